@@ -1,0 +1,39 @@
+"""The Protocols that whatever executes a model must satisfy; the pure stages know a runtime only through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+class Session(Protocol):
+    """An opened model. ``close`` frees its memory; a closed session must not run again."""
+
+    input_names: Sequence[str]
+    output_names: Sequence[str]
+    backend: str
+    """What really executes it, as metrics name it, for example ``onnxruntime-cpu``."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Every output in `output_names` order. BackendError if the runtime fails."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Runtime(Protocol):
+    """Opens models.
+
+    `open` takes an ir.Model whose weights may lie in files (they are not copied through protobuf). `few_runs` says that
+    the session will see only a handful of batches, so that time spent on preparing weights would not pay;
+    `exact` asks for the graph as written, without graph optimisation. BackendError if the runtime refuses the model.
+    """
+
+    name: str
+
+    def open(self, model: ir.Model, *, exact: bool = False, few_runs: bool = False) -> Session: ...
