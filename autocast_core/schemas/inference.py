@@ -1,0 +1,127 @@
+"""Element types from operator schemas, for values that shape inference leaves without a type.
+
+Type inference must not depend on shape inference: a schema that binds an output to the type variable of an input
+settles its element type whatever the shapes are. Shapes are not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from autocast_core.schemas.operands import dtype_attribute
+from autocast_core.schemas.ports import ports_of
+from autocast_core.schemas.signature import Signature, find_signature
+from autocast_core.schemas.types import element_type, parse_type
+
+
+def infer_missing_types(model: ir.Model) -> int:
+    """Give every value a type whose producer's schema and inputs settle it, bodies included; returns how many."""
+    return _infer(model.graph, model.opset_imports)
+
+
+def _infer(graph: ir.Graph, opsets: Mapping[str, int]) -> int:
+    found = _type_initializers(graph)
+    for node in graph:
+        ports = ports_of(node)
+        for port in ports:
+            found += _spread([port.outer_input, port.inner_input], port.unwrap)
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                found += _infer(attribute.as_graph(), opsets)
+        for port in ports:
+            found += _spread([*port.inner_outputs, port.outer_output], port.unwrap)
+        missing = [index for index, value in enumerate(node.outputs) if value.type is None]
+        if missing:
+            found += _infer_outputs(
+                node, missing, find_signature(node.domain, node.op_type, opsets.get(node.domain, 1))
+            )
+    return found
+
+
+def _type_initializers(graph: ir.Graph) -> int:
+    found = 0
+    for value in graph.initializers.values():
+        if value.type is None and value.const_value is not None:
+            value.type = ir.TensorType(value.const_value.dtype)
+            found += 1
+    return found
+
+
+def _spread(values: list[ir.Value | None], unwrap: bool) -> int:
+    """Values that must agree: those without a type take the first type found. Sequences and their elements differ."""
+    known = next((v.type for v in values if v is not None and v.type is not None), None)
+    if known is None or unwrap:
+        return 0
+    missing = [v for v in values if v is not None and v.type is None]
+    for value in missing:
+        value.type = known
+    return len(missing)
+
+
+def _infer_outputs(node: ir.Node, missing: list[int], signature: Signature | None) -> int:
+    stated = _stated_type(node)
+    bound: dict[str, ir.TypeProtocol] = {}
+    if signature is not None:
+        for index, value in enumerate(node.inputs):
+            declared = signature.input_type(index)
+            if declared is not None and value is not None and value.type is not None:
+                bound.setdefault(declared, value.type)
+    found = 0
+    for index in missing:
+        kind = stated if index == 0 and stated is not None else None
+        declared = signature.output_type(index) if signature is not None else None
+        if kind is None and declared is not None:
+            kind = bound.get(declared) or parse_type(declared) or _only_type(signature, declared)
+        if kind is not None:
+            node.outputs[index].type = kind
+            found += 1
+    return found
+
+
+def _only_type(signature: Signature | None, variable: str) -> ir.TypeProtocol | None:
+    allowed = signature.constraints.get(variable, frozenset()) if signature is not None else frozenset()
+    return parse_type(next(iter(allowed))) if len(allowed) == 1 else None
+
+
+def _stated_type(node: ir.Node) -> ir.TypeProtocol | None:
+    """The type that an attribute states for output 0."""
+    if node.domain != "":
+        return None
+    if node.op_type in ("Cast", "BitCast") and "to" in node.attributes:
+        return ir.TensorType(ir.DataType(node.attributes["to"].as_int()))
+    if node.op_type == "CastLike" and len(node.inputs) > 1 and node.inputs[1] is not None:
+        return node.inputs[1].type
+    if node.op_type == "Constant":
+        return _constant_type(node)
+    rule = dtype_attribute(node)
+    if rule is None or 0 not in rule["outputs"]:
+        return None
+    attribute = node.attributes.get(rule["attribute"])
+    if attribute is not None and attribute.type == ir.AttributeType.TENSOR:
+        return ir.TensorType(attribute.as_tensor().dtype)
+    if attribute is not None and attribute.as_int() != 0:
+        dtype = ir.DataType(attribute.as_int())
+    elif rule["default"] == "FLOAT":
+        dtype = ir.DataType.FLOAT
+    else:
+        source = node.inputs[1] if node.op_type == "DequantizeLinear" else node.inputs[0]
+        found = element_type(source)
+        if found is None:
+            return None
+        dtype = found
+    return ir.SequenceType(ir.TensorType(dtype)) if node.op_type == "SequenceEmpty" else ir.TensorType(dtype)
+
+
+def _constant_type(node: ir.Node) -> ir.TypeProtocol | None:
+    for name, attribute in node.attributes.items():
+        if name == "value":
+            return ir.TensorType(attribute.as_tensor().dtype)
+        if name in ("value_float", "value_floats"):
+            return ir.TensorType(ir.DataType.FLOAT)
+        if name in ("value_int", "value_ints"):
+            return ir.TensorType(ir.DataType.INT64)
+        if name in ("value_string", "value_strings"):
+            return ir.TensorType(ir.DataType.STRING)
+    return None
