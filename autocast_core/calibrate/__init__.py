@@ -1,1 +1,8 @@
-"""."""
+"""Calibration: data in, per tensor statistics out, measured inside the running graph."""
+
+from autocast_core.calibrate.batches import Batches, open_batches
+from autocast_core.calibrate.inputs import InputSpec, input_specs
+from autocast_core.calibrate.statistics import Statistics, TensorStats
+from autocast_core.calibrate.tables import table_sizes
+
+__all__ = ["Batches", "InputSpec", "Statistics", "TensorStats", "input_specs", "open_batches", "table_sizes"]

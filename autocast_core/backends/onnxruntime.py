@@ -1,0 +1,152 @@
+"""ONNX Runtime as a Runtime. The module is imported when the first session is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+
+from autocast_core.backends.serialized import serialized
+from autocast_core.errors import BackendError, ConfigError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "trt": "TensorrtExecutionProvider",
+}
+_NUMPY_TYPES: Mapping[str, np.dtype] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(double)": np.dtype(np.float64),
+    "tensor(bfloat16)": np.dtype(ml_dtypes.bfloat16),
+}
+_BFLOAT16 = "tensor(bfloat16)"
+_BFLOAT16_NUMBER = 16  # onnx.TensorProto.BFLOAT16
+_FATAL = 4
+_LONGEST_MESSAGE = 400
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """Opens models in ONNX Runtime.
+
+    `providers` are AutoCast's names in order of preference: ``cpu``, ``cuda``, ``cuda:N``, ``trt``, ``trt:N``; the CPU
+    is always the last resort for single nodes. `threads` is the size of the pool within an operator, None for one a
+    core. ConfigError for another provider name.
+    """
+
+    providers: tuple[str, ...] = ("cpu",)
+    threads: int | None = None
+    name: str = "onnxruntime"
+
+    def __post_init__(self) -> None:
+        for provider in self.providers:
+            _parsed(provider)
+
+    def open(self, model: ir.Model, *, exact: bool = False, few_runs: bool = False) -> OrtSession:
+        """A session; see Runtime. Weights that lie in files are mapped, not copied.
+
+        With `few_runs` weights are not repacked and memory patterns not traced, which pays from about five runs on.
+        BackendError where ONNX Runtime lacks a provider or refuses the model, with its own words.
+        """
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
+        wanted = _available([_parsed(provider) for provider in self.providers], onnxruntime.get_available_providers())
+        with serialized(model) as content:
+            options = self._options(onnxruntime, exact, few_runs, content.data_folder)
+            try:
+                session = onnxruntime.InferenceSession(content.model, options, providers=wanted)
+            except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
+                raise BackendError(f"ONNX Runtime refuses the model: {one_line(error)}") from error
+        used = session.get_providers()
+        if used[0] != wanted[0][0]:
+            raise BackendError(
+                f"ONNX Runtime could not start {wanted[0][0]} and fell back to {used[0]}; check its driver"
+            )
+        return OrtSession(session, f"{self.name}-{self.providers[0].partition(':')[0]}", onnxruntime)
+
+    def _options(self, onnxruntime: Any, exact: bool, few_runs: bool, folder: str | None) -> Any:
+        levels = onnxruntime.GraphOptimizationLevel
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL
+        options.intra_op_num_threads = self.threads or os.cpu_count() or 1
+        options.graph_optimization_level = levels.ORT_DISABLE_ALL if exact else levels.ORT_ENABLE_ALL
+        if few_runs:
+            options.enable_mem_pattern = False
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        if folder:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        return options
+
+
+class OrtSession:
+    """An open session; see Session. Inputs of another float width than the model's are rounded to the model's."""
+
+    def __init__(self, session: Any, backend: str, onnxruntime: Any) -> None:
+        self.backend = backend
+        self._session = session
+        self._onnxruntime = onnxruntime
+        self._types = {item.name: item.type for item in session.get_inputs()}
+        self.input_names: Sequence[str] = tuple(self._types)
+        self.output_names: Sequence[str] = tuple(item.name for item in session.get_outputs())
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Every output in order, a list of arrays for a sequence. BackendError with ONNX Runtime's own words."""
+        if self._session is None:
+            raise BackendError("the session is closed; open the model again")
+        try:
+            options = self._onnxruntime.RunOptions()
+            options.log_severity_level = _FATAL
+            wanted = {name: self._fed(name, feeds[name]) for name in self.input_names if name in feeds}
+            return self._session.run(None, wanted, options)
+        except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
+            raise BackendError(f"ONNX Runtime fails on the model: {one_line(error)}") from error
+
+    def close(self) -> None:
+        """Frees the model and its memory."""
+        self._session = None
+
+    def _fed(self, name: str, value: Any) -> Any:
+        dtype = _NUMPY_TYPES.get(self._types[name])
+        if dtype is None or not isinstance(value, np.ndarray):
+            return value
+        if value.dtype != dtype:
+            with np.errstate(over="ignore"):
+                value = value.astype(dtype)
+        if self._types[name] != _BFLOAT16:
+            return value
+        bits = np.ascontiguousarray(value).view(np.uint16)
+        return self._onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BFLOAT16_NUMBER)
+
+
+def one_line(error: Exception) -> str:
+    """ONNX Runtime's message on one line, without its code prefix."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", text)[:_LONGEST_MESSAGE]
+
+
+def _parsed(provider: str) -> tuple[str, dict[str, str]]:
+    kind, _, device = provider.partition(":")
+    if kind not in _PROVIDERS or (device and (kind == "cpu" or not device.isdigit())):
+        raise ConfigError(f"provider {provider!r}: give cpu, cuda, cuda:N, trt or trt:N")
+    return _PROVIDERS[kind], {"device_id": device} if device else {}
+
+
+def _available(wanted: list[tuple[str, dict[str, str]]], available: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    missing = [name for name, _ in wanted if name not in available]
+    if missing:
+        raise BackendError(
+            f"this onnxruntime has no {missing[0]} (it has {', '.join(available)}); install onnxruntime-gpu instead"
+        )
+    cpu: tuple[str, dict[str, str]] = (_PROVIDERS["cpu"], {})
+    return wanted if cpu in wanted else [*wanted, cpu]

@@ -1,0 +1,207 @@
+"""What calibration knows of a tensor: its range, and how it fares when it is rounded to 16 bits.
+
+`TensorStats.merge` and `Statistics.merge` are associative and commutative (sums of squares up to float64 rounding), so
+batches, chunks and shards may be measured apart and in any order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from autocast_core.config import Precision
+from autocast_core.errors import DataError
+
+Origin = Literal["calibration", "random", "none"]
+_ORIGINS: tuple[Origin, ...] = ("none", "random", "calibration")
+
+
+@dataclass(frozen=True)
+class TensorStats:
+    """Counts, range and 16-bit behaviour of one float tensor over everything that was seen of it.
+
+    `min` and `max` are over all elements that are not NaN (inf and -inf where there are none); `nonfinite` counts NaN,
+    inf and -inf. The fields from `nonzero` on are measured for FP16 only (None otherwise: BF16 has FP32's exponents, so
+    nothing becomes small) and over the `examined` elements: every element of a tensor of at most 4,096 and of every
+    weight, an evenly spaced sample of larger activations. They leave out NaN, inf and what lies beyond the low type's
+    range, which the range rules judge:
+
+    - `underflow`: nonzero elements that round to zero;
+    - `subnormal`: nonzero elements below the smallest normal number of the low type, `underflow` included;
+    - `sum_squares`: of x;
+    - `rounding_sum_squares`: of x - round(x), round being round-to-nearest-even.
+    """
+
+    count: int
+    min: float
+    max: float
+    nonfinite: int = 0
+    nonzero: int | None = None
+    underflow: int | None = None
+    subnormal: int | None = None
+    sum_squares: float | None = None
+    rounding_sum_squares: float | None = None
+    examined: int | None = None
+
+    @property
+    def absmax(self) -> float:
+        """The largest magnitude; 0.0 where there is no number at all."""
+        return max(abs(self.min), abs(self.max)) if self.min <= self.max else 0.0
+
+    @property
+    def rounding_error(self) -> float | None:
+        """Relative L2 of rounding the tensor to the low type: sqrt(sum (x - round x)^2 / sum x^2).
+
+        None where it was not measured, 0.0 for an all-zero tensor. A sample may miss the few large elements that carry
+        a tensor's norm, so that norm is taken to be at least `absmax`.
+        """
+        if self.sum_squares is None or self.rounding_sum_squares is None or self.examined is None:
+            return None
+        if self.rounding_sum_squares == 0.0:
+            return 0.0
+        scale = self.count / self.examined if self.examined else 1.0
+        norm = self.sum_squares * scale
+        if self.examined < self.count and math.isfinite(self.absmax):
+            norm = max(norm, self.absmax**2)
+        return math.sqrt(self.rounding_sum_squares * scale / norm)
+
+    @property
+    def underflow_share(self) -> float | None:
+        """The share of nonzero elements that round to zero; None where it was not measured."""
+        if self.nonzero is None or self.underflow is None:
+            return None
+        return self.underflow / self.nonzero if self.nonzero else 0.0
+
+    def merge(self, other: TensorStats) -> TensorStats:
+        """The statistics of both sets of elements together. A quantity that one side lacks is the other's."""
+        return TensorStats(
+            count=self.count + other.count,
+            min=min(self.min, other.min),
+            max=max(self.max, other.max),
+            nonfinite=self.nonfinite + other.nonfinite,
+            **{name: _sum(getattr(self, name), getattr(other, name)) for name in _SMALL_VALUE_FIELDS},
+        )
+
+    @staticmethod
+    def of(array: np.ndarray, precision: Precision) -> TensorStats:
+        """The statistics of `array` (any shape, any float type), every element examined.
+
+        Small-value quantities are measured if `precision` is FP16.
+        """
+        values = np.asarray(array).reshape(-1)
+        if values.dtype not in (np.float32, np.float64):
+            values = values.astype(np.float32)
+        low, high, nonfinite = value_range(values)
+        small = small_values(values, precision) if precision is Precision.FP16 else {}
+        return TensorStats(count=values.size, min=low, max=high, nonfinite=nonfinite, **small)
+
+
+_SMALL_VALUE_FIELDS = tuple(f.name for f in fields(TensorStats) if f.default is None)
+EMPTY = TensorStats(count=0, min=math.inf, max=-math.inf)
+
+
+def value_range(values: np.ndarray) -> tuple[float, float, int]:
+    """(min, max, nonfinite) of a flat float array as TensorStats defines them."""
+    if not values.size:
+        return math.inf, -math.inf, 0
+    low, high = float(values.min()), float(values.max())
+    if math.isfinite(low) and math.isfinite(high):
+        return low, high, 0
+    numbers = values[~np.isnan(values)]
+    nonfinite = int(values.size - np.count_nonzero(np.isfinite(values)))
+    if not numbers.size:
+        return math.inf, -math.inf, nonfinite
+    return float(numbers.min()), float(numbers.max()), nonfinite
+
+
+def small_values(values: np.ndarray, precision: Precision) -> dict[str, Any]:
+    """The small-value fields of TensorStats for a flat float array, as keyword arguments."""
+    magnitude = np.abs(values)
+    with np.errstate(invalid="ignore"):
+        inside = magnitude <= precision.max
+    if not inside.all():
+        values, magnitude = values[inside], magnitude[inside]
+    rounded = values.astype(precision.numpy).astype(values.dtype)
+    nonzero = int(np.count_nonzero(values))
+    difference = (values - rounded).astype(np.float64)
+    wide = values.astype(np.float64)
+    return {
+        "nonzero": nonzero,
+        "underflow": nonzero - int(np.count_nonzero(rounded)),
+        "subnormal": nonzero - int(np.count_nonzero(magnitude >= precision.smallest_normal)),
+        "sum_squares": float(np.dot(wide, wide)),
+        "rounding_sum_squares": float(np.dot(difference, difference)),
+        "examined": int(inside.size),
+    }
+
+
+def _sum(left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What calibration knows of a model: per value name its TensorStats, and where the numbers come from.
+
+    `digest` identifies the data (several, joined by ``+``, after a merge of shards); `backend` is what executed the
+    model; `skipped` says why there are no statistics where `origin` is ``none``.
+    """
+
+    tensors: Mapping[str, TensorStats] = field(default_factory=dict)
+    batches: int = 0
+    origin: Origin = "none"
+    digest: str | None = None
+    backend: str | None = None
+    skipped: str | None = None
+
+    def merge(self, other: Statistics) -> Statistics:
+        """The statistics of both shards together."""
+        names = [*self.tensors, *(name for name in other.tensors if name not in self.tensors)]
+        return Statistics(
+            tensors={name: self.tensors.get(name, EMPTY).merge(other.tensors.get(name, EMPTY)) for name in names},
+            batches=self.batches + other.batches,
+            origin=max(self.origin, other.origin, key=_ORIGINS.index),
+            digest=_union(self.digest, other.digest),
+            backend=_union(self.backend, other.backend),
+            skipped=_union(self.skipped, other.skipped, "; "),
+        )
+
+    def to_json(self) -> str:
+        """Canonical JSON (sorted keys); infinite bounds are written as the strings "inf" and "-inf"."""
+        raw = asdict(self)
+        raw["tensors"] = {name: _encoded(stats) for name, stats in raw["tensors"].items()}
+        return json.dumps(raw, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Statistics:
+        """The statistics that `to_json` wrote. DataError where it is not such a text."""
+        try:
+            raw = json.loads(text)
+            tensors = {name: TensorStats(**_decoded(stats)) for name, stats in raw.pop("tensors").items()}
+            return Statistics(tensors=tensors, **raw)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DataError(f"the calibration statistics cannot be read: {error!r}; calibrate again") from error
+
+
+def _union(left: str | None, right: str | None, separator: str = "+") -> str | None:
+    parts = {part for text in (left, right) if text for part in text.split(separator)}
+    return separator.join(sorted(parts)) or None
+
+
+def _encoded(stats: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in stats.items()
+        if value is not None
+    }
+
+
+def _decoded(stats: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: float(value) if isinstance(value, str) else value for key, value in stats.items()}
