@@ -41,7 +41,7 @@ def with_element_type(kind: ir.TypeProtocol, dtype: ir.DataType) -> ir.TypeProto
     """The same kind of value holding `dtype`; `kind` itself is not changed."""
     if isinstance(kind, ir.SequenceType | ir.OptionalType):
         return type(kind)(with_element_type(kind.elem_type, dtype), denotation=kind.denotation)
-    return type(kind)(dtype, denotation=kind.denotation)
+    return type(kind)(dtype, denotation=kind.denotation)  # type: ignore[call-arg]
 
 
 def type_string(kind: ir.TypeProtocol, dtype: ir.DataType | None = None) -> str:

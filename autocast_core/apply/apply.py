@@ -1,0 +1,304 @@
+"""Prints a plan out as a model: types move with the nodes, casts stand where wishes differ. No data is looked at.
+
+The order: what moves is settled for all nodes by their schemas; then every value has one natural type (its producer's),
+every reader a wish; the contract decides graph inputs and outputs; literals are stored as wished; casts fill the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from autocast_core.apply.casts import SUFFIX, Casts
+from autocast_core.apply.literals import constant_tensor, convert_tensor, settle_literals, store
+from autocast_core.apply.names import UniqueNames
+from autocast_core.apply.uses import (
+    FLOATS,
+    GraphOutput,
+    NodeInput,
+    Use,
+    Uses,
+    cast_target,
+    collect_uses,
+    types_before,
+)
+from autocast_core.config import LOW_DTYPES, Precision
+from autocast_core.errors import PlanError
+from autocast_core.model.paths import is_counted, nodes_with_ids
+from autocast_core.plan import PrecisionPlan
+from autocast_core.schemas import (
+    Operands,
+    dtype_attribute,
+    element_type,
+    float_operands,
+    is_tensor,
+    plugins_from_settings,
+    ports_of,
+    with_element_type,
+)
+
+KEPT_NODES_PROPERTY = "autocast.fp32_nodes"
+"""Model metadata of a converted model: the ids of the nodes that its plan kept in FP32, as a JSON list."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The converted model, the plan with `io_kept` filled in, and how many Casts the model gained."""
+
+    model: ir.Model
+    plan: PrecisionPlan
+    casts_inserted: int
+
+
+def apply_plan(model: ir.Model, plan: PrecisionPlan) -> Applied:
+    """Convert `model`, which is not modified, as `plan` says.
+
+    Raises PlanError when the plan speaks of other nodes than the model has, UnconvertibleError where values that no
+    Cast takes (sequences, optionals) would need one.
+    """
+    model = model.clone()
+    nodes, decided = _match(model, plan)
+    names = UniqueNames(
+        name for graph in (model.graph, *model.graph.subgraphs()) for name in _names_in(graph) if name is not None
+    )
+    contract = _Contract(model.graph, plan)
+    original = types_before(model.graph, nodes)
+    moves = _moves(model, plan, decided)
+    nodes = _merge_source_casts(nodes, original)
+    uses = collect_uses(nodes, original, moves)
+    _retype_outputs(moves)
+    contract.settle_inputs(uses, original)
+    contract.settle_outputs(uses, original)
+    limit = plan.settings.get("init_conversion_max_bytes")
+    copies = settle_literals(model, nodes, uses, names, limit)
+    _retarget_casts(nodes, uses)
+    casts = Casts(names)
+    for node in nodes:
+        if cast_target(node) in FLOATS:
+            casts.register(node)
+    _grant(uses, copies, casts)
+    _drop_needless_casts(nodes, uses)
+    casts.finish()
+    contract.restore_names(names)
+    model.metadata_props[KEPT_NODES_PROPERTY] = json.dumps(
+        [node_id for node_id, precision in decided.items() if precision == Precision.FP32]
+    )
+    return Applied(model, replace(plan, io_kept=tuple(contract.kept)), casts.inserted)
+
+
+def _names_in(graph: ir.Graph) -> list[str | None]:
+    names = [value.name for value in (*graph.inputs, *graph.initializers.values())]
+    for node in graph:
+        names.append(node.name)
+        names.extend(value.name for value in node.outputs)
+    return names
+
+
+def _match(model: ir.Model, plan: PrecisionPlan) -> tuple[list[ir.Node], dict[str, Precision]]:
+    by_id = dict(nodes_with_ids(model.graph))
+    counted = {node_id for node_id, node in by_id.items() if is_counted(node)}
+    decided = {decision.id: decision.precision for decision in plan.nodes}
+    for missing, text in (
+        (sorted(counted - set(decided)), "the plan says nothing of"),
+        (sorted(set(decided) - counted), "the model lacks"),
+    ):
+        if missing:
+            shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+            raise PlanError(f"the plan is for another structure: {text} {len(missing)} node(s): {shown}")
+    return list(by_id.values()), decided
+
+
+def _moves(
+    model: ir.Model, plan: PrecisionPlan, decided: Mapping[str, Precision]
+) -> dict[ir.Node, tuple[Operands, ir.DataType]]:
+    plugins = plugins_from_settings(plan.settings.get("plugin_precisions", {}))
+    moves = {}
+    for node_id, node in nodes_with_ids(model.graph):
+        precision = decided.get(node_id, Precision.NONE)
+        if precision.is_low or node.op_type in plugins:
+            low = precision if precision.is_low else plan.precision
+            operands = float_operands(node, model.opset_imports, low, plugins)
+            if any(operands.inputs) or any(operands.outputs):
+                moves[node] = (operands, low.dtype)
+    return moves
+
+
+def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.DataType | None]) -> list[ir.Node]:
+    """Let readers of a Cast that changes nothing, or repeats an earlier one of its graph, read the other value.
+
+    Returns the nodes that are left.
+    """
+    seen = Casts(UniqueNames(()))
+    left = []
+    for node in nodes:
+        to = cast_target(node)
+        source = node.inputs[0] if to in FLOATS else None
+        other = None
+        if source is not None and not node.outputs[0].is_graph_output():
+            other = source if original.get(source) == to else seen.register(node)
+        if other is None:
+            left.append(node)
+        else:
+            node.outputs[0].replace_all_uses_with(other)
+            _remove(node)
+    return left
+
+
+def _retype_outputs(moves: Mapping[ir.Node, tuple[Operands, ir.DataType]]) -> None:
+    for node, (operands, low) in moves.items():
+        for value, moving in zip(node.outputs, operands.outputs, strict=True):
+            if moving:
+                _retype(value, low)
+        for port in ports_of(node):
+            moving = _port_moves(operands, port.input_index, port.output_index)
+            if moving and port.inner_input is not None and element_type(port.inner_input) == ir.DataType.FLOAT:
+                _retype(port.inner_input, low)
+        _set_dtype_attribute(node, operands, low)
+
+
+def _port_moves(operands: Operands, input_index: int | None, output_index: int | None) -> bool:
+    return (input_index is not None and operands.inputs[input_index]) or (
+        output_index is not None and operands.outputs[output_index]
+    )
+
+
+def _retype(value: ir.Value, dtype: ir.DataType) -> None:
+    assert value.type is not None
+    value.type = with_element_type(value.type, dtype)
+
+
+def _set_dtype_attribute(node: ir.Node, operands: Operands, low: ir.DataType) -> None:
+    rule = dtype_attribute(node)
+    if rule is None or not rule["settable"] or not operands.outputs[0]:
+        return
+    name = rule["attribute"]
+    attribute = node.attributes.get(name)
+    if name == "value":
+        tensor = attribute.as_tensor() if attribute is not None else ir.tensor([0.0], dtype=ir.DataType.FLOAT, name="")
+        node.attributes[name] = ir.AttrTensor(name, convert_tensor(tensor, low, tensor.name or ""))
+    elif attribute is not None or rule["default"] == "FLOAT":
+        node.attributes[name] = ir.AttrInt64(name, int(low))
+
+
+def _retarget_casts(nodes: list[ir.Node], uses: Uses) -> None:
+    """A Cast from integers to FP32 whose readers all wish one low type makes that type instead."""
+    for node in nodes:
+        if node.graph is None or cast_target(node) != ir.DataType.FLOAT or element_type(node.inputs[0]) in FLOATS:
+            continue
+        output = node.outputs[0]
+        wishes = uses.wishes(output)
+        if len(wishes) == 1 and wishes[0] in LOW_DTYPES and is_tensor(output):
+            node.attributes["to"] = ir.AttrInt64("to", int(wishes[0]))
+            _retype(output, wishes[0])
+
+
+def _grant(uses: Uses, copies: Mapping[tuple[ir.Value, ir.DataType], ir.Value], casts: Casts) -> None:
+    """Let every reader read a version of its value that has the type it wishes."""
+    for value, readers in uses.by_value.items():
+        for use in readers:
+            if not use.firm:
+                continue
+            wanted = copies.get((value, use.wish))
+            if wanted is None:
+                scope = use.place.graph if isinstance(use.place, GraphOutput) else None
+                wanted = casts.version(value, use.wish, scope)
+            if wanted is not value:
+                use.place.write(wanted)
+
+
+def _drop_needless_casts(nodes: list[ir.Node], uses: Uses) -> None:
+    """Remove source Casts that the conversion made pointless: to the type their input has now, or without readers."""
+    for node in nodes:
+        if node.graph is None or cast_target(node) not in FLOATS:
+            continue
+        output, source = node.outputs[0], node.inputs[0]
+        if output.is_graph_output():
+            continue
+        if source is not None and element_type(source) == cast_target(node):
+            output.replace_all_uses_with(source)
+            _remove(node)
+        elif output in uses.by_value and not output.uses():
+            _remove(node)
+
+
+def _remove(node: ir.Node) -> None:
+    assert node.graph is not None
+    for index in range(len(node.inputs)):
+        node.replace_input_with(index, None)
+    node.graph.remove(node)
+
+
+class _Contract:
+    """The types of the main graph's inputs and outputs, and their names."""
+
+    def __init__(self, graph: ir.Graph, plan: PrecisionPlan) -> None:
+        self._graph = graph
+        self._low = plan.precision.dtype
+        keep = plan.settings.get("keep_io_types", False)
+        self._keep_all = keep is True
+        self._keep = frozenset() if isinstance(keep, bool) else frozenset(keep)
+        self._outputs = list(graph.outputs)
+        self._output_names = [value.name for value in graph.outputs]
+        self.kept: list[str] = []
+
+    def settle_inputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
+        """Retype the FP32 inputs that take the low type: all but kept ones and those that only FP32 nodes read."""
+        for value in self._graph.inputs:
+            if original.get(value) != ir.DataType.FLOAT or self._keeps(value):
+                continue
+            wishes = uses.wishes(value)
+            readers = [use for use in uses.by_value.get(value, ()) if isinstance(use.place, NodeInput)]
+            if any(dtype in LOW_DTYPES for dtype in wishes) or (not readers and is_tensor(value)):
+                _retype(value, self._low)
+                if value.const_value is not None:
+                    store(value, convert_tensor(value.const_value, self._low, value.name or ""))
+            else:
+                self.kept.append(value.name or "")
+
+    def settle_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
+        """Add the wishes of the FP32 outputs: the low type, unless kept or touched by FP32 nodes alone."""
+        for index, value in enumerate(self._graph.outputs):
+            dtype = original.get(value)
+            if dtype not in FLOATS:
+                continue
+            wish = dtype
+            if dtype == ir.DataType.FLOAT and not self._keeps(value):
+                wish = self._output_type(value, uses)
+                if wish == ir.DataType.FLOAT and (value.name or "") not in self.kept:
+                    self.kept.append(value.name or "")
+            uses.add(value, Use(GraphOutput(self._graph, index), wish))
+
+    def restore_names(self, names: UniqueNames) -> None:
+        """Give what now stands at each output the output's name."""
+        for index, (before, name) in enumerate(zip(self._outputs, self._output_names, strict=True)):
+            now = self._graph.outputs[index]
+            if now is before or now.name == name:
+                continue
+            suffix = SUFFIX.get(element_type(before) or ir.DataType.UNDEFINED, "source")
+            if before.name == name:
+                _rename(before, names.make(f"{name}_{suffix}"))
+            _rename(now, name or "")
+
+    def _keeps(self, value: ir.Value) -> bool:
+        return self._keep_all or value.name in self._keep
+
+    def _output_type(self, value: ir.Value, uses: Uses) -> ir.DataType:
+        if not is_tensor(value) or value.is_graph_input():
+            return element_type(value) or ir.DataType.FLOAT
+        producer = value.producer()
+        follows_readers = producer is None or constant_tensor(producer) is not None or not is_counted(producer)
+        natural = element_type(value)
+        if natural in LOW_DTYPES or follows_readers or any(wish in LOW_DTYPES for wish in uses.wishes(value)):
+            return self._low
+        return ir.DataType.FLOAT
+
+
+def _rename(value: ir.Value, name: str) -> None:
+    """Rename a value; an initializer gets its own view of the tensor first, since a rename reaches into it."""
+    tensor = value.const_value
+    if tensor is not None:
+        value.const_value = convert_tensor(tensor, tensor.dtype, name)
+    value.name = name

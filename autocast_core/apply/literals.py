@@ -1,0 +1,93 @@
+"""Initializers and Constants: stored in the type their readers wish, once per type really needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from autocast_core.apply.casts import SUFFIX
+from autocast_core.apply.names import UniqueNames
+from autocast_core.apply.uses import Uses
+from autocast_core.config import LOW_DTYPES
+from autocast_core.model.tensors import ConvertedTensor
+
+
+def settle_literals(
+    model: ir.Model, nodes: list[ir.Node], uses: Uses, names: UniqueNames, max_bytes: int | None
+) -> dict[tuple[ir.Value, ir.DataType], ir.Value]:
+    """Retype FP32 literals whose readers all wish one low type; give mixed ones a second copy.
+
+    Returns the copies by (literal, type). A literal of more than `max_bytes` bytes stays FP32, to be cast at run time.
+    """
+    copies: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+    for value, tensor in list(float_literals(model, nodes)):
+        wishes = uses.wishes(value)
+        low = [dtype for dtype in wishes if dtype in LOW_DTYPES]
+        if not low or (max_bytes is not None and tensor.nbytes > max_bytes):
+            continue
+        if len(wishes) == 1:
+            store(value, convert_tensor(tensor, low[0], value.name or ""))
+            continue
+        for dtype in (dtype for dtype in uses.firm_wishes(value) if dtype in LOW_DTYPES):
+            name = names.make(f"{value.name}_{SUFFIX[dtype]}")
+            copies[value, dtype] = _copy(value, convert_tensor(tensor, dtype, name), name)
+    return copies
+
+
+def float_literals(model: ir.Model, nodes: list[ir.Node]) -> list[tuple[ir.Value, ir.TensorProtocol]]:
+    """FP32 initializers that are no graph input, and outputs of FP32 Constants, in graph order."""
+    found = []
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and tensor.dtype == ir.DataType.FLOAT and not value.is_graph_input():
+                found.append((value, tensor))
+    for node in nodes:
+        tensor = constant_tensor(node)
+        if tensor is not None and tensor.dtype == ir.DataType.FLOAT:
+            found.append((node.outputs[0], tensor))
+    return found
+
+
+def constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    """The dense tensor that a Constant holds; None for any other node and for strings, integers and sparse ones."""
+    if node.domain != "" or node.op_type != "Constant":
+        return None
+    for name in ("value", "value_float", "value_floats"):
+        if name in node.attributes:
+            value = node.attributes[name].value
+            return value if name == "value" else ir.tensor(np.array(value, np.float32), name=node.outputs[0].name)
+    return None
+
+
+def convert_tensor(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str) -> ConvertedTensor:
+    """The tensor as `dtype`, converted when it is read; the policy for values out of range is ConvertedTensor's."""
+    return ConvertedTensor(tensor, dtype, name=name)
+
+
+def store(value: ir.Value, tensor: ir.TensorProtocol) -> None:
+    """Let an initializer or a Constant hold `tensor`."""
+    producer = value.producer()
+    if producer is None:
+        value.const_value = tensor
+    else:
+        for name in ("value_float", "value_floats"):
+            producer.attributes.pop(name, None)
+        producer.attributes["value"] = ir.AttrTensor("value", tensor)
+        value.const_value = None
+    value.type = ir.TensorType(tensor.dtype)
+
+
+def _copy(value: ir.Value, tensor: ir.TensorProtocol, name: str) -> ir.Value:
+    producer = value.producer()
+    if producer is None:
+        twin = ir.Value(name=name, shape=value.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        assert value.graph is not None
+        value.graph.register_initializer(twin)
+        return twin
+    constant = ir.Node("", "Constant", [], [ir.AttrTensor("value", tensor)], num_outputs=1, name=name)
+    twin = constant.outputs[0]
+    twin.name, twin.shape, twin.type = name, value.shape, ir.TensorType(tensor.dtype)
+    assert producer.graph is not None
+    producer.graph.insert_after(producer, constant)
+    return twin

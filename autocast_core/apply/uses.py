@@ -1,0 +1,147 @@
+"""Which type every reader of a float value wishes to find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from autocast_core.config import LOW_DTYPES
+from autocast_core.model.paths import bodies, is_counted
+from autocast_core.schemas import Operands, element_type, ports_of
+
+FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
+TYPE_BLIND = frozenset({"Shape", "Size", "SequenceLength", "OptionalHasElement"})
+
+
+@dataclass(frozen=True)
+class NodeInput:
+    """Input `index` of a node as a place that reads a value."""
+
+    node: ir.Node
+    index: int
+
+    def read(self) -> ir.Value | None:
+        return self.node.inputs[self.index]
+
+    def write(self, value: ir.Value) -> None:
+        self.node.replace_input_with(self.index, value)
+
+
+@dataclass(frozen=True)
+class GraphOutput:
+    """Output `index` of a graph or a body as a place that reads a value."""
+
+    graph: ir.Graph
+    index: int
+
+    def read(self) -> ir.Value:
+        return self.graph.outputs[self.index]
+
+    def write(self, value: ir.Value) -> None:
+        self.graph.outputs[self.index] = value
+
+
+Place = NodeInput | GraphOutput
+
+
+@dataclass(frozen=True)
+class Use:
+    """A place and the element type it wishes; not `firm` for a Cast, which takes any type but may become needless."""
+
+    place: Place
+    wish: ir.DataType
+    firm: bool = True
+
+
+@dataclass
+class Uses:
+    """All uses of float values, by value, in graph order."""
+
+    by_value: dict[ir.Value, list[Use]] = field(default_factory=dict)
+
+    def add(self, value: ir.Value | None, use: Use) -> None:
+        """Note a use; an omitted operand has none."""
+        if value is not None:
+            self.by_value.setdefault(value, []).append(use)
+
+    def wishes(self, value: ir.Value) -> list[ir.DataType]:
+        """The distinct types that the readers of `value` wish, in order."""
+        return list(dict.fromkeys(use.wish for use in self.by_value.get(value, ())))
+
+    def firm_wishes(self, value: ir.Value) -> list[ir.DataType]:
+        """The same without Casts."""
+        return list(dict.fromkeys(use.wish for use in self.by_value.get(value, ()) if use.firm))
+
+
+def collect_uses(
+    nodes: list[ir.Node],
+    original: Mapping[ir.Value, ir.DataType | None],
+    moves: Mapping[ir.Node, tuple[Operands, ir.DataType]],
+) -> Uses:
+    """The uses of float values by nodes and bodies; those of the main graph's outputs are the contract's to add.
+
+    `original` gives each value's element type before the conversion, `moves` the operands that move, per low node.
+    """
+    uses = Uses()
+    for node in nodes:
+        operands, low = moves.get(node, (None, None))
+        for index, value in enumerate(node.inputs):
+            dtype = original.get(value) if value is not None else None
+            if dtype not in FLOATS or (node.domain == "" and node.op_type in TYPE_BLIND):
+                continue
+            place = NodeInput(node, index)
+            if not is_counted(node):
+                to = cast_target(node)
+                if to in FLOATS:
+                    uses.add(value, Use(place, to, firm=False))
+            elif operands is not None and low is not None and operands.inputs[index]:
+                uses.add(value, Use(place, low))
+            else:
+                uses.add(value, Use(place, dtype))
+        _collect_ports(node, original, moves, uses)
+    return uses
+
+
+def _collect_ports(
+    node: ir.Node,
+    original: Mapping[ir.Value, ir.DataType | None],
+    moves: Mapping[ir.Node, tuple[Operands, ir.DataType]],
+    uses: Uses,
+) -> None:
+    operands, low = moves.get(node, (None, None))
+    covered = set()
+    for port in ports_of(node):
+        moving = operands is not None and port.output_index is not None and operands.outputs[port.output_index]
+        for output in port.body_outputs:
+            covered.add((output.graph, output.index))
+            dtype = original.get(output.value)
+            if dtype in FLOATS:
+                wish = low if moving and low is not None and dtype == ir.DataType.FLOAT else dtype
+                uses.add(output.value, Use(GraphOutput(output.graph, output.index), wish))
+    for _, body in bodies(node):
+        for index, value in enumerate(body.outputs):
+            dtype = original.get(value)
+            if dtype in FLOATS and (body, index) not in covered:
+                uses.add(value, Use(GraphOutput(body, index), dtype))
+
+
+def cast_target(node: ir.Node) -> ir.DataType | None:
+    """The type that a Cast makes; None for any other node."""
+    if node.domain != "" or node.op_type != "Cast" or "to" not in node.attributes:
+        return None
+    return ir.DataType(node.attributes["to"].as_int())
+
+
+def types_before(graph: ir.Graph, nodes: list[ir.Node]) -> dict[ir.Value, ir.DataType | None]:
+    """The element type of every value of the model."""
+    values: dict[ir.Value, ir.DataType | None] = {}
+    graphs = [graph, *graph.subgraphs()]
+    for each in graphs:
+        for value in (*each.inputs, *each.initializers.values()):
+            values[value] = element_type(value)
+    for node in nodes:
+        for value in node.outputs:
+            values[value] = element_type(value)
+    return values

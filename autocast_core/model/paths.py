@@ -1,0 +1,35 @@
+"""Where a node stands: its path through the bodies that hold it, which is its id in plans and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+ROOT = "graph"
+
+
+def nodes_with_ids(graph: ir.Graph, prefix: str = ROOT) -> Iterator[tuple[str, ir.Node]]:
+    """Every node of the graph and of its bodies with its id, a node before its bodies.
+
+    Ids are ``graph/NAME`` and ``graph/If_3:then_branch/NAME``; they are unique where names are unique per graph.
+    """
+    for node in graph:
+        yield f"{prefix}/{node.name}", node
+        for name, body in bodies(node):
+            yield from nodes_with_ids(body, f"{prefix}/{node.name}:{name}")
+
+
+def bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
+    """The graphs that a node holds in its attributes, by attribute name (``name[2]`` in a list)."""
+    for name, attribute in node.attributes.items():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield name, attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            for index, body in enumerate(attribute.as_graphs()):
+                yield f"{name}[{index}]", body
+
+
+def is_counted(node: ir.Node) -> bool:
+    """Whether a plan speaks of the node: every one but Constant and Cast, which follow their readers."""
+    return not (node.domain == "" and node.op_type in ("Constant", "Cast"))
