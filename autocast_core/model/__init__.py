@@ -1,1 +1,34 @@
-"""."""
+"""Loading and saving models without loading their weights; digests."""
+
+from autocast_core.model.digest import combined_digest, file_digest, files_digest, weights_digest
+from autocast_core.model.reader import load_model, load_proto, model_files
+from autocast_core.model.reference import ModelRef
+from autocast_core.model.rounding import RoundBlock
+from autocast_core.model.structure import structure_digest
+from autocast_core.model.tensors import ConvertedTensor, FileTensor, byte_blocks, chunks
+from autocast_core.model.traverse import map_tensors, tensors
+from autocast_core.model.writer import RuntimeModel, SavedModel, runtime_model, save_model, save_skeleton
+
+__all__ = [
+    "ConvertedTensor",
+    "FileTensor",
+    "ModelRef",
+    "RoundBlock",
+    "RuntimeModel",
+    "SavedModel",
+    "byte_blocks",
+    "chunks",
+    "combined_digest",
+    "file_digest",
+    "files_digest",
+    "load_model",
+    "load_proto",
+    "map_tensors",
+    "model_files",
+    "runtime_model",
+    "save_model",
+    "save_skeleton",
+    "structure_digest",
+    "tensors",
+    "weights_digest",
+]

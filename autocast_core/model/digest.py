@@ -1,0 +1,72 @@
+"""Digests of files and of weights; sha256 in hexadecimal throughout. structure.py has the digest of a graph."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+
+from autocast_core.errors import ModelError
+from autocast_core.model.tensors import byte_blocks
+from autocast_core.progress import Progress, ProgressCallback, silent
+
+_BLOCK_BYTES = 1 << 20
+
+
+def file_digest(path: str | Path) -> str:
+    """The digest of a file's bytes, read in blocks. ModelError where it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def files_digest(root: str | Path, files: Iterable[str | Path]) -> str:
+    """The digest of one file, or of the canonical JSON {path relative to `root`: digest} of several."""
+    paths = [Path(file) for file in files]
+    if len(paths) == 1:
+        return file_digest(paths[0])
+    return combined_digest({path.relative_to(root).as_posix(): file_digest(path) for path in paths})
+
+
+def combined_digest(digests: Mapping[str, str]) -> str:
+    """The digest of several files from theirs: sha256 of the canonical JSON {relative path: digest}."""
+    text = json.dumps(dict(digests), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def weights_digest(model: ir.Model, progress: ProgressCallback = silent) -> str:
+    """The digest of all initializers, bodies included: of each its name, type, shape and bytes, in order of names."""
+    values = [value for graph in model.graphs() for value in graph.initializers.values()]
+    named = sorted(values, key=lambda value: value.name or "")
+    total = sum(_nbytes(value.const_value) for value in named)
+    digest, done = hashlib.sha256(), 0
+    for value in named:
+        tensor = value.const_value
+        if tensor is None:
+            continue
+        head = f"{value.name}\0{tensor.dtype.name}\0{list(tensor.shape.numpy())}\0"
+        digest.update(head.encode())
+        digest.update(_tensor_digest(tensor))
+        done += _nbytes(tensor)
+        progress(Progress("digest", done, total, "bytes"))
+    return digest.hexdigest()
+
+
+def _tensor_digest(tensor: ir.TensorProtocol) -> bytes:
+    digest = hashlib.sha256()
+    if isinstance(tensor, ir.StringTensor):
+        for item in tensor.string_data():
+            digest.update(len(item).to_bytes(8, "little") + item)
+    else:
+        for block in byte_blocks(tensor):
+            digest.update(block)
+    return digest.digest()
+
+
+def _nbytes(tensor: ir.TensorProtocol | None) -> int:
+    return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes

@@ -1,0 +1,57 @@
+"""Rounding blocks of numbers to another floating-point type: to nearest even, saturating.
+
+A finite value beyond the target's range becomes its largest finite value with the sign kept; NaN and infinity stay
+what they are; a value too small becomes a zero with the sign kept. IEEE 754-2019 §4.3.1, but for saturation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+
+RoundBlock = Callable[[np.ndarray, np.ndarray], None]
+"""Rounds a contiguous 1-d block into an array of the target type, to nearest even; beyond its range to infinity."""
+
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def round_block(source: np.ndarray, target: np.ndarray) -> None:
+    """The default RoundBlock: numpy's and ml_dtypes' conversions, which round to nearest even."""
+    if target.dtype == _BFLOAT16 and source.dtype == np.float64:
+        source = _to_odd(source)  # ml_dtypes goes by float32, and rounding twice is not rounding once
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.copyto(target, source, casting="unsafe")
+
+
+def saturating(source: np.ndarray, target: np.ndarray, rounded_by: RoundBlock = round_block) -> None:
+    """Round `source` into `target` (both 1-d, of one size), finite values beyond the range becoming +-max."""
+    rounded_by(source, target)
+    if target.dtype.itemsize >= source.dtype.itemsize or not _has_nonfinite(target):
+        return
+    with np.errstate(invalid="ignore"):
+        overflowed = np.isfinite(source) & np.isinf(target)
+    largest = ml_dtypes.finfo(target.dtype).max
+    target[overflowed] = np.where(np.signbit(source[overflowed]), -largest, largest)
+
+
+def _has_nonfinite(block: np.ndarray) -> bool:
+    if block.dtype.itemsize != 2:
+        return not np.isfinite(block).all()
+    infinity = np.array(np.inf, block.dtype).view(np.uint16)
+    return bool(block.size) and bool((block.view(np.uint16) & 0x7FFF).max() >= infinity)
+
+
+def _to_odd(source: np.ndarray) -> np.ndarray:
+    """float64 to float32 so that a second rounding, to fewer bits, is right: inexact results get an odd last bit.
+
+    Boldo and Melquiond, "When double rounding is odd", 2005.
+    """
+    with np.errstate(over="ignore"):
+        nearest = source.astype(np.float32)
+    finite = np.isfinite(source)
+    beyond = finite & (np.abs(nearest.astype(np.float64)) > np.abs(source))
+    toward_zero = np.where(beyond, np.nextafter(nearest, np.float32(0)), nearest)
+    inexact = finite & (toward_zero.astype(np.float64) != source)
+    return (toward_zero.view(np.uint32) | inexact.astype(np.uint32)).view(np.float32)

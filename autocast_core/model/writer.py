@@ -1,0 +1,243 @@
+"""Writing a model: its weights are read, converted and written one block at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+import onnx_ir as ir
+
+from autocast_core.errors import OutputError
+from autocast_core.model.atomic import check_destination, written_whole
+from autocast_core.model.digest import combined_digest
+from autocast_core.model.pieces import Place, Reference, Weight, pieces, total_bytes, weights
+from autocast_core.model.reference import ModelRef
+from autocast_core.model.rounding import RoundBlock, round_block
+from autocast_core.model.skeleton import LARGE_BYTES, Piece
+from autocast_core.model.tensors import ConvertedTensor, DataFile, FileTensor, byte_blocks
+from autocast_core.progress import Progress, ProgressCallback, silent
+
+INLINE_LIMIT = (1 << 31) - 1
+"""The largest protobuf message, in bytes."""
+_ALIGNED_FROM, _PAGE, _LINE = 1 << 20, 4096, 64
+_REPORT_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A written model: its file, its data file if any, their bytes together, and their digest (sha256, hex)."""
+
+    path: Path
+    data_path: Path | None
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RuntimeModel:
+    """A model serialised for a runtime; external locations in `bytes` are relative to `data_folder`."""
+
+    bytes: bytes
+    data_folder: Path | None
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which weights lie where in the data file, in the order of writing, and the file's length."""
+
+    entries: tuple[tuple[int, ir.TensorProtocol], ...]
+    offsets: dict[tuple[object, ...], int]
+    length: int
+
+
+def save_model(
+    model: ir.Model,
+    path: str | Path,
+    *,
+    external_data: bool | None = None,
+    progress: ProgressCallback = silent,
+    round_blocks: RoundBlock = round_block,
+) -> SavedModel:
+    """Write `model` to `path`, with its weights inside, or in PATH.data beside it.
+
+    Weights go to the data file when `external_data` is true, or when the model would have 2 GB or more. `round_blocks`
+    rounds the blocks of converted tensors. The files appear whole or not at all, the data first; the same model gives
+    the same bytes. OutputError where they cannot be written, ModelError where a weight cannot be read.
+    """
+    path = Path(path)
+    parts = pieces(model, lambda _: None)
+    if external_data or (external_data is None and total_bytes(parts) > INLINE_LIMIT):
+        return _save_with_data(model, path, progress, round_blocks)
+    size = total_bytes(parts)
+    if size > INLINE_LIMIT:
+        raise OutputError(f"{path}: {size} bytes do not fit one ONNX file of 2 GB: allow external data")
+    check_destination(path, size)
+    with written_whole((path,), size) as (file,):
+        out = _Writer(file, size, progress, round_blocks)
+        out.pieces(parts)
+    return SavedModel(path, None, size, out.hash.hexdigest())
+
+
+def _save_with_data(model: ir.Model, path: Path, progress: ProgressCallback, round_blocks: RoundBlock) -> SavedModel:
+    data_path = path.with_name(path.name + ".data")
+    layout = _layout(tensor for tensor in weights(model) if tensor.nbytes >= LARGE_BYTES)
+
+    def place(tensor: ir.TensorProtocol) -> Reference | None:
+        offset = layout.offsets.get(_key(tensor))
+        return None if offset is None else Reference(data_path.name, offset, tensor.nbytes)
+
+    parts = pieces(model, place)
+    size = total_bytes(parts)
+    check_destination(path, size + layout.length)
+    check_destination(data_path, 0)
+    with written_whole((data_path, path), size + layout.length) as (data_file, file):
+        data = _Writer(data_file, size + layout.length, progress, round_blocks)
+        for offset, tensor in layout.entries:
+            data.write(bytes(offset - data.done))
+            data.weight(tensor)
+        out = _Writer(file, size, silent, round_blocks)
+        out.pieces(parts)
+    digest = combined_digest({path.name: out.hash.hexdigest(), data_path.name: data.hash.hexdigest()})
+    return SavedModel(path, data_path, size + layout.length, digest)
+
+
+def save_skeleton(model: ir.Model, path: str | Path) -> ModelRef:
+    """Write `model` without its weights, which stay in the files they lie in; small enough to pass between tasks.
+
+    Where a tensor is converted and so lies in no file, all weights go to PATH.data. Raises as save_model.
+    """
+    path = Path(path)
+    found = weights(model)
+    if any(isinstance(tensor, ConvertedTensor) for tensor in found) or _in_memory(found) > INLINE_LIMIT // 2:
+        saved = save_model(model, path, external_data=True)
+        return ModelRef(path, saved.sha256)
+    folder, place = _source_places(found)
+    parts = pieces(model, place)
+    size = total_bytes(parts)
+    check_destination(path, size)
+    with written_whole((path,), size) as (file,):
+        out = _Writer(file, size, silent, round_block)
+        out.pieces(parts)
+    return ModelRef(path, out.hash.hexdigest(), folder)
+
+
+@contextmanager
+def runtime_model(model: ir.Model, round_blocks: RoundBlock = round_block) -> Iterator[RuntimeModel]:
+    """`model` as bytes for a runtime: weights in files stay there, the others go inline, or to a temporary file
+    where they are too many. The temporary file lives as long as the context.
+    """
+    found = weights(model)
+    with TemporaryDirectory(prefix="autocast-") as scratch:
+        moved: dict[tuple[object, ...], ir.TensorProtocol] = {}
+        if _in_memory(found) > INLINE_LIMIT // 2:
+            moved = _moved(found, Path(scratch) / "weights", round_blocks)
+        folder, place = _source_places([moved.get(_key(tensor), tensor) for tensor in found])
+        parts = pieces(model, lambda tensor: place(moved.get(_key(tensor), tensor)))
+        data = b"".join(bytes(block) for part in parts for block in _blocks(part, round_blocks))
+        del parts
+        yield RuntimeModel(data, folder)
+
+
+class _Writer:
+    """Writes blocks to a file, counts and hashes them, and reports progress."""
+
+    def __init__(self, file: BinaryIO, total: int, progress: ProgressCallback, round_blocks: RoundBlock) -> None:
+        self.file, self.total, self.progress, self.round_blocks = file, total, progress, round_blocks
+        self.hash = hashlib.sha256()
+        self.done = self.reported = 0
+
+    def write(self, block: bytes | memoryview) -> None:
+        self.file.write(block)
+        self.hash.update(block)
+        self.done += len(block)
+        if self.done - self.reported >= _REPORT_BYTES:
+            self.reported = self.done
+            self.progress(Progress("write", self.done, self.total, "bytes"))
+
+    def weight(self, tensor: ir.TensorProtocol) -> None:
+        before = self.done
+        for block in byte_blocks(tensor, self.round_blocks):
+            self.write(block)
+        assert self.done - before == tensor.nbytes, f"{tensor.name}: {self.done - before} of {tensor.nbytes} bytes"
+
+    def pieces(self, parts: list[Piece]) -> None:
+        for part in parts:
+            if isinstance(part, Weight):
+                self.weight(part.tensor)
+            else:
+                assert isinstance(part, bytes)
+                self.write(part)
+
+
+def _layout(tensors: Iterable[ir.TensorProtocol]) -> _Layout:
+    """Offsets in a data file; what is one range of a source file is one range here too."""
+    entries, offsets, end = [], {}, 0
+    for tensor in tensors:
+        if _key(tensor) in offsets:
+            continue
+        step = _PAGE if tensor.nbytes >= _ALIGNED_FROM else _LINE
+        offset = -(-end // step) * step
+        entries.append((offset, tensor))
+        offsets[_key(tensor)] = offset
+        end = offset + tensor.nbytes
+    return _Layout(tuple(entries), offsets, end)
+
+
+def _key(tensor: ir.TensorProtocol) -> tuple[object, ...]:
+    """Equal for tensors with the same bytes by origin."""
+    if isinstance(tensor, ConvertedTensor):
+        return (tensor.dtype, *_key(tensor.source))
+    if isinstance(tensor, ir.ExternalTensor):
+        return (tensor.dtype, tensor.path, tensor.offset or 0, tensor.nbytes)
+    return (id(tensor),)
+
+
+def _in_memory(tensors: tuple[ir.TensorProtocol, ...]) -> int:
+    return sum(tensor.nbytes for tensor in tensors if not isinstance(tensor, ir.ExternalTensor))
+
+
+def _source_places(tensors: Iterable[ir.TensorProtocol]) -> tuple[Path | None, Place]:
+    """The folder that holds all files in which `tensors` lie, and their references relative to it."""
+    files = {tensor.path: Path(tensor.path).resolve() for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
+    if not files:
+        return None, lambda _: None
+    folder = Path(os.path.commonpath([path.parent for path in files.values()]))
+    locations = {said: real.relative_to(folder).as_posix() for said, real in files.items()}
+
+    def place(tensor: ir.TensorProtocol) -> Reference | None:
+        if not isinstance(tensor, ir.ExternalTensor):
+            return None
+        return Reference(locations[tensor.path], tensor.offset or 0, tensor.nbytes)
+
+    return folder, place
+
+
+def _moved(
+    tensors: Iterable[ir.TensorProtocol], path: Path, round_blocks: RoundBlock
+) -> dict[tuple[object, ...], ir.TensorProtocol]:
+    """The tensors that lie in no file, written to `path`, by key."""
+    layout = _layout(tensor for tensor in tensors if not isinstance(tensor, ir.ExternalTensor))
+    with written_whole((path,), layout.length) as (file,):
+        out = _Writer(file, layout.length, silent, round_blocks)
+        for offset, tensor in layout.entries:
+            out.write(bytes(offset - out.done))
+            out.weight(tensor)
+    written = DataFile.of(path)
+    return {
+        _key(tensor): FileTensor(written, path.parent, offset, tensor.dtype, ir.Shape(tensor.shape), tensor.name)
+        for offset, tensor in layout.entries
+    }
+
+
+def _blocks(part: Piece, round_blocks: RoundBlock) -> Iterator[bytes | memoryview]:
+    if isinstance(part, Weight):
+        yield from byte_blocks(part.tensor, round_blocks)
+    else:
+        assert isinstance(part, bytes)
+        yield part
