@@ -1,0 +1,57 @@
+"""What the rules know of one node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.config import Precision
+from autocast_core.plan import Evidence
+from autocast_core.schemas import Operands
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """A float tensor that a node's precision would move; `stats` is None where nothing was measured.
+
+    `is_weight`: an initializer or a Constant. `is_mask`: it carries an additive attention mask, so that only its upper
+    end is a value that anything depends on.
+    """
+
+    name: str
+    stats: TensorStats | None
+    is_weight: bool = False
+    is_mask: bool = False
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """A node, how it stands to the low precision, and what is known of the tensors that would move with it.
+
+    `names` are its own name and those of the nodes it was fused from.
+    """
+
+    id: str
+    node: ir.Node
+    names: tuple[str, ...]
+    operands: Operands
+    tensors: tuple[TensorFacts, ...]
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a rule wants a node in FP32."""
+
+    reason: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+def evidence_of(tensor: TensorFacts, limit: float | None = None, detail: str | None = None) -> Evidence:
+    """The evidence that a tensor's statistics give."""
+    stats = tensor.stats
+    if stats is None:
+        return Evidence(tensor=tensor.name, limit=limit, detail=detail)
+    return Evidence(tensor.name, stats.min, stats.max, stats.absmax, limit, detail)
