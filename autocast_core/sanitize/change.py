@@ -1,0 +1,34 @@
+"""What sanitize tells about itself: the changes it made and what the user should know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that one pass did.
+
+    `step` is the name of the pass, `detail` a line of plain English, `nodes` the names of the nodes it concerns (for a
+    fused node: those it replaces; for a mask: those between its constant and the softmax).
+    """
+
+    step: str
+    detail: str
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sanitized:
+    """The sanitized copy of a model, the changes in the order they were made, and warnings for the user."""
+
+    model: ir.Model
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def opset_changed(self) -> bool:
+        """Whether operators were upgraded, so that whoever has a runtime should compare the outputs before and after."""
+        return any(change.step == "opset" for change in self.changes)

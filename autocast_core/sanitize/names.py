@@ -1,0 +1,93 @@
+"""Pass `names`: every node and every value can be told from all others by its name."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as ir
+
+from autocast_core.config import ConversionConfig
+from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.graphs import Names, bodies, defined_values, graphs_of, rename
+
+_QUANTIZATION = "quant_parameter_tensor_names"
+
+
+def give_unique_names(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
+    """Names unnamed nodes and values, and renames duplicates, over the main graph and all bodies.
+
+    An unnamed node becomes ``OPERATOR_k``, k counting the nodes of that operator; of several nodes with one name the
+    first keeps it. Values of bodies that shadow or repeat a name get ``NAME_k``; quantization annotations follow.
+
+    Does not act on names that are unique already, nor ever on the names of the main graph's inputs, outputs and
+    initializers. An omitted optional output keeps its empty name.
+    """
+    return (*_name_nodes(model.graph), *_name_values(model))
+
+
+def name_function_nodes(function: ir.Function) -> None:
+    """Names the unnamed nodes of a model-local function, so that their inlined copies have telling names."""
+    _name_nodes(function.graph)
+
+
+def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:
+    nodes = list(graph.all_nodes())
+    names = Names(node.name for node in nodes)
+    seen: set[str] = set()
+    counts: Counter[str] = Counter()
+    named, renamed = [], []
+    for node in nodes:
+        index = counts[node.op_type]
+        counts[node.op_type] += 1
+        if not node.name:
+            node.name = names.fresh(f"{node.op_type}_{index}")
+            named.append(node.name)
+        elif node.name in seen:
+            node.name = names.fresh(node.name)
+            renamed.append(node.name)
+        seen.add(node.name)
+    changes = []
+    if named:
+        changes.append(Change("names", f"named {len(named)} unnamed nodes", tuple(named)))
+    if renamed:
+        changes.append(Change("names", f"renamed {len(renamed)} nodes that shared a name", tuple(renamed)))
+    return tuple(changes)
+
+
+def _name_values(model: ir.Model) -> tuple[Change, ...]:
+    interface = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
+    fixed = {id(value) for value in interface}
+    taken = {value.name for graph in graphs_of(model) for value in defined_values(graph) if value.name}
+    names = Names(taken)
+    seen = {value.name for value in interface}
+    renamed = 0
+
+    def visit(graph: ir.Graph, outer: dict[str, str]) -> None:
+        nonlocal renamed
+        own: dict[str, str] = {}
+        for value in defined_values(graph):
+            if id(value) in fixed or value.name == "":
+                continue
+            if value.name is None or value.name in seen:
+                old = value.name
+                rename(value, names.fresh(old or "value"))
+                if old is not None:
+                    own[old] = str(value.name)
+                renamed += 1
+            seen.add(value.name)
+        known = {**outer, **own} if own else outer
+        if known:
+            _follow_annotations(graph, known)
+        for node in graph:
+            for body in bodies(node):
+                visit(body, known)
+
+    visit(model.graph, {})
+    return (Change("names", f"renamed {renamed} values that had no name or one in use"),) if renamed else ()
+
+
+def _follow_annotations(graph: ir.Graph, renamed: dict[str, str]) -> None:
+    for value in defined_values(graph):
+        annotation = value.meta.get(_QUANTIZATION) if value.meta else None
+        if annotation:
+            value.meta[_QUANTIZATION] = {key: renamed.get(name, name) for key, name in annotation.items()}

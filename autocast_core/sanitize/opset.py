@@ -1,0 +1,116 @@
+"""Pass `opset`: the default domain's opset is one that the low type can be used at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+
+from autocast_core.config import ConversionConfig
+from autocast_core.errors import ConfigError
+from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.graphs import Names, node_names, value_names
+from autocast_core.sanitize.upgrade import upgrade_nodes
+
+
+@dataclass(frozen=True)
+class OpsetNeed:
+    """An opset that certain nodes need before they can take part in mixed precision, and why."""
+
+    opset: int
+    why: str
+    applies: Callable[[ir.Node], bool]
+
+
+def _has_float_scale(node: ir.Node) -> bool:
+    scale = node.inputs[1] if len(node.inputs) > 1 else None
+    return scale is not None and (scale.dtype is None or scale.dtype.is_floating_point())
+
+
+def _touches(*dtypes: ir.DataType) -> Callable[[ir.Node], bool]:
+    wanted = frozenset(dtypes)
+    return lambda node: any(value is not None and value.dtype in wanted for value in (*node.inputs, *node.outputs))
+
+
+_INT4 = _touches(ir.DataType.INT4, ir.DataType.UINT4)
+_FP4 = _touches(ir.DataType.FLOAT4E2M1)
+_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+OPSET_NEEDS: tuple[OpsetNeed, ...] = (
+    OpsetNeed(19, "16-bit scales of QuantizeLinear and DequantizeLinear", _has_float_scale),
+    OpsetNeed(21, "INT4 values of QuantizeLinear and DequantizeLinear", _INT4),
+    OpsetNeed(23, "FP4 values of QuantizeLinear and DequantizeLinear", _FP4),
+)
+"""What quantization needs: ONNX operators QuantizeLinear and DequantizeLinear, versions 19, 21 and 23."""
+
+
+@dataclass(frozen=True)
+class OpsetChoice:
+    """The opset to convert at and what to tell the user about it."""
+
+    opset: int
+    warnings: tuple[str, ...] = ()
+
+
+def choose_opset(model: ir.Model, config: ConversionConfig) -> OpsetChoice | None:
+    """The opset that conversion works at, None for a model that does not use the default domain.
+
+    The model's own, at least ``config.precision.minimum_opset``, or ``config.opset``; raised where OPSET_NEEDS says so;
+    never below the model's own.
+
+    Raises ConfigError where ``config.opset`` is above what the installed onnx knows.
+    """
+    own = model.graph.opset_imports.get("")
+    if own is None:
+        return None
+    warnings = []
+    opset, wanted, minimum = max(own, config.precision.minimum_opset), config.opset, config.precision.minimum_opset
+    if wanted is not None:
+        opset = max(own, wanted)
+        if wanted > max(own, onnx.defs.onnx_opset_version()):
+            raise ConfigError(f"opset {wanted} is unknown: give at most {onnx.defs.onnx_opset_version()}")
+        if wanted < own:
+            warnings.append(f"opset {wanted} is below the model's own: keeping {own}, as a lower one may break it")
+        elif wanted < minimum:
+            warnings.append(f"opset {wanted} is below {minimum}, the recommended minimum for {config.precision}")
+    need = _strongest_need(model)
+    if need is not None and need.opset > opset:
+        if wanted is not None:
+            warnings.append(f"opset raised from {opset} to {need.opset} for {need.why}")
+        opset = need.opset
+    return OpsetChoice(opset, tuple(warnings))
+
+
+def _strongest_need(model: ir.Model) -> OpsetNeed | None:
+    quantizers = [node for node in model.graph.all_nodes() if node.domain == "" and node.op_type in _QUANTIZERS]
+    needs = (need for need in OPSET_NEEDS if any(need.applies(node) for node in quantizers))
+    return max(needs, key=lambda need: need.opset, default=None)
+
+
+def raise_opset(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
+    """Upgrades the nodes of the main graph and all bodies to the opset of `choose_opset`, and the IR version with it.
+
+    `Change.nodes` names the nodes that were rewritten; where it is empty, all operators mean the same in both opsets.
+
+    Does not act where the model's opset already is the one to convert at. The IR version never falls.
+    Raises UnconvertibleError, naming the operator, where an upgrade is impossible; ConfigError as `choose_opset`.
+    """
+    choice = choose_opset(model, config)
+    own = model.graph.opset_imports.get("")
+    if choice is None or own is None or choice.opset == own:
+        return ()
+    nodes = list(model.graph.all_nodes())
+    replaced = upgrade_nodes(nodes, own, choice.opset, Names(node_names(model)), Names(value_names(model)))
+    model.graph.opset_imports[""] = choice.opset
+    model.ir_version = max(model.ir_version, minimum_ir_version(choice.opset))
+    detail = f"opset raised from {own} to {choice.opset}, {len(replaced)} nodes rewritten"
+    return (Change("opset", detail, tuple(str(node.name) for node in replaced)),)
+
+
+def minimum_ir_version(opset: int) -> int:
+    """The lowest IR version that ONNX pairs with an opset of the default domain; see its Versioning page."""
+    return int(
+        onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)], ignore_unknown=True)  # type: ignore[no-untyped-call]
+    )

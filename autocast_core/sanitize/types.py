@@ -1,0 +1,147 @@
+"""Pass `types`: every tensor value has an element type, and what is inferred wins over what was declared."""
+
+from __future__ import annotations
+
+import logging
+
+import onnx
+import onnx_ir as ir
+
+from autocast_core.config import ConversionConfig
+from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.graphs import SMALL_TENSOR_BYTES, defined_values, graphs_of
+
+logger = logging.getLogger(__name__)
+
+
+def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
+    """Infers element types and shapes of all values anew, bodies included, and fills the gaps from operator schemas.
+
+    onnx.shape_inference runs on a copy of the graph without its weights and without the declarations of inner values,
+    so a stale declaration does not survive where inference knows better; a declared type or shape stays where
+    inference yields none. Element types that are still missing come from `autocast_core.schemas`.
+
+    Does not touch the types and shapes of the main graph's inputs, nor the declared shape of its outputs.
+    """
+    inferred = _inferred(model)
+    corrected = []
+    fixed = {id(value) for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values())}
+    for graph in graphs_of(model):
+        for value in defined_values(graph):
+            found = inferred.get(str(value.name)) if value.name and id(value) not in fixed else None
+            if found is not None and _update(value, found):
+                corrected.append(str(value.name))
+    from autocast_core.schemas import infer_missing_types
+
+    infer_missing_types(model)
+    if not corrected:
+        return ()
+    shown = ", ".join(corrected[:3]) + (", …" if len(corrected) > 3 else "")
+    return (Change("types", f"corrected the declared type or shape of {len(corrected)} values: {shown}"),)
+
+
+def _update(value: ir.Value, found: onnx.TypeProto) -> bool:
+    """Takes over what inference found; whether that contradicts what was declared."""
+    kind = ir.serde.deserialize_type_proto_for_type(found)
+    if kind is None or kind.dtype == ir.DataType.UNDEFINED:
+        return False
+    contradicts = value.type is not None and value.type != kind
+    if value.type != kind:
+        value.type = kind
+    shape = ir.serde.deserialize_type_proto_for_shape(found)
+    if shape is None or shape == value.shape:
+        return contradicts
+    if value.shape is None or _contradict(value.shape, shape):
+        contradicts |= value.shape is not None
+        value.shape = shape
+    else:
+        value.shape = _merged(value.shape, shape)
+    return contradicts
+
+
+def _contradict(declared: ir.Shape, inferred: ir.Shape) -> bool:
+    if len(declared) != len(inferred):
+        return True
+    pairs = zip(declared, inferred, strict=True)
+    return any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
+
+
+def _merged(declared: ir.Shape, inferred: ir.Shape) -> ir.Shape:
+    """Numbers win; a declared name stays where inference has no number."""
+    pairs = zip(declared, inferred, strict=True)
+    return ir.Shape([b if isinstance(b, int) or (not isinstance(a, int) and a.value is None) else a for a, b in pairs])
+
+
+def _inferred(model: ir.Model) -> dict[str, onnx.TypeProto]:
+    """What onnx infers, by value name, names being unique over the model; empty where inference fails."""
+    proto = onnx.ModelProto(ir_version=max(model.ir_version, 4))
+    for domain, version in model.graph.opset_imports.items():
+        proto.opset_import.append(onnx.helper.make_opsetid(domain, version))
+    _write_graph(model.graph, proto.graph, main=True)
+    try:
+        result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # the C++ side raises many kinds; without inference the declared types stand
+        logger.info("type inference failed: %s", " ".join(str(error).split()))
+        return {}
+    found: dict[str, onnx.TypeProto] = {}
+    pending = [result.graph]
+    while pending:
+        graph = pending.pop()
+        for info in (*graph.value_info, *graph.output):
+            found.setdefault(info.name, info.type)
+        for node in graph.node:
+            for attribute in node.attribute:
+                pending.extend([attribute.g] if attribute.HasField("g") else [])
+                pending.extend(attribute.graphs)
+    return found
+
+
+def _write_graph(graph: ir.Graph, proto: onnx.GraphProto, *, main: bool) -> None:
+    """The graph without weights and without what was declared of inner values."""
+    proto.name = graph.name or "graph"
+    for value in graph.inputs:
+        ir.serde.serialize_value_into(proto.input.add(), value)
+    for value in graph.outputs:
+        if main:
+            ir.serde.serialize_value_into(proto.output.add(), value)
+        else:
+            proto.output.add(name=str(value.name))
+    for value in graph.initializers.values():
+        if value.const_value is not None:
+            _write_tensor(proto.initializer.add(), value.const_value, str(value.name))
+    for node in graph:
+        _write_node(node, proto.node.add())
+
+
+def _write_node(node: ir.Node, proto: onnx.NodeProto) -> None:
+    proto.op_type, proto.domain, proto.name = node.op_type, node.domain, str(node.name)
+    proto.input.extend(str(value.name) if value is not None else "" for value in node.inputs)
+    proto.output.extend(str(value.name or "") for value in node.outputs)
+    for attribute in node.attributes.values():
+        target = proto.attribute.add(name=attribute.name)
+        if attribute.is_ref():
+            ir.serde.serialize_reference_attribute_into(target, attribute)
+        elif attribute.type == ir.AttributeType.GRAPH:
+            target.type = onnx.AttributeProto.GRAPH
+            _write_graph(attribute.as_graph(), target.g, main=False)
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            target.type = onnx.AttributeProto.GRAPHS
+            for body in attribute.as_graphs():
+                _write_graph(body, target.graphs.add(), main=False)
+        elif attribute.type == ir.AttributeType.TENSOR:
+            target.type = onnx.AttributeProto.TENSOR
+            _write_tensor(target.t, attribute.as_tensor(), "")
+        else:
+            ir.serde.serialize_attribute_into(target, attribute)
+
+
+def _write_tensor(proto: onnx.TensorProto, tensor: ir.TensorProtocol, name: str) -> None:
+    """A small tensor whole; of a large one only its type and dimensions."""
+    if tensor.nbytes <= SMALL_TENSOR_BYTES:
+        ir.serde.serialize_tensor_into(proto, tensor)
+        if name:
+            proto.name = name
+        return
+    proto.name, proto.data_type = name, int(tensor.dtype)
+    proto.dims.extend(int(dim) for dim in tensor.shape)  # type: ignore[call-overload]
+    proto.data_location = onnx.TensorProto.EXTERNAL
