@@ -72,7 +72,7 @@ def build(
     write(built.path, model, weights, values)
     vocabulary = max((stub.dims[0] for stub in weights if stub.doc_string.startswith("embedding")), default=0)
     for path in (built.calibration, built.evaluation):
-        np.savez(path, allow_pickle=False, **inputs(name, path.stem, vocabulary, seed))
+        np.savez(path, **inputs(name, path.stem, vocabulary, seed))  # type: ignore[arg-type]
     return built
 
 
