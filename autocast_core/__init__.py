@@ -1,1 +1,50 @@
-"""."""
+"""Converts FP32 ONNX models to mixed precision and says why; knows no orchestrator, tracking server or object store.
+
+The public names are imported when they are first used, so that a small part costs no more than itself.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autocast_core.classify.rule import NodeRuleBase, Rule
+    from autocast_core.config import ConversionConfig, Precision
+    from autocast_core.convert import Conversion, convert_file, convert_to_f16, convert_to_mixed_precision
+    from autocast_core.errors import AutocastError
+    from autocast_core.plan import NodeDecision, PrecisionPlan, read_plan
+
+__all__ = [
+    "AutocastError",
+    "Conversion",
+    "ConversionConfig",
+    "NodeDecision",
+    "NodeRuleBase",
+    "Precision",
+    "PrecisionPlan",
+    "Rule",
+    "convert_file",
+    "convert_to_f16",
+    "convert_to_mixed_precision",
+    "read_plan",
+]
+
+_HOMES = {
+    "AutocastError": "errors",
+    "Conversion": "convert",
+    "ConversionConfig": "config",
+    "NodeDecision": "plan",
+    "NodeRuleBase": "classify.rule",
+    "Precision": "config",
+    "PrecisionPlan": "plan",
+    "Rule": "classify.rule",
+    "convert_file": "convert",
+    "convert_to_f16": "convert",
+    "convert_to_mixed_precision": "convert",
+    "read_plan": "plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,9 @@ class ConversionConfig:
     batch_size: int = 1
     seed: int = 0
     custom_rule: Any = None
+    operands_to_exclude: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
+    """Operands to leave in FP32, per operator type the indices under ``inp`` and ``out`` (convert_to_f16's
+    ``tensor_block_dict``)."""
 
     def __post_init__(self) -> None:
         if self.precision not in (Precision.FP16, Precision.BF16):

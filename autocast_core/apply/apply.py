@@ -115,12 +115,13 @@ def _moves(
     model: ir.Model, plan: PrecisionPlan, decided: Mapping[str, Precision]
 ) -> dict[ir.Node, tuple[Operands, ir.DataType]]:
     plugins = plugins_from_settings(plan.settings.get("plugin_precisions", {}))
+    blocks = plan.settings.get("operands_to_exclude", {})
     moves = {}
     for node_id, node in nodes_with_ids(model.graph):
         precision = decided.get(node_id, Precision.NONE)
         if precision.is_low or node.op_type in plugins:
             low = precision if precision.is_low else plan.precision
-            operands = float_operands(node, model.opset_imports, low, plugins)
+            operands = float_operands(node, model.opset_imports, low, plugins, blocks)
             if any(operands.inputs) or any(operands.outputs):
                 moves[node] = (operands, low.dtype)
     return moves

@@ -96,6 +96,11 @@ def _settings(config: ConversionConfig, plugins: Mapping[str, PluginPrecision]) 
     settings: dict[str, Any] = {"keep_io_types": keep if isinstance(keep, bool) else sorted(keep)}
     if config.init_conversion_max_bytes is not None:
         settings["init_conversion_max_bytes"] = config.init_conversion_max_bytes
+    if config.operands_to_exclude:
+        settings["operands_to_exclude"] = {
+            op_type: {side: [*indices] for side, indices in sorted(block.items())}
+            for op_type, block in sorted(config.operands_to_exclude.items())
+        }
     if plugins:
         settings["plugin_precisions"] = plugin_settings(plugins)
     return settings
@@ -130,7 +135,7 @@ def _facts(
     masks = mask_tensors(list(nodes.values()), stats_of, config.data_max)
     facts = []
     for node_id, node in nodes.items():
-        operands = float_operands(node, model.opset_imports, config.precision, plugins)
+        operands = float_operands(node, model.opset_imports, config.precision, plugins, config.operands_to_exclude)
         moved = [v for v, moves in zip(node.inputs, operands.inputs, strict=True) if moves and v is not None]
         moved += [v for v, moves in zip(node.outputs, operands.outputs, strict=True) if moves]
         if any(operands.inputs) or any(operands.outputs):

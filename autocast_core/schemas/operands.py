@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,7 @@ from autocast_core.schemas.signature import Signature, find_signature, supportin
 from autocast_core.schemas.types import element_type, type_string
 
 NO_PLUGINS: Mapping[str, PluginPrecision] = MappingProxyType({})
+NO_BLOCKS: Mapping[str, Mapping[str, Sequence[int]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,13 @@ def float_operands(
     opsets: Mapping[str, int],
     precision: Precision,
     plugins: Mapping[str, PluginPrecision] = NO_PLUGINS,
+    blocks: Mapping[str, Mapping[str, Sequence[int]]] = NO_BLOCKS,
 ) -> Operands:
-    """The operands of `node` that a change to `precision` moves, at the opsets of its model."""
+    """The operands of `node` that a change to `precision` moves, at the opsets of its model.
+
+    `plugins` are the precisions of custom operators; `blocks` names operands to leave in FP32, per operator type the
+    indices under ``inp`` and ``out``: all operands that share a type variable with one of them stay with it.
+    """
     types = [element_type(value) for value in (*node.inputs, *node.outputs)]
     still = (False,) * len(node.inputs), (False,) * len(node.outputs)
     is_float = any(dtype == ir.DataType.FLOAT or dtype in LOW_DTYPES for dtype in types)
@@ -65,7 +71,18 @@ def float_operands(
         return Operands(
             *still, is_float=True, refusal=f"no schema describes {_name(node)}", current=_current(node, None)
         )
-    return _schema_operands(node, signature, opset, precision)
+    return _schema_operands(node, _blocked(signature, blocks.get(node.op_type, {})), opset, precision)
+
+
+def _blocked(signature: Signature, block: Mapping[str, Sequence[int]]) -> Signature:
+    """The signature with the type variables of blocked operands held at FP32."""
+    held = {signature.input_type(i) for i in block.get("inp", ())} | {
+        signature.output_type(i) for i in block.get("out", ())
+    }
+    if not held:
+        return signature
+    constraints = {name: allowed for name, allowed in signature.constraints.items() if name not in held}
+    return replace(signature, constraints=constraints)
 
 
 def _schema_operands(node: ir.Node, signature: Signature, opset: int, precision: Precision) -> Operands:
