@@ -40,7 +40,7 @@ def written_whole(paths: tuple[Path, ...], needed: int) -> Iterator[tuple[Binary
     files: list[BinaryIO] = []
     try:
         with _explained(paths[-1], needed):
-            files.extend(open(part, "xb", buffering=_BUFFER_BYTES) for part in parts)
+            files.extend(part.open("xb", buffering=_BUFFER_BYTES) for part in parts)
             yield tuple(files)
             for file in files:
                 file.close()

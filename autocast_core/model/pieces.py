@@ -19,6 +19,7 @@ from autocast_core.model.skeleton import (
     rewrite,
     without_data,
 )
+from autocast_core.model.tensors import unconverted
 from autocast_core.model.traverse import Change, map_tensors
 from autocast_core.model.wire import BytesSource, Field, Source
 
@@ -73,7 +74,7 @@ def weights(model: ir.Model) -> tuple[ir.TensorProtocol, ...]:
 
     def note(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
         if is_weight(tensor):
-            found.append(tensor)
+            found.append(unconverted(tensor))
         return tensor
 
     map_tensors(model, note)
@@ -87,6 +88,20 @@ def is_weight(tensor: ir.TensorProtocol) -> bool:
     return tensor.dtype != ir.DataType.STRING and tensor.nbytes >= LARGE_BYTES
 
 
+def as_stub(tensor: ir.TensorProtocol, location: str) -> ir.ExternalTensor:
+    """A tensor that says where its data would be, and is otherwise like `tensor`."""
+    return ir.ExternalTensor(
+        location,
+        None,
+        None,
+        tensor.dtype,
+        shape=ir.Shape(tensor.shape.numpy()),
+        name=tensor.name or "",
+        doc_string=tensor.doc_string,
+        metadata_props=dict(tensor.metadata_props),
+    )
+
+
 def pieces(model: ir.Model, place: Place) -> list[Piece]:
     """`model` as bytes and Weights; what `place` gives a Reference for becomes an external reference."""
     kept: list[ir.TensorProtocol] = []
@@ -94,18 +109,8 @@ def pieces(model: ir.Model, place: Place) -> list[Piece]:
     def stub(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
         if not is_weight(tensor):
             return tensor
-        kept.append(tensor)
-        location = f"{SELF}{len(kept) - 1}"
-        return ir.ExternalTensor(
-            location,
-            None,
-            None,
-            tensor.dtype,
-            shape=ir.Shape(tensor.shape),
-            name=tensor.name or "",
-            doc_string=tensor.doc_string,
-            metadata_props=dict(tensor.metadata_props),
-        )
+        kept.append(unconverted(tensor))
+        return as_stub(tensor, f"{SELF}{len(kept) - 1}")
 
     with exchanged(model, stub):
         data = serialize(model).SerializeToString()

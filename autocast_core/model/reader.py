@@ -58,7 +58,7 @@ def load_proto(proto: onnx.ModelProto, data_folder: str | Path | None = None) ->
     for field, value in proto.ListFields():
         if field.name != "graph":
             _copy_field(copy, field, value)
-    large = []
+    large: list[onnx.TensorProto] = []
     for field, value in proto.graph.ListFields():
         if field.name != "initializer":
             _copy_field(copy.graph, field, value)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx_ir as ir
@@ -66,17 +67,17 @@ class FileTensor(ir.ExternalTensor):
             return ir.PackedTensor(np.frombuffer(data, np.uint8), self.dtype, shape=self.shape).numpy()
         return np.frombuffer(data, _little_endian(self.dtype)).reshape(self.shape.numpy())
 
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
-        return self.numpy().__array__(dtype)
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.numpy(), dtype)
 
     def tobytes(self) -> bytes:
         """The bytes of the values, little-endian. ModelError as `chunks`."""
         return b"".join(bytes(block) for block in _file_blocks(self, _COPY_BYTES))
 
-    def tofile(self, file: object) -> None:
+    def tofile(self, file: BinaryIO) -> None:
         """Write the bytes to a binary file, in blocks."""
         for block in _file_blocks(self, _COPY_BYTES):
-            file.write(block)  # type: ignore[attr-defined]
+            file.write(block)
 
 
 class ConvertedTensor(ir.LazyTensor):
@@ -111,10 +112,17 @@ class ConvertedTensor(ir.LazyTensor):
     def __repr__(self) -> str:
         return f"ConvertedTensor<{self.dtype},{self.shape}>({self.source!r})"
 
-    def tofile(self, file: object) -> None:
+    def tofile(self, file: BinaryIO) -> None:
         """Write the converted bytes to a binary file, in blocks."""
         for block in byte_blocks(self):
-            file.write(block)  # type: ignore[attr-defined]
+            file.write(block)
+
+
+def unconverted(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    """The tensor itself, or what it is read from where that has the same type and so the same bytes."""
+    while isinstance(tensor, ConvertedTensor) and tensor.source.dtype == tensor.dtype:
+        tensor = tensor.source
+    return tensor
 
 
 def chunks(
@@ -125,6 +133,7 @@ def chunks(
     An array is valid until the next step: the buffer behind it is used again; read it, do not write to it.
     `round_blocks` does the rounding of a ConvertedTensor. ModelError where a file is gone, changed or unreadable.
     """
+    tensor = unconverted(tensor)
     if isinstance(tensor, ConvertedTensor):
         yield from _converted(tensor, elements, round_blocks)
     elif isinstance(tensor, ir.ExternalTensor) and tensor.dtype.bitwidth >= 8:
@@ -139,9 +148,10 @@ def chunks(
 
 def byte_blocks(tensor: ir.TensorProtocol, round_blocks: RoundBlock = round_block) -> Iterator[memoryview | bytes]:
     """The bytes of `tensor` as ONNX's raw_data holds them, in blocks valid until the next step."""
+    tensor = unconverted(tensor)
     if isinstance(tensor, ConvertedTensor):
         for block in chunks(tensor, round_blocks=round_blocks):
-            yield memoryview(block.view(np.uint8)).cast("B")
+            yield block.view(np.uint8).data
     elif isinstance(tensor, ir.ExternalTensor):
         yield from _file_blocks(tensor, _COPY_BYTES)
     else:

@@ -22,7 +22,8 @@ class WireError(ValueError):
 class Source(Protocol):
     """Bytes that can be read anywhere; `read` returns exactly `length` bytes or raises WireError."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def read(self, start: int, length: int) -> bytes: ...
 

@@ -230,7 +230,9 @@ def _moved(
             out.weight(tensor)
     written = DataFile.of(path)
     return {
-        _key(tensor): FileTensor(written, path.parent, offset, tensor.dtype, ir.Shape(tensor.shape), tensor.name)
+        _key(tensor): FileTensor(
+            written, path.parent, offset, tensor.dtype, ir.Shape(tensor.shape.numpy()), tensor.name
+        )
         for offset, tensor in layout.entries
     }
 
