@@ -1,0 +1,134 @@
+"""Puts a converted model where the user wants it: whole, verified, the data before the model that needs them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autocast_core.errors import ConfigError, OutputError
+from autocast_core.model.atomic import check_destination, written_whole
+from autocast_core.model.digest import file_digest
+from autocast_core.model.reader import model_files
+from autocast_core.progress import Progress, ProgressCallback, silent
+from tasks.storage.local import MODEL_FILE, digest_of
+from tasks.storage.s3 import DEFAULTS, S3Options
+from tasks.storage.uri import LocalLocation, Location, RegistryLocation, S3Location, parse_uri
+
+PLAN_FILE = "plan.json"
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where the model file now is, and under which version where the bucket keeps versions.
+
+    `sha256` is the digest over the model and its external data, `files` the URIs of all that was published.
+    """
+
+    uri: str
+    sha256: str
+    version_id: str | None
+    files: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"uri": self.uri, "sha256": self.sha256, "version_id": self.version_id, "files": list(self.files)}
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> Published:
+        """What `to_json` gave."""
+        return Published(raw["uri"], raw["sha256"], raw["version_id"], tuple(raw["files"]))
+
+
+def output_name(destination: str) -> str:
+    """The name that the model file gets at `destination`: its own for FILE.onnx, else model.onnx.
+
+    A model with external data must be written under this name before it is published: it refers to NAME.data.
+    ConfigError where nothing can be published there.
+    """
+    return _target(destination)[1]
+
+
+def publish_files(
+    model: Path,
+    destination: str,
+    *,
+    plan: Path | None = None,
+    options: S3Options = DEFAULTS,
+    progress: ProgressCallback = silent,
+) -> Published:
+    """Copies the model file, its external data and, to a folder or prefix, the plan to `destination`.
+
+    A destination ending in .onnx is that file, its data beside it; any other is a folder or prefix that receives
+    model.onnx, model.onnx.data and plan.json. The model comes last, and only when everything else is there; on failure
+    what was copied is removed. OutputError: the destination cannot be written. ServiceError: S3 does not answer.
+    """
+    location, name, is_folder = _target(destination)
+    files = _files(model, name)
+    digest = digest_of({path: file_digest(file) for path, file in files.items()})
+    extra = {PLAN_FILE: plan} if plan is not None and is_folder else {}
+    # The model is the last one: whoever sees it sees the rest.
+    ordered = {**{path: file for path, file in files.items() if path != name}, **extra, name: files[name]}
+    if isinstance(location, LocalLocation):
+        folder = location.path.absolute() if is_folder else location.path.absolute().parent
+        copies = {folder / path: file for path, file in ordered.items()}
+        _copy(copies, make_folder=is_folder, progress=progress)
+        return Published(str(folder / name), digest, None, tuple(map(str, copies)))
+    from tasks.storage.upload import upload_all
+
+    objects = {location.under(path) if is_folder else location.beside(path): file for path, file in ordered.items()}
+    uploaded = upload_all(objects, options, progress)
+    final = uploaded[-1]
+    unversioned = S3Location(final.bucket, final.key)
+    return Published(str(unversioned), digest, final.version_id, tuple(map(str, uploaded)))
+
+
+def _target(destination: str) -> tuple[LocalLocation | S3Location, str, bool]:
+    """The location, the model's name there, and whether the location is a folder or prefix."""
+    location: Location = parse_uri(destination)
+    if isinstance(location, RegistryLocation):
+        raise ConfigError(
+            f"output {destination}: give a path, file:// or s3:// URI; the registered name is set by --name"
+        )
+    if isinstance(location, S3Location) and location.version_id:
+        raise ConfigError(f"output {destination}: a version cannot be chosen; leave ?versionId= away")
+    last = location.key.rpartition("/")[2] if isinstance(location, S3Location) else location.path.name
+    is_folder = not last.endswith(".onnx") or (isinstance(location, LocalLocation) and location.path.is_dir())
+    return location, MODEL_FILE if is_folder else last, is_folder
+
+
+def _files(model: Path, name: str) -> dict[str, Path]:
+    """The model's files by the relative name that each gets, the model itself under `name`."""
+    main, *data = model_files(model.absolute())
+    if data and main.name != name:
+        raise OutputError(f"{model} refers to external data by name: write it as {name} before it is published")
+    return {name: main, **{file.relative_to(main.parent).as_posix(): file for file in data}}
+
+
+def _copy(copies: Mapping[Path, Path], *, make_folder: bool, progress: ProgressCallback) -> None:
+    """Copies sources to targets, the last one the model; all appear under their names by renames, or none does."""
+    *others, model = copies
+    needed = sum(source.stat().st_size for source in copies.values())
+    if make_folder:
+        _make_folder(model.parent)
+    check_destination(model, needed)
+    with written_whole(tuple(copies), needed) as outputs:
+        done = 0
+        for source, output in zip(copies.values(), outputs, strict=True):
+            with open(source, "rb") as reader:
+                shutil.copyfileobj(reader, output, _BLOCK)
+            done += source.stat().st_size
+            progress(Progress("publish", done, needed, "bytes"))
+        if others:
+            # An old model must not be seen with new data.
+            model.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"output folder {folder} cannot be made ({error.strerror}); give another one") from error
