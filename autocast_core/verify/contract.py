@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -39,3 +39,56 @@ def _ports(values: Sequence[ir.Value]) -> tuple[Port, ...]:
 
 def _dims(shape: ir.Shape | None) -> tuple[int | str | None, ...] | None:
     return None if shape is None else tuple(dim if isinstance(dim, int) else dim.value for dim in shape)
+
+
+def broken_promises(
+    before: IoContract, after: IoContract, low: ir.DataType, keep: bool | frozenset[str], kept: frozenset[str]
+) -> Iterator[str]:
+    """A sentence for each input or output of `after` that `before` does not allow.
+
+    Names and order never change. An FP32 or FP64 port takes the type `low`, or FP32 where the plan lists it in `kept`;
+    those in `keep` (True: all) and all others keep their types. Dimensions that both sides know agree.
+    """
+    sides = (("input", before.inputs, after.inputs), ("output", before.outputs, after.outputs))
+    for kind, old, new in sides:
+        if [port.name for port in old] != [port.name for port in new]:
+            yield f"the {kind}s were {_names(old)} and are {_names(new)}"
+            continue
+        for was, now in zip(old, new, strict=True):
+            keeps = keep if isinstance(keep, bool) else was.name in keep
+            allowed = {_element(was.type)} if keeps else _allowed(_element(was.type), low, was.name in kept)
+            if was.type is not None and now.type is not None and not _same_kind(was.type, now.type, allowed):
+                yield f"{kind} {was.name!r} was {was.type} and is {now.type}"
+            if was.dims is not None and now.dims is not None and _contradict(was.dims, now.dims):
+                yield f"{kind} {was.name!r} had shape {list(was.dims)} and has {list(now.dims)}"
+
+
+def _allowed(element: ir.DataType | None, low: ir.DataType, kept: bool) -> set[ir.DataType | None]:
+    if element == ir.DataType.FLOAT:
+        return {ir.DataType.FLOAT} if kept else {low}
+    if element == ir.DataType.DOUBLE:
+        return {ir.DataType.DOUBLE, ir.DataType.FLOAT, low}
+    return {element}
+
+
+def _same_kind(was: ir.TypeProtocol, now: ir.TypeProtocol, allowed: set[ir.DataType | None]) -> bool:
+    while isinstance(was, _NESTED) and type(was) is type(now):
+        was, now = was.elem_type, now.elem_type  # type: ignore[assignment]
+    return type(was) is type(now) and _element(now) in allowed
+
+
+def _element(type_: ir.TypeProtocol | None) -> ir.DataType | None:
+    return None if type_ is None else type_.dtype
+
+
+def _contradict(was: tuple[int | str | None, ...], now: tuple[int | str | None, ...]) -> bool:
+    return len(was) != len(now) or any(
+        isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(was, now, strict=True)
+    )
+
+
+def _names(ports: tuple[Port, ...]) -> str:
+    return ", ".join(port.name for port in ports) or "none"
+
+
+_NESTED = (ir.SequenceType, ir.OptionalType)

@@ -1,0 +1,40 @@
+"""onnx.checker on a model whose weights are left out, so that it costs what the structure costs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+import onnx.checker
+import onnx.shape_inference
+import onnx_ir as ir
+
+from autocast_core.model.structure_only import WEIGHTS_LOCATION, structure_proto
+
+_LONGEST_FINDING = 500
+
+
+def checker_finding(model: ir.Model, *, full: bool) -> str | None:
+    """What onnx.checker says against `model`, on one line, or None.
+
+    With `full` also its strict type and shape inference. The checker looks for the file of external data beside the
+    model (onnx.checker.check_model), so both lie in a temporary folder, the data empty.
+    """
+    with TemporaryDirectory(prefix="autocast-check-") as folder:
+        path = Path(folder) / "model.onnx"
+        (path.parent / WEIGHTS_LOCATION).touch()
+        path.write_bytes(structure_proto(model).SerializeToString())
+        try:
+            onnx.checker.check_model(path, full_check=full)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+            return _one_line(str(error), folder)
+    return None
+
+
+def _one_line(text: str, folder: str) -> str:
+    """The message without our temporary paths and without the dump of a node that some messages end in."""
+    text = " ".join(text.replace(f"{folder}/", "").split())
+    text = re.sub(r"\binput: \".*?op_type: \"(\w+)\"[^=]*", r"operator \1 ", text)
+    return text if len(text) <= _LONGEST_FINDING else text[: _LONGEST_FINDING - 1] + "…"

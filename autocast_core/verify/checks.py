@@ -1,0 +1,97 @@
+"""What a model must pass before work begins, and what the converted one must pass before it is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import onnx.defs
+import onnx_ir as ir
+
+from autocast_core.errors import ModelError, UnconvertibleError, VerificationError
+from autocast_core.model.paths import nodes_with_ids
+from autocast_core.plan import PrecisionPlan
+from autocast_core.runtime import Runtime
+from autocast_core.verify.checker import checker_finding
+from autocast_core.verify.contract import IoContract, broken_promises, io_contract
+from autocast_core.verify.graph import broken_edges, inconsistent_tensors
+from autocast_core.verify.loading import load_finding
+
+_UNSUPPORTED = re.compile(r"has unsupported type: (?P<type>tensor\(\w+\))")
+_NODE = re.compile(r"(?:node name: |Name: )(?P<name>[^\s)]+)")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """That a model may leave: what loaded it (None: nothing did), and the checks that were not made, with reasons."""
+
+    ok: bool
+    findings: tuple[str, ...] = ()
+    loaded_by: str | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def check_source(model: ir.Model) -> None:
+    """ModelError with the finding where the model is not valid ONNX (onnx.checker without full type inference)."""
+    finding = next(broken_edges(model), None) or checker_finding(model, full=False)
+    if finding is not None:
+        raise ModelError(f"the model is not valid ONNX: {finding}: correct the export")
+
+
+def verify(model: ir.Model, contract: IoContract, plan: PrecisionPlan, runtime: Runtime | None) -> Verdict:
+    """Check a converted model: it hangs together, keeps `contract` as `plan` says, passes onnx.checker with full type
+    inference, and loads in `runtime`.
+
+    Weights are neither read nor converted. VerificationError naming the node or value where one of these fails,
+    UnconvertibleError where an operator has no form for the low type at the model's opset. A runtime that lacks an
+    operator is no failure: the verdict says why it loaded nothing.
+    """
+    for finding in (
+        *broken_edges(model),
+        *inconsistent_tensors(model),
+        *broken_promises(contract, io_contract(model), plan.precision.dtype, _keep(plan), frozenset(plan.io_kept)),
+    ):
+        raise VerificationError(f"the converted model is wrong: {finding}: report this, and exclude the node meanwhile")
+    finding = checker_finding(model, full=True)
+    if finding is not None:
+        raise _explained(model, finding)
+    if runtime is None:
+        return Verdict(True, skipped=("load: no runtime runs this precision here",))
+    refusal = load_finding(model, runtime)
+    if refusal is not None:
+        return Verdict(True, (refusal,), skipped=(f"load: {refusal}",))
+    return Verdict(True, loaded_by=runtime.name)
+
+
+def _keep(plan: PrecisionPlan) -> bool | frozenset[str]:
+    keep = plan.settings.get("keep_io_types", False)
+    return keep if isinstance(keep, bool) else frozenset(keep)
+
+
+def _explained(model: ir.Model, finding: str) -> UnconvertibleError | VerificationError:
+    """The error for a finding of the checker: the user's request, or our defect."""
+    unsupported, named = _UNSUPPORTED.search(finding), _NODE.search(finding)
+    nodes = {node.name: (path, node) for path, node in nodes_with_ids(model.graph)}
+    if unsupported and named and named["name"] in nodes:
+        path, node = nodes[named["name"]]
+        opset = _first_opset(node, unsupported["type"])
+        remedy = f"give --opset {opset} or more" if opset else "exclude the node"
+        current = model.graph.opset_imports.get(node.domain)
+        return UnconvertibleError(
+            f"node {path} ({node.op_type}) takes no {unsupported['type']} at opset {current}: {remedy}"
+        )
+    return VerificationError(
+        f"onnx.checker refuses the converted model: {finding}: report this, and exclude the node meanwhile"
+    )
+
+
+def _first_opset(node: ir.Node, type_: str) -> int | None:
+    """The lowest opset at which some operand of the operator admits `type_`."""
+    versions = [
+        schema.since_version
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if schema.name == node.op_type
+        and schema.domain == node.domain
+        and any(type_ in constraint.allowed_type_strs for constraint in schema.type_constraints)
+    ]
+    return min(versions, default=None)

@@ -1,0 +1,51 @@
+"""Whether a graph hangs together: every value that is read or given out is made somewhere, and has one type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from autocast_core.model.paths import ROOT, bodies
+
+
+def broken_edges(model: ir.Model) -> Iterator[str]:
+    """A sentence for each value that a node reads, or a graph gives out, and that nothing visible there makes."""
+    yield from _broken(model.graph, ROOT, ())
+
+
+def inconsistent_tensors(model: ir.Model) -> Iterator[str]:
+    """A sentence for each initializer whose value says another type or shape than its data, or has none."""
+    for graph in model.graphs():
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            if tensor is None:
+                yield f"initializer {name!r} has no data"
+            elif value.dtype is not None and value.dtype != tensor.dtype:
+                yield f"initializer {name!r} is declared {value.dtype.name} and holds {tensor.dtype.name}"
+            elif value.shape is not None and _differ(value.shape, tensor.shape.numpy()):
+                yield f"initializer {name!r} is declared {value.shape} and holds {list(tensor.shape.numpy())}"
+            elif isinstance(tensor, ir.ExternalTensor) and tensor.length not in (None, tensor.nbytes):
+                yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to {tensor.length}"
+
+
+def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Iterator[str]:
+    """As broken_edges, of one graph and its bodies; `outer` holds what the graphs around it have made so far."""
+    made = {*graph.inputs, *graph.initializers.values()}
+    scopes = (*outer, made)
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and not any(value in scope for scope in scopes):
+                yield f"node {path}/{node.name} ({node.op_type}) reads {value.name!r}, which nothing before it makes"
+        for name, body in bodies(node):
+            yield from _broken(body, f"{path}/{node.name}:{name}", scopes)
+        made.update(node.outputs)
+    for index, value in enumerate(graph.outputs):
+        if not any(value in scope for scope in scopes):
+            yield f"output {index} ({value.name!r}) of {path} is made by no node of it"
+
+
+def _differ(declared: ir.Shape, held: tuple[int, ...]) -> bool:
+    return len(declared) != len(held) or any(
+        isinstance(dim, int) and dim != length for dim, length in zip(declared, held, strict=True)
+    )

@@ -1,0 +1,72 @@
+"""Whether a runtime takes the model, without computing or copying its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx_ir as ir
+
+from autocast_core.errors import BackendError, VerificationError
+from autocast_core.model.pieces import exchanged, is_weight
+from autocast_core.model.tensors import DataFile, FileTensor
+from autocast_core.runtime import Runtime
+
+_LIMITATIONS = (
+    "could not find an implementation",
+    "is not a registered function/op",
+    "not implemented",
+    "no op registered",
+    "is under development",
+    "unsupported model ir version",
+    "opset",
+    "cannot be imported",
+    "has no ",
+    "could not start",
+)
+"""What runtimes say when they lack something, as against when the model is wrong."""
+
+
+@contextmanager
+def hollow(model: ir.Model) -> Iterator[None]:
+    """`model` with zeros in the place of its weights, which cost neither memory nor disk: one file full of holes."""
+    with TemporaryDirectory(prefix="autocast-load-") as folder:
+        path = Path(folder) / "zeros"
+        largest = 1
+
+        def measure(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+            nonlocal largest
+            largest = max(largest, tensor.nbytes) if is_weight(tensor) else largest
+            return tensor
+
+        with exchanged(model, measure):
+            pass
+        with path.open("wb") as file:
+            file.truncate(largest)
+        zeros = DataFile.of(path.resolve())
+
+        def emptied(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+            if not is_weight(tensor):
+                return tensor
+            shape = ir.Shape(tensor.shape.numpy())
+            return FileTensor(zeros, zeros.path.parent, 0, tensor.dtype, shape, tensor.name)
+
+        with exchanged(model, emptied):
+            yield
+
+
+def load_finding(model: ir.Model, runtime: Runtime) -> str | None:
+    """None where `runtime` loads the model, else why it is not able to, in its own words.
+
+    VerificationError where the runtime finds the model wrong.
+    """
+    try:
+        with hollow(model):
+            runtime.open(model, exact=True, few_runs=True).close()
+    except BackendError as error:
+        if any(phrase in str(error).lower() for phrase in _LIMITATIONS):
+            return str(error)
+        raise VerificationError(f"the converted model does not load in {runtime.name}: {error}") from error
+    return None
