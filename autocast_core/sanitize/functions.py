@@ -123,16 +123,15 @@ def _finish(model: ir.Model, opsets: dict[OperatorId, int | None]) -> tuple[Chan
             opset = opsets[key]
         if opset is not None:
             groups.setdefault(opset, []).append(node)
-    if not groups:
+    target = max([*groups, own or 0])
+    if target:
+        model.graph.opset_imports[""] = target
+    lower = sorted(opset for opset in groups if opset < target)
+    if not lower:
         return ()
-    target = max(groups)
-    model.graph.opset_imports[""] = max(target, own or 0)
     replaced: list[ir.Node] = []
-    for opset in sorted(groups):
-        if opset < target:
-            unique = Names(node_names(model)), Names(value_names(model))
-            replaced += upgrade_nodes(groups[opset], opset, target, *unique)
-    if len(groups) == 1:
-        return ()
-    detail = f"the model and its functions were at opsets {sorted(groups)}, now at {target}"
+    for opset in lower:
+        unique = Names(node_names(model)), Names(value_names(model))
+        replaced += upgrade_nodes(groups[opset], opset, target, *unique)
+    detail = f"nodes at opset {', '.join(map(str, lower))} raised to {target}, which others of the model have"
     return (Change("opset", detail, tuple(str(node.name) for node in replaced)),)

@@ -6,7 +6,7 @@ An exporter writes "not this key" as −3.4e38, −1e9 or −65504, added to the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,8 @@ _LAYOUT = frozenset(
 """Operators whose outputs hold elements of input 0, or zeros."""
 _MERGING = frozenset({"Concat", "Max", "ScatterND", "ScatterElements"})
 """Operators whose outputs hold elements of any float input."""
+_ENDS: Mapping[str, int] = {"Softmax": 0, "Attention": 3}
+"""Where a mask may end: operator and input."""
 _INTEGERS = frozenset(
     {ir.DataType.BOOL, ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16}
 )
@@ -81,6 +83,8 @@ def clamp_masks(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
 
 def mask_paths(model: ir.Model) -> tuple[MaskPath, ...]:
     """The masks of the main graph and all bodies, whatever their magnitude is from MASK_MAGNITUDE on."""
+    if not any(node.domain == "" and node.op_type in _ENDS for node in model.graph.all_nodes()):
+        return ()
     walk = _Walk()
     found = []
     for value in _candidates(model):
@@ -211,8 +215,8 @@ class _Walk:
     def _step(self, node: ir.Node, index: int, value: ir.Value, sign: int) -> list[tuple[ir.Value, int]] | None:
         same = [(output, sign) for output in node.outputs if output.name]
         kind = node.op_type
-        if kind in ("Softmax", "Attention"):
-            return [] if sign < 0 and index == {"Softmax": 0, "Attention": 3}[kind] else None
+        if kind in _ENDS:
+            return [] if sign < 0 and index == _ENDS[kind] else None
         if kind == "Equal":
             return [] if scalar(node.inputs[1 - index]) == 0 else None
         if kind == "Cast":

@@ -65,7 +65,7 @@ def _name_values(model: ir.Model) -> tuple[Change, ...]:
     def visit(graph: ir.Graph, outer: dict[str, str]) -> None:
         nonlocal renamed
         own: dict[str, str] = {}
-        for value in defined_values(graph):
+        for value in list(defined_values(graph)):
             if id(value) in fixed or value.name == "":
                 continue
             if value.name is None or value.name in seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import onnx
@@ -29,7 +30,7 @@ def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     for graph in graphs_of(model):
         for value in defined_values(graph):
             found = inferred.get(str(value.name)) if value.name and id(value) not in fixed else None
-            if found is not None and _update(value, found):
+            if found is not None and _update(value, *found):
                 corrected.append(str(value.name))
     from autocast_core.schemas import infer_missing_types
 
@@ -40,15 +41,12 @@ def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     return (Change("types", f"corrected the declared type or shape of {len(corrected)} values: {shown}"),)
 
 
-def _update(value: ir.Value, found: onnx.TypeProto) -> bool:
+def _update(value: ir.Value, kind: ir.TypeProtocol, shape: ir.Shape | None) -> bool:
     """Takes over what inference found; whether that contradicts what was declared."""
-    kind = ir.serde.deserialize_type_proto_for_type(found)
-    if kind is None or kind.dtype == ir.DataType.UNDEFINED:
-        return False
-    contradicts = value.type is not None and value.type != kind
+    contradicts = False
     if value.type != kind:
-        value.type = kind
-    shape = ir.serde.deserialize_type_proto_for_shape(found)
+        contradicts = value.type is not None
+        value.type = copy.deepcopy(kind)
     if shape is None or shape == value.shape:
         return contradicts
     if value.shape is None or _contradict(value.shape, shape):
@@ -72,7 +70,7 @@ def _merged(declared: ir.Shape, inferred: ir.Shape) -> ir.Shape:
     return ir.Shape([b if isinstance(b, int) or (not isinstance(a, int) and a.value is None) else a for a, b in pairs])
 
 
-def _inferred(model: ir.Model) -> dict[str, onnx.TypeProto]:
+def _inferred(model: ir.Model) -> dict[str, tuple[ir.TypeProtocol, ir.Shape | None]]:
     """What onnx infers, by value name, names being unique over the model; empty where inference fails."""
     proto = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     for domain, version in model.graph.opset_imports.items():
@@ -83,17 +81,33 @@ def _inferred(model: ir.Model) -> dict[str, onnx.TypeProto]:
     except Exception as error:  # the C++ side raises many kinds; without inference the declared types stand
         logger.info("type inference failed: %s", " ".join(str(error).split()))
         return {}
-    found: dict[str, onnx.TypeProto] = {}
+    found: dict[str, tuple[ir.TypeProtocol, ir.Shape | None]] = {}
+    known: dict[bytes, tuple[ir.TypeProtocol, ir.Shape | None] | None] = {}
     pending = [result.graph]
     while pending:
         graph = pending.pop()
         for info in (*graph.value_info, *graph.output):
-            found.setdefault(info.name, info.type)
+            key = info.type.SerializeToString()
+            if key not in known:
+                known[key] = _read_type(info.type)
+            read = known[key]
+            if read is not None:
+                found.setdefault(info.name, read)
         for node in graph.node:
             for attribute in node.attribute:
                 pending.extend([attribute.g] if attribute.HasField("g") else [])
                 pending.extend(attribute.graphs)
     return found
+
+
+def _read_type(proto: onnx.TypeProto) -> tuple[ir.TypeProtocol, ir.Shape | None] | None:
+    """The type and the (frozen) shape; None where inference found none, or a map, which onnx_ir does not hold."""
+    try:
+        kind = ir.serde.deserialize_type_proto_for_type(proto)
+        shape = ir.serde.deserialize_type_proto_for_shape(proto)
+    except (ir.serde.SerdeError, NotImplementedError, ValueError):
+        return None
+    return None if kind is None or kind.dtype == ir.DataType.UNDEFINED else (kind, shape)
 
 
 def _write_graph(graph: ir.Graph, proto: onnx.GraphProto, *, main: bool) -> None:
