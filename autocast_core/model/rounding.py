@@ -14,11 +14,19 @@ import numpy as np
 RoundBlock = Callable[[np.ndarray, np.ndarray], None]
 """Rounds a contiguous 1-d block into an array of the target type, to nearest even; beyond its range to infinity."""
 
+_WORTHWHILE = 4096
+_FIRST_INFINITE = 0x477FF000  # the bits of 65520, which rounds beyond 65504
+
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 def round_block(source: np.ndarray, target: np.ndarray) -> None:
-    """The default RoundBlock: numpy's and ml_dtypes' conversions, which round to nearest even."""
+    """The default RoundBlock: numpy's and ml_dtypes' conversions, and a faster one of our own with the same bits."""
+    if source.dtype == np.float32 and target.dtype == np.float16 and source.size >= _WORTHWHILE:
+        magnitude = source.view(np.uint32) & 0x7FFFFFFF
+        if magnitude.max() < _FIRST_INFINITE:
+            _round_to_half(source.view(np.uint32), magnitude, target)
+            return
     if target.dtype == _BFLOAT16 and source.dtype == np.float64:
         source = _to_odd(source)  # ml_dtypes goes by float32, and rounding twice is not rounding once
     with np.errstate(over="ignore", invalid="ignore"):
@@ -41,6 +49,25 @@ def _has_nonfinite(block: np.ndarray) -> bool:
         return not np.isfinite(block).all()
     infinity = np.array(np.inf, block.dtype).view(np.uint16)
     return bool(block.size) and bool((block.view(np.uint16) & 0x7FFF).max() >= infinity)
+
+
+def _round_to_half(bits: np.ndarray, magnitude: np.ndarray, target: np.ndarray) -> None:
+    """float32 `bits` below 65520 to float16, by whole-array operations; `magnitude` (bits without sign) is used up.
+
+    Adding 2**(exponent + 13) leaves the FPU's rounding to nearest even at the last bit of a half, and the exponent is
+    floored at the one of the smallest normal half, so that subnormals round at theirs.
+    """
+    exponent = np.maximum(bits & 0x7F800000, 113 << 23)
+    shift = exponent + (13 << 23)
+    np.add(magnitude.view(np.float32), shift.view(np.float32), out=magnitude.view(np.float32))
+    np.subtract(magnitude, shift, out=magnitude)  # the significand as an integer, with its leading one
+    np.right_shift(exponent, 13, out=exponent)
+    np.add(magnitude, exponent, out=magnitude)
+    np.subtract(magnitude, 113 << 10, out=magnitude)
+    np.right_shift(bits, 16, out=shift)
+    np.bitwise_and(shift, 0x8000, out=shift)
+    np.bitwise_or(magnitude, shift, out=magnitude)
+    np.copyto(target.view(np.uint16), magnitude, casting="unsafe")
 
 
 def _to_odd(source: np.ndarray) -> np.ndarray:

@@ -52,9 +52,9 @@ def verify(model: ir.Model, contract: IoContract, plan: PrecisionPlan, runtime: 
         *broken_promises(contract, io_contract(model), plan.precision.dtype, _keep(plan), frozenset(plan.io_kept)),
     ):
         raise VerificationError(f"the converted model is wrong: {finding}: report this, and exclude the node meanwhile")
-    finding = checker_finding(model, full=True)
-    if finding is not None:
-        raise _explained(model, finding)
+    refused = checker_finding(model, full=True)
+    if refused is not None:
+        raise _explained(model, refused)
     if runtime is None:
         return Verdict(True, skipped=("load: no runtime runs this precision here",))
     refusal = load_finding(model, runtime)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -45,7 +45,7 @@ def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Ite
             yield f"output {index} ({value.name!r}) of {path} is made by no node of it"
 
 
-def _differ(declared: ir.Shape, held: tuple[int, ...]) -> bool:
+def _differ(declared: ir.Shape, held: Sequence[int]) -> bool:
     return len(declared) != len(held) or any(
         isinstance(dim, int) and dim != length for dim, length in zip(declared, held, strict=True)
     )

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from autocast_core.errors import BackendError, VerificationError
 from autocast_core.model.pieces import exchanged, is_weight
 from autocast_core.model.tensors import DataFile, FileTensor
+from autocast_core.model.traverse import tensors
 from autocast_core.runtime import Runtime
 
 _LIMITATIONS = (
@@ -34,17 +35,8 @@ def hollow(model: ir.Model) -> Iterator[None]:
     """`model` with zeros in the place of its weights, which cost neither memory nor disk: one file full of holes."""
     with TemporaryDirectory(prefix="autocast-load-") as folder:
         path = Path(folder) / "zeros"
-        largest = 1
-
-        def measure(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-            nonlocal largest
-            largest = max(largest, tensor.nbytes) if is_weight(tensor) else largest
-            return tensor
-
-        with exchanged(model, measure):
-            pass
         with path.open("wb") as file:
-            file.truncate(largest)
+            file.truncate(max((tensor.nbytes for tensor in tensors(model) if is_weight(tensor)), default=0) + 1)
         zeros = DataFile.of(path.resolve())
 
         def emptied(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
