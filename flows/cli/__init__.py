@@ -1,1 +1,43 @@
-"""."""
+"""The command line `autocast`; a command lives in the file of its name."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+
+def main() -> None:
+    """The console script: runs the command and maps what goes wrong to exit codes 2, 3 and 1."""
+    # A finally clause must run when a service manager ends us, so that no server or half-made file is left.
+    signal.signal(signal.SIGTERM, _terminated)
+    from flows.cli import demo, plan, run, schema, validate
+    from flows.cli.app import app
+
+    for command in (demo, run, schema, plan, validate):
+        command.add_to(app)
+    try:
+        app(standalone_mode=False)
+    except SystemExit:
+        raise
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _misuse(error)
+
+
+def _misuse(error: Any) -> None:
+    """One line for a usage error of the command-line parser, and the JSON object where that was asked for."""
+    from flows.cli.output import MISUSE, one_line, print_json
+
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "autocast"
+    text = " ".join(error.format_message().split()).rstrip(".")
+    print(f"error: {one_line(ValueError(text))}; see `{path} --help`", file=sys.stderr)
+    if "--json" in sys.argv:
+        print_json({"ok": False, "error": text})
+    raise SystemExit(MISUSE)
+
+
+def _terminated(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,80 @@
+"""`autocast demo`: the flow on the shipped classifier, which a naive FP16 conversion breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+HELP = """Convert a small digit classifier with the whole flow and compare it with a naive FP16 conversion.
+
+Needs no server, no network and no credentials; the first start takes up to two minutes.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("demo", help=HELP)(demo)
+
+
+def demo(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Run the demo."""
+    result = finish(run_demo, ("run_id", "metrics"), as_json)
+    if not as_json:
+        show(result)
+
+
+def run_demo() -> Mapping[str, Any]:
+    """The flow's result on the demo's materials; its metrics with ``demo.naive_top1`` added."""
+    import sys
+
+    from flows.cli.progress import shown_progress
+    from flows.demo import materials
+    from flows.session import flow_session
+    from flows.spec import Spec
+    from tasks.progress import stage
+
+    shipped = materials()
+    spec = Spec(
+        calibration=str(shipped.calibration),
+        evaluation=str(shipped.evaluation),
+        name="autocast-demo-fp16",
+        gates=("top1_drop<=0.01", "no_new_nonfinite"),
+    )
+    with shown_progress() as listener, flow_session(listener) as log:
+        print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
+        from flows.convert_model import convert_model
+        from flows.demo.naive import naive_top1
+
+        result = convert_model(str(shipped.model), spec).to_json()
+        with stage("compare with naive FP16"):
+            naive = naive_top1(shipped.model, shipped.evaluation, spec.config())
+    return {**result, "metrics": {**result["metrics"], "demo.naive_top1": naive}}
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """The table, and where to look next."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tasks.storage.registry import resolve_tracking_uri
+
+    metrics = result["metrics"]
+    accuracy = Table("model", "top-1 on held-out images", "measured on", title="Handwritten digits")
+    accuracy.add_row("FP32", f"{metrics['task.top1_reference']:.1%}", "ONNX Runtime")
+    accuracy.add_row("naive FP16: every node", f"{metrics['demo.naive_top1']:.1%}", "simulation of 16-bit storage")
+    accuracy.add_row("AutoCast Flow", f"{metrics['task.top1']:.1%}", "simulation of 16-bit storage")
+    console = Console()
+    console.print(accuracy)
+    before, after = metrics["model.bytes_before"], metrics["model.bytes_after"]
+    console.print(result["summary"], highlight=False)
+    console.print(
+        f"Size: {before / 1e3:.1f} kB before, {after / 1e3:.1f} kB after ({after / before:.0%})", highlight=False
+    )
+    console.print(f"Registered: {result['registered']}, alias candidate", highlight=False)
+    print(f"Look at the run: uv run mlflow ui --backend-store-uri {resolve_tracking_uri()}")
+    print(f"then open http://127.0.0.1:5000, experiment autocast, run {result['run_id']}")

@@ -1,0 +1,65 @@
+"""How a command ends: one JSON object or words on stdout, one line on stderr where it fails, an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from autocast_core.errors import AutocastError
+
+MISUSE = 2
+FAILURE = 1
+
+
+def finish(command: Callable[[], Mapping[str, Any]], keys: tuple[str, ...], as_json: bool) -> Mapping[str, Any]:
+    """Runs `command`, whose result holds `keys`, and returns it; ends the process where it fails.
+
+    With `as_json` stdout gets exactly one JSON object, of success or of failure, whatever else prints meanwhile.
+    """
+    from flows.environment import only_json_on_stdout
+
+    try:
+        if not as_json:
+            return command()
+        with only_json_on_stdout():
+            result = command()
+    except KeyboardInterrupt:
+        _fail("interrupted", 130, {}, keys, as_json)
+    except AutocastError as error:
+        _fail(one_line(error), error.exit_code, partial_result(error), keys, as_json)
+    except Exception as error:
+        if os.environ.get("AUTOCAST_TRACEBACK"):
+            raise
+        text = f"{type(error).__name__}: {one_line(error)} (set AUTOCAST_TRACEBACK=1 to see where)"
+        _fail(text, FAILURE, {}, keys, as_json)
+    print_json({"ok": True, "error": None, **{key: result.get(key) for key in keys}})
+    return result
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout, with None for NaN and infinity."""
+    from flows.values import without_infinity
+
+    print(json.dumps(without_infinity(value), allow_nan=False, ensure_ascii=False), flush=True)
+
+
+def one_line(error: BaseException) -> str:
+    """The message without line breaks and invisible characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def partial_result(error: BaseException) -> Mapping[str, Any]:
+    """What a failed command could still say."""
+    result = getattr(error, "result", None)
+    return result.to_json() if hasattr(result, "to_json") else {}
+
+
+def _fail(text: str, code: int, result: Mapping[str, Any], keys: tuple[str, ...], as_json: bool) -> NoReturn:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    if as_json:
+        print_json({"ok": False, "error": text, **{key: result.get(key) for key in keys}})
+    raise SystemExit(code)

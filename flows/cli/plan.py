@@ -1,0 +1,152 @@
+"""`autocast plan show|diff|apply`: plan files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+if TYPE_CHECKING:
+    from autocast_core.plan import NodeDecision, PrecisionPlan
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+PlanFile = Annotated[Path, typer.Argument(help="plan.json of a run, or written by --save_plan.")]
+
+SHOW = """Show what a plan decides: nodes by precision and rule, and why nodes stay in FP32.
+
+Example:
+
+  autocast plan show plan.json --nodes 'graph/encoder.*'
+"""
+DIFF = """Show the nodes that two plans decide differently.
+
+Example:
+
+  autocast plan diff before.json after.json
+"""
+APPLY = """Convert a model with a plan instead of data, for example the next checkpoint of the same architecture.
+
+Example:
+
+  autocast plan apply plan.json next.onnx next.fp16.onnx
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    plans = typer.Typer(no_args_is_help=True, help="Show, compare and apply precision plans.")
+    plans.command("show", help=SHOW)(show)
+    plans.command("diff", help=DIFF)(diff)
+    plans.command("apply", help=APPLY)(apply)
+    app.add_typer(plans, name="plan")
+
+
+def show(
+    plan: PlanFile,
+    nodes: Annotated[str | None, typer.Option(help="Only nodes whose id matches this regular expression.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a plan."""
+    result = finish(lambda: shown(plan, nodes), ("summary", "rules", "nodes"), as_json)
+    if not as_json:
+        _print_table(("rule", "nodes"), sorted(result["rules"].items(), key=lambda item: -item[1]))
+        rows = [
+            (node["id"], node["op_type"], node["precision"], node["rule"], node["reason"]) for node in result["nodes"]
+        ]
+        if rows:
+            _print_table(("node", "operator", "precision", "rule", "reason"), rows)
+        print(result["summary"])
+
+
+def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
+    """Compare two plans."""
+    result = finish(lambda: compared(before, after), ("changes",), as_json)
+    if not as_json:
+        rows = [(change["id"], change["before"] or "–", change["after"] or "–") for change in result["changes"]]
+        if rows:
+            _print_table(("node", "before", "after"), rows)
+        print(f"{len(rows)} nodes differ" if len(rows) != 1 else "1 node differs")
+
+
+def apply(
+    plan: PlanFile,
+    model: Annotated[Path, typer.Argument(help="FP32 ONNX file of the plan's architecture.")],
+    output: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Apply a plan."""
+    result = finish(lambda: applied(plan, model, output), ("output", "output_sha256", "summary", "warnings"), as_json)
+    if not as_json:
+        for warning in result["warnings"]:
+            print(f"warning: {warning}")
+        print(f"{result['summary']}: {result['output']}")
+
+
+def shown(path: Path, pattern: str | None) -> Mapping[str, Any]:
+    """The plan's summary, its rules with their counts, and its nodes: those that match, else those kept in FP32."""
+    import re
+
+    from autocast_core.config import Precision
+    from autocast_core.errors import ConfigError
+    from autocast_core.plan import read_plan
+
+    plan: PrecisionPlan = read_plan(path)
+    try:
+        wanted = re.compile(pattern) if pattern is not None else None
+    except re.error as error:
+        raise ConfigError(f"--nodes {pattern!r} is no regular expression: {error}") from error
+    nodes = [node for node in plan.nodes if (wanted.match(node.id) if wanted else node.precision is Precision.FP32)]
+    return {
+        "summary": plan.summary(),
+        "rules": dict(Counter(node.rule for node in plan.nodes)),
+        "nodes": [
+            {key: str(getattr(node, key)) for key in ("id", "op_type", "precision", "rule", "reason")} for node in nodes
+        ],
+    }
+
+
+def compared(before: Path, after: Path) -> Mapping[str, Any]:
+    """The nodes that differ, each with both decisions in words."""
+    from autocast_core import plan as plans
+
+    changes = plans.diff(plans.read_plan(before), plans.read_plan(after))
+    return {
+        "changes": [
+            {"id": change.id, "before": _words(change.before), "after": _words(change.after)} for change in changes
+        ]
+    }
+
+
+def applied(plan: Path, model: Path, output: Path) -> Mapping[str, Any]:
+    """Converts `model` by `plan`."""
+    from autocast_core.convert import convert_file
+    from autocast_core.plan import read_plan
+
+    conversion = convert_file(model, output, plan=read_plan(plan))
+    return {
+        "output": str(conversion.output.path),
+        "output_sha256": conversion.output.sha256,
+        "summary": conversion.plan.summary(),
+        "warnings": list(conversion.warnings),
+    }
+
+
+def _words(decision: NodeDecision | None) -> str | None:
+    if decision is None:
+        return None
+    return f"{decision.precision} by {decision.rule}" + (f": {decision.reason}" if decision.reason else "")
+
+
+def _print_table(columns: tuple[str, ...], rows: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)

@@ -1,0 +1,100 @@
+"""`autocast run`: the flow convert-model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+KEYS = (
+    "run_id",
+    "source",
+    "output",
+    "source_sha256",
+    "output_sha256",
+    "plan",
+    "metrics",
+    "gates",
+    "registered",
+    "timings",
+)
+HELP = """Convert a model: fetch, sanitize, calibrate, classify, apply, verify, evaluate, validate, track, publish.
+
+Examples:
+
+  autocast run model.onnx --calibration data.npz
+
+  autocast run s3://models/resnet.onnx --evaluation s3://data/val/ --output s3://models/fp16/ --name resnet-fp16
+
+  autocast run models:/resnet/3 --spec spec.yaml --precision bf16 --json
+
+  autocast run model.onnx --dry-run
+
+The run, its plan and the converted model are kept in MLflow (MLFLOW_TRACKING_URI; by default .autocast/mlflow.db).
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("run", help=HELP)(run)
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="FP32 ONNX model: path, file://, s3:// or models:/NAME/VERSION.")],
+    calibration: Annotated[
+        str | None, typer.Option(help="Calibration data: .npz, folder of them, Polygraphy JSON.")
+    ] = None,
+    evaluation: Annotated[str | None, typer.Option(help="Evaluation data, in the same forms.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp16 (default) or bf16.")] = None,
+    output: Annotated[str | None, typer.Option(help="FILE.onnx, a folder or an s3:// prefix.")] = None,
+    name: Annotated[str | None, typer.Option(help="Registered name of the converted model.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Stop after the plan; write and register nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Convert a model."""
+    given = {
+        "calibration": calibration,
+        "evaluation": evaluation,
+        "precision": precision,
+        "output": output,
+        "name": name,
+    }
+    result = finish(lambda: convert(model, spec, given, dry_run), KEYS, as_json)
+    if not as_json:
+        show(result)
+
+
+def convert(model: str, spec_file: Path | None, given: Mapping[str, Any], dry_run: bool) -> Mapping[str, Any]:
+    """Runs the flow on `model`; what can be judged without it is judged before anything is started."""
+    import sys
+
+    from flows.cli.progress import shown_progress
+    from flows.preflight import check_request
+    from flows.session import flow_session
+    from flows.spec import load_spec
+
+    spec = load_spec(spec_file, given)
+    check_request(model, spec)
+    with shown_progress() as listener, flow_session(listener, tracking=not dry_run) as log:
+        print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
+        from flows.convert_model import convert_model
+
+        return convert_model(model, spec, dry_run).to_json()
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """What a person wants to know at the end."""
+    print(result["summary"])
+    for warning in result["warnings"]:
+        print(f"warning: {warning}")
+    for gate in result["gates"]:
+        print(f"gate {gate['expression']}: {'passed' if gate['passed'] else 'failed'} ({gate['value']})")
+    for label, key in (("run", "run_id"), ("output", "output"), ("registered", "registered")):
+        if result[key]:
+            print(f"{label}: {result[key]}")

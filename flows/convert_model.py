@@ -1,0 +1,299 @@
+"""The flow `convert-model`: from a model somewhere to a reviewed, registered mixed-precision one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime
+
+from autocast_core.backends.validation import Validation
+from autocast_core.convert import engine_version
+from autocast_core.errors import AutocastError, ConfigError
+from flows.environment import set_defaults
+from flows.home import Home, home
+from flows.result import ConversionResult, GateMissedError
+from flows.spec import Spec
+from tasks.apply import ConvertedModel, apply_task
+from tasks.calibrate import Calibrated, calibrate_task
+from tasks.classify import Classified, casts_of_plan, classify_task
+from tasks.evaluate import Evaluated, evaluate_task
+from tasks.fetch import fetch_data_task, fetch_model_task
+from tasks.gates import GateOutcome, check_gates
+from tasks.identity import identity
+from tasks.progress import listener, stage
+from tasks.publish import publish_task
+from tasks.sanitize import SanitizedModel, sanitize_task
+from tasks.storage.data import FetchedData
+from tasks.storage.local import MODEL_FILE
+from tasks.storage.models import Fetched
+from tasks.storage.publish import output_name
+from tasks.storage.registry import resolve_tracking_uri
+from tasks.track import DataRecord, Record, begin_task, register_task, size_of, track_task
+from tasks.tracking.runs import RunRef, end_run, log
+from tasks.validate import validate_task
+from tasks.verify import verify_task
+
+_DEFAULT = Spec()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is asked, where its intermediate files go, and the seconds that its stages have taken so far."""
+
+    model: str
+    spec: Spec
+    home: Home
+    folder: Path
+    timings: MutableMapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Planned:
+    source: Fetched
+    calibration: FetchedData | None
+    evaluation: FetchedData | None
+    sanitized: SanitizedModel
+    calibrated: Calibrated
+    classified: Classified
+
+
+@dataclass(frozen=True)
+class _Judged:
+    converted: ConvertedModel
+    evaluated: Evaluated
+    validated: Validation
+    metrics: dict[str, float]
+    gates: tuple[GateOutcome, ...]
+
+
+def _run_name() -> str:
+    parameters = runtime.flow_run.parameters
+    spec = parameters.get("spec") or _DEFAULT
+    return f"{_stem(str(parameters['model']))}-{spec.precision if isinstance(spec, Spec) else spec['precision']}"
+
+
+def _remove_work(flow: Any, flow_run: Any, state: Any) -> None:
+    """When a run is over for good: a retry of it still needs the files."""
+    shutil.rmtree(home().work / str(flow_run.id), ignore_errors=True)
+
+
+@flow(
+    name="convert-model",
+    flow_run_name=_run_name,
+    result_serializer="json",
+    on_completion=[_remove_work],
+    on_failure=[_remove_work],
+    on_crashed=[_remove_work],
+    on_cancellation=[_remove_work],
+)
+def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> ConversionResult:
+    """Converts the model at `model` (path, file://, s3:// or models:/ URI) as `spec` says.
+
+    A dry run ends with the plan and writes nothing. GateMissedError (with the result) where the model is not good enough:
+    then nothing is published or registered. InputError and ServiceError as their messages say.
+    """
+    where = home()
+    set_defaults(where)
+    folder = where.work.absolute() / str(runtime.flow_run.id)
+    job = _Job(model, spec, where, folder, {})
+    if dry_run:
+        return _plan_only(job)
+    with _tracked(job) as run:
+        return _converted(job, run)
+
+
+def _plan_only(job: _Job) -> ConversionResult:
+    planned = _plan(job)
+    casts = casts_of_plan(planned.sanitized.model, planned.classified.plan)
+    classified = planned.classified
+    return ConversionResult(
+        source=planned.source.uri_pinned,
+        source_sha256=planned.source.ref.digest,
+        summary=classified.summary,
+        metrics={**classified.metrics, "casts.inserted": casts},
+        plan=classified.plan.read_text(encoding="utf-8"),
+        timings=job.timings,
+        warnings=(*planned.sanitized.warnings, *classified.warnings),
+    )
+
+
+@contextmanager
+def _tracked(job: _Job) -> Iterator[RunRef]:
+    """Begins the MLflow run, and ends it whatever happens, with the reason where that is a failure."""
+    with stage("track", job.timings):
+        tags = {
+            "autocast.source": job.model,
+            "autocast.precision": job.spec.precision,
+            "autocast.version": engine_version(),
+        }
+        run = begin_task(
+            resolve_tracking_uri(),
+            f"{_stem(job.model)}-{job.spec.precision}",
+            {"model": job.model, **job.spec.flat()},
+            tags,
+        )
+    listener().note("run_id", run.run_id)
+    try:
+        yield run
+    except BaseException as error:
+        end_run(run, _reason(error))
+        raise
+    end_run(run)
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text}"
+
+
+def _plan(job: _Job) -> _Planned:
+    spec, config, timings = job.spec, job.spec.config(), job.timings
+    with stage("fetch", timings):
+        source = fetch_model_task(job.model, job.home.cache)
+        calibration, evaluation = (
+            fetch_data_task(uri, job.home.cache) if uri else None for uri in (spec.calibration, spec.evaluation)
+        )
+    with stage("sanitize", timings):
+        sanitized = sanitize_task(source.ref, config, job.folder)
+    with stage("calibrate", timings):
+        calibrated = calibrate_task(
+            source.ref, sanitized, calibration.path if calibration else None, config, job.folder
+        )
+    with stage("classify", timings):
+        classified = classify_task(sanitized, calibrated, config, job.folder)
+    return _Planned(source, calibration, evaluation, sanitized, calibrated, classified)
+
+
+def _converted(job: _Job, run: RunRef) -> ConversionResult:
+    planned = _plan(job)
+    name = registered_name(job.spec, planned.source)
+    tags = _source_tags(job, planned)
+    log(run, tags=tags)
+    judged = _judge(job, planned)
+    result = _result(job, planned, judged, run)
+    tags |= {
+        "autocast.output_sha256": judged.converted.model.digest,
+        "autocast.evaluation_data": judged.evaluated.data,
+        "autocast.backend": judged.evaluated.backend,
+        "autocast.gate": "passed" if result.passed else "failed",
+    }
+    record = _record(job, planned, judged, name, tags)
+    with stage("track", job.timings):
+        logged = track_task(run, record)
+    if not result.passed:
+        missed = "; ".join(f"{gate.expression} {gate.reason}" for gate in judged.gates if not gate.passed)
+        raise GateMissedError(f"gate missed: {missed}; run {run.run_id} holds the details", result)
+    output = None
+    if job.spec.output:
+        with stage("publish", job.timings):
+            output = publish_task(judged.converted.model.path, job.spec.output, judged.converted.plan).uri
+    with stage("register", job.timings):
+        registered = register_task(run, logged, record)
+    return replace(result, output=output or registered.uri, registered=registered.uri, timings=job.timings)
+
+
+def _judge(job: _Job, planned: _Planned) -> _Judged:
+    config, timings, source = job.spec.config(), job.timings, planned.source.ref
+    plan = planned.classified.plan
+    with stage("apply", timings):
+        file_name = output_name(job.spec.output) if job.spec.output else MODEL_FILE
+        converted = apply_task(planned.sanitized.model, plan, job.folder / "output", file_name)
+    with stage("verify", timings):
+        verify_task(source, converted.model, converted.plan, config)
+    with stage("evaluate", timings):
+        evaluated = evaluate_task(
+            source,
+            converted.model,
+            planned.evaluation.path if planned.evaluation else None,
+            planned.calibration.path if planned.calibration else None,
+            config,
+        )
+    with stage("validate", timings):
+        validated = validate_task(converted.model.path, job.spec.validation)
+    metrics = {
+        **planned.classified.metrics,
+        "casts.inserted": converted.casts_inserted,
+        "model.bytes_before": size_of(source),
+        "model.bytes_after": converted.bytes,
+        **evaluated.metrics,
+    }
+    gates = check_gates(job.spec.gates, metrics, evaluated.data, job.spec.allow_random)
+    if job.spec.validation == "required" and not validated.accepted:
+        reason = "; ".join((*(finding.words for finding in validated.findings), *validated.skipped)) or "not accepted"
+        gates = (*gates, GateOutcome("validation: required", None, False, reason))
+    return _Judged(converted, evaluated, validated, metrics, gates)
+
+
+def registered_name(spec: Spec, source: Fetched) -> str:
+    """The name to register under: the spec's, else the source's registered name or file stem with the precision.
+
+    ConfigError where the spec names the source's own.
+    """
+    if spec.name is not None and spec.name == source.registered_name:
+        raise ConfigError(f"name {spec.name!r} is the source's own: give another one, or leave it away")
+    base = source.registered_name or re.sub(r"[/:]", "_", source.stem)
+    return spec.name or f"{base}-{spec.precision}"
+
+
+def _source_tags(job: _Job, planned: _Planned) -> dict[str, str]:
+    digests = [data.digest if data else None for data in (planned.calibration, planned.evaluation)]
+    source = planned.source.ref.digest
+    return {
+        "autocast.source": planned.source.uri_pinned,
+        "autocast.source_sha256": source,
+        "autocast.identity": identity(source, *digests, job.spec.canonical(), engine_version()),
+        "autocast.precision": job.spec.precision,
+        "autocast.version": engine_version(),
+    }
+
+
+def _result(job: _Job, planned: _Planned, judged: _Judged, run: RunRef) -> ConversionResult:
+    return ConversionResult(
+        source=planned.source.uri_pinned,
+        source_sha256=planned.source.ref.digest,
+        summary=planned.classified.summary,
+        metrics=judged.metrics,
+        run_id=run.run_id,
+        output_sha256=judged.converted.model.digest,
+        plan=f"runs:/{run.run_id}/plan.json",
+        gates=judged.gates,
+        timings=job.timings,
+        warnings=(*planned.sanitized.warnings, *planned.classified.warnings),
+    )
+
+
+def _record(job: _Job, planned: _Planned, judged: _Judged, name: str, tags: Mapping[str, str]) -> Record:
+    data = []
+    for purpose, uri, fetched in (
+        ("calibration", job.spec.calibration, planned.calibration),
+        ("evaluation", job.spec.evaluation, planned.evaluation),
+    ):
+        if uri and fetched:
+            data.append(DataRecord(purpose, uri, fetched.digest))
+    return Record(
+        name=name,
+        source=planned.source,
+        converted=judged.converted,
+        sanitized=planned.sanitized.model,
+        calibrated=planned.calibrated,
+        summary=planned.classified.summary,
+        evaluated=judged.evaluated,
+        validated=judged.validated,
+        gates=judged.gates,
+        metrics=judged.metrics,
+        tags=tags,
+        spec=job.spec.flat(),
+        data=tuple(data),
+        warnings=(*planned.sanitized.warnings, *planned.classified.warnings),
+    )
+
+
+def _stem(uri: str) -> str:
+    """What a run is called before the model is there: the last part of its location."""
+    return re.split(r"[/\\]", uri.partition("?")[0].rstrip("/\\"))[-1].removesuffix(".onnx") or uri

@@ -1,0 +1,64 @@
+"""Running a flow in this process: settings, a log file for other people's messages, Prefect's embedded server.
+
+What must wait is overlapped: while the server starts, this process imports MLflow and brings its database up to date.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from autocast_core.errors import OutputError
+from flows.embedded_server import EmbeddedServer, embedded_server
+from flows.environment import send_logs_to, set_defaults
+from flows.home import Home, home
+from tasks.progress import Listener, listening, stage
+
+
+@contextmanager
+def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]:
+    """Within it the flows can be called; yields the log file. `tracking`: whether the run will be tracked.
+
+    OutputError where the home folder cannot be written, ServiceError where the embedded server does not start.
+    """
+    where = home()
+    log = _log_file(where)
+    set_defaults(where)
+    with ExitStack() as stack:
+        stack.enter_context(listening(listener))
+        with stage("start"):
+            server = None if os.environ.get("PREFECT_API_URL") else stack.enter_context(embedded_server(log))
+            if server is not None:
+                # Prefect reads it when it is imported.
+                os.environ["PREFECT_API_URL"] = server.api_url
+                stack.callback(os.environ.pop, "PREFECT_API_URL", None)
+            _warm_up(log, server, tracking)
+        yield log
+
+
+def _warm_up(log: Path, server: EmbeddedServer | None, tracking: bool) -> None:
+    import flows.convert_model  # noqa: F401
+
+    if tracking:
+        from tasks.storage.registry import resolve_tracking_uri
+        from tasks.tracking.store import connect
+
+        connect(resolve_tracking_uri())
+    send_logs_to(log)
+    if server is not None:
+        server.wait()
+
+
+def _log_file(where: Home) -> Path:
+    path = where.logs / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise OutputError(
+            f"{path.parent}: cannot write the log ({error.strerror}); set AUTOCAST_HOME to a folder that can be written"
+        ) from error
+    return path

@@ -1,0 +1,153 @@
+"""Stage: the conversion as a run that people can review, and as a registered version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from autocast_core.backends.validation import Validation
+from autocast_core.model.reference import ModelRef
+from tasks.apply import ConvertedModel
+from tasks.calibrate import Calibrated
+from tasks.evaluate import Evaluated
+from tasks.gates import GateOutcome
+from tasks.retries import on_service_errors
+from tasks.storage.models import Fetched
+from tasks.tracking.logged_model import LoggedModel, log_model
+from tasks.tracking.registry import CANDIDATE, Registered, register_version
+from tasks.tracking.runs import RunRef, begin_run, log, log_artifacts, log_dataset
+
+if TYPE_CHECKING:
+    from autocast_core.report.content import DataUsed, ReportInput
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """Data that the conversion read: for what, from where, and its digest."""
+
+    purpose: str
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that is written down about a conversion; big things by path."""
+
+    name: str
+    source: Fetched
+    sanitized: ModelRef
+    calibrated: Calibrated
+    converted: ConvertedModel
+    summary: str
+    evaluated: Evaluated
+    validated: Validation
+    gates: tuple[GateOutcome, ...]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    spec: Mapping[str, str]
+    data: tuple[DataRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate holds."""
+        return all(gate.passed for gate in self.gates)
+
+
+def size_of(model: ModelRef) -> int:
+    """Bytes of the model and its external data."""
+    from autocast_core.model.reader import model_files
+
+    return sum(path.stat().st_size for path in model_files(model.path))
+
+
+def track(run: RunRef, record: Record) -> LoggedModel | None:
+    """Writes metrics, tags, tables, plots and the summary to `run`, and the model where it passed its gates."""
+    from autocast_core.report.node_table import node_table
+    from autocast_core.report.plots import plots
+    from autocast_core.report.summary import summary
+
+    report = report_input(run, record)
+    text = summary(report)
+    log(run, metrics=record.metrics, tags={**record.tags, "mlflow.note.content": text})
+    for data in record.data:
+        log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
+    log_artifacts(
+        run,
+        texts={"summary.md": text},
+        tables={"node_precision.json": node_table(report.plan)},
+        figures={f"plots/{name}.png": figure for name, figure in plots(report).items()},
+        files={"plan.json": record.converted.plan},
+    )
+    if not record.passed:
+        return None
+    metadata = {"autocast": {key.removeprefix("autocast."): value for key, value in record.tags.items()}}
+    return log_model(
+        run, record.converted.model, record.converted.files, name=record.name, params=record.spec, metadata=metadata
+    )
+
+
+def report_input(run: RunRef, record: Record) -> ReportInput:
+    """What the reports show of the conversion."""
+    from autocast_core.calibrate import Statistics
+    from autocast_core.model import load_model
+    from autocast_core.plan import read_plan
+    from autocast_core.report.content import FileFacts, ReportInput, wiring
+
+    evaluated, converted = record.evaluated, record.converted
+    return ReportInput(
+        name=record.name,
+        plan=read_plan(converted.plan),
+        statistics=Statistics.from_json(record.calibrated.statistics.read_text(encoding="utf-8")),
+        source=FileFacts(record.source.uri_pinned, record.source.ref.digest, size_of(record.source.ref)),
+        output=FileFacts(converted.model.path.name, converted.model.digest, converted.bytes),
+        casts_inserted=converted.casts_inserted,
+        fidelity=evaluated.fidelity,
+        task=evaluated.task,
+        gates=record.gates,
+        validation=record.validated,
+        data=_data_used(record),
+        spec=record.spec,
+        versions=versions(),
+        wiring=wiring(load_model(record.sanitized)),
+        warnings=record.warnings,
+        not_checked=evaluated.skipped,
+        run_id=run.run_id,
+    )
+
+
+def _data_used(record: Record) -> tuple[DataUsed, ...]:
+    from autocast_core.report.content import DataUsed
+
+    given = {data.purpose: data for data in record.data}
+    calibration, evaluation = given.get("calibration"), given.get("evaluation")
+    calibrated, evaluated = record.calibrated, record.evaluated
+    judged_on = evaluation or (calibration if evaluated.data == "calibration" else None)
+    return (
+        DataUsed(
+            "calibration", calibrated.origin, calibration and calibration.uri, calibrated.digest, calibrated.batches
+        ),
+        DataUsed("evaluation", evaluated.data, judged_on and judged_on.uri, evaluated.digest, evaluated.batches),
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of this project and of what decides its results."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("autocast-flow", "onnx", "onnx-ir", "onnxruntime", "numpy")}
+
+
+def register(run: RunRef, logged: LoggedModel, record: Record) -> Registered:
+    """Registers the logged model under the record's name, with its tags and the alias ``candidate``."""
+    text = f"{record.summary}. [Run {run.run_id}](#/experiments/{run.experiment_id}/runs/{run.run_id})"
+    return register_version(run, logged, record.name, tags=record.tags, description=text, alias=CANDIDATE)
+
+
+begin_task = task(begin_run, name="begin-tracking", **on_service_errors(timeout_seconds=600.0))
+track_task = task(track, name="track", persist_result=True, **on_service_errors(timeout_seconds=3600.0))
+register_task = task(register, name="register", persist_result=True, **on_service_errors(timeout_seconds=600.0))

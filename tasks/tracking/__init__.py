@@ -1,0 +1,1 @@
+"""What is written to MLflow: runs, logged models, registered versions. Clients only, no global tracking state."""

@@ -1,0 +1,60 @@
+"""Registered model versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tasks.tracking.logged_model import LoggedModel
+from tasks.tracking.runs import RunRef
+from tasks.tracking.store import tracking_errors
+
+CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry, and the aliases that were set on it."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+def register_version(
+    run: RunRef,
+    model: LoggedModel,
+    name: str,
+    *,
+    tags: Mapping[str, str],
+    description: str,
+    alias: str | None,
+) -> Registered:
+    """Registers the logged model as a new version of `name`, made where it does not exist; sets `alias` last.
+
+    The version carries its tags from the beginning, so that whoever hears of it knows whose it is.
+    """
+    from mlflow.exceptions import MlflowException
+
+    with tracking_errors(run.tracking_uri):
+        client = run.client()
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        made = client.create_model_version(
+            name, model.uri, run.run_id, tags=dict(tags), description=description, model_id=model.model_id
+        )
+        # The UI reads from this tag of MLflow's own which versions a logged model became.
+        client.set_logged_model_tags(
+            model.model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": made.version}])}
+        )
+        if alias is not None:
+            client.set_registered_model_alias(name, alias, made.version)
+    return Registered(name, str(made.version), (alias,) if alias else ())

@@ -1,0 +1,109 @@
+"""A conversion's MLflow run: begun early, filled as stages end, always ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.tracking.store import client_of, connect, experiment_id, tracking_errors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+_BATCH = 100
+_LONGEST = 5000
+FAILURE_TAG = "autocast.failure"
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """A run and the store it is in."""
+
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
+
+    def client(self) -> MlflowClient:
+        return client_of(self.tracking_uri)
+
+
+def begin_run(tracking_uri: str, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> RunRef:
+    """Begins a run called `name`. ServiceError or InputError where the store cannot be used."""
+    from mlflow.entities import Param
+
+    client = connect(tracking_uri)
+    experiment = experiment_id(client, tracking_uri)
+    with tracking_errors(tracking_uri):
+        run = client.create_run(experiment, run_name=name, tags={key: _short(value) for key, value in tags.items()})
+        entries = [Param(key, _short(value)) for key, value in params.items()]
+        for start in range(0, len(entries), _BATCH):
+            client.log_batch(run.info.run_id, params=entries[start : start + _BATCH])
+    return RunRef(tracking_uri, experiment, run.info.run_id)
+
+
+def log(run: RunRef, *, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None) -> None:
+    """Adds metrics and tags to the run; a second time the same name, the later value counts."""
+    from mlflow.entities import Metric, RunTag
+
+    now = int(time.time() * 1000)
+    with tracking_errors(run.tracking_uri):
+        client = run.client()
+        measured = [Metric(key, float(value), now, 0) for key, value in (metrics or {}).items()]
+        for start in range(0, len(measured), _BATCH):
+            client.log_batch(run.run_id, metrics=measured[start : start + _BATCH])
+        if tags:
+            client.log_batch(run.run_id, tags=[RunTag(key, _short(value)) for key, value in tags.items()])
+
+
+def log_artifacts(
+    run: RunRef,
+    *,
+    texts: Mapping[str, str],
+    tables: Mapping[str, Mapping[str, list[Any]]],
+    figures: Mapping[str, Figure],
+    files: Mapping[str, Path],
+) -> None:
+    """Stores texts, tables (columns), matplotlib figures and files in the run, each under its artifact path.
+
+    A file's artifact path ends in the file's own name.
+    """
+    with tracking_errors(run.tracking_uri):
+        client = run.client()
+        for name, text in texts.items():
+            client.log_text(run.run_id, text, name)
+        for name, columns in tables.items():
+            client.log_table(run.run_id, dict(columns), name)
+        for name, figure in figures.items():
+            client.log_figure(run.run_id, figure, name)
+        for name, path in files.items():
+            client.log_artifact(run.run_id, str(path), name.rpartition("/")[0] or None)
+
+
+def log_dataset(run: RunRef, name: str, uri: str, digest: str, context: str) -> None:
+    """Records in the run that it read the data at `uri`, by digest; nothing is uploaded."""
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    with tracking_errors(run.tracking_uri):
+        data = MetaDataset(resolve_dataset_source(uri), name=name[:500], digest=digest[:36])
+        tag = InputTag(key="mlflow.data.context", value=context)
+        run.client().log_inputs(run.run_id, [DatasetInput(data._to_mlflow_entity(), [tag])])
+
+
+def end_run(run: RunRef, failure: str | None = None) -> None:
+    """Ends the run as FINISHED, or as FAILED with the reason in the tag ``autocast.failure``."""
+    with tracking_errors(run.tracking_uri):
+        client = run.client()
+        if failure is not None:
+            client.set_tag(run.run_id, FAILURE_TAG, _short(failure))
+        client.set_terminated(run.run_id, "FINISHED" if failure is None else "FAILED")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

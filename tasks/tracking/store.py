@@ -1,0 +1,119 @@
+"""The tracking server or database: a client for it, its errors as ours, the experiment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from autocast_core.errors import AutocastError, ConfigError, InputError, ServiceError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "autocast"
+_REFUSALS = frozenset({400, 401, 403, 404, 409})
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """A client of the store at `tracking_uri`, whose database is created or brought up to date where it is one.
+
+    The registry is MLFLOW_REGISTRY_URI where that is set, else the same store.
+    """
+    with tracking_errors(tracking_uri):
+        import mlflow
+
+        database = sqlite_file(tracking_uri)
+        if database is not None:
+            database.parent.mkdir(parents=True, exist_ok=True)
+        client = client_of(tracking_uri)
+        # A registry in a database looks logged models up in the process's own tracking store, not in its client's.
+        mlflow.set_tracking_uri(tracking_uri)
+        client.search_experiments(max_results=1)
+        return client
+
+
+def client_of(tracking_uri: str) -> MlflowClient:
+    """A client of the store at `tracking_uri`, which is known to answer."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri, os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri)
+
+
+def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
+    """The id of experiment MLFLOW_EXPERIMENT_NAME (else ``autocast``), made where it does not exist.
+
+    Of a sqlite store, its artifacts lie in ``mlartifacts`` beside the database.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    with tracking_errors(tracking_uri):
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(client.create_experiment(name, artifact_location(tracking_uri, name)))
+            except MlflowException as error:
+                # Another process may have made it meanwhile.
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    raise error
+    if found.lifecycle_stage != "active":
+        raise ConfigError(
+            f"experiment {name!r} at {tracking_uri} is deleted: restore it, or set MLFLOW_EXPERIMENT_NAME to another"
+        )
+    return str(found.experiment_id)
+
+
+def artifact_location(tracking_uri: str, experiment: str) -> str | None:
+    """Where a new experiment keeps its artifacts; None leaves it to the server."""
+    database = sqlite_file(tracking_uri)
+    if database is None:
+        return None
+    folder = experiment.replace("/", "_").replace("\\", "_").strip(".") or EXPERIMENT
+    return (database.parent.absolute() / "mlartifacts" / folder).as_uri()
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The database file of a ``sqlite:///PATH`` URI; None for any other store, and for one in memory."""
+    parts = urlsplit(tracking_uri)
+    path = unquote(parts.path).removeprefix("/")
+    if parts.scheme.partition("+")[0] != "sqlite" or path in ("", ":memory:"):
+        return None
+    return Path(path)
+
+
+@contextmanager
+def tracking_errors(tracking_uri: str) -> Iterator[None]:
+    """Turns what MLflow raises into InputError (it refuses what was asked) or ServiceError (a later try may do)."""
+    try:
+        yield
+    except AutocastError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        if _is_refusal(error):
+            raise InputError(
+                f"tracking server {_shown(tracking_uri)} refuses: {text}; check MLFLOW_TRACKING_URI and credentials"
+            ) from error
+        if type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "requests", "urllib3", "botocore"):
+            raise ServiceError(
+                f"tracking server {_shown(tracking_uri)}: {text}; check MLFLOW_TRACKING_URI and that it runs"
+            ) from error
+        raise
+
+
+def _is_refusal(error: Exception) -> bool:
+    """An MlflowException that a server or store answered with, rather than one about not reaching it."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.get_http_status_code() in _REFUSALS
+
+
+def _shown(tracking_uri: str) -> str:
+    """The URI without a password."""
+    parts = urlsplit(tracking_uri)
+    return tracking_uri.replace(f":{parts.password}@", ":***@") if parts.password else tracking_uri

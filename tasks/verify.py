@@ -1,0 +1,27 @@
+"""Stage: whether the converted model may leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+
+from autocast_core.config import ConversionConfig
+from autocast_core.model.reference import ModelRef
+
+
+def verify_model(source: ModelRef, converted: ModelRef, plan: Path, config: ConversionConfig) -> bool:
+    """Checks the converted model in full, its inputs and outputs against the source's, and that it loads.
+
+    VerificationError or UnconvertibleError names the node and the remedy.
+    """
+    from autocast_core.convert import open_runtime, verify_converted
+    from autocast_core.model import load_model
+    from autocast_core.plan import read_plan
+    from autocast_core.verify import io_contract
+
+    verify_converted(load_model(converted), io_contract(load_model(source)), read_plan(plan), open_runtime(config))
+    return True
+
+
+verify_task = task(verify_model, name="verify", persist_result=True)
