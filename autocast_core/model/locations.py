@@ -81,7 +81,7 @@ class DataFolders:
 
 def _leaves(location: str) -> bool:
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
-    return posix.is_absolute() or bool(windows.anchor) or ".." in windows.parts
+    return "\0" in location or posix.is_absolute() or bool(windows.anchor) or ".." in windows.parts
 
 
 def _containing(path: Path, folders: Iterable[Path]) -> Path | None:

@@ -30,8 +30,8 @@ def load_model(source: str | Path | ModelRef) -> ir.Model:
     ModelError where the file is missing or no ONNX model, or its data are missing, too short, or outside the folder.
     """
     reference = source if isinstance(source, ModelRef) else ModelRef(Path(source), "")
-    folders = DataFolders.of(reference.path, reference.data_folder)
-    return _model(_read_skeleton(reference.path), folders, infer=True)
+    data = _read_skeleton(reference.path)
+    return _model(data, DataFolders.of(reference.path, reference.data_folder), infer=True)
 
 
 def model_files(path: str | Path) -> tuple[Path, ...]:
@@ -41,8 +41,9 @@ def model_files(path: str | Path) -> tuple[Path, ...]:
     all are the real ones. ModelError as load_model.
     """
     path = Path(path)
+    data = _read_skeleton(path)
     folders = DataFolders.of(path)
-    _model(_read_skeleton(path), folders, infer=False)
+    _model(data, folders, infer=False)
     said = tuple(data.said for location, data in folders.found.items() if location != SELF)
     if all(file.is_relative_to(folders.folders[0]) for file in said):
         return (path, *said)

@@ -29,8 +29,8 @@ _WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """What went wrong first, on one line of at most `limit` characters."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -77,8 +77,14 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
 
 
 def serialize(model: ir.Model) -> onnx.ModelProto:
-    """`model` as protobuf, with what `deserialize` kept aside put back; external tensors stay references."""
-    proto = ir.serde.serialize_model(model)
+    """`model` as protobuf, with what `deserialize` kept aside put back; external tensors stay references.
+
+    ModelError where the model holds what ONNX cannot.
+    """
+    try:
+        proto = ir.serde.serialize_model(model)
+    except ir.serde.SerdeError as error:
+        raise ModelError(f"not a valid ONNX model: {one_line(error)}: export it again") from error
     for info in model.graph.meta.get(_TRAINING, ()):
         proto.training_info.add().ParseFromString(info)
     maps = model.graph.meta.get(_MAPS, {})
