@@ -1,0 +1,107 @@
+"""report.html: one self-contained page that explains a conversion to whoever must approve it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autocast_core.report.content import (
+    ERRORS,
+    ReportInput,
+    before_after,
+    kept_nodes,
+    metrics,
+    output_errors,
+    unchecked,
+    verdict,
+)
+from autocast_core.report.operators import operator_counts
+from autocast_core.report.page_data import page_data, script_json
+from autocast_core.report.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
+from autocast_core.report.text import number, shown, visible
+
+COLUMNS = 900
+OUTPUTS = 200
+CHANGES = 200
+
+
+def page(report: ReportInput) -> str:
+    """The page as HTML text. It loads nothing, and shows every name of the model as text."""
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            counts=report.plan.counts(),
+            verdict=verdict(report),
+            comparisons=before_after(report),
+            errors=output_errors(report)[:OUTPUTS],
+            hidden_errors=max(0, len(output_errors(report)) - OUTPUTS),
+            error_names=ERRORS,
+            operators=operator_counts(report.plan, 40),
+            kept=len(kept_nodes(report.plan)),
+            ranges=_range_drawing(report),
+            changes=report.plan.sanitize[:CHANGES],
+            unchecked=unchecked(report),
+            warnings=(*report.plan.warnings, *report.warnings),
+            metrics=metrics(report),
+            data=script_json(page_data(report)),
+        )
+    )
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("autocast_core.report", "templates"),
+        autoescape=select_autoescape(("html.j2",), default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": number, "shown": shown, "visible": visible, "source": _source(environment)}
+    environment.filters["merge"] = lambda left, right: {**left, **right}
+    return environment
+
+
+def _source(environment: Any) -> Any:
+    """A filter that gives a template file's text as it is: our own style sheet and script."""
+    from markupsafe import Markup
+
+    def source(name: str) -> Markup:
+        return Markup(environment.loader.get_source(environment, name)[0])
+
+    return source
+
+
+def _range_drawing(report: ReportInput) -> dict[str, Any] | None:
+    """Numbers for the inline drawing: one path for kept tensors, one for the others, lines and labels."""
+    every = tensor_ranges(report.plan, report.statistics, report.wiring)
+    if not every:
+        return None
+    drawn = columns(every, COLUMNS)
+    marks = ticks(drawn)
+    top = max(marks[-1][0], *(max(each.high, -each.low) for each in drawn)) + 1
+    step = COLUMNS / len(drawn)
+    return {
+        "low": _path(drawn, False, step),
+        "kept": _path(drawn, True, step),
+        "stroke": round(max(0.8, min(8.0, 0.7 * step)), 2),
+        "width": COLUMNS,
+        "top": round(top, 2),
+        "ticks": marks,
+        "limits": [side * (end - FLOOR) for end in (FP16_MAX, FP16_NORMAL) for side in (1, -1)],
+        "count": len(every),
+        "per_column": -(-len(every) // len(drawn)),
+        "beyond": sum(max(each.high, -each.low) > FP16_MAX - FLOOR for each in every),
+    }
+
+
+def _path(drawn: tuple[TensorRange, ...], kept: bool, step: float) -> str:
+    """Vertical strokes, x in drawing units, y upwards; a range of no height is still a visible dot."""
+    return "".join(
+        f"M{(index + 0.5) * step:.1f} {-each.low + 0.15:.2f}V{-each.high - 0.15:.2f}"
+        for index, each in enumerate(drawn)
+        if each.kept is kept
+    )

@@ -1,0 +1,148 @@
+"""summary.md: what a reviewer reads first, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from autocast_core.report.content import (
+    ERRORS,
+    ReportInput,
+    before_after,
+    kept_nodes,
+    output_errors,
+    unchecked,
+    verdict,
+)
+from autocast_core.report.text import markdown, number, shown, table
+
+KEPT, OUTPUTS = 40, 40
+
+
+def summary(report: ReportInput) -> str:
+    """The summary: verdict and gates first, then what changed, why, what it costs, and what was not checked.
+
+    Long lists are cut and say so; report.html has all of them.
+    """
+    sections = (
+        _head(report),
+        _section("Before and after", _before_after(report)),
+        _section("Error per output", _errors(report)),
+        _section("Task", _task(report)),
+        _section(f"Nodes kept in FP32 ({len(kept_nodes(report.plan)):,})", _kept(report)),
+        _section("Target engine", _engine(report)),
+        _section("Not checked", _bullets(unchecked(report))),
+        _section("Warnings", _bullets((*report.plan.warnings, *report.warnings))),
+        _section("Data", _data(report)),
+        _section("Files", _files(report)),
+        _section("Options", _pairs(report.spec)),
+        _section("Versions", _pairs(report.versions)),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def _head(report: ReportInput) -> str:
+    lines = [f"# {markdown(report.name)}: {report.plan.precision}", f"**{verdict(report).sentence}**"]
+    if report.gates:
+        rows = (
+            (
+                markdown(gate.expression),
+                number(gate.value),
+                "passed" if gate.passed else "**failed**",
+                markdown(gate.reason),
+            )
+            for gate in report.gates
+        )
+        lines.append(table(("gate", "measured", "result", ""), rows))
+    lines.append(markdown(report.plan.summary()) + ".")
+    return "\n\n".join(lines)
+
+
+def _before_after(report: ReportInput) -> str:
+    rows = (
+        (markdown(each.quantity), markdown(each.before), markdown(each.after), markdown(each.backend))
+        for each in before_after(report)
+    )
+    return table(("", "before", "after", "measured on"), rows)
+
+
+def _errors(report: ReportInput) -> str:
+    errors = output_errors(report)
+    if not errors:
+        return ""
+    rows = (
+        (markdown(each.output), markdown(each.metric), *map(number, each.values), markdown(each.backend))
+        for each in errors[:OUTPUTS]
+    )
+    return table(("output", "name in metrics", *map(markdown, ERRORS), "measured on"), rows) + _cut(
+        errors, OUTPUTS, "outputs"
+    )
+
+
+def _task(report: ReportInput) -> str:
+    return _pairs({name: number(value) for name, value in report.task.items()})
+
+
+def _kept(report: ReportInput) -> str:
+    kept = kept_nodes(report.plan)
+    if not kept:
+        return ""
+    rows = (
+        (
+            markdown(each.id),
+            markdown(each.op_type),
+            markdown(each.rule),
+            markdown(each.reason, 240),
+        )
+        for each in kept[:KEPT]
+    )
+    return table(("node", "operator", "rule", "reason"), rows) + _cut(kept, KEPT, "nodes")
+
+
+def _engine(report: ReportInput) -> str:
+    found = report.validation
+    if found is None:
+        return ""
+    judgement = "accepted" if found.accepted else "not accepted"
+    lines = [f"{markdown(found.package or 'TensorRT')}: depth {found.depth}, {judgement}."]
+    if found.findings:
+        rows = ((markdown(f.node), markdown(f.op), markdown(f.code), markdown(f.words, 300)) for f in found.findings)
+        lines.append(table(("node", "operator", "code", "the engine's words"), rows))
+    if report.engine:
+        lines.append(_pairs({name: number(value) for name, value in report.engine.items()}))
+    return "\n\n".join(lines)
+
+
+def _data(report: ReportInput) -> str:
+    rows = (
+        (each.purpose, markdown(each.origin), markdown(each.uri or "–", 300), each.digest or "–", number(each.batches))
+        for each in report.data
+    )
+    return table(("purpose", "origin", "where", "sha256", "batches"), rows) if report.data else ""
+
+
+def _files(report: ReportInput) -> str:
+    rows = [
+        (name, markdown(facts.uri, 300), facts.sha256, f"{facts.bytes:,}")
+        for name, facts in (("source", report.source), ("output", report.output))
+    ]
+    return table(("", "where", "sha256", "bytes"), rows)
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return (
+        table(("name", "value"), ((markdown(name), markdown(shown(value), 300)) for name, value in values.items()))
+        if values
+        else ""
+    )
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {markdown(line, 400)}" for line in lines)
+
+
+def _cut(items: tuple[object, ...], limit: int, noun: str) -> str:
+    return f"\n\n… and {len(items) - limit:,} more {noun}: see report.html." if len(items) > limit else ""

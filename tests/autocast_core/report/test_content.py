@@ -1,0 +1,73 @@
+import onnx.parser
+import onnx_ir as ir
+
+from autocast_core.backends.validation import Finding, Validation
+from autocast_core.calibrate.statistics import Statistics
+from autocast_core.report.content import DataUsed, before_after, metrics, unchecked, verdict, wiring
+
+
+def test_the_verdict_counts_failed_gates(make_report, gate):
+    gates = (gate("sqnr_db>=40", 12.0, False), gate("rel_l2<=1", 0.1, True))
+    assert verdict(make_report(gates=gates)).sentence == "Fails 1 of 2 gates."
+    assert verdict(make_report(gates=gates)).passed is False
+
+
+def test_without_gates_nothing_is_decided(make_report):
+    assert verdict(make_report(gates=())).passed is None
+
+
+def test_a_refusal_by_the_engine_fails_whatever_the_gates_say(make_report):
+    refused = Validation("none", (), (Finding("n", "Mish", "UNSUPPORTED_NODE", "only FP16"),), package="tensorrt_rtx")
+    assert verdict(make_report(validation=refused)).sentence == "Passes its gates, but tensorrt_rtx refuses the model."
+
+
+def test_metrics_have_the_documented_names(make_report):
+    found = metrics(make_report(task={"task.top1": 0.5}))
+    assert found["nodes.total"] == 3
+    assert found["nodes.low_precision"] == 2
+    assert found["nodes.fp32"] == 1
+    assert found["nodes.low_precision_share"] == 2 / 3
+    assert found["model.bytes_before"] == 248_023
+    assert found["fidelity.logits.rel_l2"] == 0.000501
+    assert found["task.top1"] == 0.5
+
+
+def test_what_was_measured_names_its_backend(make_report):
+    assert [line.backend for line in before_after(make_report())][-1] == "simulation-onnxruntime-cpu"
+
+
+def test_random_calibration_is_named_as_unchecked(make_report):
+    lines = unchecked(make_report(statistics=Statistics(origin="random"), fidelity={}))
+    assert "Tensor ranges come from random data: real data may reach further." in lines
+    assert "Accuracy: the outputs were not compared." in lines
+
+
+def test_evaluation_on_the_calibration_data_is_named(make_report):
+    lines = unchecked(make_report(data=(DataUsed("evaluation", "calibration"),)))
+    assert "Accuracy on unseen data: the evaluation used the calibration data." in lines
+
+
+def test_an_engine_that_did_not_run_is_named_with_its_reason(make_report):
+    lines = unchecked(make_report(validation=Validation("built", ("no NVIDIA driver",))))
+    assert "TensorRT beyond depth 'built': no NVIDIA driver." in lines
+
+
+def test_wiring_enters_bodies_and_leaves_casts_out():
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["" : 17]>
+        main (bool c, float[2] x) => (float[2] y) {
+            [half] h = Cast <to = 10> (x)
+            [choose] y = If (c) <
+                then_branch = left () => (float[2] l) { [up] l = Exp (x) },
+                else_branch = right () => (float[2] r) { [down] r = Neg (x) }
+            >
+        }
+        """
+    )
+    wires = wiring(ir.serde.deserialize_model(model))
+    assert [(w.id, w.inputs, w.outputs) for w in wires] == [
+        ("graph/choose", ("c",), ("y",)),
+        ("graph/choose:then_branch/up", ("x",), ("l",)),
+        ("graph/choose:else_branch/down", ("x",), ("r",)),
+    ]

@@ -1,0 +1,61 @@
+import math
+
+import pytest
+
+from autocast_core.report.text import markdown, number, shown, size, table, visible
+
+
+def test_control_and_direction_characters_are_written_out():
+    assert visible("a\nb\x1b[31m\u202egnp") == "a\\nb\\x1b[31m\\u202egnp"
+
+
+def test_a_lone_surrogate_can_be_encoded_afterwards():
+    assert visible("a\ud800").encode() == b"a\\ud800"
+
+
+def test_ten_thousand_letters_are_cut_and_counted():
+    text = visible("n" * 10_000)
+    assert len(text) < 250
+    assert text.endswith("(10,000 characters)")
+
+
+def test_letters_of_any_language_stay():
+    assert visible("слой/層/é") == "слой/層/é"
+
+
+def test_markdown_of_a_hostile_name_is_plain_words():
+    assert markdown("<b>|`x`*y*[l](http://e)_z") == (
+        "&#60;b&#62;&#124;&#96;x&#96;&#42;y&#42;&#91;l&#93;(http&#58;//e)\\_z"
+    )
+
+
+def test_a_table_has_one_line_per_row():
+    assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (math.nan, "–"),
+        (math.inf, "∞"),
+        (-math.inf, "−∞"),
+        (0.0, "0"),
+        (1000.0, "1,000"),
+        (0.000501, "0.000501"),
+        (0.9999874, "0.9999874"),
+        (3.14159, "3.142"),
+        (1.5e-07, "1.5e-07"),
+        (0.9875, "0.9875"),
+    ],
+)
+def test_numbers_are_short(value, text):
+    assert number(value) == text
+
+
+def test_sizes_are_decimal():
+    assert [size(999), size(1_500_000), size(2 * 10**9)] == ["999 B", "1.50 MB", "2.00 GB"]
+
+
+def test_nested_options_read_as_pairs():
+    assert shown({"a": [1, 2], "b": None}) == "a=1, 2, b=–"
