@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 
-from autocast_core.backends.serialized import serialized
 from autocast_core.errors import BackendError, ConfigError
+from autocast_core.model import runtime_model
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -62,10 +63,10 @@ class OnnxRuntime:
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
         wanted = _available([_parsed(provider) for provider in self.providers], onnxruntime.get_available_providers())
-        with serialized(model) as content:
+        with runtime_model(model) as content:
             options = self._options(onnxruntime, exact, few_runs, content.data_folder)
             try:
-                session = onnxruntime.InferenceSession(content.model, options, providers=wanted)
+                session = onnxruntime.InferenceSession(content.bytes, options, providers=wanted)
             except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
                 raise BackendError(f"ONNX Runtime refuses the model: {one_line(error)}") from error
         used = session.get_providers()
@@ -75,17 +76,18 @@ class OnnxRuntime:
             )
         return OrtSession(session, f"{self.name}-{self.providers[0].partition(':')[0]}", onnxruntime)
 
-    def _options(self, onnxruntime: Any, exact: bool, few_runs: bool, folder: str | None) -> Any:
+    def _options(self, onnxruntime: Any, exact: bool, few_runs: bool, folder: Path | None) -> Any:
         levels = onnxruntime.GraphOptimizationLevel
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = self.threads or os.cpu_count() or 1
         options.graph_optimization_level = levels.ORT_DISABLE_ALL if exact else levels.ORT_ENABLE_ALL
+        # Tracing memory patterns costs seconds in graphs with thousands of outputs.
+        options.enable_mem_pattern = not (exact or few_runs)
         if few_runs:
-            options.enable_mem_pattern = False
             options.add_session_config_entry("session.disable_prepacking", "1")
         if folder:
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         return options
 
 

@@ -55,20 +55,23 @@ class TensorStats:
 
     @property
     def rounding_error(self) -> float | None:
-        """Relative L2 of rounding the tensor to the low type: sqrt(sum (x - round x)^2 / sum x^2).
+        """Relative L2 of rounding the tensor to FP16: sqrt(sum (x - round x)^2 / sum x^2).
 
-        None where it was not measured, 0.0 for an all-zero tensor. A sample may miss the few large elements that carry
-        a tensor's norm, so that norm is taken to be at least `absmax`.
+        None where nothing is known, 0.0 for an all-zero tensor. Where only the counts were measured, the most that they
+        allow: rounding to nearest costs a normal number at most 2^-11 of itself and a smaller one at most 2^-25 (IEEE
+        754 binary16). A sample may miss the few large elements that carry a tensor's norm, so that norm is taken to be
+        at least `absmax`.
         """
-        if self.sum_squares is None or self.rounding_sum_squares is None or self.examined is None:
+        if self.sum_squares is None or self.examined is None or self.subnormal is None:
             return None
-        if self.rounding_sum_squares == 0.0:
+        if not self.nonzero:
             return 0.0
-        scale = self.count / self.examined if self.examined else 1.0
-        norm = self.sum_squares * scale
-        if self.examined < self.count and math.isfinite(self.absmax):
-            norm = max(norm, self.absmax**2)
-        return math.sqrt(self.rounding_sum_squares * scale / norm)
+        norm = self.sum_squares
+        if self.examined < self.count:
+            norm = max(norm, self.absmax**2 * self.examined / self.count)
+        if self.rounding_sum_squares is not None:
+            return math.sqrt(self.rounding_sum_squares / norm) if norm else 1.0
+        return math.sqrt(2.0**-22 + self.subnormal * 2.0**-50 / norm) if norm else 1.0
 
     @property
     def underflow_share(self) -> float | None:

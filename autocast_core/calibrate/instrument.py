@@ -1,0 +1,178 @@
+"""What calibration has the runtime compute beside each float tensor, and how the results are read.
+
+A tensor of the main graph is
+
+- *whole*, an output of the run, if it has at most 4,096 elements: reduced outside, all at once;
+- *sampled* if it is larger, or of unknown size: its maximum, minimum and sum of squares are reduced in the graph, and
+  4,096 of its elements come out for the small-value quantities, which would cost as much as the inference itself if
+  every element were examined;
+- *exact* where it is not FP32, or where a first look found NaN or infinity: see probes.py. Tensors in bodies are always
+  exact.
+
+The reductions are appended in reverse tensor order: ONNX Runtime orders leaves last in, first out, and in forward
+order every intermediate would stay alive.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from autocast_core.calibrate.probes import is_float_tensor, probe
+from autocast_core.calibrate.sizes import Sizes
+from autocast_core.calibrate.writer import GraphWriter
+from autocast_core.config import Precision
+
+WHOLE_ELEMENTS = 4096
+_PREFIX = "calibration"
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What the outputs of an instrumented model are, in order.
+
+    One array for each tensor in `whole`; then for each in `sampled` its maximum, minimum, sum of squares and, with
+    `small`, a sample; then a number of elements for each group of tensors in `sizes`; then the vectors for the tensors
+    in `exact`.
+    """
+
+    whole: tuple[str, ...] = ()
+    sampled: tuple[str, ...] = ()
+    sizes: tuple[tuple[str, ...], ...] = ()
+    exact: tuple[str, ...] = ()
+    small: bool = False
+
+
+@contextmanager
+def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: bool) -> Iterator[Probes]:
+    """`model` with statistics as its outputs, as long as the context lasts; afterwards it is as before.
+
+    `small` asks for the small-value quantities too.
+    """
+    values = [
+        value
+        for node in model.graph
+        if node.op_type != "Constant"
+        for value in node.outputs
+        if value.name and is_float_tensor(value)
+    ]
+    small_enough = {name for name, count in sizes.counts.items() if count <= WHOLE_ELEMENTS}
+    whole = [v for v in values if v.name in small_enough and v.dtype != ir.DataType.BFLOAT16]
+    sampled = [v for v in values if v.name not in small_enough and v.dtype == ir.DataType.FLOAT]
+    chosen = {v.name for v in values} - {v.name for v in whole} - {v.name for v in sampled}
+    with _changed(model) as writer:
+        vectors = probe(writer, lambda value: value.name in chosen, precision, small, inputs=False)
+        groups = _groups(writer, [v for v in sampled if v.name not in sizes.counts], sizes)
+        reductions = [
+            _reductions(writer, v, groups.get(v), sizes.counts.get(str(v.name)), small) for v in sampled[::-1]
+        ]
+        _finish(
+            writer,
+            [
+                *whole,
+                *itertools.chain.from_iterable(reversed(reductions)),
+                *dict.fromkeys(groups.values()),
+                *(vectors.values if vectors else ()),
+            ],
+        )
+        members: dict[ir.Value, list[str]] = {}
+        for value, size in groups.items():
+            members.setdefault(size, []).append(str(value.name))
+        yield Probes(
+            _names(whole), _names(sampled), tuple(map(tuple, members.values())), vectors.names if vectors else (), small
+        )
+
+
+@contextmanager
+def instrumented_exactly(
+    model: ir.Model, names: Collection[str], precision: Precision, small: bool
+) -> Iterator[Probes]:
+    """`model` with exact statistics of the tensors `names` of its main graph as its outputs, and of all bodies."""
+    with _changed(model) as writer:
+        vectors = probe(writer, lambda value: value.name in names, precision, small, inputs=False)
+        _finish(writer, vectors.values if vectors else ())
+        yield Probes(exact=vectors.names if vectors else (), small=small)
+
+
+@contextmanager
+def _changed(model: ir.Model) -> Iterator[GraphWriter]:
+    with ExitStack() as undo:
+        yield GraphWriter(model.graph, _fresh_names(model), model.opset_imports.get("", 1), undo)
+
+
+def _finish(writer: GraphWriter, outputs: Collection[ir.Value]) -> None:
+    writer.commit()
+    writer.set_outputs(outputs)
+
+
+def _groups(writer: GraphWriter, values: Sequence[ir.Value], sizes: Sizes) -> dict[ir.Value, ir.Value]:
+    """The number of elements, computed in the graph, of each tensor whose size is not known.
+
+    Tensors of one symbolic shape share it; it is taken of the first, so that no tensor has to wait for a later one.
+    """
+    by_shape: dict[object, ir.Value] = {}
+    found = {}
+    for value in values:
+        key = sizes.symbolic.get(str(value.name), value)
+        if key not in by_shape:
+            by_shape[key] = writer("Size", value)
+            by_shape[key].type = ir.TensorType(ir.DataType.INT64)
+        found[value] = by_shape[key]
+    return found
+
+
+def _reductions(
+    writer: GraphWriter, value: ir.Value, size: ir.Value | None, count: int | None, small: bool
+) -> list[ir.Value]:
+    results = [
+        writer("ReduceMax", value, keepdims=0),
+        writer("ReduceMin", value, keepdims=0),
+        writer("ReduceSumSquare", value, keepdims=0),
+    ]
+    if small:
+        flat = writer("Reshape", value, writer.constant(np.array([-1])))
+        if count is not None:
+            indices = writer.constant(sample_indices(count))
+        else:
+            assert size is not None
+            indices = writer.once(("indices", size), lambda: _indices_of(writer, size))
+        results.append(writer("Gather", flat, indices))
+    for result in results:
+        result.type = ir.TensorType(ir.DataType.FLOAT)
+    return results
+
+
+def _indices_of(writer: GraphWriter, size: ir.Value) -> ir.Value:
+    """`sample_indices` of a size that only the run knows."""
+    exact = writer("Cast", size, to=int(ir.DataType.DOUBLE))
+    scaled = writer("Mul", exact, writer.constant(_positions()))
+    return writer("Cast", scaled, to=int(ir.DataType.INT64))
+
+
+def sample_indices(count: int) -> np.ndarray:
+    """Indices of 4,096 elements spread over a flattened tensor of `count`, int64, ascending.
+
+    One element from each of 4,096 equal stretches, at a place drawn once and for all, so that no regularity of the
+    tensor (a channel, say) can hide. Repeats indices where `count` is smaller.
+    """
+    return (_positions() * count).astype(np.int64)
+
+
+def _positions() -> np.ndarray:
+    return (np.arange(WHOLE_ELEMENTS) + np.random.default_rng(0).random(WHOLE_ELEMENTS)) / WHOLE_ELEMENTS
+
+
+def _fresh_names(model: ir.Model) -> Iterator[str]:
+    """Names that no value or node of the model has."""
+    used = {value.name for graph in model.graphs() for node in graph for value in node.outputs}
+    used |= {value.name for graph in model.graphs() for value in (*graph.inputs, *graph.initializers.values())}
+    return (name for n in itertools.count() if (name := f"{_PREFIX}.{n}") not in used)
+
+
+def _names(values: Collection[ir.Value]) -> tuple[str, ...]:
+    return tuple(str(value.name) for value in values)

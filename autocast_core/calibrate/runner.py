@@ -1,0 +1,188 @@
+"""Running the instrumented model over the calibration data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import onnx_ir as ir
+
+from autocast_core.calibrate.batches import Batches
+from autocast_core.calibrate.instrument import Probes, instrumented, instrumented_exactly, sample_indices
+from autocast_core.calibrate.memory import available_bytes
+from autocast_core.calibrate.probes import is_float_tensor, stats_of
+from autocast_core.calibrate.sizes import Sizes, peak_bytes, sizes_of
+from autocast_core.calibrate.statistics import EMPTY, Statistics, TensorStats
+from autocast_core.calibrate.totals import Totals, segments, small_columns
+from autocast_core.config import Precision
+from autocast_core.errors import BackendError, DataError
+from autocast_core.progress import Progress, ProgressCallback, silent
+from autocast_core.runtime import Runtime
+
+_LOG = logging.getLogger(__name__)
+
+
+def calibrate(
+    model: ir.Model,
+    batches: Batches,
+    runtime: Runtime,
+    precision: Precision,
+    *,
+    small_values: bool = True,
+    progress: ProgressCallback = silent,
+) -> Statistics:
+    """Statistics of every float tensor of `model` (inputs, node outputs, and all values of bodies) over `batches`.
+
+    One session runs all batches; memory is that of one FP32 inference. Small-value quantities are measured for FP16
+    if `small_values`. Where the runtime cannot run the model: no statistics, and `skipped` says why. `model` is
+    changed while its session is opened and put back. DataError where a batch does not fit the model or the memory.
+    """
+    small = small_values and precision is Precision.FP16
+    gathered = _Gathered(model, precision, small)
+    try:
+        _first_pass(gathered, batches, runtime, progress)
+        if gathered.flagged:
+            _second_pass(gathered, batches, runtime)
+    except BackendError as error:
+        _LOG.warning("no calibration: %s", error)
+        return Statistics(skipped=str(error))
+    return Statistics(gathered.stats(), len(batches), batches.origin, batches.digest, gathered.backend)
+
+
+@dataclass
+class _Gathered:
+    """What is known so far: tensors of the main graph in `whole` and `sampled`, everything else in `others`.
+
+    `flagged` names by batch number the tensors of the main graph that held NaN or infinity there; that batch of theirs
+    is left to the second pass.
+    """
+
+    model: ir.Model
+    precision: Precision
+    small: bool
+    backend: str = ""
+    whole: Totals = field(default_factory=lambda: Totals((), small=False))
+    sampled: Totals = field(default_factory=lambda: Totals((), small=False))
+    others: dict[str, TensorStats] = field(default_factory=dict)
+    flagged: dict[int, set[str]] = field(default_factory=dict)
+
+    def merge(self, stats: Mapping[str, TensorStats]) -> None:
+        for name, value in stats.items():
+            self.others[name] = self.others.get(name, EMPTY).merge(value)
+
+    def stats(self) -> dict[str, TensorStats]:
+        found = {**self.whole.stats(), **self.sampled.stats()}
+        return found | {name: found.get(name, EMPTY).merge(value) for name, value in self.others.items()}
+
+
+def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progress: ProgressCallback) -> None:
+    model, small = gathered.model, gathered.small
+    first = next(iter(batches))
+    sizes = sizes_of(model, first)
+    _check_memory(peak_bytes(model, sizes.counts))
+    with instrumented(model, sizes, gathered.precision, small) as probes:
+        session = runtime.open(model, exact=True, few_runs=True)
+    gathered.backend = session.backend
+    gathered.whole, gathered.sampled = Totals(probes.whole, small=small), Totals(probes.sampled, small=small)
+    shapes = _shapes(first)
+    try:
+        for number, feeds in enumerate(batches):
+            progress(Progress("calibrate", number, len(batches), "batches"))
+            if _shapes(feeds) != shapes:
+                shapes, sizes = _shapes(feeds), sizes_of(model, feeds)
+            _add(gathered, probes, sizes, number, session.run(feeds))
+            gathered.merge(_input_stats(gathered, feeds))
+    finally:
+        session.close()
+    progress(Progress("calibrate", len(batches), len(batches), "batches"))
+
+
+def _add(gathered: _Gathered, probes: Probes, sizes: Sizes, number: int, outputs: Sequence[np.ndarray]) -> None:
+    """One batch's outputs."""
+    rest = iter(outputs)
+    flagged = _add_whole(gathered, list(islice(rest, len(probes.whole))))
+    rows = [list(islice(rest, 4 if probes.small else 3)) for _ in probes.sampled]
+    seen = {name: int(count) for names, count in zip(probes.sizes, rest, strict=False) for name in names}
+    flagged |= _add_sampled(gathered, rows, {**sizes.counts, **seen})
+    if flagged:
+        gathered.flagged[number] = flagged
+    if probes.exact:
+        gathered.merge(stats_of(probes.exact, list(rest), probes.small))
+
+
+def _add_whole(gathered: _Gathered, arrays: Sequence[np.ndarray]) -> set[str]:
+    """The names of the tensors that hold NaN or infinity; they are left out."""
+    flagged: set[str] = set()
+    for part in segments(arrays):
+        lowest, highest = np.minimum.reduceat(part.values, part.starts), np.maximum.reduceat(part.values, part.starts)
+        finite = np.isfinite(lowest) & np.isfinite(highest)
+        which = part.which[finite]
+        gathered.whole.add_ranges(which, part.lengths[finite], lowest[finite], highest[finite])
+        if gathered.small:
+            columns = small_columns(part, gathered.precision)
+            gathered.whole.add_small(which, {name: values[finite] for name, values in columns.items()})
+        flagged.update(gathered.whole.names[index] for index in part.which[~finite])
+    return flagged
+
+
+def _add_sampled(gathered: _Gathered, rows: Sequence[Sequence[np.ndarray]], counts: Mapping[str, int]) -> set[str]:
+    """The names of the tensors that hold NaN or infinity; they are left out.
+
+    ONNX Runtime's ReduceMax and ReduceMin ignore NaN unless it comes first; a sum of squares is NaN only if an element
+    is.
+    """
+    if not rows:
+        return set()
+    names = gathered.sampled.names
+    highest, lowest, squares = (np.array([float(row[column]) for row in rows]) for column in range(3))
+    finite = np.isfinite(highest) & np.isfinite(lowest) & ~np.isnan(squares)
+    which = np.flatnonzero(finite)
+    elements = np.array([counts[name] for name in names])
+    gathered.sampled.add_ranges(which, elements[which], lowest[which], highest[which])
+    if gathered.small:
+        for part in segments([_distinct(row[3], count) for row, count in zip(rows, elements, strict=True)]):
+            good = finite[part.which]
+            columns = small_columns(part, gathered.precision)
+            gathered.sampled.add_small(part.which[good], {name: values[good] for name, values in columns.items()})
+    return {names[index] for index in np.flatnonzero(~finite)}
+
+
+def _distinct(sample: np.ndarray, count: int) -> np.ndarray:
+    """The sample without the elements that it holds more than once."""
+    return sample if count >= sample.size else sample[np.unique(sample_indices(count), return_index=True)[1]]
+
+
+def _second_pass(gathered: _Gathered, batches: Batches, runtime: Runtime) -> None:
+    """Exact statistics of the tensors that held NaN or infinity, in the batches where they did."""
+    model, names = gathered.model, set().union(*gathered.flagged.values())
+    with instrumented_exactly(model, names, gathered.precision, gathered.small) as probes:
+        session = runtime.open(model, exact=True, few_runs=True)
+    try:
+        for number, feeds in enumerate(batches):
+            if number in gathered.flagged:
+                stats = stats_of(probes.exact, session.run(feeds), gathered.small)
+                gathered.merge({name: stats[name] for name in gathered.flagged[number]})
+    finally:
+        session.close()
+
+
+def _input_stats(gathered: _Gathered, feeds: Mapping[str, np.ndarray]) -> dict[str, TensorStats]:
+    measured = gathered.precision if gathered.small else Precision.FP32
+    inputs = [str(value.name) for value in gathered.model.graph.inputs if is_float_tensor(value)]
+    return {name: TensorStats.of(feeds[name], measured) for name in inputs if name in feeds}
+
+
+def _shapes(feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(value) for name, value in feeds.items()}
+
+
+def _check_memory(needed: int) -> None:
+    free = available_bytes()
+    if free is not None and needed > free:
+        raise DataError(
+            f"one inference of a calibration batch takes about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of"
+            " memory are free; give smaller batches (--batch_size, or fewer samples a file)"
+        )

@@ -1,0 +1,120 @@
+"""How many elements each tensor of the main graph has for one batch, and how much memory a run takes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from autocast_core.model import runtime_model
+
+if TYPE_CHECKING:
+    import onnx
+
+_LOG = logging.getLogger(__name__)
+_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Elements by value name in `counts`; for other values, in `symbolic`, their shapes with symbols."""
+
+    counts: Mapping[str, int]
+    symbolic: Mapping[str, tuple[int | str | None, ...]]
+
+
+def sizes_of(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
+    """What is known of the sizes of the main graph's tensors for a batch with the shapes of `feeds`.
+
+    The model's own shapes with the inputs' symbols filled in answer for static and well-annotated models; where a
+    symbol stays open, shape inference runs once on the structure with these input shapes.
+    """
+    lengths = _symbols(model, feeds)
+    values = [value for node in model.graph for value in node.outputs if isinstance(value.type, ir.TensorType)]
+    shapes = {str(value.name): _filled(value.shape, lengths) for value in values if value.name}
+    if not all(map(_is_static, shapes.values())):
+        shapes |= {name: dims for name, dims in _inferred(model, feeds).items() if not _is_static(shapes.get(name, ()))}
+    return Sizes(
+        {name: math.prod(dims) for name, dims in shapes.items() if _is_static(dims)},  # type: ignore[arg-type]
+        {name: dims for name, dims in shapes.items() if dims is not None and None not in dims and not _is_static(dims)},
+    )
+
+
+def peak_bytes(model: ir.Model, counts: Mapping[str, int]) -> int:
+    """An estimate of the memory of one run: the weights and the most that is alive at one node, at 4 bytes an element.
+
+    A tensor lives from the node that makes it to the last that reads it, in graph order.
+    """
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    nodes = list(model.graph)
+    last_use = {value: index for index, node in enumerate(nodes) for value in node.inputs if value is not None}
+    alive = peak = 0
+    dying: dict[int, int] = {}
+    for index, node in enumerate(nodes):
+        for value in node.outputs:
+            size = counts.get(str(value.name), 0) * _BYTES
+            alive += size
+            end = last_use.get(value, index)
+            dying[end] = dying.get(end, 0) + size
+        peak = max(peak, alive)
+        alive -= dying.pop(index, 0)
+    return weights + peak
+
+
+def _symbols(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
+    lengths: dict[str, int] = {}
+    for value in model.graph.inputs:
+        array = feeds.get(str(value.name))
+        if value.shape is None or not isinstance(array, np.ndarray) or len(value.shape) != array.ndim:
+            continue
+        named = zip(value.shape, array.shape, strict=True)
+        lengths.update({dim.value: n for dim, n in named if isinstance(dim, ir.SymbolicDim) and dim.value is not None})
+    return lengths
+
+
+Dims = tuple[int | str | None, ...] | None
+
+
+def _filled(shape: ir.Shape | None, lengths: Mapping[str, int]) -> Dims:
+    if shape is None:
+        return None
+    return tuple(dim if isinstance(dim, int) else lengths.get(str(dim.value), dim.value) for dim in shape)
+
+
+def _is_static(dims: Dims) -> bool:
+    return dims is not None and all(isinstance(dim, int) for dim in dims)
+
+
+def _inferred(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dims]:
+    """By shape inference of the structure with the shapes of `feeds`; empty where that fails."""
+    import onnx
+    import onnx.shape_inference
+
+    with runtime_model(model) as content:
+        proto = onnx.ModelProto.FromString(content.bytes)
+    for value in proto.graph.input:
+        array = feeds.get(value.name)
+        if isinstance(array, np.ndarray) and value.type.HasField("tensor_type"):
+            del value.type.tensor_type.shape.dim[:]
+            for length in array.shape:
+                value.type.tensor_type.shape.dim.add().dim_value = length
+    del proto.graph.value_info[:]
+    try:
+        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # the C++ side raises many kinds; sizes are then unknown
+        _LOG.debug("shapes of the calibration run could not be inferred: %s", error)
+        return {}
+    return {
+        value.name: tuple(_dim(dim) for dim in value.type.tensor_type.shape.dim)
+        for value in proto.graph.value_info
+        if value.type.tensor_type.HasField("shape")
+    }
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None

@@ -1,0 +1,108 @@
+"""Adding up the results of instrumented runs; the same as merging TensorStats, for all tensors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.config import Precision
+
+_GROUP_ELEMENTS = 1 << 20
+_SMALL = ("nonzero", "underflow", "subnormal", "sum_squares", "rounding_sum_squares", "examined")
+
+
+class Totals:
+    """Statistics of the tensors `names` over batches; each array has one entry a tensor."""
+
+    def __init__(self, names: Sequence[str], *, small: bool) -> None:
+        self.names = tuple(names)
+        self._count = np.zeros(len(names), np.int64)
+        self._min = np.full(len(names), np.inf)
+        self._max = np.full(len(names), -np.inf)
+        self._small = {name: np.zeros(len(names)) for name in _SMALL} if small else None
+
+    def add_ranges(self, which: np.ndarray, counts: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> None:
+        """Elements counted and bounds seen in one batch, of the tensors at the indices `which`."""
+        self._count[which] += counts
+        self._min[which] = np.minimum(self._min[which], lowest)
+        self._max[which] = np.maximum(self._max[which], highest)
+
+    def add_small(self, which: np.ndarray, small: Mapping[str, np.ndarray]) -> None:
+        """Small-value quantities of one batch, of the tensors at the indices `which`."""
+        if self._small is not None:
+            for name, values in small.items():
+                self._small[name][which] += values
+
+    def stats(self) -> dict[str, TensorStats]:
+        """What was added up, by tensor name."""
+        ranges = zip(self._count.tolist(), self._min.tolist(), self._max.tolist(), strict=True)
+        if self._small is None:
+            return {name: TensorStats(*seen) for name, seen in zip(self.names, ranges, strict=True)}
+        whole = {name: self._small[name].astype(np.int64).tolist() for name in ("nonzero", "underflow", "subnormal")}
+        columns = {**{name: values.tolist() for name, values in self._small.items()}, **whole}
+        columns["examined"] = self._small["examined"].astype(np.int64).tolist()
+        rows = zip(*(columns[name] for name in _SMALL), strict=True)
+        return {name: TensorStats(*seen, 0, *row) for name, seen, row in zip(self.names, ranges, rows, strict=True)}
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Several arrays behind one another: `which` are their indices, `starts` their offsets in `values`."""
+
+    which: np.ndarray
+    values: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+
+def segments(arrays: Sequence[np.ndarray]) -> Iterator[Segments]:
+    """`arrays` (any shapes, float) joined in groups of about a million elements, as float32; empty ones left out."""
+    group: list[int] = []
+    size = 0
+    for index, array in enumerate(arrays):
+        if not array.size:
+            continue
+        if group and size + array.size > _GROUP_ELEMENTS:
+            yield _joined(arrays, group)
+            group, size = [], 0
+        group.append(index)
+        size += array.size
+    if group:
+        yield _joined(arrays, group)
+
+
+def _joined(arrays: Sequence[np.ndarray], group: Sequence[int]) -> Segments:
+    lengths = np.array([arrays[index].size for index in group])
+    with np.errstate(over="ignore"):
+        values = np.concatenate([arrays[index].reshape(-1) for index in group]).astype(np.float32, copy=False)
+    return Segments(np.array(group), values, np.cumsum(lengths) - lengths, lengths)
+
+
+def small_columns(part: Segments, precision: Precision) -> dict[str, np.ndarray]:
+    """The small-value fields of TensorStats for each segment."""
+    values = part.values
+    magnitude = np.abs(values)
+    with np.errstate(invalid="ignore"):
+        inside = magnitude <= precision.max
+    if not inside.all():
+        values = np.where(inside, values, np.float32(0))
+        magnitude = np.where(inside, magnitude, np.float32(0))
+    rounded = values.astype(precision.numpy).astype(np.float32)
+
+    def total(quantity: np.ndarray, dtype: type) -> np.ndarray:
+        return np.add.reduceat(quantity, part.starts, dtype=dtype)
+
+    nonzero = total(magnitude > 0, np.int64)
+    difference = (values - rounded).astype(np.float64)
+    wide = values.astype(np.float64)
+    return {
+        "nonzero": nonzero,
+        "underflow": nonzero - total(rounded != 0, np.int64),
+        "subnormal": nonzero - total(magnitude >= precision.smallest_normal, np.int64),
+        "sum_squares": total(wide * wide, np.float64),
+        "rounding_sum_squares": total(difference * difference, np.float64),
+        "examined": part.lengths,
+    }
