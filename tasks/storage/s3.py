@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autocast_core.errors import ConfigError, InputError
-from tasks.storage.s3_errors import NoSuchObjectError, error_code, explained
+from tasks.storage.s3_errors import CREDENTIALS, NoSuchObjectError, error_code, explained
 from tasks.storage.uri import S3Location
 
 
@@ -61,7 +61,7 @@ def connect(options: S3Options = DEFAULTS) -> Any:
     InputError or ConfigError when the environment names a profile or endpoint that cannot be used.
     """
     import boto3
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, PartialCredentialsError
 
     try:
         session = boto3.session.Session()
@@ -72,6 +72,8 @@ def connect(options: S3Options = DEFAULTS) -> Any:
         return client
     except ValueError as error:
         raise ConfigError("AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL is no URL: write http://HOST:PORT") from error
+    except PartialCredentialsError as error:
+        raise InputError(f"half of the credentials is missing; set both {CREDENTIALS}") from error
     except BotoCoreError as error:
         raise InputError(
             f"the AWS settings cannot be used ({type(error).__name__}); check AWS_PROFILE and ~/.aws"

@@ -17,7 +17,7 @@ class NoSuchObjectError(InputError):
     """The bucket answers, and holds no object of this key."""
 
 
-_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _REFUSED: Mapping[str, str] = {
     "NoSuchBucket": "the bucket does not exist; check its name and AWS_ENDPOINT_URL_S3",
@@ -25,9 +25,9 @@ _REFUSED: Mapping[str, str] = {
     "NoSuchVersion": "this version of the object does not exist; check versionId",
     "404": "the object does not exist; check bucket and key",
     "AccessDenied": "access is denied; check that these credentials may do this",
-    "403": f"access is denied; check {_KEYS} and what they may do",
-    "InvalidAccessKeyId": f"the access key is unknown; check {_KEYS}",
-    "SignatureDoesNotMatch": f"the secret key does not fit the access key; check {_KEYS}",
+    "403": f"access is denied; check {CREDENTIALS} and what they may do",
+    "InvalidAccessKeyId": f"the access key is unknown; check {CREDENTIALS}",
+    "SignatureDoesNotMatch": f"the secret key does not fit the access key; check {CREDENTIALS}",
     "AuthorizationHeaderMalformed": "the request was signed for another region; set AWS_REGION to the bucket's",
     "PermanentRedirect": "the bucket is in another region; set AWS_REGION to the bucket's",
     "InvalidToken": "the session token is invalid; renew the credentials",
@@ -81,7 +81,7 @@ def _failure(error: Exception, location: S3Location, endpoint: str) -> AutocastE
 
     where = f"{location} at {without_credentials(endpoint)}"
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-        return InputError(f"{where}: credentials are missing; set {_KEYS}, or AWS_PROFILE")
+        return InputError(f"{where}: credentials are missing; set {CREDENTIALS}, or AWS_PROFILE")
     if isinstance(error, boto.CredentialRetrievalError | boto.TokenRetrievalError | boto.SSOError):
         return InputError(f"{where}: the credentials could not be read ({type(error).__name__}); renew the login")
     if isinstance(error, boto.ParamValidationError):
