@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from prefect import task
-from prefect.tasks import exponential_backoff
 
-from autocast_core.errors import ServiceError
 from tasks.progress import report
+from tasks.retries import on_service_errors
 from tasks.storage.data import FetchedData, fetch_data
 from tasks.storage.models import Fetched, fetch_model
-
-
-def is_transient(_task: Any, _task_run: Any, state: Any) -> bool:
-    """Whether the failed `state` holds a ServiceError; bad input and our own defects would fail again."""
-    return isinstance(state.result(raise_on_failure=False), ServiceError)
 
 
 def fetch_source(uri: str, cache_folder: Path | None = None, tracking_uri: str | None = None) -> Fetched:
@@ -33,19 +26,11 @@ fetch_model_task = task(
     name="fetch-model",
     task_run_name="fetch {uri}",
     persist_result=True,
-    timeout_seconds=3600,
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=is_transient,
+    **on_service_errors(timeout_seconds=3600.0),
 )(fetch_source)
 fetch_data_task = task(
     name="fetch-data",
     task_run_name="fetch {uri}",
     persist_result=True,
-    timeout_seconds=3600,
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=is_transient,
+    **on_service_errors(timeout_seconds=3600.0),
 )(fetch_batches)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import task
-from prefect.tasks import exponential_backoff
 
-from tasks.fetch import is_transient
 from tasks.progress import report
+from tasks.retries import on_service_errors
 from tasks.storage.publish import Published, publish_files
 
 
@@ -21,9 +20,5 @@ publish_task = task(
     name="publish",
     task_run_name="publish {destination}",
     persist_result=True,
-    timeout_seconds=3600,
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=is_transient,
+    **on_service_errors(timeout_seconds=3600.0),
 )(publish_model)

@@ -5,7 +5,8 @@ import pytest
 from prefect.states import Failed
 
 from autocast_core.errors import InputError, ServiceError
-from tasks.fetch import fetch_batches, fetch_data_task, fetch_model_task, fetch_source, is_transient
+from tasks.fetch import fetch_batches, fetch_data_task, fetch_model_task, fetch_source
+from tasks.retries import is_transient
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import onnx
 import onnx.parser
 
-from tasks.fetch import is_transient
 from tasks.publish import publish_model, publish_task
+from tasks.retries import is_transient
 
 
 def test_publishing_is_tried_again_for_service_errors_only():
