@@ -30,5 +30,5 @@ class Sanitized:
 
     @property
     def opset_changed(self) -> bool:
-        """Whether operators were upgraded, so that whoever has a runtime should compare the outputs before and after."""
+        """Whether operators were upgraded: whoever has a runtime should compare outputs before and after."""
         return any(change.step == "opset" for change in self.changes)

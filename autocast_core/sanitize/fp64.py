@@ -11,6 +11,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.model.tensors import ConvertedTensor, chunks
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.graphs import Names, defined_values, graphs_of, node_names, value_names
+from autocast_core.schemas import with_element_type
 
 _DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "output_datatype"})
 """Integer attributes of ai.onnx operators that name an element type."""
@@ -20,10 +21,10 @@ def replace_fp64(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...
     """Makes FP32 of every FP64 value, initializer, constant and dtype attribute, bodies included.
 
     Weights are converted when they are read: to nearest even, finite values beyond FP32's range to its largest. A graph
-    input or output whose type must be kept (``config.keeps_io_type``) keeps FP64, with one Cast behind or before it; an
+    input or output that must keep its type (``config.keeps_io_type``) keeps FP64, with one Cast behind or before it; an
     FP64 output that is an input or an initializer itself stays what it is, and its readers get the Cast.
 
-    Does not act on complex values, nor on attributes of operators outside the default domain that are mere integers.
+    Does not act on complex values, nor on integer attributes of operators outside the default domain.
     FP64 between integers, as in shape arithmetic, becomes FP32 too: TensorRT has no FP64.
     """
     kept = [value for value in _interface(model.graph) if _is_fp64(value) and config.keeps_io_type(str(value.name))]
@@ -33,13 +34,14 @@ def replace_fp64(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...
     touched: list[str] = []
     for graph in graphs_of(model):
         for value in defined_values(graph):
-            if id(value) in kept_ids and value.producer() is None:
+            if id(value) in kept_ids and (value.producer() is None or _is_cast(value.producer())):
                 continue
             if _is_fp64(value):
                 _convert_value(value, loss)
                 found["values"] += 1
         for node in graph:
-            changed = _convert_attributes(node, loss)
+            makes_kept = _is_cast(node) and id(node.outputs[0]) in kept_ids
+            changed = 0 if makes_kept else _convert_attributes(node, loss)
             found["attributes"] += changed
             if changed or any(id(value) in kept_ids for value in (*node.inputs, *node.outputs)):
                 touched.append(str(node.name))
@@ -60,20 +62,17 @@ def _interface(graph: ir.Graph) -> list[ir.Value]:
     return list({id(value): value for value in (*graph.inputs, *graph.outputs)}.values())
 
 
+def _is_cast(node: ir.Node | None) -> bool:
+    return node is not None and node.domain == "" and node.op_type == "Cast"
+
+
 def _is_fp64(value: ir.Value) -> bool:
     return value.dtype == ir.DataType.DOUBLE
 
 
-def _fp32_type(type_: ir.TypeProtocol) -> ir.TypeProtocol:
-    """The same kind of type with FLOAT elements."""
-    if isinstance(type_, ir.SequenceType | ir.OptionalType):
-        return type(type_)(_fp32_type(type_.elem_type), denotation=type_.denotation)
-    return type(type_)(ir.DataType.FLOAT, denotation=type_.denotation)
-
-
 def _convert_value(value: ir.Value, loss: Counter[str]) -> None:
     if value.type is not None:
-        value.type = _fp32_type(value.type)
+        value.type = with_element_type(value.type, ir.DataType.FLOAT)
     if value.const_value is not None and value.const_value.dtype == ir.DataType.DOUBLE:
         value.const_value = _fp32_tensor(value.const_value, loss)
 
@@ -103,7 +102,8 @@ def _convert_attributes(node: ir.Node, loss: Counter[str]) -> int:
         elif attribute.type == ir.AttributeType.TYPE_PROTO:
             given = attribute.value
             if given.type is not None and given.type.dtype == ir.DataType.DOUBLE:
-                new = ir.AttrTypeProto(name, ir.TypeAndShape(_fp32_type(given.type), given.shape))
+                kind = with_element_type(given.type, ir.DataType.FLOAT)
+                new = ir.AttrTypeProto(name, ir.TypeAndShape(kind, given.shape))
         if new is not None:
             node.attributes[name] = new
             changed += 1
@@ -118,14 +118,14 @@ def _cast_at_boundary(model: ir.Model, kept: list[ir.Value]) -> None:
         name = str(value.name)
         cast_name = nodes.fresh(f"{name}_Cast")
         if value.producer() is None:
-            readers = tuple(value.uses())
+            readers = tuple(use for use in value.uses() if not _is_cast(use.node))
             if not readers:
                 continue
             cast = _cast(value, ir.DataType.FLOAT, cast_name, names.fresh(f"{name}_fp32"))
             for reader, index in readers:
                 reader.replace_input_with(index, cast.outputs[0])
             _prepend(graph, cast)
-        else:
+        elif not _is_cast(value.producer()):
             value.name = names.fresh(f"{name}_fp32")
             cast = _cast(value, ir.DataType.DOUBLE, cast_name, name)
             _move_description(value, cast.outputs[0])

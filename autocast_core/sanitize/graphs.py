@@ -69,7 +69,7 @@ def graphs_of(model: ir.Model) -> Iterator[ir.Graph]:
 
 
 def defined_values(graph: ir.Graph) -> Iterator[ir.Value]:
-    """The values a graph itself defines: inputs, initializers that are no inputs, node outputs. No value comes twice."""
+    """The values a graph itself defines, each once: inputs, initializers that are no inputs, node outputs."""
     inputs = list(graph.inputs)
     yield from inputs
     seen = {id(value) for value in inputs}

@@ -25,9 +25,9 @@ def fuse_layer_norm(model: ir.Model, config: ConversionConfig) -> tuple[Change, 
     in FP32 (stash_type 1) with the same epsilon, has the name of the last node it stands for, and lists all their names
     in its metadata under ``autocast.replaces``. ONNX operator LayerNormalization, version 17.
 
-    Does not act below opset 17; on types other than FP32; where an inner value is read by anything else or is an output;
-    where scale or bias is no one-dimensional constant as long as the last axis; where the axis, its length or epsilon is
-    not known; or with ``config.fuse_layer_norm`` off.
+    Does not act below opset 17; on types other than FP32; where an inner value is read by anything else or is an
+    output; where scale or bias is no one-dimensional constant as long as the last axis; where the axis, its length or
+    epsilon is not known; or with ``config.fuse_layer_norm`` off.
     """
     if not config.fuse_layer_norm or model.graph.opset_imports.get("", 0) < _FIRST_OPSET:
         return ()
@@ -52,14 +52,14 @@ class _Match:
     last: ir.Node
 
 
-class _NoMatch(Exception):
+class _NoMatchError(Exception):
     """The nodes around a Sqrt are no layer normalisation; never leaves this module."""
 
 
 def _match(sqrt: ir.Node) -> _Match | None:
     try:
         return _matched(sqrt)
-    except _NoMatch:
+    except _NoMatchError:
         return None
 
 
@@ -79,12 +79,13 @@ def _matched(sqrt: ir.Node) -> _Match:
     numerator = quotient[1]
     top = _producer(numerator, "Sub", nodes)
     _require(top is sub or tuple(top.inputs) == tuple(sub.inputs))
+    assert x is not None
     return _with_scale_and_bias(x, quotient[0], epsilon, nodes)
 
 
 def _require(condition: bool) -> None:
     if not condition:
-        raise _NoMatch
+        raise _NoMatchError
 
 
 def _uncast(value: ir.Value | None, nodes: list[ir.Node]) -> ir.Value | None:
@@ -105,8 +106,12 @@ def _producer(value: ir.Value | None, op_types: str | tuple[str, ...], nodes: li
     """The node behind `value` (Casts skipped), which must be one of `op_types`; joins `nodes`."""
     value = _uncast(value, nodes)
     node = value.producer() if value is not None else None
-    if node is None or node.domain != "" or node.op_type not in ((op_types,) if isinstance(op_types, str) else op_types):
-        raise _NoMatch
+    if (
+        node is None
+        or node.domain != ""
+        or node.op_type not in ((op_types,) if isinstance(op_types, str) else op_types)
+    ):
+        raise _NoMatchError
     nodes.append(node)
     return node
 
@@ -118,7 +123,7 @@ def _with_constant(node: ir.Node) -> tuple[ir.Value | None, float]:
         number = scalar(other)
         if number is not None:
             return value, number
-    raise _NoMatch
+    raise _NoMatchError
 
 
 def _last_axis_mean(node: ir.Node) -> ir.Value | None:
@@ -179,14 +184,14 @@ def _other(node: ir.Node, value: ir.Value) -> ir.Value:
     left, right = node.inputs
     other = right if left is value else left
     if other is None or other is value:
-        raise _NoMatch
+        raise _NoMatchError
     return other
 
 
 def _with_scale_and_bias(x: ir.Value, normalized: ir.Node, epsilon: float, nodes: list[ir.Node]) -> _Match:
     length = x.shape[-1] if x.shape is not None and len(x.shape) else None
     if not isinstance(length, int):
-        raise _NoMatch
+        raise _NoMatchError
     value = _through_casts(normalized.outputs[0], nodes)
     product = _only_reader(value)
     _require(product.op_type == "Mul" and product.domain == "" and product.graph is normalized.graph)
@@ -309,5 +314,5 @@ def _drop_if_unread(value: ir.Value) -> None:
     node, graph = value.producer(), value.graph
     if node is not None and node.op_type == "Constant" and node.graph is not None:
         node.graph.remove(node, safe=True)
-    elif node is None and isinstance(graph, ir.Graph) and value.name in graph.initializers:
-        graph.initializers.pop(value.name)
+    elif node is None and isinstance(graph, ir.Graph):
+        graph.initializers.pop(str(value.name), None)

@@ -22,7 +22,19 @@ MASK_MAGNITUDE = 1e3
 
 _SMALLEST_FACTOR = 1 / 32
 _LAYOUT = frozenset(
-    {"Expand", "Slice", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Identity", "Gather", "Tile", "Split", "Flatten"}
+    {
+        "Expand",
+        "Slice",
+        "Unsqueeze",
+        "Squeeze",
+        "Reshape",
+        "Transpose",
+        "Identity",
+        "Gather",
+        "Tile",
+        "Split",
+        "Flatten",
+    }
     | {"Trilu", "GatherElements", "GatherND", "CastLike"}
 )
 """Operators whose outputs hold elements of input 0, or zeros."""
@@ -63,9 +75,9 @@ def clamp_masks(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     exp() of it, relative to the largest score of its row, still is 0 in FP32, so a row that leaves any key unmasked
     does not change; a row with every key masked, which means nothing, may. `Change.nodes` are the nodes on the way.
 
-    Does not act on −inf or NaN, which 16 bits can hold; on constants that reach anything but a Softmax or an Attention's
-    mask, or reach it through more than layout, additions, selections and a 0-or-1 factor; on FP32 values within range;
-    nor with ``config.clamp_masks`` off.
+    Does not act on −inf or NaN, which 16 bits can hold; on constants that reach anything but a Softmax or an
+    Attention's mask, or reach it through more than layout, additions, selections and a 0-or-1 factor; on values within
+    range; nor with ``config.clamp_masks`` off.
     """
     if not config.clamp_masks:
         return ()

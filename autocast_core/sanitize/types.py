@@ -11,6 +11,7 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.graphs import SMALL_TENSOR_BYTES, defined_values, graphs_of
+from autocast_core.schemas import infer_missing_types
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
             found = inferred.get(str(value.name)) if value.name and id(value) not in fixed else None
             if found is not None and _update(value, *found):
                 corrected.append(str(value.name))
-    from autocast_core.schemas import infer_missing_types
-
     infer_missing_types(model)
     if not corrected:
         return ()
@@ -157,5 +156,5 @@ def _write_tensor(proto: onnx.TensorProto, tensor: ir.TensorProtocol, name: str)
             proto.name = name
         return
     proto.name, proto.data_type = name, int(tensor.dtype)
-    proto.dims.extend(int(dim) for dim in tensor.shape)  # type: ignore[call-overload]
+    proto.dims.extend(tensor.shape.numpy())
     proto.data_location = onnx.TensorProto.EXTERNAL

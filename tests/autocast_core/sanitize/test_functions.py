@@ -70,7 +70,7 @@ def test_a_function_at_a_lower_opset_is_upgraded_to_the_models():
     <domain: "local", opset_import: ["": 12]>
     f <axis> (v) => (r) { s = ReduceSum<axes = [1], keepdims = 1>(v) t = Softmax<axis: int = @axis>(v) r = Add(s, t) }
     """
-    before, after, changes = inlined(text)
+    _, after, changes = inlined(text)
     softmax = np.exp(X) / np.exp(X).sum(axis=1, keepdims=True)
     actual = onnx.reference.ReferenceEvaluator(after).run(None, {"x": X})[0]
     np.testing.assert_allclose(actual, X.sum(axis=1, keepdims=True) + softmax, rtol=1e-6)
@@ -97,7 +97,7 @@ def test_a_function_that_returns_its_input_keeps_the_graphs_names():
     <domain: "local", opset_import: ["": 17]>
     same (v) => (v, w) { w = Identity(v) }
     """
-    before, after, _ = inlined(text)
+    _, after, _ = inlined(text)
     assert [value.name for value in after.graph.input] == ["x"]
     assert [value.name for value in after.graph.output] == ["y", "z"]
     actual = onnx.reference.ReferenceEvaluator(after).run(None, {"x": X})
@@ -161,7 +161,9 @@ def test_functions_that_call_each_other_in_a_circle_are_refused():
 def test_a_graph_passed_to_a_function_is_refused_by_name():
     proto = onnx.parser.parse_model(NESTED)
     proto.graph.node[0].attribute.append(
-        onnx.helper.make_attribute("body", onnx.parser.parse_graph("b () => (float[1] r) { r = Constant<value_floats = [1.0]>() }"))
+        onnx.helper.make_attribute(
+            "body", onnx.parser.parse_graph("b () => (float[1] r) { r = Constant<value_floats = [1.0]>() }")
+        )
     )
     with pytest.raises(UnconvertibleError, match="twice"):
         sanitize(ir.serde.deserialize_model(proto), CONFIG)

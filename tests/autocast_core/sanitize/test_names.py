@@ -97,9 +97,10 @@ def test_renaming_a_body_initializer_leaves_the_callers_tensor_alone(kind: str):
     body = onnx.parser.parse_graph("b () => (float[2] r) <float[2] w = {1, 2}> { r = Neg(w) }")
     if kind == "raw":
         body.initializer[0].CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(body.initializer[0]), "w"))
-    proto = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17]> g (bool c) => (float[2] y) <float[2] w = {5, 6}> { a = Neg(w) y = Neg(a)}'
-    )
+    proto = onnx.parser.parse_model("""
+    <ir_version: 8, opset_import: ["": 17]>
+    g (bool c) => (float[2] y) <float[2] w = {5, 6}> { a = Neg(w) y = Neg(a) }
+    """)
     node = onnx.helper.make_node("If", ["c"], ["y"], then_branch=body, else_branch=body)
     proto.graph.node[1].CopyFrom(node)
     original = ir.serde.deserialize_model(proto)
