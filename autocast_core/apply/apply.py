@@ -216,13 +216,26 @@ def _drop_needless_casts(nodes: list[ir.Node], uses: Uses) -> None:
         if node.graph is None or cast_target(node) not in FLOATS:
             continue
         output, source = node.outputs[0], node.inputs[0]
-        if output.is_graph_output():
-            continue
         if source is not None and element_type(source) == cast_target(node):
-            output.replace_all_uses_with(source)
+            if _let_source_stand_in(source, output):
+                _remove(node)
+        elif output in uses.by_value and not output.uses() and not output.is_graph_output():
             _remove(node)
-        elif output in uses.by_value and not output.uses():
-            _remove(node)
+
+
+def _let_source_stand_in(source: ir.Value, output: ir.Value) -> bool:
+    """Let all that reads `output` read `source`, if it may; a graph output must be a node's of that graph, and one only."""
+    graph = output.graph
+    if output.is_graph_output():
+        producer = source.producer()
+        if producer is None or producer.graph is not graph or source.is_graph_output():
+            return False
+        assert graph is not None
+        for index, value in enumerate(graph.outputs):
+            if value is output:
+                graph.outputs[index] = source
+    output.replace_all_uses_with(source)
+    return True
 
 
 def _remove(node: ir.Node) -> None:
@@ -282,6 +295,9 @@ class _Contract:
             if before.name == name:
                 _rename(before, names.make(f"{name}_{suffix}"))
             _rename(now, name or "")
+            now.doc_string, before.doc_string = before.doc_string, None
+            now.metadata_props.update(before.metadata_props)
+            before.metadata_props.clear()
 
     def _keeps(self, value: ir.Value) -> bool:
         return self._keep_all or value.name in self._keep

@@ -72,14 +72,12 @@ class Casts:
                 graph.extend(casts)
 
     def _origin(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        """What to cast instead: the input of a widening Cast, whose detour through FP32 changes nothing."""
+        """What to cast instead: the 16-bit input of a widening Cast, whose detour through FP32 changes nothing."""
         producer = value.producer()
         if producer is None or cast_target(producer) != ir.DataType.FLOAT or dtype not in LOW_DTYPES:
             return value
         source = producer.inputs[0]
-        if source is None or element_type(source) in (ir.DataType.DOUBLE, ir.DataType.STRING, None):
-            return value
-        return source
+        return source if source is not None and element_type(source) in LOW_DTYPES else value
 
     def _insert(self, value: ir.Value, dtype: ir.DataType, graph: ir.Graph | None) -> ir.Value:
         name = self._names.make(f"{value.name}_cast_{SUFFIX[dtype]}")

@@ -68,7 +68,11 @@ def classify(
     rules = _rules(model, config)
     decisions = {each.id: _decide(each, rules) for each in facts}
     _join_sequences(nodes, decisions, config)
-    warnings = [*_unmatched_patterns(facts, config), *_overruled_includes(facts, rules, decisions)]
+    warnings = [
+        *_unmatched_patterns(facts, config),
+        *_unknown_ports(model.graph, config),
+        *_overruled_includes(facts, rules, decisions),
+    ]
     if statistics.skipped is not None:
         warnings.append(f"no calibration: {statistics.skipped}; decided by the rules that need no data")
     for warning in warnings:
@@ -231,6 +235,15 @@ def _unmatched_patterns(facts: Sequence[NodeFacts], config: ConversionConfig) ->
             if op_type not in op_types
         ]
     return warnings
+
+
+def _unknown_ports(graph: ir.Graph, config: ConversionConfig) -> list[str]:
+    if isinstance(config.keep_io_types, bool):
+        return []
+    known = {value.name for value in (*graph.inputs, *graph.outputs)}
+    return [
+        f"keep_io_types name {name!r} is no graph input or output" for name in config.keep_io_types if name not in known
+    ]
 
 
 def _overruled_includes(facts: Sequence[NodeFacts], rules: _Rules, decisions: Mapping[str, NodeDecision]) -> list[str]:

@@ -17,6 +17,7 @@ from autocast_core.runtime import Runtime
 
 _LIMITATIONS = (
     "could not find an implementation",
+    "failed to find kernel",
     "is not a registered function/op",
     "not implemented",
     "no op registered",
