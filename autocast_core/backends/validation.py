@@ -11,7 +11,7 @@ Depth = Literal["none", "parsed", "built", "executed"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One refusal or disagreement: the ONNX node where it is known, the engine's code and its own words."""
+    """One refusal or disagreement: the id of the ONNX node where it is known, the engine's code and its own words."""
 
     node: str
     op: str
@@ -46,6 +46,8 @@ class Validation:
     package: str | None = None
     engine_bytes: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    log: tuple[str, ...] = ()
+    """What the engine said while parsing and building, details aside."""
 
     @property
     def accepted(self) -> bool:
@@ -71,4 +73,5 @@ class Validation:
             package=raw["package"],
             engine_bytes=raw["engine_bytes"],
             seconds=dict(raw["seconds"]),
+            log=tuple(raw["log"]),
         )
