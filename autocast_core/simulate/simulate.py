@@ -1,0 +1,154 @@
+"""A model with 16-bit tensors as an FP32 model that rounds where it rounds."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass
+
+from autocast_core.config import LOW_DTYPES
+from autocast_core.model import ConvertedTensor
+from autocast_core.schemas import element_type, infer_missing_types, type_string, with_element_type
+from autocast_core.schemas.signature import find_signature
+from autocast_core.simulate.roundtrip import MOVES, RoundTrips
+
+_TYPE_ATTRIBUTES = frozenset(
+    {"dtype", "output_dtype", "output_datatype", "stash_type", "precision", "softmax_precision"}
+)
+"""Integer attributes that hold an element type (onnx.TensorProto.DataType), Cast's `to` aside."""
+_READS_BITS = frozenset({"BitCast"})
+_INLINE_BYTES = 4096
+_FLOAT = ir.DataType.FLOAT
+
+
+def simulate(model: ir.Model) -> ir.Model:
+    """A new model in FP32 that computes what `model` does, with its roundings; see the package. Weights are shared.
+
+    Inputs and outputs keep their names and become FP32. Casts between float types become roundings. Operators without
+    an FP32 form, and those of unknown domains, keep 16-bit operands between Casts. Any model is taken, also one that
+    another tool converted, and one with FP16 and BF16 together; one without 16-bit tensors comes back as it is.
+    """
+    copy = model.clone()
+    if copy.functions:
+        InlinePass()(copy)
+    infer_missing_types(copy)
+    _Simulation(copy).run()
+    return copy
+
+
+class _Simulation:
+    """Rewrites one model in place. `low` has the 16-bit type of every value that had one."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+        self.trips = RoundTrips(model)
+        self.graphs = list(model.graphs())
+        self.low: dict[ir.Value, ir.DataType] = {}
+        for graph in self.graphs:
+            for value in (*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)):
+                dtype = element_type(value)
+                if dtype in LOW_DTYPES:
+                    self.low[value] = dtype  # type: ignore[assignment]
+
+    def run(self) -> None:
+        for graph in self.graphs:
+            nodes = list(graph)
+            self._inputs(graph)
+            self._initializers(graph)
+            for node in nodes:
+                self._node(node)
+
+    def _inputs(self, graph: ir.Graph) -> None:
+        for value in graph.inputs:
+            dtype = self.low.get(value)
+            if dtype is None:
+                continue
+            _make_float(value)
+            # What enters a body was rounded outside. An input that is an output has no second name to be rounded under.
+            if graph is self.model.graph and isinstance(value.type, ir.TensorType):
+                self.low[self.trips.at_start(graph, value, dtype, value.uses())] = dtype
+
+    def _initializers(self, graph: ir.Graph) -> None:
+        for value in list(graph.initializers.values()):
+            tensor, dtype = value.const_value, self.low.get(value)
+            if tensor is None or dtype is None or tensor.dtype not in LOW_DTYPES:
+                continue
+            large = tensor.nbytes > _INLINE_BYTES and graph is self.model.graph
+            if large and not value.is_graph_output() and not value.is_graph_input():
+                # Cast back at run time: the weight stays in its file, and FP32 copies come and go one at a time.
+                self.low[self.trips.at_start(graph, value, dtype, value.uses())] = dtype
+            else:
+                value.const_value = ConvertedTensor(tensor, _FLOAT)
+                _make_float(value)
+
+    def _node(self, node: ir.Node) -> None:
+        if node.op_type == "Cast" and node.domain == "":
+            self._round_outputs(node)
+        elif node.op_type == "CastLike" and node.domain == "":
+            self._cast_like(node)
+        elif any(value in self.low for value in (*node.inputs, *node.outputs) if value is not None):
+            if self._stays(node):
+                self._between_casts(node)
+                return
+            _float_attributes(node)
+            for value in node.outputs:
+                if value in self.low:
+                    _make_float(value)
+            if node.op_type not in MOVES or node.domain != "":
+                self._round_outputs(node)
+        else:
+            _float_attributes(node)
+
+    def _round_outputs(self, node: ir.Node) -> None:
+        for value in tuple(node.outputs):
+            if value in self.low and value.name and isinstance(value.type, ir.TensorType):
+                self.low[self.trips.behind(node, value, self.low[value])] = self.low[value]
+
+    def _cast_like(self, node: ir.Node) -> None:
+        """A Cast to the type that the second input had."""
+        target = element_type(node.outputs[0])
+        if target in LOW_DTYPES:
+            node.op_type = "Cast"
+            node.resize_inputs(1)
+            node.attributes["to"] = ir.AttrInt64("to", int(target))  # type: ignore[arg-type]
+            self._round_outputs(node)
+
+    def _stays(self, node: ir.Node) -> bool:
+        """Whether the operator has no form in which its 16-bit operands are FP32."""
+        if node.op_type in _READS_BITS:
+            return True
+        signature = find_signature(node.domain, node.op_type, self.model.opset_imports.get(node.domain, 1))
+        if signature is None:
+            return True
+        declared = [(v, signature.input_type(i)) for i, v in enumerate(node.inputs) if v in self.low]
+        declared += [(v, signature.output_type(i)) for i, v in enumerate(node.outputs) if v in self.low]
+        return not all(signature.admits(kind, type_string(v.type, _FLOAT)) for v, kind in declared if v and v.type)
+
+    def _between_casts(self, node: ir.Node) -> None:
+        for index, value in enumerate(node.inputs):
+            if value is not None and value in self.low and isinstance(value.type, ir.TensorType):
+                narrowed = self.trips.cast(value, self.low[value])
+                node.prepend(narrowed)
+                node.replace_input_with(index, narrowed.outputs[0])
+        self._round_outputs(node)
+
+
+def _make_float(value: ir.Value) -> None:
+    if value.type is not None:
+        value.type = with_element_type(value.type, _FLOAT)
+
+
+def _float_attributes(node: ir.Node) -> None:
+    """FP32 instead of a 16-bit type wherever an attribute names or holds one."""
+    for name, attribute in list(node.attributes.items()):
+        if attribute.is_ref():
+            continue
+        if attribute.type == ir.AttributeType.INT and name in _TYPE_ATTRIBUTES and attribute.value in _LOW_NUMBERS:
+            node.attributes[name] = ir.AttrInt64(name, int(_FLOAT))
+        elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in LOW_DTYPES:
+            node.attributes[name] = ir.AttrTensor(name, ConvertedTensor(attribute.as_tensor(), _FLOAT))
+        elif attribute.type == ir.AttributeType.TYPE_PROTO and attribute.value.type.dtype in LOW_DTYPES:
+            kind = with_element_type(attribute.value.type, _FLOAT)
+            node.attributes[name] = ir.AttrTypeProto(name, ir.TypeAndShape(kind, attribute.value.shape))
+
+
+_LOW_NUMBERS = frozenset(int(dtype) for dtype in LOW_DTYPES)
