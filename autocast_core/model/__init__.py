@@ -6,7 +6,7 @@ from autocast_core.model.reference import ModelRef
 from autocast_core.model.rounding import RoundBlock
 from autocast_core.model.structure import structure_digest
 from autocast_core.model.tensors import ConvertedTensor, FileTensor, byte_blocks, chunks
-from autocast_core.model.traverse import map_tensors, tensors
+from autocast_core.model.traverse import all_tensors, map_tensors
 from autocast_core.model.writer import RuntimeModel, SavedModel, runtime_model, save_model, save_skeleton
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "RoundBlock",
     "RuntimeModel",
     "SavedModel",
+    "all_tensors",
     "byte_blocks",
     "chunks",
     "combined_digest",
@@ -29,6 +30,5 @@ __all__ = [
     "save_model",
     "save_skeleton",
     "structure_digest",
-    "tensors",
     "weights_digest",
 ]

@@ -13,6 +13,7 @@ from autocast_core.model.tensors import DataFile, FileTensor
 _LARGEST = 1 << 50  # bytes; no file is larger, and products stay exact
 # Which typed field holds the elements of a type when raw_data does not, and how many entries an element takes.
 # Source: the comments of TensorProto in onnx.proto.
+_KNOWN_TYPES = frozenset(int(dtype) for dtype in ir.DataType) - {ir.DataType.UNDEFINED}
 _WIDE = {ir.DataType.COMPLEX64: 2, ir.DataType.COMPLEX128: 2}
 _FIELDS = {
     ir.DataType.FLOAT: "float_data",
@@ -31,6 +32,8 @@ def checked(tensor: ir.TensorProtocol, label: str) -> ir.TensorProtocol:
         found, expected, unit = len(tensor.string_data()), _count(tensor, label), "strings"
     elif isinstance(tensor, ir.serde.TensorProtoTensor):
         proto = tensor.raw
+        if proto.data_type not in _KNOWN_TYPES:
+            raise ModelError(f"{label}: tensor {tensor.name!r} has the unknown element type {proto.data_type}")
         if proto.HasField("raw_data"):
             found, expected, unit = len(proto.raw_data), _bytes(tensor, label), "bytes"
         else:
@@ -89,7 +92,5 @@ def _entries(tensor: ir.TensorProtocol, proto: onnx.TensorProto) -> int:
 
 def _expected_entries(tensor: ir.TensorProtocol, label: str) -> int:
     count = _count(tensor, label)
-    if tensor.dtype == ir.DataType.UNDEFINED:
-        raise ModelError(f"{label}: tensor {tensor.name!r} has no element type")
     packed = tensor.dtype.bitwidth if tensor.dtype.bitwidth < 8 else 8
     return -(-count * packed // 8) if packed in (2, 4) else count * _WIDE.get(tensor.dtype, 1)

@@ -20,7 +20,7 @@ from autocast_core.model.skeleton import (
     without_data,
 )
 from autocast_core.model.tensors import unconverted
-from autocast_core.model.traverse import Change, map_tensors, tensors
+from autocast_core.model.traverse import Change, all_tensors, map_tensors
 from autocast_core.model.wire import BytesSource, Field, Source
 
 _MARK = b"\n\x08location\x12"
@@ -70,7 +70,7 @@ def exchanged(model: ir.Model, change: Change) -> Iterator[None]:
 
 def weights(model: ir.Model) -> tuple[ir.TensorProtocol, ...]:
     """The tensors that are streamed instead of going through protobuf, in the model's order."""
-    return tuple(unconverted(tensor) for tensor in tensors(model) if is_weight(tensor))
+    return tuple(unconverted(tensor) for tensor in all_tensors(model) if is_weight(tensor))
 
 
 def is_weight(tensor: ir.TensorProtocol) -> bool:

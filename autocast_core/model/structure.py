@@ -18,7 +18,16 @@ from autocast_core.model.traverse import node_lists
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 # Attributes that hold an element type of onnx.proto's TensorProto.DataType.
 _TYPE_ATTRIBUTES = frozenset(
-    {"to", "dtype", "output_dtype", "stash_type", "precision", "softmax_precision", "qk_matmul_output_precision"}
+    {
+        "to",
+        "dtype",
+        "output_dtype",
+        "output_datatype",
+        "stash_type",
+        "precision",
+        "softmax_precision",
+        "qk_matmul_output_precision",
+    }
 )
 _COMPARED_ELEMENTS = 64
 """Integer literals with at most so many elements (axes, shapes, pads) count with their values."""

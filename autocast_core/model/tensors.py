@@ -146,7 +146,7 @@ def chunks(
             yield flat[start : start + elements]
 
 
-def byte_blocks(tensor: ir.TensorProtocol, round_blocks: RoundBlock = round_block) -> Iterator[memoryview | bytes]:
+def byte_blocks(tensor: ir.TensorProtocol, round_blocks: RoundBlock = round_block) -> Iterator[memoryview]:
     """The bytes of `tensor` as ONNX's raw_data holds them, in blocks valid until the next step."""
     tensor = unconverted(tensor)
     if isinstance(tensor, ConvertedTensor):
@@ -155,7 +155,9 @@ def byte_blocks(tensor: ir.TensorProtocol, round_blocks: RoundBlock = round_bloc
     elif isinstance(tensor, ir.ExternalTensor):
         yield from _file_blocks(tensor, _COPY_BYTES)
     else:
-        yield tensor.tobytes()
+        data = memoryview(tensor.tobytes())
+        for start in range(0, len(data), _COPY_BYTES):
+            yield data[start : start + _COPY_BYTES]
 
 
 def shape_size(shape: ir.Shape) -> int:

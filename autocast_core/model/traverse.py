@@ -17,7 +17,7 @@ def node_lists(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
         yield from function.subgraphs()
 
 
-def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+def all_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     """All tensors: per graph its initializers, then those in its nodes' attributes."""
 
     def seen(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -33,7 +33,7 @@ def tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
 
 
 def map_tensors(model: ir.Model, change: Change) -> None:
-    """Put `change(tensor)` in the place of every tensor of `model`, in the order of `tensors`."""
+    """Put `change(tensor)` in the place of every tensor of `model`, in the order of `all_tensors`."""
     for owner in node_lists(model):
         _map_initializers(owner, change)
         _map_attributes(owner, change)

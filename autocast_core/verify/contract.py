@@ -58,7 +58,9 @@ def broken_promises(
             keeps = keep if isinstance(keep, bool) else was.name in keep
             allowed = {_element(was.type)} if keeps else _allowed(_element(was.type), low, was.name in kept)
             if was.type is not None and now.type is not None and not _same_kind(was.type, now.type, allowed):
-                yield f"{kind} {was.name!r} was {was.type} and is {now.type}"
+                stays = was.type == now.type
+                change = "and is not listed as kept" if stays else f"and is {now.type}"
+                yield f"{kind} {was.name!r} was {was.type} {change}"
             if was.dims is not None and now.dims is not None and _contradict(was.dims, now.dims):
                 yield f"{kind} {was.name!r} had shape {list(was.dims)} and has {list(now.dims)}"
 

@@ -12,12 +12,13 @@ import onnx_ir as ir
 from autocast_core.errors import BackendError, VerificationError
 from autocast_core.model.pieces import exchanged, is_weight
 from autocast_core.model.tensors import DataFile, FileTensor
-from autocast_core.model.traverse import tensors
+from autocast_core.model.traverse import all_tensors
 from autocast_core.runtime import Runtime
 
 _LIMITATIONS = (
     "could not find an implementation",
     "failed to find kernel",
+    "insertedprecisionfreecast",
     "is not a registered function/op",
     "not implemented",
     "no op registered",
@@ -37,7 +38,7 @@ def hollow(model: ir.Model) -> Iterator[None]:
     with TemporaryDirectory(prefix="autocast-load-") as folder:
         path = Path(folder) / "zeros"
         with path.open("wb") as file:
-            file.truncate(max((tensor.nbytes for tensor in tensors(model) if is_weight(tensor)), default=0) + 1)
+            file.truncate(max((tensor.nbytes for tensor in all_tensors(model) if is_weight(tensor)), default=0) + 1)
         zeros = DataFile.of(path.resolve())
 
         def emptied(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

@@ -8,16 +8,16 @@ import onnx.parser
 import onnx_ir as ir
 from onnx import numpy_helper
 
-from autocast_core.model import FileTensor, ModelRef, load_model, load_proto, model_files, tensors, weights_digest
+from autocast_core.model import FileTensor, ModelRef, all_tensors, load_model, load_proto, model_files, weights_digest
 
 
 def weights(model):
-    return {tensor.name: tensor.numpy() for tensor in tensors(model) if tensor.size > 1}
+    return {tensor.name: tensor.numpy() for tensor in all_tensors(model) if tensor.size > 1}
 
 
 def test_large_tensors_stay_in_the_file_wherever_they_are(weighted_model, save):
     model = load_model(save(weighted_model))
-    kinds = [type(tensor) is FileTensor for tensor in tensors(model) if tensor.size > 1]
+    kinds = [type(tensor) is FileTensor for tensor in all_tensors(model) if tensor.size > 1]
     assert kinds == [True, True, True]
 
 
