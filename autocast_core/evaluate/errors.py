@@ -1,0 +1,149 @@
+"""Errors of one output, added up over batches in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_CHUNK_ELEMENTS = 1 << 20
+SQNR_LIMIT = 200.0
+"""What an infinite SQNR is logged as, in dB."""
+
+
+@dataclass(frozen=True)
+class OutputFidelity:
+    """How one output of a candidate differs from the reference, over all batches.
+
+    - `rel_l2`: sqrt(sum (r - c)^2 / sum r^2);
+    - `max_abs`, `mean_abs`: of |r - c|;
+    - `cosine`: of the angle between r and c;
+    - `sqnr_db`: 10 log10(sum r^2 / sum (r - c)^2), at most 200 and at least -200;
+    - `new_nonfinite`: elements that are finite in the reference and not in the candidate;
+    - `equal_share`: the share of elements that agree exactly; for integers, booleans and strings (`is_float` false) the
+      real question.
+
+    r and c run over all elements; those that are NaN or the same infinity in both do not count, and any other that is
+    not finite on one side is an infinite error.
+    """
+
+    name: str
+    rel_l2: float
+    max_abs: float
+    mean_abs: float
+    cosine: float
+    sqnr_db: float
+    new_nonfinite: int
+    equal_share: float
+    elements: int
+    is_float: bool = True
+
+
+class ErrorSums:
+    """Sums over everything added so far for one output."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._is_float = True
+        self._elements = self._counted = self._equal = self._new_nonfinite = 0
+        self._error = self._reference = self._candidate = self._product = self._absolute = self._largest = 0.0
+
+    def add(self, reference: Any, candidate: Any) -> None:
+        """Add one batch: arrays, or lists of arrays for sequences. Other shapes are an infinite error."""
+        if isinstance(reference, list) or isinstance(candidate, list):
+            self._add_sequence(_listed(reference), _listed(candidate))
+            return
+        if reference is None or candidate is None:
+            return
+        reference, candidate = np.asarray(reference), np.asarray(candidate)
+        self._is_float = reference.dtype.kind not in "iubOUS"
+        if reference.shape != candidate.shape:
+            self._mismatch(max(reference.size, candidate.size))
+            return
+        for left, right in _chunks(reference, candidate):
+            if left.dtype.kind in "OUS":
+                left, right = np.ones(left.shape), (left == right).astype(np.float64)
+            self._add_chunk(left.astype(np.float64), right.astype(np.float64))
+
+    def result(self) -> OutputFidelity:
+        """The metrics over everything added."""
+        rel_l2 = _ratio(self._error, self._reference)
+        norms = math.sqrt(self._reference) * math.sqrt(self._candidate)
+        alike = 1.0 if self._reference == self._candidate == 0.0 else 0.0
+        return OutputFidelity(
+            name=self.name,
+            rel_l2=rel_l2,
+            max_abs=self._largest,
+            mean_abs=self._absolute / self._counted if self._counted else 0.0,
+            cosine=min(1.0, max(-1.0, self._product / norms)) if norms else alike,
+            sqnr_db=sqnr_db(rel_l2),
+            new_nonfinite=self._new_nonfinite,
+            equal_share=self._equal / self._elements if self._elements else 1.0,
+            elements=self._elements,
+            is_float=self._is_float,
+        )
+
+    def _add_sequence(self, reference: list[Any], candidate: list[Any]) -> None:
+        for left, right in zip(reference, candidate, strict=False):
+            self.add(left, right)
+        if len(reference) != len(candidate):
+            self._mismatch(1)
+
+    def _add_chunk(self, reference: np.ndarray, candidate: np.ndarray) -> None:
+        finite_reference, finite_candidate = np.isfinite(reference), np.isfinite(candidate)
+        self._elements += reference.size
+        if not (finite_reference.all() and finite_candidate.all()):
+            alike = (np.isnan(reference) & np.isnan(candidate)) | (reference == candidate)
+            unlike = ~alike & ~(finite_reference & finite_candidate)
+            self._new_nonfinite += int(np.count_nonzero(finite_reference & ~finite_candidate))
+            self._equal += int(np.count_nonzero(alike & ~finite_reference))
+            if unlike.any():
+                self._counted += int(np.count_nonzero(unlike))
+                self._error = self._absolute = self._largest = math.inf
+            both = finite_reference & finite_candidate
+            reference, candidate = reference[both], candidate[both]
+        difference = np.abs(reference - candidate)
+        self._counted += reference.size
+        self._equal += reference.size - int(np.count_nonzero(difference))
+        self._error += _squares(difference, difference)
+        self._reference += _squares(reference, reference)
+        self._candidate += _squares(candidate, candidate)
+        self._product += _squares(reference, candidate)
+        self._absolute += float(difference.sum())
+        self._largest = max(self._largest, float(difference.max(initial=0.0)))
+
+    def _mismatch(self, elements: int) -> None:
+        self._elements += elements
+        self._counted += elements
+        self._error = self._absolute = self._largest = math.inf
+
+
+def sqnr_db(rel_l2: float) -> float:
+    """The signal-to-quantization-noise ratio in dB that a relative L2 error is, within +-200."""
+    if rel_l2 == 0.0:
+        return SQNR_LIMIT
+    return max(-SQNR_LIMIT, min(SQNR_LIMIT, -20.0 * math.log10(rel_l2))) if math.isfinite(rel_l2) else -SQNR_LIMIT
+
+
+def _ratio(error: float, reference: float) -> float:
+    if error == 0.0:
+        return 0.0
+    return math.sqrt(error / reference) if reference and math.isfinite(error) else math.inf
+
+
+def _squares(left: np.ndarray, right: np.ndarray) -> float:
+    # Pairwise summation; BLAS would start threads for this.
+    return float((left * right).sum())
+
+
+def _chunks(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    flat, other = left.reshape(-1), right.reshape(-1)
+    for start in range(0, flat.size, _CHUNK_ELEMENTS):
+        yield flat[start : start + _CHUNK_ELEMENTS], other[start : start + _CHUNK_ELEMENTS]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

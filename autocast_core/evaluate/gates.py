@@ -1,0 +1,96 @@
+"""Gates and budgets: expressions over metrics that a conversion must satisfy."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from autocast_core.errors import ConfigError
+
+_FIDELITY = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db", "new_nonfinite")
+_TASK = {"top1": "task.top1", "top1_drop": "task.top1_drop", "task_metric_ratio": "task.metric_ratio"}
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_NO_NEW_NONFINITE = "no_new_nonfinite"
+_EXPRESSION = re.compile(r"\s*(?P<left>.+?)\s*(?P<operator>>=|<=|==|>|<)\s*(?P<value>[^<>=\s]+)\s*")
+_KNOWN = (
+    f"{', '.join(_FIDELITY)} (also as OUTPUT.METRIC), {', '.join(_TASK)} with one of {' '.join(_OPERATORS)} and a"
+    f" number, or {_NO_NEW_NONFINITE}"
+)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """`expression` as given, the metric's value (None where there is none), and why it failed."""
+
+    expression: str
+    value: float | None
+    passed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One parsed expression: the worst output's metric, or that of `output`, compared with `limit`."""
+
+    expression: str
+    metric: str
+    comparison: str
+    limit: float
+    output: str | None = None
+
+    def check(self, metrics: Mapping[str, float], names: Mapping[str, str] | None = None) -> GateResult:
+        """The gate on logged metrics; `names` are the names of outputs in metrics (Fidelity.names).
+
+        A metric that is missing or NaN fails. ConfigError where there is no output of that name.
+        """
+        key = self._key(metrics, names or {})
+        value = metrics.get(key)
+        if value is None:
+            reason = "no labels in the evaluation data" if key.startswith("task.") else f"no metric {key}"
+            return GateResult(self.expression, None, False, reason)
+        passed = _OPERATORS[self.comparison](value, self.limit)
+        return GateResult(self.expression, value, passed, "" if passed else f"{key} is {value:.6g}")
+
+    def failed(self, reason: str) -> GateResult:
+        """The gate failed without a look at any metric, for example for want of data."""
+        return GateResult(self.expression, None, False, reason)
+
+    def _key(self, metrics: Mapping[str, float], names: Mapping[str, str]) -> str:
+        if self.metric in _TASK:
+            return _TASK[self.metric]
+        if self.output is None:
+            return f"fidelity.worst.{self.metric}"
+        key = f"fidelity.{names.get(self.output, self.output)}.{self.metric}"
+        if key not in metrics:
+            known = list(names) or sorted({name.split(".")[1] for name in metrics if name.startswith("fidelity.")})
+            raise ConfigError(
+                f"gate {self.expression!r}: no output {self.output!r}; the outputs are {', '.join(known)}"
+            )
+        return key
+
+
+def parse_gate(expression: str) -> Gate:
+    """The gate that `expression` says, like ``sqnr_db>=40`` or ``logits.rel_l2<=5e-3``. ConfigError otherwise."""
+    if expression.strip() == _NO_NEW_NONFINITE:
+        return Gate(expression, "new_nonfinite", "<=", 0.0)
+    match = _EXPRESSION.fullmatch(expression)
+    if match is None:
+        raise ConfigError(f"gate {expression!r} is no comparison; known are {_KNOWN}")
+    output, _, metric = match["left"].rpartition(".")
+    if metric not in _FIDELITY and (output or metric not in _TASK):
+        raise ConfigError(f"gate {expression!r}: unknown metric {match['left']!r}; known are {_KNOWN}")
+    try:
+        limit = float(match["value"])
+    except ValueError as error:
+        raise ConfigError(f"gate {expression!r}: {match['value']!r} is no number; known are {_KNOWN}") from error
+    if limit != limit:
+        raise ConfigError(f"gate {expression!r}: nothing compares with NaN; give a number")
+    return Gate(expression, metric, match["operator"], limit, output or None)
