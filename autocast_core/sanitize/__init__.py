@@ -9,7 +9,7 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize.change import Change, Sanitized
 from autocast_core.sanitize.constants import normalize_constants
-from autocast_core.sanitize.domains import name_default_domain
+from autocast_core.sanitize.domains import import_default_domain
 from autocast_core.sanitize.fp64 import replace_fp64
 from autocast_core.sanitize.functions import inline_functions
 from autocast_core.sanitize.layernorm import fuse_layer_norm
@@ -23,7 +23,7 @@ __all__ = ["PASSES", "Change", "MaskPath", "Sanitized", "mask_paths", "sanitize"
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
 
 PASSES: tuple[Pass, ...] = (
-    name_default_domain,
+    import_default_domain,
     inline_functions,
     give_unique_names,
     raise_opset,

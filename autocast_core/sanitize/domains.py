@@ -1,4 +1,4 @@
-"""Pass `domains`: the default domain has one name."""
+"""Pass `domains`: the default domain has one name and is imported."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.opset import minimum_ir_version
 
 
-def name_default_domain(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Imports the default operator domain as ``""`` where a model or function calls it ``ai.onnx``, its other name.
+def import_default_domain(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
+    """Imports the default operator domain as ``""``, also where a model or function calls it by its other name.
 
-    onnx_ir does the same for the domains of nodes. Where both are imported the higher version stands.
+    ``ai.onnx`` is the other name; onnx_ir does the same for the domains of nodes. Where both are imported the higher
+    version stands. A model that does not import it at all gets the opset that conversion works at: Casts need one.
 
     Does not act on any other domain: an operator's domain is never blanked.
     """
@@ -19,4 +21,9 @@ def name_default_domain(model: ir.Model, config: ConversionConfig) -> tuple[Chan
         version = imports.pop("ai.onnx", None)
         if version is not None:
             imports[""] = max(version, imports.get("", 0))
-    return ()
+    if "" in model.opset_imports:
+        return ()
+    opset = config.opset or config.precision.minimum_opset
+    model.opset_imports[""] = opset
+    model.ir_version = max(model.ir_version, minimum_ir_version(opset))
+    return (Change("domains", f"opset {opset} of the default domain is imported"),)

@@ -158,3 +158,58 @@ def test_the_callers_model_is_not_touched():
     before = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
     sanitize(model, DROP)
     assert ir.serde.serialize_model(model).SerializeToString(deterministic=True) == before
+
+
+def test_a_cast_to_a_kept_output_that_others_read_too_is_cast_back_for_them():
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float[1,3] x) => (double[1,3] y, double[1,3] z) { y = Cast<to = 11>(x) z = Add(y, y) }
+    """
+    after, _ = sanitized(onnx.parser.parse_model(text), KEEP)
+    assert [node.op_type for node in after.graph.node] == ["Cast", "Cast", "Add", "Cast"]
+    outputs = run(after, x=X.astype(np.float32))
+    np.testing.assert_array_equal(outputs[0], X)
+    np.testing.assert_array_equal(outputs[1], X + X)
+
+
+def test_casts_at_the_ports_are_enough():
+    once, _ = sanitized(onnx.parser.parse_model(MODEL), KEEP)
+    twice, changes = sanitized(once, KEEP)
+    assert [node.op_type for node in twice.graph.node] == [node.op_type for node in once.graph.node]
+    assert changes == ()
+
+
+@pytest.mark.parametrize("config", [KEEP, DROP], ids=["keep", "drop"])
+def test_bitcast_still_sees_64_bits(config):
+    text = """
+    <ir_version: 13, opset_import: ["": 26]>
+    g (double[1,3] x) => (int64[1,3] i, double[1,3] y) {
+      a = Add(x, x) i = BitCast<to = 7>(a) b = BitCast<to = 11>(i) y = Neg(b)
+    }
+    """
+    after, _ = sanitized(onnx.parser.parse_model(text), config)
+    outputs = run(after, x=X.astype(np.float64 if config is KEEP else np.float32))
+    np.testing.assert_array_equal(outputs[0], (X + X).view(np.int64))
+    np.testing.assert_array_equal(outputs[1], -(X + X))
+
+
+def test_an_operator_of_an_unknown_domain_keeps_its_fp64_operands():
+    text = """
+    <ir_version: 8, opset_import: ["": 17, "mine": 1]>
+    g (double[1,3] x) => (double[1,3] y) <double[3] w = {1, 2, 3}, double[1,3] a> { a = mine.F(x, w) y = Neg(a) }
+    """
+    after, _ = sanitized(onnx.parser.parse_model(text), DROP)
+    assert [node.op_type for node in after.graph.node] == ["Cast", "F", "Cast", "Neg"]
+    assert after.graph.initializer[0].data_type == onnx.TensorProto.DOUBLE
+    types = {info.name: info.type.tensor_type.elem_type for info in after.graph.value_info}
+    assert types[after.graph.node[1].input[0]] == types["a"] == onnx.TensorProto.DOUBLE
+
+
+def test_fp64_behind_values_without_a_type_is_found():
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float[1,3] x) => (float[1,3] y) { a = Cast<to = 11>(x) b = Neg(a) y = Cast<to = 1>(b) }
+    """
+    model = ir.serde.deserialize_model(onnx.parser.parse_model(text))
+    result = sanitize(model, DROP).model
+    assert {value.dtype for node in result.graph for value in node.outputs} == {ir.DataType.FLOAT}

@@ -78,7 +78,9 @@ def test_only_the_default_domain_counts():
     text = '<ir_version: 8, opset_import: ["trt.plugins": 1]> g (float[2] x) => (float[2] y) { y = trt.plugins.Act(x) }'
     model = ir.serde.deserialize_model(onnx.parser.parse_model(text))
     assert choose_opset(model, BF16) is None
-    assert sanitize(model, BF16).model.graph.opset_imports == {"trt.plugins": 1}
+    result = sanitize(model, BF16)
+    assert result.model.graph.opset_imports == {"trt.plugins": 1, "": 22}
+    assert not result.opset_changed
 
 
 def test_ai_onnx_is_the_default_domain():
