@@ -15,6 +15,7 @@ from prefect import flow, runtime
 from autocast_core.backends.validation import Validation
 from autocast_core.convert import engine_version
 from autocast_core.errors import AutocastError, ConfigError
+from autocast_core.evaluate import GateResult
 from flows.environment import set_defaults
 from flows.home import Home, home
 from flows.result import ConversionResult, GateMissedError
@@ -24,7 +25,7 @@ from tasks.calibrate import Calibrated, calibrate_task
 from tasks.classify import Classified, casts_of_plan, classify_task
 from tasks.evaluate import Evaluated, evaluate_task
 from tasks.fetch import fetch_data_task, fetch_model_task
-from tasks.gates import GateOutcome, check_gates
+from tasks.gates import check_gates
 from tasks.identity import identity
 from tasks.progress import listener, stage
 from tasks.publish import publish_task
@@ -69,7 +70,7 @@ class _Judged:
     evaluated: Evaluated
     validated: Validation
     metrics: dict[str, float]
-    gates: tuple[GateOutcome, ...]
+    gates: tuple[GateResult, ...]
 
 
 def _run_name() -> str:
@@ -95,7 +96,7 @@ def _remove_work(flow: Any, flow_run: Any, state: Any) -> None:
 def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> ConversionResult:
     """Converts the model at `model` (path, file://, s3:// or models:/ URI) as `spec` says.
 
-    A dry run ends with the plan and writes nothing. GateMissedError (with the result) where the model is not good enough:
+    A dry run ends with the plan and writes nothing. GateMissedError (with the result) where the model misses a gate:
     then nothing is published or registered. InputError and ServiceError as their messages say.
     """
     where = home()
@@ -223,10 +224,10 @@ def _judge(job: _Job, planned: _Planned) -> _Judged:
         "model.bytes_after": converted.bytes,
         **evaluated.metrics,
     }
-    gates = check_gates(job.spec.gates, metrics, evaluated.data, job.spec.allow_random)
+    gates = check_gates(job.spec.gates, evaluated, allow_random=job.spec.allow_random)
     if job.spec.validation == "required" and not validated.accepted:
         reason = "; ".join((*(finding.words for finding in validated.findings), *validated.skipped)) or "not accepted"
-        gates = (*gates, GateOutcome("validation: required", None, False, reason))
+        gates = (*gates, GateResult("validation: required", None, False, reason))
     return _Judged(converted, evaluated, validated, metrics, gates)
 
 
@@ -242,12 +243,12 @@ def registered_name(spec: Spec, source: Fetched) -> str:
 
 
 def _source_tags(job: _Job, planned: _Planned) -> dict[str, str]:
-    digests = [data.digest if data else None for data in (planned.calibration, planned.evaluation)]
+    calibration, evaluation = (data.digest if data else None for data in (planned.calibration, planned.evaluation))
     source = planned.source.ref.digest
     return {
         "autocast.source": planned.source.uri_pinned,
         "autocast.source_sha256": source,
-        "autocast.identity": identity(source, *digests, job.spec.canonical(), engine_version()),
+        "autocast.identity": identity(source, calibration, evaluation, job.spec.canonical(), engine_version()),
         "autocast.precision": job.spec.precision,
         "autocast.version": engine_version(),
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,30 +39,41 @@ def set_defaults(home: Home) -> None:
         os.environ.setdefault(name, value)
 
 
-def send_logs_to(path: Path) -> None:
-    """Points every logger that now writes to the terminal at the file `path`, Python's warnings included.
+@contextmanager
+def logs_in(path: Path) -> Iterator[None]:
+    """Meanwhile every logger that would write to the terminal writes to the file `path`, Python's warnings included.
 
-    To be called after the noisy packages are imported: they install their handlers then.
+    To be entered after the noisy packages are imported: they install their handlers then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
-    for logger in loggers:
-        for handler in list(logger.handlers):
-            if _writes_to_terminal(handler):
-                logger.removeHandler(handler)
-                if not logger.propagate:
-                    logger.addHandler(file)
-    logging.getLogger().addHandler(file)
-    logging.getLogger("autocast_core").setLevel(logging.INFO)
+    root = logging.getLogger()
+    ours = logging.getLogger("autocast_core")
+    loggers = [root, *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
+    before = [(logger, list(logger.handlers)) for logger in loggers]
+    level = ours.level
+    for logger, handlers in before:
+        kept = [handler for handler in handlers if not _writes_to_terminal(handler)]
+        redirected = len(kept) < len(handlers) and not logger.propagate
+        logger.handlers = [*kept, file] if redirected or logger is root else kept
+    ours.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    warnings.simplefilter("default")
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        ours.setLevel(level)
+        for logger, handlers in before:
+            logger.handlers = handlers
+        file.close()
 
 
 def _writes_to_terminal(handler: logging.Handler) -> bool:
-    stream = getattr(handler, "stream", None) or getattr(getattr(handler, "console", None), "file", None)
-    return stream in (sys.stderr, sys.stdout, sys.__stderr__, sys.__stdout__)
+    """Whether it is a stream that is neither a file of its own nor in memory; packages wrap stderr in their own ways."""
+    if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
+        return False
+    return not isinstance(handler.stream, io.StringIO)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autocast_core.errors import GateError
+from autocast_core.evaluate import GateResult
 from flows.values import without_infinity
-from tasks.gates import GateOutcome
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ConversionResult:
     output: str | None = None
     output_sha256: str | None = None
     plan: Any = None
-    gates: tuple[GateOutcome, ...] = ()
+    gates: tuple[GateResult, ...] = ()
     registered: str | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 
 from autocast_core.errors import OutputError
 from flows.embedded_server import EmbeddedServer, embedded_server
-from flows.environment import send_logs_to, set_defaults
+from flows.environment import logs_in, set_defaults
 from flows.home import Home, home
 from tasks.progress import Listener, listening, stage
 
@@ -29,25 +30,26 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
     set_defaults(where)
     with ExitStack() as stack:
         stack.enter_context(listening(listener))
-        with stage("start"):
+        with stage("start" if (where.prefect / "prefect.db").exists() else "start for the first time"):
             server = None if os.environ.get("PREFECT_API_URL") else stack.enter_context(embedded_server(log))
             if server is not None:
                 # Prefect reads it when it is imported.
                 os.environ["PREFECT_API_URL"] = server.api_url
                 stack.callback(os.environ.pop, "PREFECT_API_URL", None)
-            _warm_up(log, server, tracking)
+            for noisy in ("flows.convert_model", "mlflow"):
+                import_module(noisy)
+
+            stack.enter_context(logs_in(log))
+            _wait(server, tracking)
         yield log
 
 
-def _warm_up(log: Path, server: EmbeddedServer | None, tracking: bool) -> None:
-    import flows.convert_model  # noqa: F401
-
+def _wait(server: EmbeddedServer | None, tracking: bool) -> None:
     if tracking:
         from tasks.storage.registry import resolve_tracking_uri
         from tasks.tracking.store import connect
 
         connect(resolve_tracking_uri())
-    send_logs_to(log)
     if server is not None:
         server.wait()
 

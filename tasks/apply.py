@@ -38,4 +38,4 @@ def apply_precision(model: ModelRef, plan: Path, folder: Path, file_name: str) -
     return ConvertedModel(ModelRef(saved.path, saved.sha256), files, saved.bytes, applied.casts_inserted, as_applied)
 
 
-apply_task = task(apply_precision, name="apply", persist_result=True)
+apply_task = task(name="apply", persist_result=True)(apply_precision)

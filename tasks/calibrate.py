@@ -48,4 +48,4 @@ def calibrate(
     )
 
 
-calibrate_task = task(calibrate, name="calibrate", persist_result=True)
+calibrate_task = task(name="calibrate", persist_result=True)(calibrate)

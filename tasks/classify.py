@@ -57,7 +57,7 @@ def classify_nodes(
     return Classified(path, plan.summary(), counts.total, counts.low_precision, counts.fp32, tuple(plan.warnings))
 
 
-classify_task = task(classify_nodes, name="classify", persist_result=True)
+classify_task = task(name="classify", persist_result=True)(classify_nodes)
 
 
 def casts_of_plan(model: ModelRef, plan: Path) -> int:

@@ -15,7 +15,7 @@ def is_transient(_task: Any, _task_run: Any, state: Any) -> bool:
 
 
 def on_service_errors(*, timeout_seconds: float) -> dict[str, Any]:
-    """Options of a task that is tried three times again, after about 2, 4 and 8 seconds, each try in `timeout_seconds`."""
+    """Options of a task that is tried three times again, after about 2, 4 and 8 s; each try has `timeout_seconds`."""
     return {
         "retries": 3,
         "retry_delay_seconds": exponential_backoff(backoff_factor=2),

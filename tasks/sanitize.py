@@ -39,4 +39,4 @@ def sanitize_model(source: ModelRef, config: ConversionConfig, folder: Path) -> 
     return SanitizedModel(reference, sanitized.changes, sanitized.warnings, sanitized.opset_changed)
 
 
-sanitize_task = task(sanitize_model, name="sanitize", persist_result=True)
+sanitize_task = task(name="sanitize", persist_result=True)(sanitize_model)

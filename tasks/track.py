@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from autocast_core.backends.validation import Validation
+from autocast_core.evaluate import GateResult
 from autocast_core.model.reference import ModelRef
 from tasks.apply import ConvertedModel
 from tasks.calibrate import Calibrated
 from tasks.evaluate import Evaluated
-from tasks.gates import GateOutcome
 from tasks.retries import on_service_errors
 from tasks.storage.models import Fetched
 from tasks.tracking.logged_model import LoggedModel, log_model
@@ -45,7 +45,7 @@ class Record:
     summary: str
     evaluated: Evaluated
     validated: Validation
-    gates: tuple[GateOutcome, ...]
+    gates: tuple[GateResult, ...]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     spec: Mapping[str, str]
@@ -148,6 +148,6 @@ def register(run: RunRef, logged: LoggedModel, record: Record) -> Registered:
     return register_version(run, logged, record.name, tags=record.tags, description=text, alias=CANDIDATE)
 
 
-begin_task = task(begin_run, name="begin-tracking", **on_service_errors(timeout_seconds=600.0))
-track_task = task(track, name="track", persist_result=True, **on_service_errors(timeout_seconds=3600.0))
-register_task = task(register, name="register", persist_result=True, **on_service_errors(timeout_seconds=600.0))
+begin_task = task(name="begin-tracking", **on_service_errors(timeout_seconds=600.0))(begin_run)
+track_task = task(name="track", persist_result=True, **on_service_errors(timeout_seconds=3600.0))(track)
+register_task = task(name="register", persist_result=True, **on_service_errors(timeout_seconds=600.0))(register)

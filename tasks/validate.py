@@ -35,4 +35,4 @@ def _backend() -> Any:
     return import_module("autocast_core.backends.tensorrt")
 
 
-validate_task = task(validate_model, name="validate", persist_result=True)
+validate_task = task(name="validate", persist_result=True)(validate_model)

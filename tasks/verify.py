@@ -24,4 +24,4 @@ def verify_model(source: ModelRef, converted: ModelRef, plan: Path, config: Conv
     return True
 
 
-verify_task = task(verify_model, name="verify", persist_result=True)
+verify_task = task(name="verify", persist_result=True)(verify_model)

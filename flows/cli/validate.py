@@ -76,10 +76,10 @@ def judged(model: str, reference: str, evaluation: str | None, on: Backend) -> M
             "layers": found.to_json()["layers"],
             "versions": {**versions(), **found.versions},
         }
-    from tasks.evaluate import FIDELITY, FIDELITY_ONNXRUNTIME, evaluate_model
+    from tasks.evaluate import ONNXRUNTIME, SIMULATION, evaluate_model
 
-    prefix = FIDELITY if on is Backend.SIMULATION else FIDELITY_ONNXRUNTIME
-    evaluated = evaluate_model(original, candidate, data, None, ConversionConfig(), only=prefix)
+    prefix = SIMULATION if on is Backend.SIMULATION else ONNXRUNTIME
+    evaluated = evaluate_model(original, candidate, data, None, ConversionConfig(), backends=(prefix,))
     measured = prefix in evaluated.fidelity
     return {
         "depth": ("simulated" if on is Backend.SIMULATION else "executed") if measured else "none",

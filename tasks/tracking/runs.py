@@ -39,10 +39,15 @@ def begin_run(tracking_uri: str, name: str, params: Mapping[str, str], tags: Map
     experiment = experiment_id(client, tracking_uri)
     with tracking_errors(tracking_uri):
         run = client.create_run(experiment, run_name=name, tags={key: _short(value) for key, value in tags.items()})
+        begun = RunRef(tracking_uri, experiment, run.info.run_id)
         entries = [Param(key, _short(value)) for key, value in params.items()]
-        for start in range(0, len(entries), _BATCH):
-            client.log_batch(run.info.run_id, params=entries[start : start + _BATCH])
-    return RunRef(tracking_uri, experiment, run.info.run_id)
+        try:
+            for start in range(0, len(entries), _BATCH):
+                client.log_batch(begun.run_id, params=entries[start : start + _BATCH])
+        except BaseException as error:
+            end_run(begun, f"not begun: {error}")
+            raise
+    return begun
 
 
 def log(run: RunRef, *, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None) -> None:

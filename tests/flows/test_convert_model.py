@@ -1,0 +1,172 @@
+"""The flow convert-model, end to end on one Prefect server and one MLflow store."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from autocast_core.model import file_digest
+from tests.flows.conversions import batches, client, convert, mlp, registered, runs_of
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+
+@pytest.fixture(scope="module")
+def converted(services, tmp_path_factory):
+    """One conversion with everything, and its folder."""
+    folder = tmp_path_factory.mktemp("converted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("AUTOCAST_HOME", str(folder / ".autocast"))
+        rng = np.random.default_rng(2)
+        evaluation = batches(
+            folder / "eval.npz", x=rng.normal(size=(6, 8)).astype("f4"), labels=rng.integers(0, 4, size=6)
+        )
+        result = convert(
+            mlp(folder / "classifier.onnx"),
+            calibration=batches(folder / "cal.npz"),
+            evaluation=evaluation,
+            output=folder / "out",
+            gates=("rel_l2<=5e-3", "no_new_nonfinite"),
+        )
+        yield folder, result
+
+
+def test_the_output_folder_holds_a_valid_model_and_its_plan(converted):
+    folder, result = converted
+    onnx.checker.check_model(str(folder / "out" / "model.onnx"), full_check=True)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["model.onnx", "plan.json"]
+    assert file_digest(folder / "out" / "model.onnx") == result.output_sha256
+    assert result.output == str(folder / "out" / "model.onnx")
+
+
+def test_the_run_holds_what_a_reviewer_needs(converted):
+    folder, result = converted
+    run = client().get_run(result.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["nodes.total"] == 3
+    assert run.data.metrics["nodes.low_precision_share"] == 1.0
+    assert run.data.metrics["casts.inserted"] == 0
+    assert run.data.metrics["model.bytes_after"] < run.data.metrics["model.bytes_before"]
+    for name in ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db"):
+        assert run.data.metrics[f"fidelity.y.{name}"] == run.data.metrics[f"fidelity.worst.{name}"]
+    assert 0 < run.data.metrics["fidelity.worst.rel_l2"] < 5e-3
+    assert run.data.metrics["fidelity_onnxruntime.worst.rel_l2"] < 5e-3
+    assert any(name.startswith("task.") for name in run.data.metrics)
+    assert run.data.params["precision"] == "fp16"
+    tags = run.data.tags
+    assert tags["autocast.source_sha256"] == file_digest(folder / "classifier.onnx")
+    assert tags["autocast.output_sha256"] == result.output_sha256
+    assert tags["autocast.evaluation_data"] == "evaluation"
+    assert tags["autocast.gate"] == "passed"
+    assert len(tags["autocast.identity"]) == 64
+    assert "fp16" in tags["mlflow.note.content"]
+    assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"calibration", "evaluation"}
+
+
+def test_the_runs_artifacts_are_complete(converted):
+    _, result = converted
+    names = {artifact.path for artifact in client().list_artifacts(result.run_id)}
+    assert {"plan.json", "node_precision.json", "summary.md", "plots"} <= names
+    assert [a.path for a in client().list_artifacts(result.run_id, "plots")]
+
+
+def test_the_registered_version_is_the_output_and_a_candidate(converted):
+    import mlflow
+
+    _, result = converted
+    version = client().get_model_version_by_alias("classifier-fp16", "candidate")
+    assert result.registered == f"models:/classifier-fp16/{version.version}"
+    assert version.tags["autocast.output_sha256"] == result.output_sha256
+    assert version.tags["autocast.source_sha256"] == result.source_sha256
+    assert version.run_id == result.run_id
+    folder = mlflow.artifacts.download_artifacts(result.registered)
+    assert file_digest(f"{folder}/model.onnx") == result.output_sha256
+
+
+def test_the_result_is_json_without_infinity(converted):
+    _, result = converted
+    raw = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert raw["gates"][0]["expression"] == "rel_l2<=5e-3" and raw["gates"][0]["passed"] is True
+    assert {"fetch", "sanitize", "calibrate", "classify", "apply", "verify", "evaluate", "track"} <= set(raw["timings"])
+
+
+def test_nothing_is_left_in_the_work_folder(converted):
+    folder, _ = converted
+    assert not any((folder / ".autocast" / "work").glob("*"))
+
+
+def test_the_same_request_gives_the_same_bytes_and_identity(converted, workplace):
+    folder, first = converted
+    again = convert(
+        folder / "classifier.onnx",
+        calibration=folder / "cal.npz",
+        evaluation=folder / "eval.npz",
+        output=folder / "out",
+        gates=("rel_l2<=5e-3", "no_new_nonfinite"),
+    )
+    assert again.output_sha256 == first.output_sha256
+    assert again.metrics == first.metrics
+    tags = [client().get_run(result.run_id).data.tags["autocast.identity"] for result in (first, again)]
+    assert tags[0] == tags[1]
+
+
+def test_a_registered_version_can_be_the_source(converted, workplace):
+    from autocast_core.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="name 'classifier-fp16' is the source's own"):
+        convert("models:/classifier-fp16@candidate", name="classifier-fp16", allow_random=True)
+
+
+def test_a_missed_gate_registers_and_publishes_nothing_but_can_be_reviewed(workplace):
+    from flows.result import GateMissedError
+
+    model = mlp(workplace / "missed.onnx")
+    with pytest.raises(GateMissedError, match=r"rel_l2<=1e-12") as caught:
+        convert(model, calibration=batches(workplace / "d.npz"), output=workplace / "o.onnx", gates=("rel_l2<=1e-12",))
+    result = caught.value.result
+    assert caught.value.exit_code == 3
+    assert not (workplace / "o.onnx").exists()
+    assert registered("missed-fp16") == []
+    run = client().get_run(result.run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["autocast.gate"] == "failed"
+    assert run.data.tags["autocast.failure"].startswith("gate missed: rel_l2<=1e-12")
+    assert "fidelity.worst.rel_l2" in run.data.metrics
+    assert "plan.json" in {artifact.path for artifact in client().list_artifacts(result.run_id)}
+
+
+def test_gates_do_not_judge_on_random_data(workplace):
+    from flows.result import GateMissedError
+
+    with pytest.raises(GateMissedError, match="no data"):
+        convert(mlp(workplace / "nodata.onnx"))
+
+
+def test_gates_judge_on_random_data_where_the_spec_says_so(workplace):
+    result = convert(mlp(workplace / "random.onnx"), allow_random=True, output=workplace / "named.onnx")
+    assert client().get_run(result.run_id).data.tags["autocast.evaluation_data"] == "random"
+    assert (workplace / "named.onnx").is_file()
+    assert not (workplace / "plan.json").exists()
+
+
+def test_a_dry_run_decides_and_leaves_nothing(workplace):
+    model = mlp(workplace / "dry.onnx")
+    result = convert(model, calibration=batches(workplace / "d.npz"), output=workplace / "o", dry_run=True)
+    assert result.metrics["nodes.low_precision"] == 3 and "casts.inserted" in result.metrics
+    assert json.loads(result.plan)["precision"] == "fp16"
+    assert runs_of(model) == [] and registered("dry-fp16") == []
+    assert not (workplace / "o").exists()
+    assert not any((workplace / ".autocast" / "work").glob("*"))
+
+
+def test_bf16_runs_too_and_says_what_was_not_measured(workplace):
+    result = convert(
+        mlp(workplace / "brain.onnx"),
+        calibration=batches(workplace / "d.npz"),
+        precision="bf16",
+        gates=("rel_l2<=5e-2",),
+    )
+    assert result.registered == "models:/brain-bf16/1"
+    assert not any(name.startswith("fidelity_onnxruntime") for name in result.metrics)

@@ -1,0 +1,130 @@
+"""Runs, logged models and versions in a local MLflow store."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from autocast_core.errors import ConfigError, ServiceError
+from autocast_core.model import file_digest
+from autocast_core.model.reference import ModelRef
+from tasks.tracking.logged_model import log_model, signature
+from tasks.tracking.registry import register_version
+from tasks.tracking.runs import begin_run, end_run, log, log_artifacts, log_dataset
+from tasks.tracking.store import artifact_location, connect, experiment_id, sqlite_file
+
+RELU = '<ir_version: 9, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }'
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "relu.onnx"
+    onnx.save(onnx.parser.parse_model(RELU), path)
+    return ModelRef(path, file_digest(path))
+
+
+@pytest.fixture
+def run(store):
+    return begin_run(store, "relu-fp16", {"precision": "fp16", "long": "x" * 7000}, {"autocast.source": "relu.onnx"})
+
+
+def test_artifacts_of_a_sqlite_store_lie_beside_the_database(store, run):
+    log_artifacts(run, texts={"summary.md": "# hello"}, tables={"t.json": {"id": ["a"]}}, figures={}, files={})
+    folder = sqlite_file(store).parent / "mlartifacts" / "autocast" / run.run_id / "artifacts"
+    assert (folder / "summary.md").read_text() == "# hello"
+    assert json.loads((folder / "t.json").read_text()) == {"columns": ["id"], "data": [["a"]]}
+
+
+def test_metrics_tags_and_datasets_are_found_in_the_run(run):
+    log(run, metrics={f"m{i}": float(i) for i in range(150)}, tags={"autocast.gate": "passed"})
+    log_dataset(run, "digits", "s3://data/digits.npz", "ab" * 32, "calibration")
+    found = run.client().get_run(run.run_id)
+    assert found.data.metrics["m149"] == 149.0
+    assert found.data.tags["autocast.gate"] == "passed"
+    assert found.data.params["precision"] == "fp16"
+    assert found.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
+
+
+def test_a_failed_run_says_why(run):
+    end_run(run, "the model is an HTML page")
+    found = run.client().get_run(run.run_id)
+    assert found.info.status == "FAILED"
+    assert found.data.tags["autocast.failure"] == "the model is an HTML page"
+
+
+def test_a_registered_version_serves_the_very_bytes_that_were_logged(store, run, model):
+    import mlflow
+
+    logged = log_model(run, model, [model.path], name="relu-fp16", params={}, metadata={"autocast": {"a": "b"}})
+    made = register_version(run, logged, "relu-fp16", tags={"k": "v"}, description="d", alias="candidate")
+    client = run.client()
+    version = client.get_model_version_by_alias("relu-fp16", "candidate")
+    assert (str(version.version), version.tags["k"], version.source) == (made.version, "v", logged.uri)
+    mlflow.set_tracking_uri(store)
+    folder = mlflow.artifacts.download_artifacts("models:/relu-fp16@candidate")
+    assert file_digest(f"{folder}/relu.onnx") == model.digest
+    served = mlflow.pyfunc.load_model("models:/relu-fp16@candidate").predict({"x": np.array([[-1, 0, 1, 2]], "f4")})
+    np.testing.assert_array_equal(served["y"], [[0, 0, 1, 2]])
+    assert isinstance(mlflow.onnx.load_model("models:/relu-fp16@candidate"), onnx.ModelProto)
+
+
+def test_a_second_registration_is_a_second_version(run, model):
+    logged = [log_model(run, model, [model.path], name="two", params={}, metadata={}) for _ in range(2)]
+    versions = [register_version(run, each, "two", tags={}, description="", alias=None).version for each in logged]
+    assert versions == ["1", "2"]
+
+
+def test_a_logged_model_whose_upload_fails_does_not_stay_pending(run, model, monkeypatch):
+    from mlflow import MlflowClient
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(MlflowClient, "log_model_artifact", full)
+    with pytest.raises(OSError, match="no space left"):
+        log_model(run, model, [model.path], name="broken", params={}, metadata={})
+    found = run.client().search_logged_models([run.experiment_id], filter_string="name = 'broken'")
+    assert [str(each.status) for each in found] == ["FAILED"]
+
+
+def test_a_bfloat16_input_has_no_signature(tmp_path):
+    path = tmp_path / "bf16.onnx"
+    onnx.save(onnx.parser.parse_model(RELU.replace("float[", "bfloat16[")), path)
+    assert signature(ModelRef(path, "")) is None
+
+
+def test_an_unreachable_server_is_a_service_error(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ServiceError, match=r"127.0.0.1:9"):
+        connect("http://127.0.0.1:9")
+
+
+def test_a_deleted_experiment_is_named(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path / 'm.db'}"
+    client = connect(uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "gone")
+    client.delete_experiment(experiment_id(client, uri))
+    with pytest.raises(ConfigError, match=r"experiment 'gone'.*is deleted"):
+        experiment_id(client, uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "file"),
+    [
+        ("sqlite:///.autocast/mlflow.db", ".autocast/mlflow.db"),
+        ("sqlite:////var/a%20b.db", "/var/a b.db"),
+        ("sqlite+pysqlite:///a.db", "a.db"),
+        ("sqlite://", None),
+        ("http://host/a.db", None),
+        ("postgresql+psycopg2://u:p@h/db", None),
+    ],
+)
+def test_the_database_file_is_read_from_the_uri(uri, file):
+    assert str(sqlite_file(uri)) == str(file)
+    assert (artifact_location(uri, "autocast") is None) == (file is None)
