@@ -180,6 +180,8 @@ def _set_dtype_attribute(node: ir.Node, operands: Operands, low: ir.DataType) ->
     if name == "value":
         tensor = attribute.as_tensor() if attribute is not None else ir.tensor([0.0], dtype=ir.DataType.FLOAT, name="")
         node.attributes[name] = ir.AttrTensor(name, convert_tensor(tensor, low, tensor.name or ""))
+    elif node.op_type == "DequantizeLinear" and operands.inputs[1]:
+        node.attributes.pop(name, None)  # the type of the scale, which moves too, says the same
     elif attribute is not None or rule["default"] == "FLOAT":
         node.attributes[name] = ir.AttrInt64(name, int(low))
 
@@ -224,7 +226,7 @@ def _drop_needless_casts(nodes: list[ir.Node], uses: Uses) -> None:
 
 
 def _let_source_stand_in(source: ir.Value, output: ir.Value) -> bool:
-    """Let all that reads `output` read `source`, if it may; a graph output must be a node's of that graph, and one only."""
+    """Let all that reads `output` read `source`, where it may: an output of a graph must be made by a node of it, once."""
     graph = output.graph
     if output.is_graph_output():
         producer = source.producer()

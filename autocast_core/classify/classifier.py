@@ -16,13 +16,17 @@ from autocast_core.apply import KEPT_NODES_PROPERTY
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.classify.facts import NodeFacts, TensorFacts, Verdict
 from autocast_core.classify.masks import mask_tensors, weights_and_activations
+from autocast_core.classify.numbers import find_numbers
 from autocast_core.classify.rule import Rule, custom_rule
+from autocast_core.classify.rules.angles import AnglesRule
 from autocast_core.classify.rules.earlier import EarlierConversionRule
 from autocast_core.classify.rules.initializer_range import InitializerRangeRule
 from autocast_core.classify.rules.io_range import IORangeRule
 from autocast_core.classify.rules.names import NodeNameRule, OperatorTypeRule
 from autocast_core.classify.rules.reduction_depth import ReductionDepthRule
+from autocast_core.classify.rules.shape_arithmetic import ShapeArithmeticRule
 from autocast_core.classify.rules.small_values import SmallValuesRule
+from autocast_core.classify.rules.whole_numbers import WholeNumbersRule
 from autocast_core.classify.sequences import uncastable_groups
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.model import chunks, structure_digest, weights_digest
@@ -60,7 +64,8 @@ def classify(
 
     `statistics` are those of the activations, `weights` those of float initializers and Constants, both by value name;
     `changes` what sanitize did, recorded in the plan. Rules are asked in the documented order: legality, include,
-    exclude by name, by type, initializer range, small values, I/O range, depth of reduction, custom.
+    exclude by name, by type, initializer range, small values, I/O range, shape arithmetic, whole numbers, angles, depth
+    of reduction, custom.
     """
     plugins = parse_plugin_precisions(config.trt_plugins_precision)
     nodes = {node_id: node for node_id, node in nodes_with_ids(model.graph) if is_counted(node)}
@@ -118,7 +123,7 @@ def _rules(model: ir.Model, config: ConversionConfig) -> _Rules:
     exclude.append(InitializerRangeRule(config.init_max))
     if config.small_values and config.precision == Precision.FP16:
         exclude.append(SmallValuesRule())
-    exclude.append(IORangeRule(config.data_max))
+    exclude += [IORangeRule(config.data_max), ShapeArithmeticRule(), WholeNumbersRule(), AnglesRule()]
     if config.max_depth_of_reduction is not None:
         exclude.append(ReductionDepthRule(config.max_depth_of_reduction))
     if config.custom_rule is not None:
@@ -137,6 +142,7 @@ def _facts(
 ) -> list[NodeFacts]:
     stats_of = weights_and_activations(statistics.tensors, weights)
     masks = mask_tensors(list(nodes.values()), stats_of, config.data_max)
+    numbers = find_numbers(node for _, node in nodes_with_ids(model.graph))
     facts = []
     for node_id, node in nodes.items():
         operands = float_operands(node, model.opset_imports, config.precision, plugins, config.operands_to_exclude)
@@ -145,9 +151,19 @@ def _facts(
         if any(operands.inputs) or any(operands.outputs):
             moved += _inner_values(node)
         tensors = tuple(
-            TensorFacts(v.name or "", stats_of(v), (v.name or "") in weights, v in masks) for v in dict.fromkeys(moved)
+            TensorFacts(
+                v.name or "",
+                stats_of(v),
+                is_weight=(v.name or "") in weights,
+                is_mask=v in masks,
+                is_whole=v in numbers.whole,
+                is_position=v in numbers.positions,
+                is_angle=v in numbers.angles,
+            )
+            for v in dict.fromkeys(moved)
         )
-        facts.append(NodeFacts(node_id, node, _names(node), operands, tensors, config.precision))
+        sizes = node in numbers.sizes
+        facts.append(NodeFacts(node_id, node, _names(node), operands, tensors, config.precision, sizes))
     return facts
 
 

@@ -17,20 +17,23 @@ class TensorFacts:
     """A float tensor that a node's precision would move; `stats` is None where nothing was measured.
 
     `is_weight`: an initializer or a Constant. `is_mask`: it carries an additive attention mask, so that only its upper
-    end is a value that anything depends on.
+    end is a value that anything depends on. `is_whole`, `is_position` and `is_angle`: see numbers.Numbers.
     """
 
     name: str
     stats: TensorStats | None
     is_weight: bool = False
     is_mask: bool = False
+    is_whole: bool = False
+    is_position: bool = False
+    is_angle: bool = False
 
 
 @dataclass(frozen=True)
 class NodeFacts:
     """A node, how it stands to the low precision, and what is known of the tensors that would move with it.
 
-    `names` are its own name and those of the nodes it was fused from.
+    `names` are its own name and those of the nodes it was fused from. `makes_sizes`: see numbers.Numbers.sizes.
     """
 
     id: str
@@ -39,6 +42,7 @@ class NodeFacts:
     operands: Operands
     tensors: tuple[TensorFacts, ...]
     precision: Precision
+    makes_sizes: bool = False
 
 
 @dataclass(frozen=True)
