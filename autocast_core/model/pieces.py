@@ -15,6 +15,7 @@ from autocast_core.model.skeleton import (
     LARGE_BYTES,
     Piece,
     external_fields,
+    leads_to_references,
     raw_data_header,
     rewrite,
     without_data,
@@ -22,9 +23,6 @@ from autocast_core.model.skeleton import (
 from autocast_core.model.tensors import unconverted
 from autocast_core.model.traverse import Change, all_tensors, map_tensors
 from autocast_core.model.wire import BytesSource, Field, Source
-
-_MARK = b"\n\x08location\x12"
-"""How an entry of external_data with the key "location" begins in the wire format."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +45,19 @@ class Reference:
     length: int
 
 
-Place = Callable[[ir.TensorProtocol], Reference | None]
+Locate = Callable[[ir.TensorProtocol], Reference | None]
 """Where a weight lies, or None where it belongs into the model itself."""
 
 
 @contextmanager
 def exchanged(model: ir.Model, change: Change) -> Iterator[None]:
     """`model` with `change(tensor)` in the place of every tensor, put back in the end."""
-    originals: list[ir.TensorProtocol] = []
-
-    def exchange(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        originals.append(tensor)
-        return change(tensor)
-
-    map_tensors(model, exchange)
+    changed = map_tensors(model, change)
     try:
         yield
     finally:
-        kept = iter(originals)
-        map_tensors(model, lambda _: next(kept))
+        for original in changed:
+            original.put(original.tensor)
 
 
 def weights(model: ir.Model) -> tuple[ir.TensorProtocol, ...]:
@@ -77,6 +69,8 @@ def is_weight(tensor: ir.TensorProtocol) -> bool:
     """Whether a tensor is streamed: it is large, or lies in a file."""
     if isinstance(tensor, ir.ExternalTensor):
         return True
+    if isinstance(tensor, ir.serde.TensorProtoTensor):
+        return tensor.raw.ByteSize() >= LARGE_BYTES
     return tensor.dtype != ir.DataType.STRING and tensor.nbytes >= LARGE_BYTES
 
 
@@ -94,8 +88,8 @@ def as_stub(tensor: ir.TensorProtocol, location: str) -> ir.ExternalTensor:
     )
 
 
-def pieces(model: ir.Model, place: Place) -> list[Piece]:
-    """`model` as bytes and Weights; what `place` gives a Reference for becomes an external reference."""
+def pieces(model: ir.Model, locate: Locate) -> list[Piece]:
+    """`model` as bytes and Weights; what `locate` gives a Reference for becomes an external reference."""
     kept: list[ir.TensorProtocol] = []
 
     def stub(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -112,15 +106,12 @@ def pieces(model: ir.Model, place: Place) -> list[Piece]:
         if index is None:
             return None
         tensor, head = kept[index], without_data(source, field)
-        where = place(tensor)
+        where = locate(tensor)
         if where is not None:
             return [head + external_fields(where.location, where.offset, where.length)]
         return [head + raw_data_header(tensor.nbytes), Weight(tensor)]
 
-    def leads_to_stub(field: Field) -> bool:
-        return data.find(_MARK, field.payload, field.end) >= 0
-
-    return rewrite(BytesSource(data), leads_to_stub, fill, _weight_bytes)
+    return rewrite(BytesSource(data), leads_to_references(data), fill, _weight_bytes)
 
 
 def total_bytes(parts: list[Piece]) -> int:

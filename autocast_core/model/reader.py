@@ -15,7 +15,7 @@ from autocast_core.model.checked import checked, file_tensor
 from autocast_core.model.locations import SELF, DataFolders
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.serde import deserialize, infer_types, parse
-from autocast_core.model.skeleton import LARGE_BYTES, skeleton
+from autocast_core.model.skeleton import LARGE_BYTES, external_locations, skeleton
 from autocast_core.model.traverse import map_tensors
 from autocast_core.model.wire import FileSource, WireError
 
@@ -31,20 +31,21 @@ def load_model(source: str | Path | ModelRef) -> ir.Model:
     """
     reference = source if isinstance(source, ModelRef) else ModelRef(Path(source), "")
     data = _read_skeleton(reference.path)
-    return _model(data, DataFolders.of(reference.path, reference.data_folder), infer=True)
+    return _model(data, DataFolders.of(reference.path, reference.data_folder))
 
 
 def model_files(path: str | Path) -> tuple[Path, ...]:
     """The model file and its external data files, the model first, then in order of use.
 
     Paths are beside `path` as the model says them; where the model is a link and its data lie beside the real file,
-    all are the real ones. ModelError as load_model.
+    all are the real ones. ModelError where one is missing or outside the folder, or the file is no model.
     """
     path = Path(path)
     data = _read_skeleton(path)
+    parse(data, str(path))
     folders = DataFolders.of(path)
-    _model(data, folders, infer=False)
-    said = tuple(data.said for location, data in folders.found.items() if location != SELF)
+    locations = {location: tensor for location, tensor in external_locations(data).items() if location != SELF}
+    said = tuple(dict.fromkeys(folders.find(location, tensor).said for location, tensor in locations.items()))
     if all(file.is_relative_to(folders.folders[0]) for file in said):
         return (path, *said)
     return (path.resolve(), *(file.resolve() for file in said))
@@ -70,13 +71,12 @@ def load_proto(proto: onnx.ModelProto, data_folder: str | Path | None = None) ->
         else:
             copy.graph.initializer.add().CopyFrom(tensor)
     folders = DataFolders.of(Path("the model in memory"), None if data_folder is None else Path(data_folder))
-    return _model(copy.SerializeToString(), folders, infer=True, memory=tuple(large))
+    return _model(copy.SerializeToString(), folders, tuple(large))
 
 
-def _model(data: bytes, folders: DataFolders, *, infer: bool, memory: tuple[onnx.TensorProto, ...] = ()) -> ir.Model:
+def _model(data: bytes, folders: DataFolders, memory: tuple[onnx.TensorProto, ...] = ()) -> ir.Model:
     label = str(folders.model)
-    proto = parse(data, label)
-    model = deserialize(infer_types(proto, label) if infer else proto, label)
+    model = deserialize(infer_types(parse(data, label), label), label)
     map_tensors(model, lambda tensor: _placed(tensor, folders, memory))
     return model
 

@@ -151,6 +151,8 @@ def _dense(sparse: onnx.SparseTensorProto, label: str) -> onnx.TensorProto:
     try:
         if math.prod(dims) > _DENSE_LIMIT or min(dims, default=0) < 0:
             raise ValueError(f"shape {dims} is too large for a dense tensor")
+        if onnx.TensorProto.EXTERNAL in (sparse.values.data_location, sparse.indices.data_location):
+            raise ValueError("its data are external, which only dense tensors may be")
         values = onnx.numpy_helper.to_array(sparse.values)
         indices = onnx.numpy_helper.to_array(sparse.indices)
         dense = np.zeros(dims, values.dtype)

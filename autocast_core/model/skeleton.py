@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from autocast_core.model.wire import LEN, Field, Source, WireError, delimited, fields, tag, varint
+import onnx
+
+from autocast_core.model.wire import LEN, BytesSource, Field, Source, WireError, delimited, fields, tag, varint
 
 LARGE_BYTES = 4096
 """Tensors of at least so many bytes stay in their file."""
@@ -18,6 +20,7 @@ MAX_DEPTH = 100
 """Nesting of messages that protobuf itself accepts."""
 
 _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14
+_LOCATION_KEY = b"\n\x08location"
 _EXTERNAL = tag(_DATA_LOCATION, 0) + b"\x01"
 
 _TENSOR: Mapping[int, str] = MappingProxyType({})
@@ -85,6 +88,26 @@ def rewrite(
         return pieces
 
     return walk(total, "model", 0) or [source.read(0, source.size)]
+
+
+def external_locations(model: bytes) -> dict[str, str]:
+    """Where the tensors of a serialised model have their external data, in order of use; the values name the first tensor."""
+    found: dict[str, str] = {}
+
+    def note(source: Source, field: Field) -> None:
+        tensor = onnx.TensorProto.FromString(source.read(field.payload, field.length))
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    found.setdefault(entry.value, tensor.name)
+
+    rewrite(BytesSource(model), leads_to_references(model), note, _no_objects)
+    return found
+
+
+def leads_to_references(model: bytes) -> Callable[[Field], bool]:
+    """Whether a field of the serialised `model` holds a reference to external data: all have this key."""
+    return lambda field: model.find(_LOCATION_KEY, field.payload, field.end) >= 0
 
 
 def external_fields(location: str, offset: int, length: int) -> bytes:

@@ -1,12 +1,62 @@
-"""Every tensor of a model, wherever it is kept."""
+"""Every tensor of a model, wherever it is kept, in one pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 Change = Callable[[ir.TensorProtocol], ir.TensorProtocol]
+_TENSOR, _TENSORS = ir.AttributeType.TENSOR, ir.AttributeType.TENSORS
+_GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one tensor is kept: an initializer's value, or an attribute of a node (`index` in a list of tensors)."""
+
+    owner: ir.Value | ir.Node
+    tensor: ir.TensorProtocol
+    attribute: str = ""
+    index: int | None = None
+
+    def put(self, tensor: ir.TensorProtocol) -> None:
+        """Keep `tensor` here instead."""
+        if isinstance(self.owner, ir.Value):
+            self.owner.const_value = tensor
+            return
+        before = self.owner.attributes[self.attribute]
+        if self.index is None:
+            after = ir.AttrTensor(before.name, tensor, doc_string=before.doc_string)
+        else:
+            listed = list(before.value)
+            listed[self.index] = tensor
+            after = ir.AttrTensors(before.name, listed, doc_string=before.doc_string)
+        self.owner.attributes[self.attribute] = after
+
+
+def places(model: ir.Model) -> Iterator[Place]:
+    """All places of tensors: per graph its initializers, then its nodes with their bodies; functions last."""
+    yield from _graph_places(model.graph)
+    for function in model.functions.values():
+        yield from _node_places(function)
+
+
+def all_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    """All tensors in the order of `places`."""
+    return (place.tensor for place in places(model))
+
+
+def map_tensors(model: ir.Model, change: Change) -> tuple[Place, ...]:
+    """Put `change(tensor)` in the place of every tensor; returns the places, as they were, of those that changed.
+
+    Where `change` raises, nothing has changed.
+    """
+    changed = [(place, tensor) for place in places(model) if (tensor := change(place.tensor)) is not place.tensor]
+    for place, tensor in changed:
+        place.put(tensor)
+    return tuple(place for place, _ in changed)
 
 
 def node_lists(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
@@ -17,49 +67,25 @@ def node_lists(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
         yield from function.subgraphs()
 
 
-def all_tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
-    """All tensors: per graph its initializers, then those in its nodes' attributes."""
-
-    def seen(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        found.append(tensor)
-        return tensor
-
-    found: list[ir.TensorProtocol] = []
-    for owner in node_lists(model):
-        _map_initializers(owner, seen)
-        _map_attributes(owner, seen)
-        yield from found
-        found.clear()
-
-
-def map_tensors(model: ir.Model, change: Change) -> None:
-    """Put `change(tensor)` in the place of every tensor of `model`, in the order of `all_tensors`."""
-    for owner in node_lists(model):
-        _map_initializers(owner, change)
-        _map_attributes(owner, change)
-
-
-def _map_initializers(owner: ir.Graph | ir.Function, change: Change) -> None:
-    if not isinstance(owner, ir.Graph):
-        return
-    for value in owner.initializers.values():
+def _graph_places(graph: ir.Graph) -> Iterator[Place]:
+    for value in graph.initializers.values():
         if value.const_value is not None:
-            changed = change(value.const_value)
-            if changed is not value.const_value:
-                value.const_value = changed
+            yield Place(value, value.const_value)
+    yield from _node_places(graph)
 
 
-def _map_attributes(owner: ir.Graph | ir.Function, change: Change) -> None:
+def _node_places(owner: ir.Graph | ir.Function) -> Iterator[Place]:
     for node in owner:
+        if not node.attributes:
+            continue
         for name, attribute in node.attributes.items():
-            if attribute.is_ref() or attribute.type not in (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS):
+            kind = attribute.type
+            if kind not in (_TENSOR, _TENSORS, _GRAPH, _GRAPHS) or attribute.is_ref():
                 continue
-            several = attribute.type == ir.AttributeType.TENSORS
-            before = tuple(attribute.value) if several else (attribute.value,)
-            after = tuple(change(tensor) for tensor in before)
-            if all(new is old for new, old in zip(after, before, strict=True)):
-                continue
-            if several:
-                node.attributes[name] = ir.AttrTensors(name, after, doc_string=attribute.doc_string)
+            if kind == _TENSOR:
+                yield Place(node, attribute.value, name)
+            elif kind == _TENSORS:
+                yield from (Place(node, tensor, name, index) for index, tensor in enumerate(attribute.value))
             else:
-                node.attributes[name] = ir.AttrTensor(name, after[0], doc_string=attribute.doc_string)
+                for body in (attribute.value,) if kind == _GRAPH else attribute.value:
+                    yield from _graph_places(body)

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from autocast_core.errors import OutputError
 from autocast_core.model.atomic import check_destination, written_whole
 from autocast_core.model.digest import combined_digest
-from autocast_core.model.pieces import Place, Reference, Weight, pieces, total_bytes, weights
+from autocast_core.model.pieces import Locate, Reference, Weight, pieces, total_bytes, weights
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.model.skeleton import LARGE_BYTES, Piece
@@ -88,11 +88,11 @@ def _save_with_data(model: ir.Model, path: Path, progress: ProgressCallback, rou
     data_path = path.with_name(path.name + ".data")
     layout = _layout(tensor for tensor in weights(model) if tensor.nbytes >= LARGE_BYTES)
 
-    def place(tensor: ir.TensorProtocol) -> Reference | None:
+    def locate(tensor: ir.TensorProtocol) -> Reference | None:
         offset = layout.offsets.get(_key(tensor))
         return None if offset is None else Reference(data_path.name, offset, tensor.nbytes)
 
-    parts = pieces(model, place)
+    parts = pieces(model, locate)
     size = total_bytes(parts)
     check_destination(path, size + layout.length)
     check_destination(data_path, 0)
@@ -117,8 +117,8 @@ def save_skeleton(model: ir.Model, path: str | Path) -> ModelRef:
     if any(isinstance(tensor, ConvertedTensor) for tensor in found) or _in_memory(found) > INLINE_LIMIT // 2:
         saved = save_model(model, path, external_data=True)
         return ModelRef(path, saved.sha256)
-    folder, place = _source_places(found)
-    parts = pieces(model, place)
+    folder, locate = _source_locations(found)
+    parts = pieces(model, locate)
     size = total_bytes(parts)
     check_destination(path, size)
     with written_whole((path,), size) as (file,):
@@ -137,8 +137,8 @@ def runtime_model(model: ir.Model, round_blocks: RoundBlock = round_block) -> It
         moved: dict[tuple[object, ...], ir.TensorProtocol] = {}
         if _in_memory(found) > INLINE_LIMIT // 2:
             moved = _moved(found, Path(scratch) / "weights", round_blocks)
-        folder, place = _source_places([moved.get(_key(tensor), tensor) for tensor in found])
-        parts = pieces(model, lambda tensor: place(moved.get(_key(tensor), tensor)))
+        folder, locate = _source_locations([moved.get(_key(tensor), tensor) for tensor in found])
+        parts = pieces(model, lambda tensor: locate(moved.get(_key(tensor), tensor)))
         data = b"".join(bytes(block) for part in parts for block in _blocks(part, round_blocks))
         del parts
         yield RuntimeModel(data, folder)
@@ -202,7 +202,7 @@ def _in_memory(tensors: tuple[ir.TensorProtocol, ...]) -> int:
     return sum(tensor.nbytes for tensor in tensors if not isinstance(tensor, ir.ExternalTensor))
 
 
-def _source_places(tensors: Iterable[ir.TensorProtocol]) -> tuple[Path | None, Place]:
+def _source_locations(tensors: Iterable[ir.TensorProtocol]) -> tuple[Path | None, Locate]:
     """The folder that holds all files in which `tensors` lie, and their references relative to it."""
     files = {tensor.path: Path(tensor.path).resolve() for tensor in tensors if isinstance(tensor, ir.ExternalTensor)}
     if not files:
@@ -210,12 +210,12 @@ def _source_places(tensors: Iterable[ir.TensorProtocol]) -> tuple[Path | None, P
     folder = Path(os.path.commonpath([path.parent for path in files.values()]))
     locations = {said: real.relative_to(folder).as_posix() for said, real in files.items()}
 
-    def place(tensor: ir.TensorProtocol) -> Reference | None:
+    def locate(tensor: ir.TensorProtocol) -> Reference | None:
         if not isinstance(tensor, ir.ExternalTensor):
             return None
         return Reference(locations[tensor.path], tensor.offset or 0, tensor.nbytes)
 
-    return folder, place
+    return folder, locate
 
 
 def _moved(
