@@ -148,10 +148,14 @@ def _reductions(
 
 
 def _indices_of(writer: GraphWriter, size: ir.Value) -> ir.Value:
-    """`sample_indices` of a size that only the run knows."""
+    """`sample_indices` of a size that only the run knows; none of an empty tensor."""
     exact = writer("Cast", size, to=int(ir.DataType.DOUBLE))
     scaled = writer("Mul", exact, writer.constant(_positions()))
-    return writer("Cast", scaled, to=int(ir.DataType.INT64))
+    indices = writer("Cast", scaled, to=int(ir.DataType.INT64))
+    count = writer(
+        "Reshape", writer("Mul", size, writer.constant(np.array(WHOLE_ELEMENTS))), writer.constant(np.array([1]))
+    )
+    return writer("Slice", indices, writer.constant(np.array([0])), count)
 
 
 def sample_indices(count: int) -> np.ndarray:

@@ -64,7 +64,7 @@ def read_header(stream: IO[bytes], where: str) -> ArrayHeader:
             shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)  # type: ignore[arg-type]
         else:
             raise ValueError(f".npy format {version}")
-    except (ValueError, TypeError, EOFError, SyntaxError, RecursionError, MemoryError) as error:
+    except Exception as error:  # numpy parses the header as Python, and each parser has its own errors
         raise DataError(f"{where}: no .npy array ({_line(error)}); write it with numpy.savez") from error
     if dtype.hasobject:
         raise DataError(f"{where}: holds pickled Python objects, which are never loaded; save plain arrays instead")
