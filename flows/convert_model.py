@@ -35,7 +35,7 @@ from tasks.storage.local import MODEL_FILE
 from tasks.storage.models import Fetched
 from tasks.storage.publish import output_name
 from tasks.storage.registry import resolve_tracking_uri
-from tasks.track import DataRecord, Record, begin_task, register_task, size_of, track_task
+from tasks.track import DataRecord, Record, begin_task, log_model_task, register_task, size_of, track_task
 from tasks.tracking.runs import RunRef, end_run, log
 from tasks.validate import validate_task
 from tasks.verify import verify_task
@@ -186,16 +186,16 @@ def _converted(job: _Job, run: RunRef) -> ConversionResult:
     }
     record = _record(job, planned, judged, name, tags)
     with stage("track", job.timings):
-        logged = track_task(run, record)
+        track_task(run, record)
     if not result.passed:
         missed = "; ".join(f"{gate.expression} {gate.reason}" for gate in judged.gates if not gate.passed)
         raise GateMissedError(f"gate missed: {missed}; run {run.run_id} holds the details", result)
-    output = None
-    if job.spec.output:
-        with stage("publish", job.timings):
+    with stage("publish", job.timings):
+        output = None
+        if job.spec.output:
             output = publish_task(judged.converted.model.path, job.spec.output, judged.converted.plan).uri
-    with stage("register", job.timings):
-        registered = register_task(run, logged, record)
+        # Last, as it calls people: what they will look for is in its place then.
+        registered = register_task(run, log_model_task(run, record), record)
     return replace(result, output=output or registered.uri, registered=registered.uri, timings=job.timings)
 
 

@@ -116,7 +116,8 @@ def _serve(port: int) -> None:
 
 def _end_with_parent() -> None:
     """The parent holds the other end of our standard input, whatever it dies of."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

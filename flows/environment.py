@@ -16,7 +16,7 @@ from flows.home import Home
 def set_defaults(home: Home) -> None:
     """Fills in what the user has not set: everything below `home`, nothing sent to anyone, results as JSON.
 
-    Without an API of the user's own, Prefect keeps its files below `home` too.
+    Without an API of the user's own, Prefect keeps its files below `home` too, in a folder made here.
     """
     defaults = {
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
@@ -35,6 +35,7 @@ def set_defaults(home: Home) -> None:
             "PREFECT_LOGGING_TO_API_ENABLED": "false",
             "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
         }
+        home.prefect.mkdir(parents=True, exist_ok=True)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
@@ -70,7 +71,7 @@ def logs_in(path: Path) -> Iterator[None]:
 
 
 def _writes_to_terminal(handler: logging.Handler) -> bool:
-    """Whether it is a stream that is neither a file of its own nor in memory; packages wrap stderr in their own ways."""
+    """Whether it is a stream that is neither a file of its own nor in memory; packages wrap stderr as they like."""
     if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
         return False
     return not isinstance(handler.stream, io.StringIO)

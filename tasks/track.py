@@ -52,11 +52,6 @@ class Record:
     data: tuple[DataRecord, ...] = ()
     warnings: tuple[str, ...] = ()
 
-    @property
-    def passed(self) -> bool:
-        """Whether every gate holds."""
-        return all(gate.passed for gate in self.gates)
-
 
 def size_of(model: ModelRef) -> int:
     """Bytes of the model and its external data."""
@@ -65,9 +60,10 @@ def size_of(model: ModelRef) -> int:
     return sum(path.stat().st_size for path in model_files(model.path))
 
 
-def track(run: RunRef, record: Record) -> LoggedModel | None:
-    """Writes metrics, tags, tables, plots and the summary to `run`, and the model where it passed its gates."""
+def track(run: RunRef, record: Record) -> bool:
+    """Writes metrics, tags, tables, plots and the reports to `run`."""
     from autocast_core.report.node_table import node_table
+    from autocast_core.report.page import page
     from autocast_core.report.plots import plots
     from autocast_core.report.summary import summary
 
@@ -78,13 +74,16 @@ def track(run: RunRef, record: Record) -> LoggedModel | None:
         log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
     log_artifacts(
         run,
-        texts={"summary.md": text},
+        texts={"summary.md": text, "report.html": page(report)},
         tables={"node_precision.json": node_table(report.plan)},
         figures={f"plots/{name}.png": figure for name, figure in plots(report).items()},
         files={"plan.json": record.converted.plan},
     )
-    if not record.passed:
-        return None
+    return True
+
+
+def log_converted(run: RunRef, record: Record) -> LoggedModel:
+    """The converted model as a logged model of `run`."""
     metadata = {"autocast": {key.removeprefix("autocast."): value for key, value in record.tags.items()}}
     return log_model(
         run, record.converted.model, record.converted.files, name=record.name, params=record.spec, metadata=metadata
@@ -124,14 +123,12 @@ def _data_used(record: Record) -> tuple[DataUsed, ...]:
     from autocast_core.report.content import DataUsed
 
     given = {data.purpose: data for data in record.data}
-    calibration, evaluation = given.get("calibration"), given.get("evaluation")
     calibrated, evaluated = record.calibrated, record.evaluated
-    judged_on = evaluation or (calibration if evaluated.data == "calibration" else None)
+    # Evaluation without data of its own takes the calibration data; random data has no place.
+    calibration, evaluation = (given[name].uri if name in given else None for name in ("calibration", evaluated.data))
     return (
-        DataUsed(
-            "calibration", calibrated.origin, calibration and calibration.uri, calibrated.digest, calibrated.batches
-        ),
-        DataUsed("evaluation", evaluated.data, judged_on and judged_on.uri, evaluated.digest, evaluated.batches),
+        DataUsed("calibration", calibrated.origin, calibration, calibrated.digest, calibrated.batches),
+        DataUsed("evaluation", evaluated.data, evaluation, evaluated.digest, evaluated.batches),
     )
 
 
@@ -150,4 +147,5 @@ def register(run: RunRef, logged: LoggedModel, record: Record) -> Registered:
 
 begin_task = task(name="begin-tracking", **on_service_errors(timeout_seconds=600.0))(begin_run)
 track_task = task(name="track", persist_result=True, **on_service_errors(timeout_seconds=3600.0))(track)
+log_model_task = task(name="log-model", persist_result=True, **on_service_errors(timeout_seconds=3600.0))(log_converted)
 register_task = task(name="register", persist_result=True, **on_service_errors(timeout_seconds=600.0))(register)

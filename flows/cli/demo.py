@@ -43,6 +43,7 @@ def run_demo() -> Mapping[str, Any]:
         calibration=str(shipped.calibration),
         evaluation=str(shipped.evaluation),
         name="autocast-demo-fp16",
+        batch_size=50,
         gates=("top1_drop<=0.01", "no_new_nonfinite"),
     )
     with shown_progress() as listener, flow_session(listener) as log:

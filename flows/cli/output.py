@@ -55,7 +55,7 @@ def one_line(error: BaseException) -> str:
 def partial_result(error: BaseException) -> Mapping[str, Any]:
     """What a failed command could still say."""
     result = getattr(error, "result", None)
-    return result.to_json() if hasattr(result, "to_json") else {}
+    return result.to_json() if result is not None else {}
 
 
 def _fail(text: str, code: int, result: Mapping[str, Any], keys: tuple[str, ...], as_json: bool) -> NoReturn:

@@ -69,10 +69,10 @@ class Bar:
 def describe(progress: Progress) -> str:
     """How far, as ``12 of 40 batches`` or ``31.0 of 438.2 MB``."""
     if progress.unit == "bytes":
-        done, total, unit = progress.done / 1e6, progress.total and progress.total / 1e6, "MB"
-        return f"{done:.1f} of {total:.1f} {unit}" if total else f"{done:.1f} {unit}"
-    total = f" of {progress.total:g}" if progress.total else ""
-    return f"{progress.done:g}{total} {progress.unit}".rstrip()
+        of = f" of {progress.total / 1e6:.1f}" if progress.total else ""
+        return f"{progress.done / 1e6:.1f}{of} MB"
+    of = f" of {progress.total:g}" if progress.total else ""
+    return f"{progress.done:g}{of} {progress.unit}".rstrip()
 
 
 @contextmanager
