@@ -91,7 +91,7 @@ def rewrite(
 
 
 def external_locations(model: bytes) -> dict[str, str]:
-    """Where the tensors of a serialised model have their external data, in order of use; the values name the first tensor."""
+    """Where the tensors of a serialised model have their external data, in order of use, with a tensor for each."""
     found: dict[str, str] = {}
 
     def note(source: Source, field: Field) -> None:
