@@ -15,7 +15,7 @@ import onnx_ir as ir
 from autocast_core.apply import KEPT_NODES_PROPERTY
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.classify.facts import NodeFacts, TensorFacts, Verdict
-from autocast_core.classify.masks import mask_tensors, weights_and_activations
+from autocast_core.classify.masks import mask_ends
 from autocast_core.classify.numbers import find_numbers
 from autocast_core.classify.rule import Rule, custom_rule
 from autocast_core.classify.rules.angles import AnglesRule
@@ -140,8 +140,11 @@ def _facts(
     config: ConversionConfig,
     plugins: Mapping[str, PluginPrecision],
 ) -> list[NodeFacts]:
-    stats_of = weights_and_activations(statistics.tensors, weights)
-    masks = mask_tensors(list(nodes.values()), stats_of, config.data_max)
+
+    def stats_of(value: ir.Value) -> TensorStats | None:
+        return weights.get(value.name or "") or statistics.tensors.get(value.name or "")
+
+    masks = mask_ends(model, stats_of, config.data_max)
     numbers = find_numbers(node for _, node in nodes_with_ids(model.graph))
     facts = []
     for node_id, node in nodes.items():
@@ -155,7 +158,7 @@ def _facts(
                 v.name or "",
                 stats_of(v),
                 is_weight=(v.name or "") in weights,
-                is_mask=v in masks,
+                mask_end=masks.get(v.name or "", 0),
                 is_whole=v in numbers.whole,
                 is_position=v in numbers.positions,
                 is_angle=v in numbers.angles,

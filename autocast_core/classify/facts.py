@@ -16,17 +16,41 @@ from autocast_core.schemas import Operands
 class TensorFacts:
     """A float tensor that a node's precision would move; `stats` is None where nothing was measured.
 
-    `is_weight`: an initializer or a Constant. `is_mask`: it carries an additive attention mask, so that only its upper
-    end is a value that anything depends on. `is_whole`, `is_position` and `is_angle`: see numbers.Numbers.
+    `is_weight`: an initializer or a Constant. `mask_end`: where the tensor carries an additive attention mask, at its
+    lower end (-1) or its upper (1), so that nothing depends on the exact values there; 0 for any other tensor.
+    `is_whole`, `is_position` and `is_angle`: see numbers.Numbers.
     """
 
     name: str
     stats: TensorStats | None
     is_weight: bool = False
-    is_mask: bool = False
+    mask_end: int = 0
     is_whole: bool = False
     is_position: bool = False
     is_angle: bool = False
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the tensor carries a mask."""
+        return self.mask_end != 0
+
+    @property
+    def masked_extreme(self) -> float:
+        """The magnitude at the end where the mask is."""
+        return (
+            0.0
+            if self.stats is None
+            else max(0.0, self.mask_end * (self.stats.max if self.mask_end > 0 else self.stats.min))
+        )
+
+    @property
+    def unmasked_extreme(self) -> float:
+        """The magnitude at the end where no mask is."""
+        return (
+            0.0
+            if self.stats is None
+            else max(0.0, -self.mask_end * (self.stats.min if self.mask_end > 0 else self.stats.max))
+        )
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,7 @@ ROUNDING = frozenset({"Floor", "Ceil", "Round"})
 COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"})
 PERIODIC = frozenset({"Sin", "Cos", "Tan"})
 
-_WHOLE_BY_MEANING: Mapping[str, tuple[int, ...]] = {"OneHot": (0, 1)}
-_SIZES_BY_MEANING: Mapping[str, tuple[int, ...]] = {"Resize": (1, 2), "Upsample": (1,)}
+_SIZES_BY_MEANING: Mapping[str, tuple[int, ...]] = {"Resize": (1, 2), "Upsample": (1,), "OneHot": (0, 1)}
 _CONSTANT_ELEMENTS = 4096
 _FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
 
@@ -72,11 +71,6 @@ def find_numbers(nodes: Iterable[ir.Node]) -> Numbers:
     positions: set[ir.Value] = set()
     for node in nodes:
         if node.domain == "":
-            whole.update(
-                node.inputs[index]  # type: ignore[misc]
-                for index in _WHOLE_BY_MEANING.get(node.op_type, ())
-                if index < len(node.inputs) and _is_float(node.inputs[index])
-            )
             _follow(node, whole, positions)
     angles = _angles(nodes, positions)
     return Numbers(frozenset(whole), frozenset(positions), frozenset(angles), _sizes(nodes, positions))

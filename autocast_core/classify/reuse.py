@@ -14,8 +14,13 @@ from autocast_core.model import structure_digest, weights_digest
 from autocast_core.model.paths import is_counted, nodes_with_ids
 from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent
+from autocast_core.sanitize import mask_paths
+from autocast_core.schemas import float_operands, plugins_from_settings
 
 logger = logging.getLogger(__name__)
+
+_DEMANDED = frozenset({"include", "plugin_precision", "already_low"})
+"""Rules that make a node low whatever its weights are."""
 
 
 def reuse_plan(
@@ -30,14 +35,7 @@ def reuse_plan(
     digest = weights_digest(model)
     if digest == plan.weights_digest:
         return plan
-    stats = scan_weights(model, plan.precision, progress)
-    over = {name for name, each in stats.items() if each.absmax > init_max}
-    precisions = {decision.id: decision.precision for decision in plan.nodes}
-    violators = {
-        node_id: Precision.FP32
-        for node_id, node in nodes_with_ids(model.graph)
-        if precisions.get(node_id, Precision.NONE).is_low and any(v is not None and v.name in over for v in node.inputs)
-    }
+    violators = dict.fromkeys(_violators(model, plan, init_max, progress), Precision.FP32)
     warning = "the plan was made for other weights of the same structure"
     if violators:
         warning += f"; {len(violators)} node(s) with initializers over init_max {init_max:g} are kept in FP32"
@@ -46,6 +44,25 @@ def reuse_plan(
         violators, "initializer_range", f"an initializer of these weights exceeds init_max {init_max:g}"
     )
     return replace(reused, weights_digest=digest, warnings=(*plan.warnings, warning))
+
+
+def _violators(model: ir.Model, plan: PrecisionPlan, init_max: float, progress: ProgressCallback) -> list[str]:
+    """The nodes that would store a weight over `init_max` in 16 bits, without being asked to; masks do no harm."""
+    stats = scan_weights(model, plan.precision, progress)
+    masks = {name for path in mask_paths(model) for name in path.values}
+    over = {name for name, each in stats.items() if each.absmax > init_max} - masks
+    plugins = plugins_from_settings(plan.settings.get("plugin_precisions", {}))
+    blocks = plan.settings.get("operands_to_exclude", {})
+    decisions = plan.by_id()
+    found = []
+    for node_id, node in nodes_with_ids(model.graph):
+        decision = decisions.get(node_id)
+        if decision is None or not decision.precision.is_low or decision.rule in _DEMANDED:
+            continue
+        moves = float_operands(node, model.opset_imports, decision.precision, plugins, blocks).inputs
+        if any(moving and v is not None and v.name in over for v, moving in zip(node.inputs, moves, strict=True)):
+            found.append(node_id)
+    return found
 
 
 def _require_same_structure(model: ir.Model, plan: PrecisionPlan) -> None:

@@ -6,7 +6,7 @@ An exporter writes "not this key" as −3.4e38, −1e9 or −65504, added to the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,10 +35,10 @@ _LAYOUT = frozenset(
         "Split",
         "Flatten",
     }
-    | {"Trilu", "GatherElements", "GatherND", "CastLike"}
+    | {"Trilu", "GatherElements", "GatherND", "CastLike", "Pad"}
 )
 """Operators whose outputs hold elements of input 0, or zeros."""
-_MERGING = frozenset({"Concat", "Max", "ScatterND", "ScatterElements"})
+_MERGING = frozenset({"Concat", "Max", "Min", "ScatterND", "ScatterElements"})
 """Operators whose outputs hold elements of any float input."""
 _ENDS: Mapping[str, int] = {"Softmax": 0, "Attention": 3}
 """Where a mask may end: operator and input."""
@@ -49,9 +49,10 @@ _INTEGERS = frozenset(
 
 @dataclass(frozen=True)
 class MaskPath:
-    """A mask's constant, and the values and nodes from it to the Softmax inclusive, by name.
+    """Where a mask begins, and the values and nodes from there to the Softmax inclusive, by name.
 
-    `sums` is how many masks may meet in one sum on the way. The values are those that hold masked scores or the mask.
+    `sums` is how many masks may meet in one sum on the way. The values are those that hold masked scores or the mask;
+    `signs` says of each whether its mask is at the lower (-1) or the upper end (1).
     """
 
     constant: str
@@ -59,6 +60,7 @@ class MaskPath:
     sums: int
     values: tuple[str, ...]
     nodes: tuple[str, ...]
+    signs: tuple[int, ...] = ()
 
 
 def largest_mask(precision: Precision, sums: int) -> float:
@@ -93,25 +95,30 @@ def clamp_masks(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     return tuple(changes)
 
 
-def mask_paths(model: ir.Model) -> tuple[MaskPath, ...]:
-    """The masks of the main graph and all bodies, whatever their magnitude is from MASK_MAGNITUDE on."""
+def mask_paths(model: ir.Model, suspects: Iterable[ir.Value] = ()) -> tuple[MaskPath, ...]:
+    """The masks of the main graph and all bodies: constants of any magnitude from MASK_MAGNITUDE on, infinity included.
+
+    `suspects` are further values that may be a mask's beginning, because their elements are seen to be as negative.
+    """
     if not any(node.domain == "" and node.op_type in _ENDS for node in model.graph.all_nodes()):
         return ()
     walk = _Walk()
     found = []
-    for value in _candidates(model):
-        for sign in (-1, 1):
-            if walk.reaches_softmax_only(value, sign) and _has_mask(value, sign):
-                values, nodes = walk.collect(value, sign)
-                found.append((value, sign, values, nodes))
+    origins = [(value, sign) for value in _candidates(model) for sign in (-1, 1)]
+    for value, sign in (*origins, *((suspect, -1) for suspect in suspects)):
+        constant = _mask_tensor(value) is not None
+        if walk.reaches_softmax_only(value, sign) and (not constant or _has_mask(value, sign)):
+            values, nodes = walk.collect(value, sign)
+            found.append((value, sign, values, nodes))
     meetings = _meetings([nodes for _, _, _, nodes in found])
     return tuple(
         MaskPath(
             str(value.name),
             sign,
             sums,
-            tuple(str(v.name) for v in values.values()),
+            tuple(str(v.name) for v, _ in values.values()),
             tuple(str(n.name) for n in nodes.values()),
+            tuple(end for _, end in values.values()),
         )
         for (value, sign, values, nodes), sums in zip(found, meetings, strict=True)
     )
@@ -148,7 +155,7 @@ def _mask_tensor(value: ir.Value) -> ir.TensorProtocol | None:
 def _has_mask(value: ir.Value, sign: int) -> bool:
     tensor = _mask_tensor(value)
     assert tensor is not None
-    return any(bool((np.isfinite(block) & (block * sign >= MASK_MAGNITUDE)).any()) for block in chunks(tensor))
+    return any(bool((block * sign >= MASK_MAGNITUDE).any()) for block in chunks(tensor))
 
 
 def _clamp(value: ir.Value, sign: int, limit: np.float32) -> int:
@@ -198,16 +205,16 @@ class _Walk:
             pending.pop()
         return self._safe[id(value), sign]
 
-    def collect(self, value: ir.Value, sign: int) -> tuple[dict[int, ir.Value], dict[int, ir.Node]]:
-        """The values and nodes on the way from `value` on, nodes that end it included."""
-        values: dict[int, ir.Value] = {}
+    def collect(self, value: ir.Value, sign: int) -> tuple[dict[int, tuple[ir.Value, int]], dict[int, ir.Node]]:
+        """The values with their signs and the nodes on the way from `value` on, nodes that end it included."""
+        values: dict[int, tuple[ir.Value, int]] = {}
         nodes: dict[int, ir.Node] = {}
         pending = [(value, sign)]
         while pending:
             top, top_sign = pending.pop()
             if id(top) in values:
                 continue
-            values[id(top)] = top
+            values[id(top)] = top, top_sign
             nodes.update((id(node), node) for node, _ in top.uses())
             pending.extend(self._steps(top, top_sign) or ())
         return values, nodes
@@ -235,8 +242,10 @@ class _Walk:
             return same if node.outputs[0].dtype == ir.DataType.FLOAT else None
         if (kind in _LAYOUT and index == 0) or (kind == "Where" and index > 0) or kind == "Add" or kind in _MERGING:
             return same
+        if kind == "Neg" or (kind == "Sub" and index == 1):
+            return [(node.outputs[0], -sign)]
         if kind == "Sub":
-            return same if index == 0 else [(node.outputs[0], -sign)]
+            return same
         if kind == "Mul":
             other = node.inputs[1 - index]
             return same if other is not value and (_is_scale(other) or self.is_binary(other)) else None

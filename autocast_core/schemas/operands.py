@@ -87,7 +87,10 @@ def _blocked(signature: Signature, block: Mapping[str, Sequence[int]]) -> Signat
 
 def _schema_operands(node: ir.Node, signature: Signature, opset: int, precision: Precision) -> Operands:
     stated = decided_outputs(node)
-    low_inputs = tuple(_may_be(signature.input_type(i), v, signature, precision) for i, v in enumerate(node.inputs))
+    pinned = _facts()["pinned_inputs"].get(node.op_type, ()) if node.domain == "" else ()
+    low_inputs = tuple(
+        i not in pinned and _may_be(signature.input_type(i), v, signature, precision) for i, v in enumerate(node.inputs)
+    )
     low_outputs = tuple(
         i not in stated and _may_be(signature.output_type(i), v, signature, precision)
         for i, v in enumerate(node.outputs)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from autocast_core.classify.facts import NodeFacts, Verdict, evidence_of
 
 
 class InitializerRangeRule:
-    """Fires where a weight that would be stored in 16 bits holds a magnitude over the limit, or NaN."""
+    """Fires where a weight that would be stored in 16 bits holds a magnitude over the limit.
+
+    A mask may, as long as the low type holds it: nothing depends on its exact values.
+    """
 
     name = "initializer_range"
 
@@ -15,7 +20,9 @@ class InitializerRangeRule:
 
     def check(self, facts: NodeFacts) -> Verdict | None:
         for tensor in facts.tensors:
-            if not tensor.is_weight or tensor.is_mask or tensor.stats is None:
+            if not tensor.is_weight or tensor.stats is None:
+                continue
+            if tensor.is_mask and not facts.precision.max < tensor.masked_extreme < math.inf:
                 continue
             if tensor.stats.absmax > self._limit:
                 return Verdict(

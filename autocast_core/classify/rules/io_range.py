@@ -10,7 +10,7 @@ from autocast_core.classify.facts import NodeFacts, TensorFacts, Verdict, eviden
 class IORangeRule:
     """Fires where a float input or output reaches a magnitude over the limit, or holds NaN or inf.
 
-    Of a tensor that carries an attention mask only the upper end counts, provided that its lower end stays finite.
+    Of a tensor that carries an attention mask only the other end counts, provided that the mask stays finite.
     """
 
     name = "io_range"
@@ -38,12 +38,12 @@ class IORangeRule:
 
     def _mask(self, tensor: TensorFacts, representable: float) -> Verdict | None:
         assert tensor.stats is not None
-        if math.isfinite(tensor.stats.min) and tensor.stats.min < -representable:
+        if representable < tensor.masked_extreme < math.inf:
             return Verdict(
-                f"mask {tensor.name!r} reaches {tensor.stats.min:.6g}, which would become -inf",
+                f"mask {tensor.name!r} reaches {tensor.masked_extreme:.6g} in magnitude, which would become infinite",
                 (evidence_of(tensor, representable),),
             )
-        return self._over(tensor, tensor.stats.max)
+        return self._over(tensor, tensor.unmasked_extreme)
 
     def _over(self, tensor: TensorFacts, magnitude: float) -> Verdict | None:
         if magnitude > self._limit:

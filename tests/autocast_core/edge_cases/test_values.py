@@ -188,7 +188,7 @@ def test_large_angles_keep_their_nodes(convert):
         HEAD + "g (float[2,3] x) => (float[2,3] y) <float k = {100.0}> { a = Mul(x, k) y = Sin(a) }", {"x": X}
     )
     assert found.decision("Mul_0") == found.decision("Sin_0") == ("fp32", "angles")
-    found.assert_close(tolerance=1e-3 if False else 0.3)
+    found.assert_close(tolerance=0.3)
 
 
 def test_indices_that_pass_through_floats_stay_exact(convert):
