@@ -1,0 +1,137 @@
+"""The web application: one webhook, its health, its metrics.
+
+What is refused gets 401 (signature, age), 409 (seen before), 413 (size) or 422 (content). 503 with Retry-After where a
+server that we need is down: MLflow delivers again. Counted by outcome; logged without bodies, headers and secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from autocast_core.errors import ServiceError
+from flows.bridge.delivery import Delivery, RefusedError, Seen, check, read
+from flows.bridge.events import event_of, may_ask
+from flows.bridge.servers import Servers
+from flows.bridge.settings import Settings
+from flows.opting_in import ConversionRequest, Skipped, read_spec_file, request_for
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+LOG = logging.getLogger("autocast.bridge")
+
+
+class Bridge:
+    """What the routes share. `clock` gives seconds since 1970."""
+
+    def __init__(self, settings: Settings, servers: Servers, clock: Callable[[], float] = time.time) -> None:
+        self._settings, self.servers, self._clock = settings, servers, clock
+        # A timestamp may be ahead by the tolerance, and is fresh for as long again.
+        self._seen = Seen(2 * settings.tolerance)
+        self._registry = CollectorRegistry()
+        self._outcomes = Counter(
+            "autocast_bridge_deliveries", "Webhook deliveries by outcome", ["outcome"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "autocast_bridge_delivery_seconds", "Time to answer a delivery", registry=self._registry
+        )
+
+    async def hook(self, request: Request) -> Response:
+        started = time.monotonic()
+        try:
+            outcome, answer = await self._handle(request)
+        except RefusedError as error:
+            outcome, answer = error.outcome, JSONResponse({"error": str(error)}, error.status)
+            LOG.warning("refused a delivery with %s: %s", error.status, error)
+        self._outcomes.labels(outcome).inc()
+        self._seconds.observe(time.monotonic() - started)
+        return answer
+
+    async def healthy(self, _: Request) -> Response:
+        return JSONResponse({"ok": True})
+
+    async def ready(self, _: Request) -> Response:
+        servers = await self.servers.ready()
+        return JSONResponse({"ok": all(servers.values()), **servers}, 200 if all(servers.values()) else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _handle(self, request: Request) -> tuple[str, Response]:
+        body = await _body(request, self._settings.max_bytes)
+        now = self._clock()
+        identifier = check(request.headers, body, self._settings.secret, now, self._settings.tolerance)
+        self._seen.add(identifier, now)
+        accepted = False
+        try:
+            delivery = Delivery(identifier, read(body))
+            decision = await self._decide(delivery)
+            await self.servers.send(event_of(delivery, decision))
+            accepted = True
+        except ServiceError as error:
+            LOG.warning("delivery %s must come again: %s", identifier, error)
+            wait = {"Retry-After": str(self._settings.retry_after)}
+            return "unavailable", JSONResponse({"error": str(error)}, 503, headers=wait)
+        finally:
+            if not accepted:
+                self._seen.forget(identifier)
+        return _accepted(identifier, delivery, decision)
+
+    async def _decide(self, delivery: Delivery) -> ConversionRequest | Skipped:
+        data = delivery.message.data
+        skipped = may_ask(delivery.message)
+        if skipped is not None or data.version is None:
+            return skipped or Skipped("the message names no version")
+        tags = await self.servers.tags_of(data.name, data.version)
+        if tags is None:
+            # MLflow's own test deliveries are about a version that does not exist.
+            return Skipped(f"the registry has no version {data.version!r} of {data.name!r}")
+        return await asyncio.to_thread(request_for, tags, read_spec_file)
+
+
+def _accepted(identifier: UUID, delivery: Delivery, decision: ConversionRequest | Skipped) -> tuple[str, Response]:
+    what = f"{delivery.message.entity}.{delivery.message.action}"
+    if isinstance(decision, ConversionRequest):
+        LOG.info("delivery %s: %s asks to convert %r", identifier, what, decision.model)
+        return "requested", JSONResponse({"requested": decision.model}, 202)
+    LOG.info("delivery %s: %s skipped: %r", identifier, what, decision.reason)
+    return "skipped", JSONResponse({"skipped": decision.reason}, 202)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body, never more than `limit` bytes of it. RefusedError with status 413."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise RefusedError(413, "oversized", f"the body is larger than {limit} bytes")
+    return bytes(body)
+
+
+def make_app(settings: Settings, clock: Callable[[], float] = time.time) -> Starlette:
+    """The application; its clients are closed when it ends."""
+    bridge = Bridge(settings, Servers(settings), clock)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await bridge.servers.close()
+
+    routes = [
+        Route("/mlflow", bridge.hook, methods=["POST"]),
+        Route("/healthz", bridge.healthy),
+        Route("/readyz", bridge.ready),
+        Route("/metrics", bridge.metrics),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)

@@ -1,0 +1,87 @@
+"""The two servers as the bridge uses them: the registry's tags are read, events are sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from autocast_core.errors import ServiceError
+from flows.bridge.settings import Settings
+from flows.opting_in import VersionTags
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class Servers:
+    """Clients of Prefect's and MLflow's REST interfaces; to be closed."""
+
+    def __init__(self, settings: Settings) -> None:
+        import httpx
+
+        def bearer(token: str | None) -> dict[str, str]:
+            return {"Authorization": f"Bearer {token}"} if token else {}
+
+        self._prefect = httpx.AsyncClient(
+            base_url=settings.prefect_api,
+            timeout=settings.timeout,
+            auth=settings.prefect_auth,
+            headers=bearer(settings.prefect_key),
+        )
+        self._tracking = httpx.AsyncClient(
+            base_url=settings.tracking_uri,
+            timeout=settings.timeout,
+            auth=settings.tracking_auth,
+            headers=bearer(settings.tracking_token),
+        )
+
+    async def close(self) -> None:
+        await self._prefect.aclose()
+        await self._tracking.aclose()
+
+    async def tags_of(self, name: str, version: str) -> VersionTags | None:
+        """The version's tags as they are now; None: there is no such version. ServiceError as `send`."""
+        found = await self._registry("model-versions/get", "model_version", name=name, version=version)
+        model = await self._registry("registered-models/get", "registered_model", name=name)
+        if found is None or model is None:
+            return None
+        return VersionTags(name, version, _tags(found), _tags(model))
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """ServiceError where Prefect does not answer, fails, or does not let us in: a later try may do."""
+        await self._call(self._prefect, "Prefect", "POST", "events", json=[event])
+
+    async def ready(self) -> dict[str, bool]:
+        """Which of the servers answer."""
+        return {
+            "prefect": await self._healthy(self._prefect, "health"),
+            "mlflow": await self._healthy(self._tracking, "health"),
+        }
+
+    async def _registry(self, path: str, key: str, **parameters: str) -> dict[str, Any] | None:
+        response = await self._call(self._tracking, "MLflow", "GET", f"api/2.0/mlflow/{path}", params=parameters)
+        return None if response.status_code in (400, 404) else response.json()[key]
+
+    async def _call(
+        self, client: httpx.AsyncClient, server: str, method: str, path: str, **content: Any
+    ) -> httpx.Response:
+        import httpx
+
+        try:
+            response = await client.request(method, path, **content)
+        except httpx.HTTPError as error:
+            raise ServiceError(f"{server} does not answer ({type(error).__name__})") from error
+        if response.is_success or (server == "MLflow" and response.status_code in (400, 404)):
+            return response
+        raise ServiceError(f"{server} answers {response.status_code} to {method} {path}")
+
+    async def _healthy(self, client: httpx.AsyncClient, path: str) -> bool:
+        import httpx
+
+        try:
+            return (await client.get(path)).is_success
+        except httpx.HTTPError:
+            return False
+
+
+def _tags(entity: dict[str, Any]) -> dict[str, str]:
+    return {tag["key"]: tag.get("value", "") for tag in entity.get("tags", ())}

@@ -1,0 +1,75 @@
+"""The bridge's settings, all from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autocast_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Addresses and credentials of both servers, and what a delivery must satisfy. Times in seconds, sizes in bytes."""
+
+    prefect_api: str
+    tracking_uri: str
+    secret: str = field(repr=False)
+    prefect_auth: tuple[str, str] | None = field(default=None, repr=False)
+    prefect_key: str | None = field(default=None, repr=False)
+    tracking_auth: tuple[str, str] | None = field(default=None, repr=False)
+    tracking_token: str | None = field(default=None, repr=False)
+    tolerance: float = 300.0
+    max_bytes: int = 1 << 20
+    retry_after: int = 10
+    timeout: float = 10.0
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """ConfigError names the variable that is missing or unusable."""
+    secret = environment.get("AUTOCAST_WEBHOOK_SECRET", "")
+    if len(secret) < 16:
+        raise ConfigError("AUTOCAST_WEBHOOK_SECRET must be set to a secret of at least 16 characters")
+    return Settings(
+        prefect_api=_http(environment, "PREFECT_API_URL").rstrip("/"),
+        tracking_uri=_http(environment, "MLFLOW_TRACKING_URI").rstrip("/"),
+        secret=secret,
+        prefect_auth=_pair(environment.get("PREFECT_API_AUTH_STRING")),
+        prefect_key=environment.get("PREFECT_API_KEY"),
+        tracking_auth=_tracking_auth(environment),
+        tracking_token=environment.get("MLFLOW_TRACKING_TOKEN"),
+        tolerance=_number(environment, "AUTOCAST_BRIDGE_TOLERANCE_SECONDS", 300.0),
+        max_bytes=int(_number(environment, "AUTOCAST_BRIDGE_MAX_BYTES", 1 << 20)),
+        retry_after=int(_number(environment, "AUTOCAST_BRIDGE_RETRY_AFTER_SECONDS", 10.0)),
+    )
+
+
+def _http(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name, "")
+    if not value.startswith(("http://", "https://")):
+        raise ConfigError(f"{name} must be set to the http(s) address of the server")
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name)
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise ConfigError(f"{name} is {text!r}: give a positive number")
+    return value
+
+
+def _pair(text: str | None) -> tuple[str, str] | None:
+    if not text:
+        return None
+    user, _, password = text.partition(":")
+    return user, password
+
+
+def _tracking_auth(environment: Mapping[str, str]) -> tuple[str, str] | None:
+    user = environment.get("MLFLOW_TRACKING_USERNAME")
+    return (user, environment.get("MLFLOW_TRACKING_PASSWORD", "")) if user else None

@@ -1,0 +1,78 @@
+"""`autocast bridge serve|register`: MLflow's webhooks as Prefect events."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+NAME = "autocast-bridge"
+EVENTS = ("model_version.created", "model_version_alias.created", "model_version_tag.set")
+SERVE_HELP = """Receive MLflow's registry webhooks and turn them into Prefect events.
+
+Settings come from the environment: AUTOCAST_WEBHOOK_SECRET, PREFECT_API_URL, MLFLOW_TRACKING_URI and their credentials.
+/mlflow takes deliveries, /healthz and /readyz say how the bridge and its servers are, /metrics counts deliveries.
+"""
+REGISTER_HELP = """Create the webhook in MLflow, or bring the one there up to date.
+
+MLflow takes http:// and private addresses only with MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https and
+MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true in the server's environment.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    bridge = typer.Typer(no_args_is_help=True, help="MLflow webhooks to Prefect events.")
+    bridge.command("serve", help=SERVE_HELP)(serve)
+    bridge.command("register", help=REGISTER_HELP)(register)
+    app.add_typer(bridge, name="bridge")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8090,
+) -> None:
+    """Receive MLflow's registry webhooks."""
+    finish(lambda: _serve(host, port), (), False)
+
+
+def register(
+    url: Annotated[
+        str, typer.Option(envvar="AUTOCAST_BRIDGE_URL", help="The bridge's address as MLflow reaches it, ending in /mlflow.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Create the webhook in MLflow."""
+    result = finish(lambda: _register(url), ("webhook_id", "url", "events"), as_json)
+    if not as_json:
+        print(f"webhook {result['webhook_id']} sends {', '.join(result['events'])} to {result['url']}")
+
+
+def _serve(host: str, port: int) -> dict[str, Any]:
+    import logging
+
+    import uvicorn
+
+    from flows.bridge.app import make_app
+    from flows.bridge.settings import from_environment
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    uvicorn.run(make_app(from_environment()), host=host, port=port, access_log=False, log_level="warning")
+    return {}
+
+
+def _register(url: str) -> dict[str, Any]:
+    from flows.bridge.settings import from_environment
+    from tasks.tracking.store import connect, tracking_errors
+
+    settings = from_environment()
+    client = connect(settings.tracking_uri)
+    with tracking_errors(settings.tracking_uri):
+        there = [webhook for webhook in client.list_webhooks() if webhook.name == NAME]
+        if there:
+            webhook = client.update_webhook(there[0].webhook_id, url=url, events=list(EVENTS), secret=settings.secret)
+        else:
+            webhook = client.create_webhook(name=NAME, url=url, events=list(EVENTS), secret=settings.secret)
+    return {"webhook_id": webhook.webhook_id, "url": webhook.url, "events": list(EVENTS)}
