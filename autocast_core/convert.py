@@ -21,7 +21,16 @@ from autocast_core.classify import classify
 from autocast_core.classify.reuse import reuse_plan
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import BackendError, UnconvertibleError
-from autocast_core.model import SavedModel, file_digest, files_digest, load_model, load_proto, model_files, save_model
+from autocast_core.model import (
+    SavedModel,
+    file_digest,
+    files_digest,
+    load_model,
+    load_proto,
+    model_files,
+    runtime_model,
+    save_model,
+)
 from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
@@ -82,12 +91,11 @@ def convert_file(
         verify_converted(applied.model, io_contract(source), applied.plan, runtime)
     with _timed(timings, "write", progress):
         output = save_model(applied.model, dst, external_data=external_data, progress=progress)
-    root = Path(src).resolve().parent
     logger.info("%s", applied.plan.summary())
     return Conversion(
         plan=applied.plan,
         output=output,
-        source_digest=files_digest(root, files) if len(files) > 1 else file_digest(files[0]),
+        source_digest=files_digest(files[0].parent, files) if len(files) > 1 else file_digest(files[0]),
         casts_inserted=applied.casts_inserted,
         bytes_before=sum(file.stat().st_size for file in files),
         bytes_after=output.bytes,
@@ -294,7 +302,8 @@ def convert_to_f16(
     sanitized, plan = make_plan(source, config, runtime)
     applied = apply_plan(sanitized.model, plan)
     verify_converted(applied.model, io_contract(source), applied.plan, runtime)
-    return ir.serde.serialize_model(applied.model)
+    with runtime_model(applied.model) as converted:
+        return onnx.ModelProto.FromString(converted.bytes)
 
 
 def _remove(folder: Path) -> None:
