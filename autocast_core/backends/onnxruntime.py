@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 
+from autocast_core.backends.bfloat16 import has_bfloat16_outputs, with_readable_outputs
 from autocast_core.errors import BackendError, ConfigError
 from autocast_core.model import runtime_model
 
@@ -63,7 +64,7 @@ class OnnxRuntime:
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
         wanted = _available([_parsed(provider) for provider in self.providers], onnxruntime.get_available_providers())
-        with runtime_model(model) as content:
+        with runtime_model(with_readable_outputs(model) if has_bfloat16_outputs(model) else model) as content:
             options = self._options(onnxruntime, exact, few_runs, content.data_folder)
             try:
                 session = onnxruntime.InferenceSession(content.bytes, options, providers=wanted)
@@ -74,7 +75,8 @@ class OnnxRuntime:
             raise BackendError(
                 f"ONNX Runtime could not start {wanted[0][0]} and fell back to {used[0]}; check its driver"
             )
-        return OrtSession(session, f"{self.name}-{self.providers[0].partition(':')[0]}", onnxruntime)
+        backend = f"{self.name}-{self.providers[0].partition(':')[0]}"
+        return OrtSession(session, backend, [(str(v.name), v.dtype) for v in model.graph.outputs], onnxruntime)
 
     def _options(self, onnxruntime: Any, exact: bool, few_runs: bool, folder: Path | None) -> Any:
         levels = onnxruntime.GraphOptimizationLevel
@@ -94,13 +96,16 @@ class OnnxRuntime:
 class OrtSession:
     """An open session; see Session. Inputs of another float width than the model's are rounded to the model's."""
 
-    def __init__(self, session: Any, backend: str, onnxruntime: Any) -> None:
+    def __init__(
+        self, session: Any, backend: str, outputs: Sequence[tuple[str, ir.DataType | None]], onnxruntime: Any
+    ) -> None:
         self.backend = backend
         self._session = session
         self._onnxruntime = onnxruntime
         self._types = {item.name: item.type for item in session.get_inputs()}
         self.input_names: Sequence[str] = tuple(self._types)
-        self.output_names: Sequence[str] = tuple(item.name for item in session.get_outputs())
+        self.output_names: Sequence[str] = tuple(name for name, _ in outputs)
+        self._bfloat16 = [dtype is not None and dtype.name == "BFLOAT16" for _, dtype in outputs]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Every output in order, a list of arrays for a sequence. BackendError with ONNX Runtime's own words."""
@@ -110,9 +115,13 @@ class OrtSession:
             options = self._onnxruntime.RunOptions()
             options.log_severity_level = _FATAL
             wanted = {name: self._fed(name, feeds[name]) for name in self.input_names if name in feeds}
-            return self._session.run(None, wanted, options)
+            found = self._session.run(None, wanted, options)
         except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
             raise BackendError(f"ONNX Runtime fails on the model: {one_line(error)}") from error
+        return [
+            value.astype(ml_dtypes.bfloat16) if low and isinstance(value, np.ndarray) else value
+            for value, low in zip(found, self._bfloat16, strict=True)
+        ]
 
     def close(self) -> None:
         """Frees the model and its memory."""

@@ -19,7 +19,7 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 _NO_NEW_NONFINITE = "no_new_nonfinite"
-_EXPRESSION = re.compile(r"\s*(?P<left>.+?)\s*(?P<operator>>=|<=|==|>|<)\s*(?P<value>[^<>=\s]+)\s*")
+_EXPRESSION = re.compile(r"\s*(?P<left>[^<>=]+?)\s*(?P<operator>>=|<=|==|>|<)\s*(?P<value>[^<>=\s]+)\s*")
 _KNOWN = (
     f"{', '.join(_FIDELITY)} (also as OUTPUT.METRIC), {', '.join(_TASK)} with one of {' '.join(_OPERATORS)} and a"
     f" number, or {_NO_NEW_NONFINITE}"

@@ -1,0 +1,83 @@
+"""Gate expressions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from autocast_core.errors import ConfigError
+from autocast_core.evaluate import GateResult, parse_gate
+
+METRICS = {
+    "fidelity.worst.sqnr_db": 42.0,
+    "fidelity.worst.rel_l2": 4e-3,
+    "fidelity.worst.new_nonfinite": 0.0,
+    "fidelity.a_b.rel_l2": 1e-3,
+    "task.top1_drop": 0.002,
+    "task.metric_ratio": 0.9995,
+    "fidelity.worst.cosine": math.nan,
+}
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "passed"),
+    [
+        ("sqnr_db>=40", 42.0, True),
+        ("sqnr_db > 42", 42.0, False),
+        (" rel_l2 <= 5e-3 ", 4e-3, True),
+        ("a/b.rel_l2<=5e-4", 1e-3, False),
+        ("top1_drop<=0.001", 0.002, False),
+        ("task_metric_ratio>=0.999", 0.9995, True),
+        ("no_new_nonfinite", 0.0, True),
+        ("new_nonfinite == 0", 0.0, True),
+    ],
+)
+def test_gates_compare_metrics(expression: str, value: float, passed: bool) -> None:
+    found = parse_gate(expression).check(METRICS, {"a/b": "a_b"})
+    assert (found.expression, found.value, found.passed) == (expression, value, passed)
+
+
+def test_a_failed_gate_says_the_value() -> None:
+    assert parse_gate("sqnr_db>=60").check(METRICS).reason == "fidelity.worst.sqnr_db is 42"
+
+
+def test_nan_fails_every_comparison() -> None:
+    assert not parse_gate("cosine>=0").check(METRICS).passed
+    assert not parse_gate("cosine<=0").check(METRICS).passed
+
+
+def test_a_metric_without_data_fails_with_the_reason() -> None:
+    assert parse_gate("top1_drop<=1").check({}) == GateResult(
+        "top1_drop<=1", None, False, "no labels in the evaluation data"
+    )
+    assert parse_gate("sqnr_db>=1").failed("no data") == GateResult("sqnr_db>=1", None, False, "no data")
+
+
+def test_an_output_may_have_dots_in_its_name() -> None:
+    gate = parse_gate("model.head.0.rel_l2<=1")
+    assert (gate.output, gate.metric) == ("model.head.0", "rel_l2")
+
+
+def test_an_unknown_output_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="no output 'logit'; the outputs are logits, boxes"):
+        parse_gate("logit.rel_l2<=1").check(METRICS, {"logits": "logits", "boxes": "boxes"})
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("", "is no comparison"),
+        ("sqnr_db", "is no comparison"),
+        ("sqnr_db=>40", "is no comparison"),
+        ("sqnr_db>=40dB", "'40dB' is no number"),
+        ("sqnr_db>=nan", "nothing compares with NaN"),
+        ("snr>=40", "unknown metric 'snr'; known are rel_l2, max_abs"),
+        ("out.top1_drop<=1", "unknown metric 'out.top1_drop'"),
+    ],
+)
+def test_what_cannot_be_read_says_what_can(expression: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_gate(expression)
+    assert said in str(caught.value)
+    assert "no_new_nonfinite" in str(caught.value) or "NaN" in said
