@@ -17,6 +17,7 @@ from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.classify.facts import NodeFacts, TensorFacts, Verdict
 from autocast_core.classify.masks import mask_ends
 from autocast_core.classify.numbers import find_numbers
+from autocast_core.classify.pairs import quantization_pairs
 from autocast_core.classify.rule import Rule, custom_rule
 from autocast_core.classify.rules.angles import AnglesRule
 from autocast_core.classify.rules.earlier import EarlierConversionRule
@@ -72,7 +73,7 @@ def classify(
     facts = _facts(model, nodes, statistics, weights, config, plugins)
     rules = _rules(model, config)
     decisions = {each.id: _decide(each, rules) for each in facts}
-    _join_sequences(nodes, decisions, config)
+    _join_groups(nodes, decisions, config)
     warnings = [
         *_unmatched_patterns(facts, config),
         *_unknown_ports(model.graph, config),
@@ -221,21 +222,32 @@ def _decision(
     )
 
 
-def _join_sequences(nodes: Mapping[str, ir.Node], decisions: dict[str, NodeDecision], config: ConversionConfig) -> None:
-    """Keep a whole group in FP32 where one of its nodes, or the contract of a graph input or output, is."""
+def _join_groups(nodes: Mapping[str, ir.Node], decisions: dict[str, NodeDecision], config: ConversionConfig) -> None:
+    """Keep a whole group in FP32 where one of its nodes, or the contract of a graph input or output, is.
+
+    Groups share a sequence or an optional, which no Cast takes, or are a QuantizeLinear and its DequantizeLinear nodes.
+    """
+    for name, group in quantization_pairs(nodes):
+        _join(decisions, group, "quantization_pair", f"quantizes {name!r} with the scale of", None)
     for name, group, at_border in uncastable_groups(nodes):
-        held = next((i for i in sorted(group) if decisions[i].precision == Precision.FP32), None)
-        if held is None and not (at_border and config.keep_io_types is not False):
-            continue
-        why = f"node {held!r}" if held is not None else "a graph input or output that keeps its type"
-        for node_id in group:
-            if decisions[node_id].precision.is_low:
-                decisions[node_id] = replace(
-                    decisions[node_id],
-                    precision=Precision.FP32,
-                    rule="legality",
-                    reason=f"shares {name!r}, which no Cast takes, with {why}",
-                )
+        border = (
+            "a graph input or output that keeps its type" if at_border and config.keep_io_types is not False else None
+        )
+        _join(decisions, group, "legality", f"shares {name!r}, which no Cast takes, with", border)
+
+
+def _join(
+    decisions: dict[str, NodeDecision], group: frozenset[str], rule: str, reason: str, border: str | None
+) -> None:
+    held = next((i for i in sorted(group) if decisions[i].precision == Precision.FP32), None)
+    why = f"node {held!r}, which stays FP32" if held is not None else border
+    if why is None:
+        return
+    for node_id in group:
+        if decisions[node_id].precision.is_low:
+            decisions[node_id] = replace(
+                decisions[node_id], precision=Precision.FP32, rule=rule, reason=f"{reason} {why}"
+            )
 
 
 def _unmatched_patterns(facts: Sequence[NodeFacts], config: ConversionConfig) -> list[str]:
