@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -18,6 +19,7 @@ from autocast_core.errors import AutocastError, ConfigError
 from autocast_core.evaluate import GateResult
 from flows.environment import set_defaults
 from flows.home import Home, home
+from flows.preflight import check_request
 from flows.result import ConversionResult, GateMissedError
 from flows.spec import Spec
 from tasks.apply import ConvertedModel, apply_task
@@ -118,7 +120,7 @@ def _plan_only(job: _Job) -> ConversionResult:
         source_sha256=planned.source.ref.digest,
         summary=classified.summary,
         metrics={**classified.metrics, "casts.inserted": casts},
-        plan=classified.plan.read_text(encoding="utf-8"),
+        plan=json.loads(classified.plan.read_text(encoding="utf-8")),
         timings=job.timings,
         warnings=(*planned.sanitized.warnings, *classified.warnings),
     )
@@ -172,6 +174,7 @@ def _plan(job: _Job) -> _Planned:
 
 
 def _converted(job: _Job, run: RunRef) -> ConversionResult:
+    check_request(job.model, job.spec)
     planned = _plan(job)
     name = registered_name(job.spec, planned.source)
     tags = _source_tags(job, planned)

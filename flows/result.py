@@ -14,7 +14,7 @@ from flows.values import without_infinity
 @dataclass(frozen=True)
 class ConversionResult:
     """One conversion. `output` is None where nothing was published, `registered` where nothing was registered;
-    `plan` is the URI (or, of a dry run, the content's counts) of the plan; `timings` are seconds by stage."""
+    `plan` is the URI of the plan, of a dry run the plan itself; `timings` are seconds by stage."""
 
     source: str
     source_sha256: str

@@ -40,4 +40,4 @@ def _misuse(error: Any) -> None:
 
 
 def _terminated(number: int, _: Any) -> None:
-    raise SystemExit(128 + number)
+    raise KeyboardInterrupt(f"signal {number}")

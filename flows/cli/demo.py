@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Annotated, Any
 
 import typer
@@ -23,12 +23,13 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Run the demo."""
-    result = finish(run_demo, ("run_id", "metrics"), as_json)
+    known: dict[str, str] = {}
+    result = finish(lambda: run_demo(known), ("run_id", "metrics"), as_json, known)
     if not as_json:
         show(result)
 
 
-def run_demo() -> Mapping[str, Any]:
+def run_demo(known: MutableMapping[str, str]) -> Mapping[str, Any]:
     """The flow's result on the demo's materials; its metrics with ``demo.naive_top1`` added."""
     import sys
 
@@ -46,7 +47,7 @@ def run_demo() -> Mapping[str, Any]:
         batch_size=50,
         gates=("top1_drop<=0.01", "no_new_nonfinite"),
     )
-    with shown_progress() as listener, flow_session(listener) as log:
+    with shown_progress(known) as listener, flow_session(listener) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.convert_model import convert_model
         from flows.demo.naive import naive_top1

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from autocast_core.errors import AutocastError
@@ -14,10 +15,16 @@ MISUSE = 2
 FAILURE = 1
 
 
-def finish(command: Callable[[], Mapping[str, Any]], keys: tuple[str, ...], as_json: bool) -> Mapping[str, Any]:
+def finish(
+    command: Callable[[], Mapping[str, Any]],
+    keys: tuple[str, ...],
+    as_json: bool,
+    known: Mapping[str, Any] = MappingProxyType({}),
+) -> Mapping[str, Any]:
     """Runs `command`, whose result holds `keys`, and returns it; ends the process where it fails.
 
     With `as_json` stdout gets exactly one JSON object, of success or of failure, whatever else prints meanwhile.
+    `known` has those values that the command learns on its way, for when it fails.
     """
     from flows.environment import only_json_on_stdout
 
@@ -27,14 +34,14 @@ def finish(command: Callable[[], Mapping[str, Any]], keys: tuple[str, ...], as_j
         with only_json_on_stdout():
             result = command()
     except KeyboardInterrupt:
-        _fail("interrupted", 130, {}, keys, as_json)
+        _fail("interrupted", FAILURE, known, keys, as_json)
     except AutocastError as error:
-        _fail(one_line(error), error.exit_code, partial_result(error), keys, as_json)
+        _fail(one_line(error), error.exit_code, {**known, **partial_result(error)}, keys, as_json)
     except Exception as error:
         if os.environ.get("AUTOCAST_TRACEBACK"):
             raise
         text = f"{type(error).__name__}: {one_line(error)} (set AUTOCAST_TRACEBACK=1 to see where)"
-        _fail(text, FAILURE, {}, keys, as_json)
+        _fail(text, FAILURE, known, keys, as_json)
     print_json({"ok": True, "error": None, **{key: result.get(key) for key in keys}})
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -16,10 +16,10 @@ _LINE_EVERY_SECONDS = 5.0
 class PlainLines:
     """One line when a stage begins, one when it ends, and one every five seconds where a stage says how far it is."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, notes: MutableMapping[str, str]) -> None:
         self._stream = stream
+        self._notes = notes
         self._last = 0.0
-        self.notes: dict[str, str] = {}
 
     def begin(self, stage: str) -> None:
         self._last = time.monotonic()
@@ -35,7 +35,7 @@ class PlainLines:
         self._line(f"{stage}: {'failed' if failed else 'done'} after {seconds:.1f} s")
 
     def note(self, key: str, value: str) -> None:
-        self.notes[key] = value
+        self._notes[key] = value
 
     def _line(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -44,10 +44,10 @@ class PlainLines:
 class Bar:
     """A line per stage with a bar, drawn by rich."""
 
-    def __init__(self, bars: Any) -> None:
+    def __init__(self, bars: Any, notes: MutableMapping[str, str]) -> None:
         self._bars = bars
+        self._notes = notes
         self._current: Any = None
-        self.notes: dict[str, str] = {}
 
     def begin(self, stage: str) -> None:
         self._current = self._bars.add_task(stage, total=None, detail="")
@@ -63,7 +63,7 @@ class Bar:
             self._current = None
 
     def note(self, key: str, value: str) -> None:
-        self.notes[key] = value
+        self._notes[key] = value
 
 
 def describe(progress: Progress) -> str:
@@ -76,10 +76,10 @@ def describe(progress: Progress) -> str:
 
 
 @contextmanager
-def shown_progress() -> Iterator[PlainLines | Bar]:
-    """A listener that draws on stderr."""
+def shown_progress(notes: MutableMapping[str, str]) -> Iterator[PlainLines | Bar]:
+    """A listener that draws on stderr; what it is told to note goes into `notes`."""
     if not sys.stderr.isatty():
-        yield PlainLines(sys.stderr)
+        yield PlainLines(sys.stderr, notes)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -92,4 +92,4 @@ def shown_progress() -> Iterator[PlainLines | Bar]:
         TextColumn("{task.fields[detail]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        yield Bar(bars)
+        yield Bar(bars, notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,13 +65,19 @@ def run(
         "output": output,
         "name": name,
     }
-    result = finish(lambda: convert(model, spec, given, dry_run), KEYS, as_json)
+    known: dict[str, str] = {}
+    result = finish(lambda: convert(model, spec, given, dry_run, known), KEYS, as_json, known)
     if not as_json:
         show(result)
 
 
-def convert(model: str, spec_file: Path | None, given: Mapping[str, Any], dry_run: bool) -> Mapping[str, Any]:
-    """Runs the flow on `model`; what can be judged without it is judged before anything is started."""
+def convert(
+    model: str, spec_file: Path | None, given: Mapping[str, Any], dry_run: bool, known: MutableMapping[str, str]
+) -> Mapping[str, Any]:
+    """Runs the flow on `model`; what can be judged without it is judged before anything is started.
+
+    `known` receives the id of the run as soon as there is one.
+    """
     import sys
 
     from flows.cli.progress import shown_progress
@@ -81,7 +87,7 @@ def convert(model: str, spec_file: Path | None, given: Mapping[str, Any], dry_ru
 
     spec = load_spec(spec_file, given)
     check_request(model, spec)
-    with shown_progress() as listener, flow_session(listener, tracking=not dry_run) as log:
+    with shown_progress(known) as listener, flow_session(listener, tracking=not dry_run) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.convert_model import convert_model
 

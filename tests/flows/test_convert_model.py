@@ -155,7 +155,7 @@ def test_a_dry_run_decides_and_leaves_nothing(workplace):
     model = mlp(workplace / "dry.onnx")
     result = convert(model, calibration=batches(workplace / "d.npz"), output=workplace / "o", dry_run=True)
     assert result.metrics["nodes.low_precision"] == 3 and "casts.inserted" in result.metrics
-    assert json.loads(result.plan)["precision"] == "fp16"
+    assert result.plan["precision"] == "fp16"
     assert runs_of(model) == [] and registered("dry-fp16") == []
     assert not (workplace / "o").exists()
     assert not any((workplace / ".autocast" / "work").glob("*"))

@@ -1,0 +1,55 @@
+"""What holds for every command: usage errors, help, light start."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("prefect", "mlflow", "onnxruntime", "matplotlib", "boto3", "tensorrt", "onnx_ir", "numpy")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["schema"], ["plan", "--help"]])
+def test_help_and_schema_start_without_heavy_packages(arguments):
+    program = (
+        f"import sys; sys.argv = ['autocast', *{arguments!r}]\n"
+        "from flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "Missing argument 'model'"),
+        (["run", "m.onnx", "--presision", "fp16"], "No such option: --presision"),
+        (["rum"], "No such command 'rum'"),
+        (["validate", "m.onnx", "--reference", "r.onnx", "--on", "gpu"], "'gpu' is not one of"),
+    ],
+)
+def test_a_usage_error_is_one_line_and_exit_code_2(autocast, arguments, message):
+    ended = autocast(*arguments)
+    assert ended.code == 2
+    assert message in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert ended.out == ""
+
+
+def test_a_usage_error_is_a_json_object_where_that_was_asked_for(autocast):
+    ended = autocast("run", "--json")
+    assert (ended.code, ended.json["ok"]) == (2, False)
+    assert "Missing argument" in ended.json["error"]
+
+
+def test_an_unexpected_failure_is_one_line_and_exit_code_1(autocast, monkeypatch, tmp_path):
+    def broken(*_):
+        raise ZeroDivisionError("a defect\nof ours")
+
+    monkeypatch.setattr("flows.cli.plan.shown", broken)
+    ended = autocast("plan", "show", tmp_path / "plan.json", "--json")
+    assert ended.code == 1
+    assert ended.errors == ["error: ZeroDivisionError: a defect of ours (set AUTOCAST_TRACEBACK=1 to see where)"]
+    assert ended.json["ok"] is False

@@ -1,0 +1,71 @@
+"""`autocast plan`: show, diff, apply."""
+
+import json
+
+import onnx
+import pytest
+
+from autocast_core import ConversionConfig, convert_file
+from tests.flows.conversions import batches, mlp
+
+
+@pytest.fixture
+def plans(tmp_path):
+    """The files of two plans of one model: as decided, and with its second MatMul kept."""
+    model, data = mlp(tmp_path / "m.onnx"), batches(tmp_path / "d.npz")
+    for name, excluded in (("all", ()), ("kept", ("second",))):
+        conversion = convert_file(
+            model, tmp_path / f"{name}.onnx", ConversionConfig(nodes_to_exclude=excluded), calibration=data
+        )
+        (tmp_path / f"{name}.json").write_text(conversion.plan.to_json())
+    return tmp_path
+
+
+def test_show_lists_rules_and_the_nodes_kept(autocast, plans):
+    found = autocast("plan", "show", plans / "kept.json", "--json").json
+    assert found["summary"] == "Converted 2/3 nodes (66.67%) to fp16"
+    assert [node["id"] for node in found["nodes"]] == ["graph/second"]
+    assert sum(found["rules"].values()) == 3
+
+
+def test_show_filters_by_node_id(autocast, plans):
+    found = autocast("plan", "show", plans / "kept.json", "--nodes", "graph/f", "--json").json
+    assert [node["id"] for node in found["nodes"]] == ["graph/first"]
+
+
+def test_diff_names_the_nodes_that_differ(autocast, plans):
+    found = autocast("plan", "diff", plans / "all.json", plans / "kept.json", "--json").json
+    assert [change["id"] for change in found["changes"]] == ["graph/second"]
+    assert found["changes"][0]["before"].startswith("fp16") and found["changes"][0]["after"].startswith("fp32")
+
+
+def test_apply_converts_without_data(autocast, plans):
+    ended = autocast("plan", "apply", plans / "kept.json", plans / "m.onnx", plans / "again.onnx", "--json")
+    assert ended.code == 0
+    assert (plans / "again.onnx").read_bytes() == (plans / "kept.onnx").read_bytes()
+
+
+def test_a_plan_for_another_structure_is_refused_and_nothing_is_written(autocast, plans):
+    other = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 4] y) { [only] y = Relu(x) }'
+    )
+    onnx.save(other, plans / "other.onnx")
+    ended = autocast("plan", "apply", plans / "all.json", plans / "other.onnx", plans / "o.onnx")
+    assert ended.code == 2 and len(ended.errors) == 1
+    assert not (plans / "o.onnx").exists()
+
+
+def test_a_file_that_is_no_plan_is_named(autocast, plans):
+    (plans / "no.json").write_text(json.dumps({"a": 1}))
+    ended = autocast("plan", "show", plans / "no.json")
+    assert ended.code == 2 and "no.json" in ended.err
+
+
+def test_a_pattern_that_does_not_compile_is_named(autocast, plans):
+    ended = autocast("plan", "show", plans / "all.json", "--nodes", "(")
+    assert ended.code == 2 and "no regular expression" in ended.err
+
+
+def test_tables_are_printed_for_people(autocast, plans):
+    assert "graph/second" in autocast("plan", "show", plans / "kept.json").out
+    assert "1 node differs" in autocast("plan", "diff", plans / "all.json", plans / "kept.json").out
