@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,18 @@ from tasks.apply import ConvertedModel, apply_task
 from tasks.calibrate import Calibrated, calibrate_task
 from tasks.classify import Classified, casts_of_plan, classify_task
 from tasks.evaluate import Evaluated, evaluate_task
+from tasks.exclusive import exclusively
 from tasks.fetch import fetch_data_task, fetch_model_task
 from tasks.gates import check_gates
 from tasks.identity import identity
 from tasks.progress import listener, stage
 from tasks.publish import publish_task
+from tasks.registry import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, keep_result
 from tasks.sanitize import SanitizedModel, sanitize_task
 from tasks.storage.data import FetchedData
 from tasks.storage.local import MODEL_FILE
 from tasks.storage.models import Fetched
-from tasks.storage.publish import output_name
+from tasks.storage.publish import is_there, output_name
 from tasks.storage.registry import resolve_tracking_uri
 from tasks.track import DataRecord, Record, begin_task, log_model_task, register_task, size_of, track_task
 from tasks.tracking.runs import RunRef, end_run, log
@@ -57,10 +60,14 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Planned:
+class _Inputs:
     source: Fetched
     calibration: FetchedData | None
     evaluation: FetchedData | None
+
+
+@dataclass(frozen=True)
+class _Planned(_Inputs):
     sanitized: SanitizedModel
     calibrated: Calibrated
     classified: Classified
@@ -107,12 +114,29 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> C
     job = _Job(model, spec, where, folder, {})
     if dry_run:
         return _plan_only(job)
+    return _convert_once(job)
+
+
+def _convert_once(job: _Job) -> ConversionResult:
+    """Converts, or hands back what an earlier or simultaneous conversion of the same identity and name did."""
     with _tracked(job) as run:
-        return _converted(job, run)
+        check_request(job.model, job.spec)
+        inputs = _fetch(job)
+        name, tags = registered_name(job.spec, inputs.source), _source_tags(job, inputs)
+        log(run, tags=tags)
+        key = sha256(f"{tags[IDENTITY_TAG]}/{name}".encode()).hexdigest()[:40]
+        with exclusively(key, str(runtime.flow_run.id)):
+            earlier = earlier_result(run, name, tags[IDENTITY_TAG])
+            if earlier is None or not is_there(earlier["output"]):
+                result = _converted(job, run, inputs, name, tags)
+                keep_result(run, result.to_json())
+                return result
+    discard(run)
+    return ConversionResult.from_json(earlier)
 
 
 def _plan_only(job: _Job) -> ConversionResult:
-    planned = _plan(job)
+    planned = _plan(job, _fetch(job))
     casts = casts_of_plan(planned.sanitized.model, planned.classified.plan)
     classified = planned.classified
     return ConversionResult(
@@ -134,6 +158,7 @@ def _tracked(job: _Job) -> Iterator[RunRef]:
             "autocast.source": job.model,
             "autocast.precision": job.spec.precision,
             "autocast.version": engine_version(),
+            FLOW_RUN_TAG: str(runtime.flow_run.id),
         }
         run = begin_task(
             resolve_tracking_uri(),
@@ -155,13 +180,17 @@ def _reason(error: BaseException) -> str:
     return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text}"
 
 
-def _plan(job: _Job) -> _Planned:
-    spec, config, timings = job.spec, job.spec.config(), job.timings
-    with stage("fetch", timings):
+def _fetch(job: _Job) -> _Inputs:
+    with stage("fetch", job.timings):
         source = fetch_model_task(job.model, job.home.cache)
         calibration, evaluation = (
-            fetch_data_task(uri, job.home.cache) if uri else None for uri in (spec.calibration, spec.evaluation)
+            fetch_data_task(uri, job.home.cache) if uri else None for uri in (job.spec.calibration, job.spec.evaluation)
         )
+    return _Inputs(source, calibration, evaluation)
+
+
+def _plan(job: _Job, inputs: _Inputs) -> _Planned:
+    config, timings, source, calibration = job.spec.config(), job.timings, inputs.source, inputs.calibration
     with stage("sanitize", timings):
         sanitized = sanitize_task(source.ref, config, job.folder)
     with stage("calibrate", timings):
@@ -170,18 +199,15 @@ def _plan(job: _Job) -> _Planned:
         )
     with stage("classify", timings):
         classified = classify_task(sanitized, calibrated, config, job.folder)
-    return _Planned(source, calibration, evaluation, sanitized, calibrated, classified)
+    return _Planned(source, calibration, inputs.evaluation, sanitized, calibrated, classified)
 
 
-def _converted(job: _Job, run: RunRef) -> ConversionResult:
-    check_request(job.model, job.spec)
-    planned = _plan(job)
-    name = registered_name(job.spec, planned.source)
-    tags = _source_tags(job, planned)
-    log(run, tags=tags)
+def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping[str, str]) -> ConversionResult:
+    planned = _plan(job, inputs)
     judged = _judge(job, planned)
     result = _result(job, planned, judged, run)
-    tags |= {
+    tags = {
+        **tags,
         "autocast.output_sha256": judged.converted.model.digest,
         "autocast.evaluation_data": judged.evaluated.data,
         "autocast.backend": judged.evaluated.backend,
@@ -245,13 +271,13 @@ def registered_name(spec: Spec, source: Fetched) -> str:
     return spec.name or f"{base}-{spec.precision}"
 
 
-def _source_tags(job: _Job, planned: _Planned) -> dict[str, str]:
-    calibration, evaluation = (data.digest if data else None for data in (planned.calibration, planned.evaluation))
-    source = planned.source.ref.digest
+def _source_tags(job: _Job, inputs: _Inputs) -> dict[str, str]:
+    calibration, evaluation = (data.digest if data else None for data in (inputs.calibration, inputs.evaluation))
+    source = inputs.source.ref.digest
     return {
-        "autocast.source": planned.source.uri_pinned,
+        "autocast.source": inputs.source.uri_pinned,
         "autocast.source_sha256": source,
-        "autocast.identity": identity(source, calibration, evaluation, job.spec.canonical(), engine_version()),
+        IDENTITY_TAG: identity(source, calibration, evaluation, job.spec.canonical(), engine_version()),
         "autocast.precision": job.spec.precision,
         "autocast.version": engine_version(),
     }

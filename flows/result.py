@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -37,6 +38,13 @@ class ConversionResult:
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
         return without_infinity(asdict(self))
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> ConversionResult:
+        """What `to_json` gave, with NaN for a metric without a value."""
+        metrics = {name: math.nan if value is None else value for name, value in raw["metrics"].items()}
+        gates = tuple(GateResult(**gate) for gate in raw["gates"])
+        return ConversionResult(**{**raw, "metrics": metrics, "gates": gates, "warnings": tuple(raw["warnings"])})
 
 
 class GateMissedError(GateError):

@@ -39,7 +39,10 @@ def serve(
 
 def register(
     url: Annotated[
-        str, typer.Option(envvar="AUTOCAST_BRIDGE_URL", help="The bridge's address as MLflow reaches it, ending in /mlflow.")
+        str,
+        typer.Option(
+            envvar="AUTOCAST_BRIDGE_URL", help="The bridge's address as MLflow reaches it, ending in /mlflow."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
@@ -68,11 +71,12 @@ def _register(url: str) -> dict[str, Any]:
     from tasks.tracking.store import connect, tracking_errors
 
     settings = from_environment()
+    events: list[Any] = list(EVENTS)
     client = connect(settings.tracking_uri)
     with tracking_errors(settings.tracking_uri):
         there = [webhook for webhook in client.list_webhooks() if webhook.name == NAME]
         if there:
-            webhook = client.update_webhook(there[0].webhook_id, url=url, events=list(EVENTS), secret=settings.secret)
+            webhook = client.update_webhook(there[0].webhook_id, url=url, events=events, secret=settings.secret)
         else:
-            webhook = client.create_webhook(name=NAME, url=url, events=list(EVENTS), secret=settings.secret)
-    return {"webhook_id": webhook.webhook_id, "url": webhook.url, "events": list(EVENTS)}
+            webhook = client.create_webhook(name=NAME, url=url, events=events, secret=settings.secret)
+    return {"webhook_id": webhook.webhook_id, "url": webhook.url, "events": events}

@@ -86,6 +86,18 @@ def publish_files(
     return Published(str(unversioned), digest, final.version_id, tuple(map(str, uploaded)))
 
 
+def is_there(uri: str) -> bool:
+    """Whether what was published as `uri` (or registered, which the registry knows) has not been taken away since."""
+    location = parse_uri(uri)
+    if isinstance(location, LocalLocation):
+        return location.path.exists()
+    if isinstance(location, S3Location):
+        from tasks.storage.s3 import connect, find
+
+        return find(connect(), location) is not None
+    return True
+
+
 def _target(destination: str) -> tuple[LocalLocation | S3Location, str, bool]:
     """The location, the model's name there, and whether the location is a folder or prefix."""
     location: Location = parse_uri(destination)

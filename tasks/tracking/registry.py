@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tasks.registry import IDENTITY_TAG, version_of
 from tasks.tracking.logged_model import LoggedModel
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import tracking_errors
@@ -37,7 +38,8 @@ def register_version(
 ) -> Registered:
     """Registers the logged model as a new version of `name`, made where it does not exist; sets `alias` last.
 
-    The version carries its tags from the beginning, so that whoever hears of it knows whose it is.
+    Where a version of this name has the same ``autocast.identity`` already (an earlier try ended in between), that one
+    is completed. The version carries its tags from the beginning, so that whoever hears of it knows whose it is.
     """
     from mlflow.exceptions import MlflowException
 
@@ -48,7 +50,8 @@ def register_version(
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        made = client.create_model_version(
+        there = version_of(run, name, tags[IDENTITY_TAG]) if IDENTITY_TAG in tags else None
+        made = there or client.create_model_version(
             name, model.uri, run.run_id, tags=dict(tags), description=description, model_id=model.model_id
         )
         # The UI reads from this tag of MLflow's own which versions a logged model became.

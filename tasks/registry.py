@@ -1,0 +1,65 @@
+"""Conversions that the registry already holds, and runs whose conversion is over."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.tracking.runs import FAILURE_TAG, RunRef
+from tasks.tracking.store import tracking_errors
+
+RESULT_FILE = "result.json"
+IDENTITY_TAG = "autocast.identity"
+FLOW_RUN_TAG = "autocast.flow_run"
+
+
+def version_of(run: RunRef, name: str, identity: str) -> Any | None:
+    """The newest registered version of `name` with this identity, as MLflow gives it; None: there is none."""
+    with tracking_errors(run.tracking_uri):
+        found = run.client().search_model_versions(f"tags.`{IDENTITY_TAG}` = '{identity}'")
+    return max((one for one in found if one.name == name), key=lambda one: int(one.version), default=None)
+
+
+def earlier_result(run: RunRef, name: str, identity: str) -> Mapping[str, Any] | None:
+    """What the conversion of this identity, registered as `name`, handed back; None where there was none, or it ended
+    before it was complete."""
+    version = version_of(run, name, identity)
+    if version is None or not version.run_id:
+        return None
+    with tracking_errors(run.tracking_uri), tempfile.TemporaryDirectory(prefix="autocast-result-") as folder:
+        client = run.client()
+        if RESULT_FILE not in {artifact.path for artifact in client.list_artifacts(version.run_id)}:
+            return None
+        path = client.download_artifacts(version.run_id, RESULT_FILE, folder)
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def keep_result(run: RunRef, result: Mapping[str, Any]) -> None:
+    """Stores what the conversion hands back in its run: from now on it is complete."""
+    with tracking_errors(run.tracking_uri):
+        run.client().log_text(run.run_id, json.dumps(result), RESULT_FILE)
+
+
+def discard(run: RunRef) -> None:
+    """Deletes a run in which nothing was done; MLflow keeps it, restorable, out of sight."""
+    with tracking_errors(run.tracking_uri):
+        run.client().delete_run(run.run_id)
+
+
+def end_abandoned(tracking_uri: str, flow_run_id: str, reason: str) -> tuple[str, ...]:
+    """Ends, as KILLED, the runs that a dead flow run left RUNNING, and returns their ids."""
+    from tasks.tracking.store import client_of
+
+    with tracking_errors(tracking_uri):
+        client = client_of(tracking_uri)
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        left = client.search_runs(
+            experiments, f"attributes.status = 'RUNNING' and tags.`{FLOW_RUN_TAG}` = '{flow_run_id}'"
+        )
+        for run in left:
+            client.set_tag(run.info.run_id, FAILURE_TAG, reason)
+            client.set_terminated(run.info.run_id, "KILLED")
+    return tuple(run.info.run_id for run in left)
