@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from autocast_core.apply.casts import SUFFIX, Casts
+from autocast_core.apply.casts import SUFFIX, Casts, may_be_output
 from autocast_core.apply.literals import constant_tensor, convert_tensor, settle_literals, store
 from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import (
@@ -70,17 +70,15 @@ def apply_plan(model: ir.Model, plan: PrecisionPlan) -> Applied:
     nodes = _merge_source_casts(nodes, original)
     uses = collect_uses(nodes, original, moves)
     _retype_outputs(moves)
-    contract.settle_inputs(uses, original)
-    contract.settle_outputs(uses, original)
-    limit = plan.settings.get("init_conversion_max_bytes")
-    copies = settle_literals(model, nodes, uses, names, limit)
+    contract.settle_made_outputs(uses, original)
     _retarget_casts(nodes, uses)
+    contract.settle_inputs(uses, original)
+    contract.settle_passed_outputs(uses, original)
+    copies = settle_literals(model, nodes, uses, names, plan.settings.get("init_conversion_max_bytes"))
     casts = Casts(names)
-    for node in nodes:
-        if cast_target(node) in FLOATS:
-            casts.register(node)
+    _settle_source_casts(nodes, casts)
     _grant(uses, copies, casts)
-    _drop_needless_casts(nodes, uses)
+    _drop_unread_casts(nodes, uses)
     casts.finish()
     contract.restore_names(names)
     model.metadata_props[KEPT_NODES_PROPERTY] = json.dumps(
@@ -187,22 +185,35 @@ def _set_dtype_attribute(node: ir.Node, operands: Operands, low: ir.DataType) ->
 
 
 def _retarget_casts(nodes: list[ir.Node], uses: Uses) -> None:
-    """A Cast from integers to FP32 whose readers all wish one low type makes that type instead."""
-    for node in nodes:
-        if node.graph is None or cast_target(node) != ir.DataType.FLOAT or element_type(node.inputs[0]) in FLOATS:
+    """A Cast to FP32 whose readers all wish one low type makes that type instead, and wishes it of its own input."""
+    for node in reversed(nodes):
+        if node.graph is None or cast_target(node) != ir.DataType.FLOAT:
             continue
         output = node.outputs[0]
         wishes = uses.wishes(output)
         if len(wishes) == 1 and wishes[0] in LOW_DTYPES and is_tensor(output):
             node.attributes["to"] = ir.AttrInt64("to", int(wishes[0]))
             _retype(output, wishes[0])
+            uses.change_wish(node.inputs[0], NodeInput(node, 0), wishes[0])
+
+
+def _settle_source_casts(nodes: list[ir.Node], casts: Casts) -> None:
+    """Remove the source's Casts that now change nothing or repeat another; the others are versions of their inputs."""
+    for node in nodes:
+        source = node.inputs[0] if cast_target(node) in FLOATS else None
+        if node.graph is None or source is None:
+            continue
+        other = source if element_type(source) == cast_target(node) else casts.register(node)
+        if other is not None and _let_stand_in(other, node.outputs[0]):
+            _remove(node)
 
 
 def _grant(uses: Uses, copies: Mapping[tuple[ir.Value, ir.DataType], ir.Value], casts: Casts) -> None:
     """Let every reader read a version of its value that has the type it wishes."""
-    for value, readers in uses.by_value.items():
+    for readers in uses.by_value.values():
         for use in readers:
-            if not use.firm:
+            value = use.place.read()
+            if not use.firm or value is None:
                 continue
             wanted = copies.get((value, use.wish))
             if wanted is None:
@@ -212,27 +223,23 @@ def _grant(uses: Uses, copies: Mapping[tuple[ir.Value, ir.DataType], ir.Value], 
                 use.place.write(wanted)
 
 
-def _drop_needless_casts(nodes: list[ir.Node], uses: Uses) -> None:
-    """Remove source Casts that the conversion made pointless: to the type their input has now, or without readers."""
-    for node in nodes:
+def _drop_unread_casts(nodes: list[ir.Node], uses: Uses) -> None:
+    """Remove the source's Casts that had readers and lost them all."""
+    for node in reversed(nodes):
         if node.graph is None or cast_target(node) not in FLOATS:
             continue
-        output, source = node.outputs[0], node.inputs[0]
-        if source is not None and element_type(source) == cast_target(node):
-            if _let_source_stand_in(source, output):
-                _remove(node)
-        elif output in uses.by_value and not output.uses() and not output.is_graph_output():
+        output = node.outputs[0]
+        if output in uses.by_value and not output.uses() and not output.is_graph_output():
             _remove(node)
 
 
-def _let_source_stand_in(source: ir.Value, output: ir.Value) -> bool:
+def _let_stand_in(source: ir.Value, output: ir.Value) -> bool:
     """Let all that reads `output` read `source`, where it may: an output of a graph must be made by a node of it, once."""
     graph = output.graph
     if output.is_graph_output():
-        producer = source.producer()
-        if producer is None or producer.graph is not graph or source.is_graph_output():
-            return False
         assert graph is not None
+        if not may_be_output(source, graph):
+            return False
         for index, value in enumerate(graph.outputs):
             if value is output:
                 graph.outputs[index] = source
@@ -274,18 +281,32 @@ class _Contract:
             else:
                 self.kept.append(value.name or "")
 
-    def settle_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
+    def settle_made_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
         """Add the wishes of the FP32 outputs: the low type, unless kept or touched by FP32 nodes alone."""
         for index, value in enumerate(self._graph.outputs):
-            dtype = original.get(value)
-            if dtype not in FLOATS:
-                continue
-            wish = dtype
-            if dtype == ir.DataType.FLOAT and not self._keeps(value):
-                wish = self._output_type(value, uses)
-                if wish == ir.DataType.FLOAT and (value.name or "") not in self.kept:
-                    self.kept.append(value.name or "")
-            uses.add(value, Use(GraphOutput(self._graph, index), wish))
+            if not value.is_graph_input() and original.get(value) in FLOATS:
+                self._settle_output(index, value, self._output_type(value, uses), uses, original)
+
+    def settle_passed_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
+        """The same for outputs that are inputs, once the inputs are settled, whose type they have."""
+        for index, value in enumerate(self._graph.outputs):
+            if value.is_graph_input() and original.get(value) in FLOATS:
+                self._settle_output(index, value, element_type(value) or ir.DataType.FLOAT, uses, original)
+
+    def _settle_output(
+        self,
+        index: int,
+        value: ir.Value,
+        natural: ir.DataType,
+        uses: Uses,
+        original: Mapping[ir.Value, ir.DataType | None],
+    ) -> None:
+        wish = original[value] or natural
+        if wish == ir.DataType.FLOAT and not self._keeps(value):
+            wish = natural
+            if wish == ir.DataType.FLOAT and (value.name or "") not in self.kept:
+                self.kept.append(value.name or "")
+        uses.add(value, Use(GraphOutput(self._graph, index), wish))
 
     def restore_names(self, names: UniqueNames) -> None:
         """Give what now stands at each output the output's name."""
@@ -305,7 +326,7 @@ class _Contract:
         return self._keep_all or value.name in self._keep
 
     def _output_type(self, value: ir.Value, uses: Uses) -> ir.DataType:
-        if not is_tensor(value) or value.is_graph_input():
+        if not is_tensor(value):
             return element_type(value) or ir.DataType.FLOAT
         producer = value.producer()
         follows_readers = producer is None or constant_tensor(producer) is not None or not is_counted(producer)

@@ -41,14 +41,15 @@ class Casts:
     def version(self, value: ir.Value, dtype: ir.DataType, scope: ir.Graph | None = None) -> ir.Value:
         """`value` as `dtype`, by an existing Cast or a new one.
 
-        `scope`: the body that must produce it, where it is not the value's own. UnconvertibleError for a value that no
-        Cast takes (a sequence or an optional).
+        `scope`: the graph whose output it becomes and which must therefore produce it. UnconvertibleError for a value
+        that no Cast takes (a sequence or an optional).
         """
         if element_type(value) == dtype:
             return value
-        value = self._origin(value, dtype)
-        if element_type(value) == dtype:
-            return value
+        origin = self._origin(value, dtype)
+        if element_type(origin) == dtype and (scope is None or may_be_output(origin, scope)):
+            return origin
+        value = origin
         if not is_tensor(value):
             raise UnconvertibleError(
                 f"value {value.name!r} is a {value.type}: it cannot be cast, so the nodes that share it need one "
@@ -113,6 +114,12 @@ class Casts:
             graph.remove(cast)
             graph.insert_after(producer, cast)
             self._last.setdefault(producer, cast)
+
+
+def may_be_output(value: ir.Value, graph: ir.Graph) -> bool:
+    """Whether the value may become one more output of `graph`: a node of that graph makes it, and it is none yet."""
+    producer = value.producer()
+    return producer is not None and producer.graph is graph and not value.is_graph_output()
 
 
 def is_float_cast(node: ir.Node) -> bool:

@@ -15,22 +15,24 @@ from autocast_core.model.tensors import ConvertedTensor
 def settle_literals(
     model: ir.Model, nodes: list[ir.Node], uses: Uses, names: UniqueNames, max_bytes: int | None
 ) -> dict[tuple[ir.Value, ir.DataType], ir.Value]:
-    """Retype FP32 literals whose readers all wish one low type; give mixed ones a second copy.
+    """Store each FP32 literal in the type its readers wish, and once more for each further low type that nodes wish.
 
-    Returns the copies by (literal, type). A literal of more than `max_bytes` bytes stays FP32, to be cast at run time.
+    Returns the copies by (literal, type). A literal of more than `max_bytes` bytes stays FP32, to be cast at run time;
+    so does one that Casts of the source round to different types.
     """
     copies: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for value, tensor in list(float_literals(model, nodes)):
-        wishes = uses.wishes(value)
-        low = [dtype for dtype in wishes if dtype in LOW_DTYPES]
-        if not low or (max_bytes is not None and tensor.nbytes > max_bytes):
+        if max_bytes is not None and tensor.nbytes > max_bytes:
             continue
-        if len(wishes) == 1:
-            store(value, convert_tensor(tensor, low[0], value.name or ""))
-            continue
-        for dtype in (dtype for dtype in uses.firm_wishes(value) if dtype in LOW_DTYPES):
-            name = names.make(f"{value.name}_{SUFFIX[dtype]}")
-            copies[value, dtype] = _copy(value, convert_tensor(tensor, dtype, name), name)
+        low = [dtype for dtype in uses.firm_wishes(value) if dtype in LOW_DTYPES]
+        others = uses.wishes_but(value, low)
+        own = others[0] if len(others) == 1 else ir.DataType.FLOAT if others or not low else low[0]
+        for dtype in low:
+            if dtype != own:
+                name = names.make(f"{value.name}_{SUFFIX[dtype]}")
+                copies[value, dtype] = _copy(value, convert_tensor(tensor, dtype, name), name)
+        if own in LOW_DTYPES:
+            store(value, convert_tensor(tensor, own, value.name or ""))
     return copies
 
 

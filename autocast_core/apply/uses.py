@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
@@ -66,6 +66,12 @@ class Uses:
         if value is not None:
             self.by_value.setdefault(value, []).append(use)
 
+    def change_wish(self, value: ir.Value | None, place: Place, wish: ir.DataType) -> None:
+        """Let the use of `value` at `place`, where there is one, wish another type."""
+        if value in self.by_value:
+            uses = self.by_value[value]
+            uses[:] = [replace(use, wish=wish) if use.place == place else use for use in uses]
+
     def wishes(self, value: ir.Value) -> list[ir.DataType]:
         """The distinct types that the readers of `value` wish, in order."""
         return list(dict.fromkeys(use.wish for use in self.by_value.get(value, ())))
@@ -73,6 +79,11 @@ class Uses:
     def firm_wishes(self, value: ir.Value) -> list[ir.DataType]:
         """The same without Casts."""
         return list(dict.fromkeys(use.wish for use in self.by_value.get(value, ()) if use.firm))
+
+    def wishes_but(self, value: ir.Value, granted: list[ir.DataType]) -> list[ir.DataType]:
+        """The same without nodes and outputs that wish a type of `granted`."""
+        uses = self.by_value.get(value, ())
+        return list(dict.fromkeys(use.wish for use in uses if not (use.firm and use.wish in granted)))
 
 
 def collect_uses(

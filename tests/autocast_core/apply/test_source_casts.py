@@ -1,0 +1,112 @@
+"""Casts that the source model has: kept where they round or make an output, else gone or put to use."""
+
+from __future__ import annotations
+
+import onnx
+
+FP32, FP16, BF16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
+HEAD = '<ir_version: 10, opset_import: ["" : 22]>\n'
+
+
+def casts(graph: onnx.GraphProto) -> list[tuple[str, int, str]]:
+    """Input, type and output of every Cast of a graph, in order."""
+    return [(node.input[0], node.attribute[0].i, node.output[0]) for node in graph.node if node.op_type == "Cast"]
+
+
+def test_a_cast_that_only_copies_an_outer_value_into_a_branch_output_still_copies_it(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x, bool c) => (float[2] y) {
+            [if] y = If (c) <
+                then_branch: graph = t () => (float[2] a) { [copy] a = Cast <to: int = 1> (x) },
+                else_branch: graph = e () => (float[2] b) { [neg] b = Neg (x) }>
+        }"""
+    )
+    branch = model.graph.node[0].attribute[0].g
+    assert casts(branch) == [("x", FP16, "a")]
+
+
+def test_a_same_type_cast_of_an_output_stays_a_second_output(applied):
+    model = applied(
+        HEAD + "g (float[2] x) => (float[2] y, float[2] z) { [neg] y = Neg (x)\n[copy] z = Cast <to = 1> (y) }"
+    )
+    assert [value.name for value in model.graph.output] == ["y", "z"]
+    assert casts(model.graph) == [("y", FP16, "z")]
+
+
+def test_a_widening_cast_behind_a_cast_that_became_needless_is_not_made_twice(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x) => (float[2] y, float[2] z) {
+            [neg] n = Neg (x)
+            [down] d = Cast <to: int = 10> (n)
+            [up] u = Cast <to: int = 1> (d)
+            [kept_a] y = Abs (n)
+            [kept_b] z = Abs (u)
+        }""",
+        keep=["kept_a", "kept_b"],
+    )
+    assert [(source, to) for source, to, _ in casts(model.graph)] == [("n", FP32)]
+
+
+def test_a_repeated_cast_is_merged_with_one_that_makes_an_output(applied):
+    model = applied(
+        HEAD
+        + """g (int64[2] n, float[2] x) => (float[2] y, float[2] z) {
+            [first] y = Cast <to: int = 1> (n)
+            [second] s = Cast <to: int = 1> (n)
+            [add] z = Add (s, x)
+        }"""
+    )
+    assert casts(model.graph) == [("n", FP16, "y")]
+
+
+def test_a_chain_of_casts_to_readers_of_one_low_type_ends_in_that_type(applied):
+    model = applied(
+        HEAD
+        + """g (int64[2] n, float[2] x) => (float[2] z) {
+            [first] f = Cast <to: int = 1> (n)
+            [add] z = Add (f, x)
+        }"""
+    )
+    assert casts(model.graph) == [("n", FP16, "f")]
+
+
+def test_a_rounding_pair_of_casts_in_the_source_keeps_rounding(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x) => (float[2] y) {
+            [round] r = Cast <to: int = 10> (x)
+            [back] b = Cast <to: int = 1> (r)
+            [kept] y = Neg (b)
+        }""",
+        keep=["kept"],
+        keep_io_types=True,
+    )
+    assert [to for _, to, _ in casts(model.graph)] == [FP16, FP32]
+
+
+def test_a_constant_that_the_source_rounds_to_another_type_is_stored_in_that_type_beside_the_copy(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x) => (float[2] y, bfloat16[2] z) <float[2] w = {1.00390625, 2.0}> {
+            [add] y = Add (x, w)
+            [round] r = Cast <to: int = 16> (w)
+            [neg] z = Neg (r)
+        }"""
+    )
+    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert stored == {"w": BF16, "w_fp16": FP16}
+    assert casts(model.graph) == []
+
+
+def test_a_weight_read_through_a_copying_cast_is_stored_in_the_readers_type(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x, bool c) => (float[2] y) <float[2] w = {1.0, 2.0}> {
+            [if] y = If (c) <
+                then_branch: graph = t () => (float[2] a) { [copy] a = Cast <to: int = 1> (w) },
+                else_branch: graph = e () => (float[2] b) { [neg] b = Neg (x) }>
+        }"""
+    )
+    assert [tensor.data_type for tensor in model.graph.initializer] == [FP16]
