@@ -57,7 +57,7 @@ class OnnxRuntime:
         """A session; see Runtime. Weights that lie in files are mapped, not copied.
 
         With `few_runs` weights are not repacked and memory patterns not traced, which pays from about five runs on.
-        BackendError where ONNX Runtime lacks a provider or refuses the model, with its own words.
+        ConfigError where ONNX Runtime lacks a provider, BackendError where it refuses the model, with its own words.
         """
         try:
             import onnxruntime
@@ -156,7 +156,7 @@ def _parsed(provider: str) -> tuple[str, dict[str, str]]:
 def _available(wanted: list[tuple[str, dict[str, str]]], available: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
     missing = [name for name, _ in wanted if name not in available]
     if missing:
-        raise BackendError(
+        raise ConfigError(
             f"this onnxruntime has no {missing[0]} (it has {', '.join(available)}); install onnxruntime-gpu instead"
         )
     cpu: tuple[str, dict[str, str]] = (_PROVIDERS["cpu"], {})

@@ -56,8 +56,8 @@ def calibrate(
 class _Gathered:
     """What is known so far: tensors of the main graph in `whole` and `sampled`, everything else in `others`.
 
-    `flagged` names by batch number the tensors of the main graph that held NaN or infinity there; that batch of theirs
-    is left to the second pass.
+    `flagged` names by batch number the sampled tensors that held NaN or infinity there; that batch of theirs is left to
+    the second pass.
     """
 
     model: ir.Model
@@ -68,6 +68,11 @@ class _Gathered:
     sampled: Totals = field(default_factory=lambda: Totals((), small=False))
     others: dict[str, TensorStats] = field(default_factory=dict)
     flagged: dict[int, set[str]] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> Precision:
+        """For TensorStats.of: FP32 has no small values to measure."""
+        return self.precision if self.small else Precision.FP32
 
     def merge(self, stats: Mapping[str, TensorStats]) -> None:
         for name, value in stats.items():
@@ -88,6 +93,7 @@ def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progres
     gathered.backend = session.backend
     gathered.whole, gathered.sampled = Totals(probes.whole, small=small), Totals(probes.sampled, small=small)
     shapes = _shapes(first)
+    del first
     try:
         for number, feeds in enumerate(batches):
             progress(Progress("calibrate", number, len(batches), "batches"))
@@ -103,19 +109,17 @@ def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progres
 def _add(gathered: _Gathered, probes: Probes, sizes: Sizes, number: int, outputs: Sequence[np.ndarray]) -> None:
     """One batch's outputs."""
     rest = iter(outputs)
-    flagged = _add_whole(gathered, list(islice(rest, len(probes.whole))))
+    _add_whole(gathered, list(islice(rest, len(probes.whole))))
     rows = [list(islice(rest, 4 if probes.small else 3)) for _ in probes.sampled]
     seen = {name: int(count) for names, count in zip(probes.sizes, rest, strict=False) for name in names}
-    flagged |= _add_sampled(gathered, rows, {**sizes.counts, **seen})
+    flagged = _add_sampled(gathered, rows, {**sizes.counts, **seen})
     if flagged:
         gathered.flagged[number] = flagged
     if probes.exact:
         gathered.merge(stats_of(probes.exact, list(rest), probes.small))
 
 
-def _add_whole(gathered: _Gathered, arrays: Sequence[np.ndarray]) -> set[str]:
-    """The names of the tensors that hold NaN or infinity; they are left out."""
-    flagged: set[str] = set()
+def _add_whole(gathered: _Gathered, arrays: Sequence[np.ndarray]) -> None:
     for part in segments(arrays):
         lowest, highest = np.minimum.reduceat(part.values, part.starts), np.maximum.reduceat(part.values, part.starts)
         finite = np.isfinite(lowest) & np.isfinite(highest)
@@ -124,8 +128,8 @@ def _add_whole(gathered: _Gathered, arrays: Sequence[np.ndarray]) -> set[str]:
         if gathered.small:
             columns = small_columns(part, gathered.precision)
             gathered.whole.add_small(which, {name: values[finite] for name, values in columns.items()})
-        flagged.update(gathered.whole.names[index] for index in part.which[~finite])
-    return flagged
+        for index in part.which[~finite]:
+            gathered.merge({gathered.whole.names[index]: TensorStats.of(arrays[index], gathered.measured)})
 
 
 def _add_sampled(gathered: _Gathered, rows: Sequence[Sequence[np.ndarray]], counts: Mapping[str, int]) -> set[str]:
@@ -156,10 +160,15 @@ def _distinct(sample: np.ndarray, count: int) -> np.ndarray:
 
 
 def _second_pass(gathered: _Gathered, batches: Batches, runtime: Runtime) -> None:
-    """Exact statistics of the tensors that held NaN or infinity, in the batches where they did."""
-    model, names = gathered.model, set().union(*gathered.flagged.values())
-    with instrumented_exactly(model, names, gathered.precision, gathered.small) as probes:
-        session = runtime.open(model, exact=True, few_runs=True)
+    """Exact statistics of the tensors that held NaN or infinity, in the batches where they did.
+
+    Only the part of the model that computes them runs.
+    """
+    names = sorted(set().union(*gathered.flagged.values()))
+    graph = ir.convenience.extract(gathered.model.graph, list(gathered.model.graph.inputs), names)
+    part = ir.Model(graph, ir_version=gathered.model.ir_version)
+    with instrumented_exactly(part, names, gathered.precision, gathered.small) as probes:
+        session = runtime.open(part, exact=True, few_runs=True)
     try:
         for number, feeds in enumerate(batches):
             if number in gathered.flagged:
@@ -170,9 +179,8 @@ def _second_pass(gathered: _Gathered, batches: Batches, runtime: Runtime) -> Non
 
 
 def _input_stats(gathered: _Gathered, feeds: Mapping[str, np.ndarray]) -> dict[str, TensorStats]:
-    measured = gathered.precision if gathered.small else Precision.FP32
     inputs = [str(value.name) for value in gathered.model.graph.inputs if is_float_tensor(value)]
-    return {name: TensorStats.of(feeds[name], measured) for name in inputs if name in feeds}
+    return {name: TensorStats.of(feeds[name], gathered.measured) for name in inputs if name in feeds}
 
 
 def _shapes(feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:

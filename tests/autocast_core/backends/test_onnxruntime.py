@@ -105,7 +105,7 @@ def test_a_provider_that_is_not_there_is_an_error_that_says_what_is() -> None:
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
-    with pytest.raises(BackendError, match=r"has no CUDAExecutionProvider \(it has .*\); install onnxruntime-gpu"):
+    with pytest.raises(ConfigError, match=r"has no CUDAExecutionProvider \(it has .*\); install onnxruntime-gpu"):
         OnnxRuntime(("cuda:0", "cpu")).open(model_of(RELU))
 
 

@@ -15,7 +15,7 @@ from autocast_core.backends import OnnxRuntime
 from autocast_core.calibrate import Statistics, TensorStats, calibrate, input_specs, open_batches
 from autocast_core.calibrate.instrument import sample_indices
 from autocast_core.config import Precision
-from autocast_core.errors import BackendError, DataError
+from autocast_core.errors import ConfigError, DataError
 from autocast_core.progress import Progress
 
 CPU = OnnxRuntime(threads=1)
@@ -225,6 +225,23 @@ def test_a_batch_too_large_for_the_memory_is_refused_beforehand(monkeypatch: pyt
         calibrate(model, batches, CPU, FP16)
 
 
-def test_an_unknown_provider_is_an_error_and_no_skip() -> None:
-    with pytest.raises(BackendError):
-        OnnxRuntime(("cuda",)).open(model_of(SMALL))
+def test_a_provider_that_is_not_there_is_an_error_and_no_skip() -> None:
+    model = model_of(SMALL)
+    batches = open_batches({"x": np.zeros((1, 3), np.float32)}, input_specs(model))
+    with pytest.raises(ConfigError, match="no TensorrtExecutionProvider"):
+        calibrate(model, batches, OnnxRuntime(("trt",)), FP16)
+
+
+def test_infinity_behind_captures_and_bodies_is_counted_exactly() -> None:
+    model = model_of("""
+    g (float[N, 100, 100] x, bool c) => (float[N, 100, 100] y) <float[5000] unused, float k = {2}> {
+        a = Mul(x, k)
+        b = If(c) <then_branch = yes () => (float[N, 100, 100] d) { d = Log(a) },
+                   else_branch = no () => (float[N, 100, 100] e) { e = Identity(x) }>
+        y = Add(b, x)
+    }""")
+    x = np.ones((2, 100, 100), np.float32)
+    x[1, 0, :7] = 0
+    found = run(model, {"x": x, "c": np.array(True)}).tensors
+    assert (found["b"].nonfinite, found["y"].nonfinite, found["d"].nonfinite) == (7, 7, 7)
+    assert (found["y"].count, found["y"].min, found["y"].max) == (20_000, -np.inf, np.float32(np.log(2)) + 1)
