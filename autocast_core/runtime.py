@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """An opened model. ``close`` frees its memory; a closed session must not run again."""
 
-    input_names: Sequence[str]
-    output_names: Sequence[str]
-    backend: str
-    """What really executes it, as metrics name it, for example ``onnxruntime-cpu``."""
+    @property
+    def input_names(self) -> Sequence[str]: ...
+
+    @property
+    def output_names(self) -> Sequence[str]: ...
+
+    @property
+    def backend(self) -> str:
+        """What really executes it, as metrics name it, for example ``onnxruntime-cpu``."""
+        ...
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Every output in `output_names` order. BackendError if the runtime fails."""
@@ -34,6 +40,7 @@ class Runtime(Protocol):
     `exact` asks for the graph as written, without graph optimisation. BackendError if the runtime refuses the model.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def open(self, model: ir.Model, *, exact: bool = False, few_runs: bool = False) -> Session: ...
