@@ -6,14 +6,14 @@ settles its element type whatever the shapes are. Shapes are not touched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
 from autocast_core.schemas.operands import dtype_attribute
-from autocast_core.schemas.ports import ports_of
+from autocast_core.schemas.ports import Port, ports_of
 from autocast_core.schemas.signature import Signature, find_signature
-from autocast_core.schemas.types import element_type, parse_type
+from autocast_core.schemas.types import element_type, parse_type, type_string
 
 
 def infer_missing_types(model: ir.Model) -> int:
@@ -26,14 +26,14 @@ def _infer(graph: ir.Graph, opsets: Mapping[str, int]) -> int:
     for node in graph:
         ports = ports_of(node)
         for port in ports:
-            found += _spread([port.outer_input, port.inner_input], port.unwrap)
+            found += _spread(port, [port.outer_input], [port.inner_input])
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.GRAPH:
                 found += _infer(attribute.as_graph(), opsets)
         for port in ports:
-            found += _spread([*port.inner_outputs, port.outer_output], port.unwrap)
+            found += _spread(port, [port.outer_output], [*port.inner_outputs])
         missing = [index for index, value in enumerate(node.outputs) if value.type is None]
-        if missing:
+        if missing and not ports:
             found += _infer_outputs(
                 node, missing, find_signature(node.domain, node.op_type, opsets.get(node.domain, 1))
             )
@@ -49,15 +49,22 @@ def _type_initializers(graph: ir.Graph) -> int:
     return found
 
 
-def _spread(values: list[ir.Value | None], unwrap: bool) -> int:
-    """Values that must agree: those without a type take the first type found. Sequences and their elements differ."""
-    known = next((v.type for v in values if v is not None and v.type is not None), None)
-    if known is None or unwrap:
-        return 0
-    missing = [v for v in values if v is not None and v.type is None]
-    for value in missing:
-        value.type = known
-    return len(missing)
+def _spread(port: Port, outside: list[ir.Value | None], inside: list[ir.Value | None]) -> int:
+    """Values of a port that have no type take that of the others; a SequenceMap's sequences hold what is inside."""
+    sequences = port.unwrap and port.node.op_type == "SequenceMap"
+    outer = next((v.type for v in outside if v is not None and v.type is not None), None)
+    inner = next((v.type for v in inside if v is not None and v.type is not None), None)
+    if outer is None and inner is not None:
+        outer = ir.SequenceType(inner) if sequences else inner  # type: ignore[arg-type]
+    if inner is None and outer is not None:
+        inner = outer.elem_type if sequences else outer  # type: ignore[assignment]
+    found = 0
+    for values, kind in ((outside, outer), (inside, inner)):
+        for value in values:
+            if value is not None and value.type is None and kind is not None:
+                value.type = kind
+                found += 1
+    return found
 
 
 def _infer_outputs(node: ir.Node, missing: list[int], signature: Signature | None) -> int:
@@ -73,16 +80,29 @@ def _infer_outputs(node: ir.Node, missing: list[int], signature: Signature | Non
         kind = stated if index == 0 and stated is not None else None
         declared = signature.output_type(index) if signature is not None else None
         if kind is None and declared is not None:
-            kind = bound.get(declared) or parse_type(declared) or _only_type(signature, declared)
+            kind = bound.get(declared) or parse_type(declared) or _nearest_type(signature, declared, bound.values())
         if kind is not None:
             node.outputs[index].type = kind
             found += 1
     return found
 
 
-def _only_type(signature: Signature | None, variable: str) -> ir.TypeProtocol | None:
-    allowed = signature.constraints.get(variable, frozenset()) if signature is not None else frozenset()
-    return parse_type(next(iter(allowed))) if len(allowed) == 1 else None
+def _nearest_type(
+    signature: Signature | None, variable: str, given: Iterable[ir.TypeProtocol]
+) -> ir.TypeProtocol | None:
+    """The type that a variable no input binds can only have: its sole one, or what wraps or unwraps an input's most
+    closely (SequenceConstruct, SequenceAt, Optional, OptionalGetElement)."""
+    allowed = sorted(signature.constraints.get(variable, ())) if signature is not None else []
+    if len(allowed) == 1:
+        return parse_type(allowed[0])
+    texts = [type_string(kind) for kind in given]
+    near = [
+        (abs(len(text) - len(kind)), kind)
+        for kind in allowed
+        for text in texts
+        if text != kind and (text in kind or kind in text)
+    ]
+    return parse_type(min(near)[1]) if near else None
 
 
 def _stated_type(node: ir.Node) -> ir.TypeProtocol | None:

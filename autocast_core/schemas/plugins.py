@@ -53,6 +53,8 @@ def plugins_from_settings(raw: Mapping[str, list[list[str]]]) -> dict[str, Plugi
 
 
 def _precisions(text: str, whole: str) -> tuple[Precision, ...]:
+    if text.startswith("[") != text.endswith("]"):
+        raise ConfigError(f"trt_plugins_precision {whole!r}: a bracket is missing; give OpType:[fp16,fp32]:[fp16]")
     names = text.strip("[]").split(",")
     try:
         found = tuple(Precision(name.strip()) for name in names)
