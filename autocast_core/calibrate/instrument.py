@@ -107,7 +107,9 @@ def _changed(model: ir.Model) -> Iterator[GraphWriter]:
 
 def _finish(writer: GraphWriter, outputs: Collection[ir.Value]) -> None:
     writer.commit()
-    writer.set_outputs(outputs)
+    # A model without float tensors keeps its outputs: that it runs is worth knowing too.
+    if outputs:
+        writer.set_outputs(outputs)
 
 
 def _groups(writer: GraphWriter, values: Sequence[ir.Value], sizes: Sizes) -> dict[ir.Value, ir.Value]:
