@@ -88,7 +88,7 @@ def convert_file(
     with _timed(timings, "apply", progress):
         applied = apply_plan(sanitized.model, plan)
     with _timed(timings, "verify", progress):
-        verify_converted(applied.model, io_contract(source), applied.plan, runtime)
+        verify_converted(applied.model, io_contract(source), applied.plan, runtime, source)
     with _timed(timings, "write", progress):
         output = save_model(applied.model, dst, external_data=external_data, progress=progress)
     logger.info("%s", applied.plan.summary())
@@ -132,7 +132,19 @@ def make_plan(
     with _timed(timings, "classify", progress):
         weights = scan_weights(model, config.precision, progress)
         made = classify(model, statistics, weights, config, sanitized.changes)
+    if config.target is not None:
+        with _timed(timings, "fit", progress):
+            made = fit(model, made, config, batches)
     return sanitized, replace(made, engine_version=engine_version())
+
+
+def fit(
+    model: ir.Model, plan: PrecisionPlan, config: ConversionConfig, batches: Batches | None = None
+) -> PrecisionPlan:
+    """`plan` for a sanitized model as ``config.target`` accepts it; dynamic inputs have the shapes of `batches`."""
+    from autocast_core.backends.fitting import fit_to_target
+
+    return fit_to_target(model, plan, config, batches).plan
 
 
 def calibration_batches(
@@ -186,13 +198,15 @@ def check_upgrade(source: ir.Model, sanitized: ir.Model, batches: Batches, runti
         )
 
 
-def verify_converted(model: ir.Model, contract: IoContract, plan: PrecisionPlan, runtime: Runtime) -> None:
+def verify_converted(
+    model: ir.Model, contract: IoContract, plan: PrecisionPlan, runtime: Runtime, source: ir.Model | None = None
+) -> None:
     """Let the checker, the contract and a runtime judge the converted model; raises as verify does.
 
     ONNX Runtime's CPU provider has next to no BF16 kernels, so only FP16 models are loaded.
     """
     loads = not any(decision.precision == Precision.BF16 for decision in plan.nodes)
-    verify(model, contract, plan, runtime if loads else None)
+    verify(model, contract, plan, runtime if loads else None, source)
 
 
 def open_runtime(config: ConversionConfig) -> Runtime:
@@ -301,7 +315,7 @@ def convert_to_f16(
     runtime = open_runtime(config)
     sanitized, plan = make_plan(source, config, runtime)
     applied = apply_plan(sanitized.model, plan)
-    verify_converted(applied.model, io_contract(source), applied.plan, runtime)
+    verify_converted(applied.model, io_contract(source), applied.plan, runtime, source)
     with runtime_model(applied.model) as converted:
         return onnx.ModelProto.FromString(converted.bytes)
 

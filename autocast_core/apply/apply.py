@@ -234,7 +234,7 @@ def _drop_unread_casts(nodes: list[ir.Node], uses: Uses) -> None:
 
 
 def _let_stand_in(source: ir.Value, output: ir.Value) -> bool:
-    """Let all that reads `output` read `source`, where it may: an output of a graph must be made by a node of it, once."""
+    """Let all that reads `output` read `source`, where it may: a graph makes its outputs itself, each one once."""
     graph = output.graph
     if output.is_graph_output():
         assert graph is not None

@@ -38,13 +38,19 @@ def check_source(model: ir.Model) -> None:
         raise ModelError(f"the model is not valid ONNX: {finding}: correct the export")
 
 
-def verify(model: ir.Model, contract: IoContract, plan: PrecisionPlan, runtime: Runtime | None) -> Verdict:
+def verify(
+    model: ir.Model,
+    contract: IoContract,
+    plan: PrecisionPlan,
+    runtime: Runtime | None,
+    source: ir.Model | None = None,
+) -> Verdict:
     """Check a converted model: it hangs together, keeps `contract` as `plan` says, passes onnx.checker with full type
     inference, and loads in `runtime`.
 
     Weights are neither read nor converted. VerificationError naming the node or value where one of these fails,
     UnconvertibleError where an operator has no form for the low type at the model's opset. A runtime that lacks an
-    operator is no failure: the verdict says why it loaded nothing.
+    operator, or refuses the `source` as well, is no failure: the verdict says why it loaded nothing.
     """
     for finding in (
         *broken_edges(model),
@@ -57,7 +63,7 @@ def verify(model: ir.Model, contract: IoContract, plan: PrecisionPlan, runtime: 
         raise _explained(model, refused)
     if runtime is None:
         return Verdict(True, skipped=("load: no runtime runs this precision here",))
-    refusal = load_finding(model, runtime)
+    refusal = load_finding(model, runtime, source)
     if refusal is not None:
         return Verdict(True, (refusal,), skipped=(f"load: {refusal}",))
     return Verdict(True, loaded_by=runtime.name)

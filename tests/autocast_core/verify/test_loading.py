@@ -1,0 +1,53 @@
+"""A runtime's refusal counts against a converted model only where the runtime can judge it."""
+
+from __future__ import annotations
+
+import onnx.parser
+import onnx_ir as ir
+import pytest
+
+from autocast_core.errors import BackendError, VerificationError
+from autocast_core.model import load_proto
+from autocast_core.verify.loading import load_finding
+
+
+class Refusing:
+    """A runtime that refuses the models whose graph has one of the given names."""
+
+    name = "refusing"
+
+    def __init__(self, message: str, *names: str) -> None:
+        self._message, self._names = message, names
+
+    def open(self, model: ir.Model, *, exact: bool = False, few_runs: bool = False) -> Closing:
+        if model.graph.name in self._names:
+            raise BackendError(self._message)
+        return Closing()
+
+
+class Closing:
+    def close(self) -> None: ...
+
+
+def model(name: str) -> ir.Model:
+    text = f'<ir_version: 10, opset_import: ["" : 22]> {name} (float[2] x) => (float[2] y) {{ y = Neg (x) }}'
+    return load_proto(onnx.parser.parse_model(text))
+
+
+def test_a_refusal_of_the_converted_model_alone_is_a_defect():
+    with pytest.raises(VerificationError, match="type mismatch"):
+        load_finding(model("converted"), Refusing("type mismatch", "converted"), model("source"))
+
+
+def test_a_refusal_of_the_source_as_well_says_only_that_the_runtime_lacks_something():
+    runtime = Refusing("layout == 0 was false", "converted", "source")
+    assert load_finding(model("converted"), runtime, model("source")) == "layout == 0 was false"
+
+
+def test_a_runtime_that_lacks_a_kernel_is_no_judge():
+    runtime = Refusing("Failed to find kernel for Cast(25)", "converted")
+    assert load_finding(model("converted"), runtime, model("source")) == "Failed to find kernel for Cast(25)"
+
+
+def test_a_model_that_loads_has_no_finding():
+    assert load_finding(model("converted"), Refusing("never"), None) is None
