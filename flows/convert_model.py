@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
+from prefect.states import Completed
 
 from autocast_core.backends.validation import Validation
 from autocast_core.convert import engine_version
-from autocast_core.errors import AutocastError, ConfigError
+from autocast_core.errors import AutocastError, ConfigError, GateError, InputError
 from autocast_core.evaluate import GateResult
 from flows.environment import set_defaults
 from flows.home import Home, home
@@ -33,19 +35,20 @@ from tasks.gates import check_gates
 from tasks.identity import identity
 from tasks.progress import listener, stage
 from tasks.publish import publish_task
-from tasks.registry import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, keep_result
+from tasks.registry import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, end_abandoned, keep_result
 from tasks.sanitize import SanitizedModel, sanitize_task
 from tasks.storage.data import FetchedData
 from tasks.storage.local import MODEL_FILE
 from tasks.storage.models import Fetched
 from tasks.storage.publish import is_there, output_name
-from tasks.storage.registry import resolve_tracking_uri
+from tasks.storage.registry import NoOnnxFlavorError, resolve_tracking_uri
 from tasks.track import DataRecord, Record, begin_task, log_model_task, register_task, size_of, track_task
 from tasks.tracking.runs import RunRef, end_run, log
 from tasks.validate import validate_task
 from tasks.verify import verify_task
 
 _DEFAULT = Spec()
+_KEEP_FAILED_SECONDS = 7 * 86400
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,28 @@ def _run_name() -> str:
 
 
 def _remove_work(flow: Any, flow_run: Any, state: Any) -> None:
-    """When a run is over for good: a retry of it still needs the files."""
+    """When a run is over for good: a failed or crashed one that is tried again goes on with the files."""
     shutil.rmtree(home().work / str(flow_run.id), ignore_errors=True)
+
+
+def _remove_useless_work(flow: Any, flow_run: Any, state: Any) -> None:
+    """Bad input and missed gates stay what they are however often they are tried."""
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, InputError | GateError):
+        _remove_work(flow, flow_run, state)
+
+
+def _end_tracking(flow: Any, flow_run: Any, state: Any) -> None:
+    """For a process that could not end its tracking run itself."""
+    end_abandoned(resolve_tracking_uri(), str(flow_run.id), f"the flow run ended as {state.name}")
+
+
+def _prune(work: Path) -> None:
+    """Removes the files of failed runs that nobody has tried again for a week."""
+    oldest = time.time() - _KEEP_FAILED_SECONDS
+    for folder in work.iterdir() if work.is_dir() else ():
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @flow(
@@ -98,23 +121,31 @@ def _remove_work(flow: Any, flow_run: Any, state: Any) -> None:
     flow_run_name=_run_name,
     result_serializer="json",
     on_completion=[_remove_work],
-    on_failure=[_remove_work],
-    on_crashed=[_remove_work],
-    on_cancellation=[_remove_work],
+    on_failure=[_remove_useless_work],
+    on_cancellation=[_remove_work, _end_tracking],
+    on_crashed=[_end_tracking],
 )
 def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> ConversionResult:
     """Converts the model at `model` (path, file://, s3:// or models:/ URI) as `spec` says.
 
-    A dry run ends with the plan and writes nothing. GateMissedError (with the result) where the model misses a gate:
-    then nothing is published or registered. InputError and ServiceError as their messages say.
+    Where an equal conversion (same identity and name) is done or under way, its result is handed back and nothing is
+    made. A dry run ends with the plan and writes nothing. GateMissedError (with the result) where the model misses a
+    gate: then nothing is published or registered. InputError and ServiceError as their messages say.
     """
     where = home()
     set_defaults(where)
     folder = where.work.absolute() / str(runtime.flow_run.id)
+    _prune(where.work)
     job = _Job(model, spec, where, folder, {})
     if dry_run:
         return _plan_only(job)
-    return _convert_once(job)
+    try:
+        return _convert_once(job)
+    except NoOnnxFlavorError as error:
+        if runtime.deployment.id is None:
+            raise
+        # Registries hold models of all kinds; an event about another kind is no failure.
+        return Completed(name="Skipped", message=str(error))  # type: ignore[return-value]
 
 
 def _convert_once(job: _Job) -> ConversionResult:

@@ -111,7 +111,17 @@ def _make_store(home: Path, settings: Path) -> None:
 
 def _make_user(settings: Path, access_key: str, secret_key: str) -> None:
     keys = ("--access-key", access_key, "--secret-key", secret_key)
-    command = ("radosgw-admin", "-c", str(settings), "user", "create", "--uid", "autocast", "--display-name", "autocast")
+    command = (
+        "radosgw-admin",
+        "-c",
+        str(settings),
+        "user",
+        "create",
+        "--uid",
+        "autocast",
+        "--display-name",
+        "autocast",
+    )
     for _ in range(5):
         if subprocess.run([*command, *keys], capture_output=True, text=True, timeout=120).returncode == 0:
             return

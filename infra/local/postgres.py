@@ -87,9 +87,7 @@ def _make_cluster(where: Path, data: Path, password: str, user: str | None) -> N
             os.chown(path, account.pw_uid, account.pw_gid)
         identity = {"user": user, "group": user, "extra_groups": []}
     command = ["initdb", "-D", str(data), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(key), "-N", "-E", "UTF8"]
-    done = subprocess.run(
-        [str(where / command[0]), *command[1:]], cwd="/", capture_output=True, text=True, **identity
-    )
+    done = subprocess.run([str(where / command[0]), *command[1:]], cwd="/", capture_output=True, text=True, **identity)
     if done.returncode:
         raise SystemExit(f"initdb: {done.stderr.strip()}\n(user {user or 'this'} must be able to enter {data.parent})")
 

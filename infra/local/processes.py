@@ -76,7 +76,9 @@ def wait(folder: Path, process: Process) -> None:
         if not is_running(folder, process.name):
             raise SystemExit(f"{process.name} ended at once:\n{_tail(folder, process.name)}")
         time.sleep(0.2)
-    raise SystemExit(f"{process.name} is not ready after {process.start_limit_seconds:.0f} s:\n{_tail(folder, process.name)}")
+    raise SystemExit(
+        f"{process.name} is not ready after {process.start_limit_seconds:.0f} s:\n{_tail(folder, process.name)}"
+    )
 
 
 def stop(folder: Path, name: str, stop_signal: signal.Signals = signal.SIGTERM) -> None:

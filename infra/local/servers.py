@@ -1,4 +1,4 @@
-"""The servers of one machine without containers: PostgreSQL, Ceph's S3 gateway, Prefect and its worker, MLflow, the bridge.
+"""The servers of one machine without containers: PostgreSQL, Ceph's S3 gateway, Prefect, MLflow, bridge and worker.
 
 Everything listens on loopback only. Ports and secrets are chosen once per folder and kept in FOLDER/settings.json;
 FOLDER/env holds what programs need to use the servers.
@@ -97,6 +97,11 @@ def down(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
 def deploy(folder: Path) -> None:
     """Deploys the flows as infra/prefect.yaml says, and the automations beside it."""
     _call(folder, "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml")
+    marker = folder / "prefect" / "automations"
+    if not marker.exists():
+        # Created again they would be there twice.
+        _call(folder, "prefect", "--no-prompt", "automation", "create", "--from-file", "infra/automations.yaml")
+        marker.touch()
 
 
 def environment(folder: Path, settings: Settings | None = None) -> dict[str, str]:
@@ -219,6 +224,8 @@ def _processes(folder: Path, settings: Settings) -> Iterator[Process]:
             "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
             "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
             "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+            # Waits of 0, 2, 4, 8, 16 and 32 s: a restart of the bridge loses nothing.
+            "MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES": "6",
         },
     )
     yield Process(

@@ -28,6 +28,10 @@ _NOT_THERE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "N
 _NOT_ALLOWED = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"})
 
 
+class NoOnnxFlavorError(InputError):
+    """The version is no ONNX model."""
+
+
 @dataclass(frozen=True)
 class RegisteredVersion:
     """One version of a registered model; `source` is the URI of its artifacts, or of an ONNX file."""
@@ -160,7 +164,7 @@ def _onnx_path(folder: Path, version: RegisteredVersion) -> Path:
         flavor: Any = description["flavors"]["onnx"]
         name = PurePosixPath(flavor["data"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise InputError(f"{version} has no ONNX flavor: register a model logged with mlflow.onnx") from error
+        raise NoOnnxFlavorError(f"{version} has no ONNX flavor: register a model logged with mlflow.onnx") from error
     if name.is_absolute() or ".." in name.parts:
         raise InputError(f"{version}: its MLmodel names a file outside its folder; log the model again")
     return folder / name
