@@ -107,6 +107,14 @@ class ConversionConfig:
     """Shapes of dynamic inputs for random calibration data."""
     batch_size: int = 1
     seed: int = 0
+    target: str | None = None
+    """An engine to fit the plan to: ``tensorrt``."""
+    profiles: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    """For the target's engine: smallest, usual and largest shape of dynamic inputs; others as the data has them."""
+    workspace_bytes: int | None = None
+    """Most scratch memory for the target's engine."""
+    timing_cache: str | None = None
+    """A file in which classic TensorRT keeps what it timed."""
     custom_rule: Any = None
     operands_to_exclude: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
     """Operands to leave in FP32, per operator type the indices under ``inp`` and ``out`` (convert_to_f16's
@@ -127,6 +135,10 @@ class ConversionConfig:
                 raise ConfigError(f"{name} is {value}: give a positive number, or inf to switch the rule off")
         if self.max_depth_of_reduction is not None and self.max_depth_of_reduction < 1:
             raise ConfigError(f"max_depth_of_reduction is {self.max_depth_of_reduction}: give at least 1")
+        if self.init_conversion_max_bytes is not None and self.init_conversion_max_bytes < 0:
+            raise ConfigError(f"init_conversion_max_bytes is {self.init_conversion_max_bytes}: give 0 or more")
+        if self.opset is not None and self.opset < 1:
+            raise ConfigError(f"opset is {self.opset}: give a positive number")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}: give at least 1")
 

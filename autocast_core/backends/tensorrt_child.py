@@ -6,9 +6,9 @@ it, so this module only reads a request and appends what it found, stage by stag
 - package: ``name``, ``version``; or skipped: ``stage``, ``reason``
 - parsed: ``ok``, ``errors``, ``seconds``, ``tensors`` (name to [element type, layer, layer type]), ``outputs``
 - built: ``ok``, ``errors``, ``seconds``, ``bytes``
+- with a trial, the same two of the reference under ``reference parsed`` and ``reference built``, and what
+  `tensorrt_gpu.execute` emits
 - log: ``lines``
-
-It imports nothing else of the project.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from autocast_core.backends.cuda_driver import has_driver
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 """In order of preference."""
@@ -62,7 +64,7 @@ def _load(emit: Emit) -> Any:
             continue
         flags = getattr(trt, "NetworkDefinitionCreationFlag", None)
         if not hasattr(flags, "STRONGLY_TYPED") or not hasattr(trt, "OnnxParser"):
-            reasons.append(f"{name} {trt.__version__} is too old: strongly typed networks need TensorRT 10 or newer")
+            reasons.append(f"{name} {trt.__version__} is too old for strongly typed networks: install 10.8 or newer")
         elif name == "tensorrt" and not has_driver():
             reasons.append("tensorrt needs an NVIDIA driver even to parse; tensorrt-rtx does not")
         else:
@@ -72,28 +74,42 @@ def _load(emit: Emit) -> Any:
     return None
 
 
-def has_driver() -> bool:
-    """Whether an NVIDIA driver with a device answers: classic TensorRT crashes where none does."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    count = ctypes.c_int()
-    return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-
-
 def _examine(trt: Any, request: Mapping[str, Any], emit: Emit) -> None:
     logger = _logger(trt)
     try:
         if not _load_plugins(trt, request["plugins"], emit):
             return
-        builder = trt.Builder(logger)
-        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        parser = trt.OnnxParser(network, logger)
-        if _parse(parser, network, request["model"], logger, emit) and request["build"]:
-            _build(trt, builder, network, request, logger, emit)
+        engine = _engine(trt, request["model"], request, logger, emit)
+        if engine is None:
+            return
+        if request["engine"]:
+            Path(request["engine"]).write_bytes(engine)
+        if request["trial"]:
+            _try_out(trt, engine, request, logger, emit)
     finally:
         emit("log", lines=logger.lines)
+
+
+def _engine(trt: Any, model: str, request: Mapping[str, Any], logger: Any, emit: Emit) -> Any:
+    """The serialized engine of `model`, or None where it was not to be built or is refused."""
+    builder = trt.Builder(logger)
+    # The parser does not keep the network alive.
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if _parse(parser, network, model, logger, emit) and request["build"]:
+        return _build(trt, builder, network, request, logger, emit)
+    return None
+
+
+def _try_out(trt: Any, engine: Any, request: Mapping[str, Any], logger: Any, emit: Emit) -> None:
+    from autocast_core.backends.tensorrt_gpu import execute
+
+    def emit_of_reference(event: str, **facts: Any) -> None:
+        emit(f"reference {event}", **facts)
+
+    reference = _engine(trt, request["trial"]["reference"], request, logger, emit_of_reference)
+    engines = {"mixed": engine} if reference is None else {"mixed": engine, "fp32": reference}
+    execute(trt, logger, engines, request["trial"], emit)
 
 
 def _load_plugins(trt: Any, libraries: Sequence[str], emit: Emit) -> bool:
@@ -172,22 +188,45 @@ def _type(tensor: Any) -> str:
     return _ONNX_TYPES.get(name, name.lower())
 
 
-def _build(trt: Any, builder: Any, network: Any, request: Mapping[str, Any], logger: Any, emit: Emit) -> None:
+def _build(trt: Any, builder: Any, network: Any, request: Mapping[str, Any], logger: Any, emit: Emit) -> Any:
     config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    # FP32 is to be FP32, in the reference and in what a plan keeps.
+    config.clear_flag(trt.BuilderFlag.TF32)
     if request["workspace_bytes"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_bytes"])
     reason = _add_profile(builder, network, config, request["profiles"])
     if reason is not None:
         emit("skipped", stage="build", reason=reason)
-        return
+        return None
+    cache = _timing_cache(trt, config, request["timing_cache"], logger)
     logger.errors.clear()
     start = time.perf_counter()
     engine = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - start
     if engine is None:
         emit("built", ok=False, errors=logger.errors or ["TensorRT gave no reason"], seconds=seconds)
-    else:
-        emit("built", ok=True, errors=[], seconds=seconds, bytes=engine.nbytes)
+        return None
+    if cache is not None:
+        Path(request["timing_cache"]).write_bytes(config.get_timing_cache().serialize())
+    emit("built", ok=True, errors=[], seconds=seconds, bytes=engine.nbytes)
+    return engine
+
+
+def _timing_cache(trt: Any, config: Any, path: str | None, logger: Any) -> Any:
+    """The timing cache that the build uses. TensorRT for RTX has none: to set one would make it look for a GPU."""
+    if path is None:
+        return None
+    if trt.__name__ != "tensorrt":
+        logger.lines.append("INFO: the timing cache is not used: TensorRT for RTX times nothing while building")
+        return None
+    known = Path(path).read_bytes() if Path(path).exists() else b""
+    cache = config.create_timing_cache(known)
+    if not config.set_timing_cache(cache, False):
+        logger.lines.append(f"WARNING: timing cache {path} is of another device or version: begun anew")
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
 
 
 def _add_profile(builder: Any, network: Any, config: Any, profiles: Mapping[str, Any]) -> str | None:
@@ -201,6 +240,8 @@ def _add_profile(builder: Any, network: Any, config: Any, profiles: Mapping[str,
             continue
         dynamic = True
         wished = profiles.get(tensor.name) or [[1 if size < 0 else size for size in shape]] * 3
+        if any(len(each) != len(shape) for each in wished):
+            return f"the profile of input {tensor.name!r} has another rank than the model's {len(shape)}"
         profile.set_shape(tensor.name, *map(tuple, wished))
     if dynamic and config.add_optimization_profile(profile) < 0:
         return "the shapes of the dynamic inputs make no valid optimisation profile"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Depth = Literal["none", "parsed", "built", "executed"]
+DEPTHS: tuple[Depth, ...] = ("none", "parsed", "built", "executed")
+_DISAGREEMENTS = frozenset({"TYPE", "OUTPUT_TYPE", "PLAN"})
+"""Codes of findings where the engine took the model, in other types than it should have."""
+_CONVERTS = re.compile(r"reformat|cast|CopyNode", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,89 @@ class LayerTypes:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A measured quantity: the median and the quartiles of `samples` measurements."""
+
+    median: float
+    lower: float
+    upper: float
+    samples: int
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Spread:
+        """The spread of at least one value."""
+        if len(values) == 1:
+            return Spread(values[0], values[0], values[0], 1)
+        lower, middle, upper = statistics.quantiles(values, n=4, method="inclusive")
+        return Spread(middle, lower, upper, len(values))
+
+
+@dataclass(frozen=True)
+class EngineLayer:
+    """A layer of the finished engine as its inspector describes it: the ids of the ONNX nodes that it covers (none for
+    one that the engine added), and the element types that it reads and writes."""
+
+    name: str
+    kind: str
+    nodes: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What an engine did on a GPU.
+
+    `latency_ms` and `speedup` come from runs of the FP32 and the mixed engine in turns (TF32 off in the former);
+    `speedup` is the median of the ratios of neighbouring runs. `memory_bytes` is what loading and running an engine
+    takes of the device. `fidelity` holds metrics by name, against `reference`. `layers` are the mixed engine's.
+    """
+
+    device: str
+    compute_capability: str
+    driver: str
+    reference: str
+    batches: int
+    fidelity: Mapping[str, float] = field(default_factory=dict)
+    latency_ms: Mapping[str, Spread] = field(default_factory=dict)
+    speedup: Spread | None = None
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    engine_bytes: Mapping[str, int] = field(default_factory=dict)
+    layers: tuple[EngineLayer, ...] = ()
+
+    @property
+    def added(self) -> tuple[EngineLayer, ...]:
+        """The layers that convert types or formats and stand for no ONNX node."""
+        return tuple(
+            layer for layer in self.layers if not layer.nodes and _CONVERTS.search(f"{layer.kind} {layer.name}")
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Every number under its metric name."""
+        found: dict[str, float] = dict(self.fidelity)
+        found |= {f"tensorrt.latency_ms.{kind}": each.median for kind, each in self.latency_ms.items()}
+        found |= {f"tensorrt.memory_bytes.{kind}": count for kind, count in self.memory_bytes.items()}
+        if self.speedup is not None:
+            found["tensorrt.speedup"] = self.speedup.median
+            found["tensorrt.speedup.lower"], found["tensorrt.speedup.upper"] = self.speedup.lower, self.speedup.upper
+        if self.layers:
+            found["tensorrt.layers"], found["tensorrt.layers.added"] = len(self.layers), len(self.added)
+        return found
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> Execution:
+        """The execution that `Validation.to_json` wrote."""
+        values = dict(raw)
+        values["latency_ms"] = {kind: Spread(**each) for kind, each in raw["latency_ms"].items()}
+        values["speedup"] = Spread(**raw["speedup"]) if raw["speedup"] else None
+        values["layers"] = tuple(
+            EngineLayer(each["name"], each["kind"], *(tuple(each[key]) for key in ("nodes", "reads", "writes")))
+            for each in raw["layers"]
+        )
+        return Execution(**values)
+
+
+@dataclass(frozen=True)
 class Validation:
     """How deep a target engine looked at a model and what it found.
 
@@ -48,11 +137,26 @@ class Validation:
     seconds: Mapping[str, float] = field(default_factory=dict)
     log: tuple[str, ...] = ()
     """What the engine said while parsing and building, details aside."""
+    execution: Execution | None = None
 
     @property
     def accepted(self) -> bool:
         """Whether everything that was tried succeeded; False also where nothing was tried."""
         return self.depth != "none" and not self.findings
+
+    @property
+    def refusal(self) -> Finding | None:
+        """A finding that is a refusal, not a disagreement of types: the first that names a node, else the first."""
+        refusals = [each for each in self.findings if each.code not in _DISAGREEMENTS]
+        return next((each for each in refusals if each.node), refusals[0] if refusals else None)
+
+    def metrics(self) -> dict[str, float]:
+        """Every number under its metric name; ``tensorrt.depth`` counts the stages: 0 none, 1 parsed, 2 built, 3
+        executed."""
+        found: dict[str, float] = {"tensorrt.depth": DEPTHS.index(self.depth)}
+        if self.engine_bytes is not None:
+            found["tensorrt.engine_bytes"] = self.engine_bytes
+        return {**found, **(self.execution.metrics() if self.execution is not None else {})}
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -74,4 +178,5 @@ class Validation:
             engine_bytes=raw["engine_bytes"],
             seconds=dict(raw["seconds"]),
             log=tuple(raw["log"]),
+            execution=Execution.from_json(raw["execution"]) if raw.get("execution") else None,
         )
