@@ -118,9 +118,9 @@ def _settings(config: ConversionConfig, plugins: Mapping[str, PluginPrecision]) 
 
 def _rules(model: ir.Model, config: ConversionConfig) -> _Rules:
     exclude: list[Rule] = [NodeNameRule(config.nodes_to_exclude), OperatorTypeRule(config.op_types_to_exclude)]
-    kept = model.metadata_props.get(KEPT_NODES_PROPERTY)
-    if kept is not None:
-        exclude.insert(0, EarlierConversionRule(json.loads(kept)))
+    kept = _names_from(model.metadata_props.get(KEPT_NODES_PROPERTY))
+    if kept:
+        exclude.insert(0, EarlierConversionRule(kept))
     exclude.append(InitializerRangeRule(config.init_max))
     if config.small_values and config.precision == Precision.FP16:
         exclude.append(SmallValuesRule())
@@ -178,8 +178,16 @@ def _inner_values(node: ir.Node) -> list[ir.Value]:
 
 
 def _names(node: ir.Node) -> tuple[str, ...]:
-    replaced = node.metadata_props.get(REPLACES_PROPERTY)
-    return (node.name or "", *(json.loads(replaced) if replaced else ()))
+    return (node.name or "", *_names_from(node.metadata_props.get(REPLACES_PROPERTY)))
+
+
+def _names_from(text: str | None) -> tuple[str, ...]:
+    """The names in a metadata entry of ours; none where someone else wrote it."""
+    try:
+        names = json.loads(text) if text else ()
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 def _decide(facts: NodeFacts, rules: _Rules) -> NodeDecision:

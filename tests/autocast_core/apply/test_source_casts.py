@@ -110,3 +110,23 @@ def test_a_weight_read_through_a_copying_cast_is_stored_in_the_readers_type(appl
         }"""
     )
     assert [tensor.data_type for tensor in model.graph.initializer] == [FP16]
+
+
+def test_an_output_and_its_widening_copy_stay_two_outputs(applied):
+    model = applied(
+        HEAD + "g (float[2] x) => (float[2] copy, float[2] y) { [neg] y = Neg (x)\n[same] copy = Cast <to = 1> (y) }",
+        keep_io_types=True,
+    )
+    assert [value.name for value in model.graph.output] == ["copy", "y"]
+    assert {(source, output) for source, _, output in casts(model.graph)} >= {("y_fp16", "copy"), ("y_fp16", "y")}
+
+
+def test_readers_of_a_copying_cast_that_makes_an_output_read_what_it_copies(applied):
+    model = applied(
+        HEAD
+        + "g (float[2] x) => (float[2] copy, float[2] y) { [same] copy = Cast <to = 1> (x)\n[kept] y = Neg (copy) }",
+        keep=["kept"],
+    )
+    types = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    assert types == {"x": FP32, "copy": FP16, "y": FP32}
+    assert casts(model.graph) == [("x", FP16, "copy")]
