@@ -12,7 +12,8 @@ import onnx.parser
 import pytest
 
 from autocast_core.backends import tensorrt
-from autocast_core.backends.tensorrt import Profile, profiles_of, validate_model
+from autocast_core.backends.engine_options import EngineOptions, Profile
+from autocast_core.backends.tensorrt import validate_model
 from autocast_core.backends.validation import Finding, Validation
 from autocast_core.config import Precision
 from autocast_core.plan import NodeDecision, PrecisionPlan
@@ -128,25 +129,25 @@ def test_not_building_is_said(tmp_path):
 
 
 @installed
-@pytest.mark.parametrize("profiles", [None, {"x": Profile((1, 3), (4, 3), (8, 3))}])
+@pytest.mark.parametrize("profiles", [{}, {"x": Profile((1, 3), (4, 3), (8, 3))}])
 def test_dynamic_dimensions_get_a_profile(tmp_path, profiles):
     text = """
     <ir_version: 8, opset_import: ["" : 17]>
     main (float16[batch, 3] x) => (float16[batch, 3] y) { [negate] y = Neg (x) }
     """
-    assert validate_model(_saved(tmp_path, text), profiles=profiles).depth == "built"
+    assert validate_model(_saved(tmp_path, text), options=EngineOptions(profiles)).depth == "built"
 
 
 @installed
 def test_a_timeout_is_skipped_with_the_reason(tmp_path):
-    found = validate_model(_saved(tmp_path, MIXED), timeout=0.01)
+    found = validate_model(_saved(tmp_path, MIXED), options=EngineOptions(timeout=0.01))
     assert (found.depth, found.skipped, found.findings) == ("none", ("parse: took longer than 0.01 s",), ())
 
 
 @installed
 def test_a_plugin_that_does_not_load_is_one_finding(tmp_path):
     missing = str(tmp_path / "libplugin.so")
-    found = validate_model(_saved(tmp_path, MIXED), plugins=(missing,))
+    found = validate_model(_saved(tmp_path, MIXED), options=EngineOptions(plugins=(missing,)))
     assert found.depth == "none"
     (finding,) = found.findings
     assert finding.code == "PLUGIN"
@@ -168,13 +169,6 @@ def test_without_tensorrt_everything_is_skipped(tmp_path, monkeypatch):
     found = validate_model(_saved(tmp_path, MIXED))
     assert found == Validation(skipped=("TensorRT is not installed: install the extra tensorrt-rtx or gpu",))
     assert not found.accepted
-
-
-def test_profiles_span_the_shapes_seen():
-    assert profiles_of({"x": [(1, 128), (8, 16), (2, 64)], "scalar": [()]}) == {
-        "x": Profile((1, 16), (2, 64), (8, 128)),
-        "scalar": Profile((), (), ()),
-    }
 
 
 def test_a_validation_survives_json(tmp_path):
