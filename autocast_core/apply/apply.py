@@ -84,7 +84,7 @@ def apply_plan(model: ir.Model, plan: PrecisionPlan) -> Applied:
     model.metadata_props[KEPT_NODES_PROPERTY] = json.dumps(
         [node_id for node_id, precision in decided.items() if precision == Precision.FP32]
     )
-    return Applied(model, replace(plan, io_kept=tuple(contract.kept)), casts.inserted)
+    return Applied(model, replace(plan, io_kept=contract.kept), casts.inserted)
 
 
 def _names_in(graph: ir.Graph) -> list[str | None]:
@@ -128,7 +128,7 @@ def _moves(
 def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.DataType | None]) -> list[ir.Node]:
     """Let readers of a Cast that changes nothing, or repeats an earlier one of its graph, read the other value.
 
-    Returns the nodes that are left.
+    Returns the nodes that are left: a Cast that makes an output of its graph is.
     """
     seen = Casts(UniqueNames(()))
     left = []
@@ -136,12 +136,13 @@ def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.Dat
         to = cast_target(node)
         source = node.inputs[0] if to in FLOATS else None
         other = None
-        if source is not None and not node.outputs[0].is_graph_output():
+        if source is not None:
             other = source if original.get(source) == to else seen.register(node)
-        if other is None:
+        if other is not None:
+            _redirect(node.outputs[0], other)
+        if other is None or node.outputs[0].is_graph_output():
             left.append(node)
         else:
-            node.outputs[0].replace_all_uses_with(other)
             _remove(node)
     return left
 
@@ -243,8 +244,14 @@ def _let_stand_in(source: ir.Value, output: ir.Value) -> bool:
         for index, value in enumerate(graph.outputs):
             if value is output:
                 graph.outputs[index] = source
-    output.replace_all_uses_with(source)
+    _redirect(output, source)
     return True
+
+
+def _redirect(value: ir.Value, other: ir.Value) -> None:
+    """Let the nodes that read `value` read `other`."""
+    for node, index in list(value.uses()):
+        node.replace_input_with(index, other)
 
 
 def _remove(node: ir.Node) -> None:
@@ -265,21 +272,26 @@ class _Contract:
         self._keep = frozenset() if isinstance(keep, bool) else frozenset(keep)
         self._outputs = list(graph.outputs)
         self._output_names = [value.name for value in graph.outputs]
-        self.kept: list[str] = []
+        self._kept: set[str | None] = set()
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The inputs and outputs that stay FP32 because no low node touches them, in graph order."""
+        names = [*(value.name for value in self._graph.inputs), *self._output_names]
+        return tuple(dict.fromkeys(name or "" for name in names if name in self._kept))
 
     def settle_inputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
         """Retype the FP32 inputs that take the low type: all but kept ones and those that only FP32 nodes read."""
         for value in self._graph.inputs:
             if original.get(value) != ir.DataType.FLOAT or self._keeps(value):
                 continue
-            wishes = uses.wishes(value)
-            readers = [use for use in uses.by_value.get(value, ()) if isinstance(use.place, NodeInput)]
-            if any(dtype in LOW_DTYPES for dtype in wishes) or (not readers and is_tensor(value)):
+            wishes = uses.firm_wishes(value)
+            if any(dtype in LOW_DTYPES for dtype in wishes) or (not wishes and is_tensor(value)):
                 _retype(value, self._low)
                 if value.const_value is not None:
                     store(value, convert_tensor(value.const_value, self._low, value.name or ""))
             else:
-                self.kept.append(value.name or "")
+                self._kept.add(value.name)
 
     def settle_made_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
         """Add the wishes of the FP32 outputs: the low type, unless kept or touched by FP32 nodes alone."""
@@ -304,8 +316,8 @@ class _Contract:
         wish = original[value] or natural
         if wish == ir.DataType.FLOAT and not self._keeps(value):
             wish = natural
-            if wish == ir.DataType.FLOAT and (value.name or "") not in self.kept:
-                self.kept.append(value.name or "")
+            if wish == ir.DataType.FLOAT:
+                self._kept.add(value.name)
         uses.add(value, Use(GraphOutput(self._graph, index), wish))
 
     def restore_names(self, names: UniqueNames) -> None:
@@ -331,7 +343,7 @@ class _Contract:
         producer = value.producer()
         follows_readers = producer is None or constant_tensor(producer) is not None or not is_counted(producer)
         natural = element_type(value)
-        if natural in LOW_DTYPES or follows_readers or any(wish in LOW_DTYPES for wish in uses.wishes(value)):
+        if natural in LOW_DTYPES or follows_readers or any(wish in LOW_DTYPES for wish in uses.firm_wishes(value)):
             return self._low
         return ir.DataType.FLOAT
 

@@ -58,7 +58,7 @@ class Casts:
         graph = scope if scope is not None else value.graph
         key = (value, dtype, graph)
         found = self._versions.get(key)
-        if found is None:
+        if found is None or (scope is not None and found.is_graph_output()):
             found = self._versions[key] = self._insert(value, dtype, graph)
         else:
             self._move_up(found, value)
