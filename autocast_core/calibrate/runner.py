@@ -191,6 +191,6 @@ def _check_memory(needed: int) -> None:
     free = available_bytes()
     if free is not None and needed > free:
         raise DataError(
-            f"one inference of a calibration batch takes about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of"
+            f"one inference of a calibration batch takes at least {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of"
             " memory are free; give smaller batches (--batch_size, or fewer samples a file)"
         )

@@ -35,7 +35,12 @@ def sizes_of(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
     symbol stays open, shape inference runs once on the structure with these input shapes.
     """
     lengths = _symbols(model, feeds)
-    values = [value for node in model.graph for value in node.outputs if isinstance(value.type, ir.TensorType)]
+    values = [
+        value
+        for node in model.graph
+        for value in node.outputs
+        if value.type is None or isinstance(value.type, ir.TensorType)
+    ]
     shapes = {str(value.name): _filled(value.shape, lengths) for value in values if value.name}
     if not all(map(_is_static, shapes.values())):
         shapes |= {name: dims for name, dims in _inferred(model, feeds).items() if not _is_static(shapes.get(name, ()))}
@@ -46,11 +51,11 @@ def sizes_of(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
 
 
 def peak_bytes(model: ir.Model, counts: Mapping[str, int]) -> int:
-    """An estimate of the memory of one run: the weights and the most that is alive at one node, at 4 bytes an element.
+    """The least memory that the activations of one run take: the most that is alive at one node, 4 bytes an element.
 
-    A tensor lives from the node that makes it to the last that reads it, in graph order.
+    A tensor lives from the node that makes it to the last that reads it, in graph order. Tensors of unknown size do not
+    count, nor do weights: they are mapped from their files, and the system takes such pages back when it needs them.
     """
-    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     nodes = list(model.graph)
     last_use = {value: index for index, node in enumerate(nodes) for value in node.inputs if value is not None}
     alive = peak = 0
@@ -63,7 +68,7 @@ def peak_bytes(model: ir.Model, counts: Mapping[str, int]) -> int:
             dying[end] = dying.get(end, 0) + size
         peak = max(peak, alive)
         alive -= dying.pop(index, 0)
-    return weights + peak
+    return peak
 
 
 def _symbols(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
