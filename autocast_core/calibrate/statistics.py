@@ -58,16 +58,16 @@ class TensorStats:
         """Relative L2 of rounding the tensor to FP16: sqrt(sum (x - round x)^2 / sum x^2).
 
         None where nothing is known, 0.0 for an all-zero tensor. Where only the counts were measured, the most that they
-        allow: rounding to nearest costs a normal number at most 2^-11 of itself and a smaller one at most 2^-25 (IEEE
-        754 binary16). A sample may miss the few large elements that carry a tensor's norm, so that norm is taken to be
-        at least `absmax`.
+        and `absmax` allow: rounding to nearest costs a normal number at most 2^-11 of itself and a smaller one at most
+        2^-25 (IEEE 754 binary16), and the norm is at least `absmax`. So it is for a sample too, which may miss the few
+        large elements that carry a tensor's norm.
         """
-        if self.sum_squares is None or self.examined is None or self.subnormal is None:
+        if self.subnormal is None or self.examined is None:
             return None
         if not self.nonzero:
             return 0.0
-        norm = self.sum_squares
-        if self.examined < self.count:
+        norm = self.sum_squares or 0.0
+        if self.sum_squares is None or self.examined < self.count:
             norm = max(norm, self.absmax**2 * self.examined / self.count)
         if self.rounding_sum_squares is not None:
             return math.sqrt(self.rounding_sum_squares / norm) if norm else 1.0

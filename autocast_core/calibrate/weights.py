@@ -23,8 +23,8 @@ _TIES_TO_ZERO = np.float32(2.0**-25)
 def scan_weights(model: ir.Model, precision: Precision, progress: ProgressCallback = silent) -> dict[str, TensorStats]:
     """Statistics by value name; weights are read in chunks and released, none is kept.
 
-    Small-value quantities are measured for FP16, every element examined. The squared rounding error takes a second
-    read and is measured only where the counts allow an error of more than twice that of normal numbers.
+    Small-value quantities are measured for FP16, every element examined. The sums of squares take a second read and are
+    measured only where the counts allow a rounding error of more than twice that of normal numbers.
     ModelError where a weight cannot be read.
     """
     weights = list(_weights(model))
@@ -70,23 +70,22 @@ def _stats(tensor: ir.TensorProtocol, precision: Precision) -> TensorStats:
 
 
 def _counted(chunk: np.ndarray, precision: Precision) -> TensorStats:
-    """TensorStats.of without `rounding_sum_squares`, which costs ten times the rest."""
+    """TensorStats.of without the sums of squares, which cost ten times the rest."""
     values = chunk if chunk.dtype == np.float32 else chunk.astype(np.float32)
     lowest, highest, nonfinite = value_range(values)
     if precision is not Precision.FP16:
         return TensorStats(values.size, lowest, highest, nonfinite)
-    magnitude = np.abs(values)
     if nonfinite or max(-lowest, highest) > precision.max:
-        return replace(TensorStats.of(values, precision), rounding_sum_squares=None)
-    nonzero = int(np.count_nonzero(values))
-    zeros = values.size - nonzero
+        return replace(TensorStats.of(values, precision), sum_squares=None, rounding_sum_squares=None)
+    magnitude = np.abs(values)
+    to_zero = int(np.count_nonzero(magnitude <= _TIES_TO_ZERO))
+    zeros = int(np.count_nonzero(magnitude == 0)) if to_zero else 0
     return TensorStats(
         count=values.size,
         min=lowest,
         max=highest,
-        nonzero=nonzero,
-        underflow=int(np.count_nonzero(magnitude <= _TIES_TO_ZERO)) - zeros,
+        nonzero=values.size - zeros,
+        underflow=to_zero - zeros,
         subnormal=int(np.count_nonzero(magnitude < np.float32(precision.smallest_normal))) - zeros,
-        sum_squares=float(np.square(magnitude, out=magnitude).sum()),
         examined=values.size,
     )

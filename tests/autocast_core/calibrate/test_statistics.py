@@ -61,7 +61,7 @@ def test_values_beyond_the_range_are_left_to_the_range_rules() -> None:
 
 def test_without_a_measured_rounding_the_counts_bound_it() -> None:
     measured = of(np.array([2.0**-16 * 1.37, 1e-3, 0.3], np.float32))
-    counted = TensorStats(**{**measured.__dict__, "rounding_sum_squares": None})
+    counted = TensorStats(**{**measured.__dict__, "rounding_sum_squares": None, "sum_squares": None})
     assert measured.rounding_error <= counted.rounding_error <= 2.0**-10
 
 

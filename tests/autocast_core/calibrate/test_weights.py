@@ -26,7 +26,6 @@ def test_counts_are_exact_in_chunks_too(scale: float) -> None:
     expected = TensorStats.of(values, Precision.FP16)
     for name in ("count", "min", "max", "nonfinite", "nonzero", "underflow", "subnormal", "examined"):
         assert getattr(found, name) == getattr(expected, name), name
-    assert found.sum_squares == pytest.approx(expected.sum_squares, rel=1e-6)
 
 
 def test_the_rounding_error_is_measured_where_it_could_matter_and_bounded_elsewhere() -> None:
