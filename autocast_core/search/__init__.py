@@ -1,1 +1,19 @@
-"""."""
+"""Accuracy on demand: which nodes cost how much accuracy, and the smallest set of FP32 nodes that meets a budget."""
+
+from autocast_core.search.attribution import Attribution, NodeError, attribute
+from autocast_core.search.result import CertificateEntry, SearchResult
+from autocast_core.search.search import search
+from autocast_core.search.trials import FileTrials, MemoryTrials, Trial, TrialStore
+
+__all__ = [
+    "Attribution",
+    "CertificateEntry",
+    "FileTrials",
+    "MemoryTrials",
+    "NodeError",
+    "SearchResult",
+    "Trial",
+    "TrialStore",
+    "attribute",
+    "search",
+]

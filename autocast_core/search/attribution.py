@@ -1,0 +1,230 @@
+"""Which nodes a lowered model's error comes from, measured in one pass of one graph.
+
+The pass says at every tensor how much of its error each cause alone makes: each input's low version, the weights, the
+rounding there. From the outputs backwards every tensor's share of the output error is split over its causes in
+proportion to their squares, which is exact where errors are independent and small (the usual model of quantization
+noise: Widrow, Kollar, Quantization Noise, 2008, ch. 4) and an estimate elsewhere. The shares add up to 1.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from autocast_core.calibrate import Batches
+from autocast_core.config import Precision
+from autocast_core.errors import BackendError
+from autocast_core.model.paths import bodies, nodes_with_ids
+from autocast_core.progress import Progress, ProgressCallback, silent
+from autocast_core.runtime import Runtime
+from autocast_core.search.probe_graph import (
+    ENERGY,
+    FRESH,
+    LOCAL,
+    NAN,
+    OVERFLOW,
+    TOTAL,
+    UNDERFLOW,
+    WEIGHTS,
+    Probe,
+    probe_graph,
+)
+from autocast_core.search.sites import Site
+from autocast_core.simulate.roundtrip import MOVES
+
+_LOG = logging.getLogger(__name__)
+_HUGE = 1e300
+
+
+@dataclass(frozen=True)
+class NodeError:
+    """What one node does to the accuracy.
+
+    `local` is the relative L2 of its outputs if it alone is low and its inputs are exact (saturating, see
+    probe_graph); `share` its part of the squared relative error at the outputs of the fully lowered model: the errors
+    that enter at a place which several nodes must leave together are divided equally among them. `overflow` counts the
+    elements of its outputs beyond the range of the low type, `underflow` those other than 0 that round to 0.
+    """
+
+    id: str
+    op_type: str
+    local: float
+    share: float
+    overflow: int = 0
+    underflow: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "op_type": self.op_type, "local": self.local, "share": self.share,
+                "overflow": self.overflow, "underflow": self.underflow}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The nodes by falling share, the places where errors enter (see sites), and the predicted relative L2 of the
+    worst output; `nan` names the tensors of the exact model that hold NaN, in graph order."""
+
+    nodes: tuple[NodeError, ...] = ()
+    sites: Mapping[Site, float] = field(default_factory=dict)
+    rel_l2: float = math.nan
+    nan: tuple[str, ...] = ()
+    skipped: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without NaN."""
+        return {
+            "nodes": [node.to_json() for node in self.nodes],
+            "sites": [[sorted(site), share] for site, share in self.sites.items()],
+            "rel_l2": self.rel_l2 if math.isfinite(self.rel_l2) else None,
+            "nan": list(self.nan),
+            "skipped": self.skipped,
+        }
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> Attribution:
+        """What `to_json` gave."""
+        return Attribution(
+            tuple(NodeError(**node) for node in raw["nodes"]),
+            {frozenset(site): float(share) for site, share in raw["sites"]},
+            math.nan if raw["rel_l2"] is None else float(raw["rel_l2"]),
+            tuple(raw["nan"]),
+            raw["skipped"],
+        )
+
+
+def attribute(
+    model: ir.Model,
+    low: Mapping[str, Precision],
+    precision: Precision,
+    batches: Batches,
+    runtime: Runtime,
+    progress: ProgressCallback = silent,
+) -> Attribution:
+    """The attribution of a sanitized `model` of which `low` nodes would be lowered, over `batches`; one evaluation.
+
+    Memory is that of one inference and its low twins. Where the runtime cannot run the instrumented graph, nothing is
+    attributed and `skipped` says why.
+    """
+    graph = probe_graph(model, low, precision)
+    names = [probe.value for probe in graph.probes]
+    sums = [np.zeros(NAN + 1 + len(probe.inputs)) for probe in graph.probes]
+    try:
+        with closing(runtime.open(graph.model, exact=True, few_runs=True)) as session, np.errstate(all="ignore"):
+            for number, feeds in enumerate(batches):
+                progress(Progress("attribute", number, len(batches), "batches"))
+                for total, vector in zip(sums, session.run(feeds), strict=True):
+                    total += vector
+    except BackendError as error:
+        _LOG.warning("errors cannot be attributed to nodes: %s", error)
+        return Attribution(skipped=str(error))
+    progress(Progress("attribute", len(batches), len(batches), "batches"))
+    nan = tuple(name for name, total in zip(names, sums, strict=True) if total[NAN] > 0)
+    measured = {name: np.nan_to_num(t, nan=_HUGE, posinf=_HUGE) for name, t in zip(names, sums, strict=True)}
+    return _Attributor(model, low, {probe.value: probe for probe in graph.probes}, measured).run(nan)
+
+
+@dataclass
+class _Attributor:
+    """Walks from the outputs to the inputs. `leaves` says for each value which nodes must be FP32, beside those that
+    bring it there, for its error not to be made again by its readers: shares of the output error by site."""
+
+    model: ir.Model
+    low: Mapping[str, Precision]
+    probes: Mapping[str, Probe]
+    sums: Mapping[str, np.ndarray]
+    leaves: dict[str, dict[Site, float]] = field(default_factory=dict)
+    sites: dict[Site, float] = field(default_factory=dict)
+
+    def run(self, nan: tuple[str, ...]) -> Attribution:
+        worst = self._outputs()
+        units = {node_id: _unit(node, node_id, self.low) for node_id, node in _main_nodes(self.model)}
+        for node_id, node in reversed(list(_main_nodes(self.model))):
+            for value in node.outputs:
+                if value.name in self.probes:
+                    self._value(str(value.name), node, units[node_id])
+        for value in self.model.graph.inputs:
+            self._input(str(value.name))
+        total = sum(self.sites.values()) or 1.0
+        sites = {site: share / total for site, share in self.sites.items()}
+        shares: dict[str, float] = {}
+        for site, share in sites.items():
+            for node_id in sorted(site):
+                shares[node_id] = shares.get(node_id, 0.0) + share / len(site)
+        return Attribution(tuple(self._table(shares)), sites, worst, nan)
+
+    def _outputs(self) -> float:
+        """Gives each graph output its part of the whole; the largest relative L2."""
+        errors = {}
+        for value in self.model.graph.outputs:
+            sums = self.sums.get(str(value.name))
+            if sums is not None and sums[TOTAL] > 0.0:
+                errors[str(value.name)] = sums[TOTAL] / sums[ENERGY] if sums[ENERGY] else _HUGE
+        total = sum(errors.values())
+        for name, error in errors.items():
+            self._add(name, frozenset(), error / total)
+        return math.sqrt(max((float(error) for error in errors.values()), default=0.0))
+
+    def _value(self, name: str, node: ir.Node, unit: Site) -> None:
+        """Splits what is known of the error of `name` over its causes."""
+        probe, sums, leaves = self.probes[name], self.sums[name], self.leaves.pop(name, {})
+        causes = [sums[FRESH], sums[WEIGHTS], *sums[NAN + 1 :]]
+        whole, share = sum(causes), sum(leaves.values())
+        if not whole or not share:
+            return
+        for site, part in leaves.items():
+            self._enters(site | unit, part * sums[FRESH] / whole)
+        self._enters(unit, share * sums[WEIGHTS] / whole)
+        hands_on = node.domain == "" and node.op_type in MOVES
+        for source, error in zip(probe.inputs, sums[NAN + 1 :], strict=True):
+            if not error:
+                continue
+            for site, part in leaves.items() if hands_on else ((frozenset(), share),):
+                self._add(source, site | unit, part * error / whole)
+
+    def _input(self, name: str) -> None:
+        """A graph input is low as soon as one of its readers is."""
+        leaves = self.leaves.pop(name, {})
+        self._enters(frozenset().union(*leaves), sum(leaves.values()))
+
+    def _add(self, name: str, site: Site, share: float) -> None:
+        leaves = self.leaves.setdefault(name, {})
+        leaves[site] = leaves.get(site, 0.0) + float(share)
+
+    def _enters(self, site: Site, share: float) -> None:
+        if site and share > 0.0:
+            self.sites[site] = self.sites.get(site, 0.0) + float(share)
+
+    def _table(self, shares: Mapping[str, float]) -> list[NodeError]:
+        rows = []
+        for node_id, node in nodes_with_ids(self.model.graph):
+            if node_id not in self.low:
+                continue
+            seen = [self.sums[str(v.name)] for v in node.outputs if v.name in self.sums]
+            energy, local = (float(sum(s[place] for s in seen)) for place in (ENERGY, LOCAL))
+            rows.append(
+                NodeError(
+                    node_id,
+                    node.op_type,
+                    math.sqrt(local / energy) if energy else (0.0 if not local else _HUGE),
+                    shares.get(node_id, 0.0),
+                    int(sum(s[OVERFLOW] for s in seen)),
+                    int(sum(s[UNDERFLOW] for s in seen)),
+                )
+            )
+        return sorted(rows, key=lambda row: -row.share)
+
+
+def _main_nodes(model: ir.Model) -> Iterator[tuple[str, ir.Node]]:
+    return ((f"graph/{node.name}", node) for node in model.graph)
+
+
+def _unit(node: ir.Node, node_id: str, low: Mapping[str, Precision]) -> Site:
+    """The nodes that decide how `node` computes: itself and what its bodies hold, as far as they may be low."""
+    inner = [i for name, body in bodies(node) for i, _ in nodes_with_ids(body, f"{node_id}:{name}")]
+    return frozenset(each for each in (node_id, *inner) if each in low)

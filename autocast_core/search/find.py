@@ -1,0 +1,245 @@
+"""The search for the smallest set of FP32 nodes that meets a budget.
+
+Attribution ranks the nodes; the shortest passing prefix of that ranking is found by galloping and bisection from where
+the additive error model expects it; what it does not need is pruned; and every node that is left is certified: the
+final plan with that node lowered too misses the budget (1-minimality, as in delta debugging: Zeller, Hildebrandt,
+Simplifying and Isolating Failure-Inducing Input, 2002). Decisions depend on measurements alone, so the same input
+gives the same plan, however many workers measure and however often it was interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from autocast_core.errors import GateError
+from autocast_core.search.attribution import Attribution
+from autocast_core.search.budget import Budget
+from autocast_core.search.measure import Measurements
+from autocast_core.search.result import CertificateEntry
+from autocast_core.search.sites import Site, steps
+from autocast_core.search.start import Start
+from autocast_core.search.trials import Trial
+
+_LOG = logging.getLogger(__name__)
+_ALWAYS_SINGLY = 8
+"""Up to so many nodes are pruned one by one, larger sets by halves first."""
+_HOPELESS = 2.0
+"""Halves predicted to miss the budget by this factor in squared error are not tried."""
+
+Kept = frozenset[str]
+ALL_LOW: Kept = frozenset()
+
+
+class LimitReachedError(Exception):
+    """The search may not measure any further; caught where its best plan is returned."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """At most `trials` plans, and no new one after `deadline` on `clock` (seconds)."""
+
+    trials: int | None = None
+    deadline: float | None = None
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True)
+class Found:
+    """The smallest passing set, most important node first, and its certificate; `stopped` says which limit ended it."""
+
+    kept: tuple[str, ...]
+    certificate: tuple[CertificateEntry, ...]
+    stopped: str | None = None
+
+
+def find(
+    begin: Start,
+    attribution: Attribution,
+    measure: Measurements,
+    budget: Budget,
+    limits: Limits,
+    costs: dict[str, float] | None = None,
+) -> Found:
+    """The smallest set of candidates to keep that meets `budget`; GateError where not even keeping all of them does."""
+    return _Search(begin, attribution, measure, budget, limits, costs or {}).run()
+
+
+@dataclass
+class _Search:
+    start: Start
+    attribution: Attribution
+    measure: Measurements
+    budget: Budget
+    limits: Limits
+    costs: dict[str, float]
+
+    def __post_init__(self) -> None:
+        self.everything = frozenset(self.start.candidates)
+        self.best = self.everything
+        self.sites = self._sites()
+        self.steps = steps(self.sites, self.start.candidates, self.costs)
+        ranked = [node for step in self.steps for node in step.nodes]
+        self.rank = {node: index for index, node in enumerate(ranked)}
+
+    def run(self) -> Found:
+        self._measured([self.everything])
+        if not self._passes(self.everything):
+            self._refuse()
+        try:
+            if self._passes(ALL_LOW):
+                _LOG.info("every node may be low: the budget needs no FP32 node")
+                return Found((), ())
+            self._shortest_prefix()
+            while True:
+                self._prune()
+                certificate = self._certificate()
+                if certificate is not None:
+                    return Found(self._ordered(self.best), certificate)
+        except LimitReachedError as limit:
+            _LOG.warning("the search ends early: %s", limit)
+            return Found(self._ordered(self.best), self._known_entries(), str(limit))
+
+    def _refuse(self) -> None:
+        missed = [r for r in self.budget.results(self.measure(self.everything)) if not r.passed]
+        raise GateError(
+            "not even the all-FP32 model meets the budget: "
+            + "; ".join(f"{r.expression} ({r.reason})" for r in missed)
+            + "; relax the budget, or look at what sanitize changed"
+        )
+
+    def _sites(self) -> dict[Site, float]:
+        """The sites of the attribution as sets that can be kept; without an attribution every node is one."""
+        if not self.attribution.sites:
+            return {self.start.together([node]): 1.0 for node in self.start.candidates}
+        sites: dict[Site, float] = {}
+        for site, share in self.attribution.sites.items():
+            together = self.start.together(site) & self.everything
+            sites[together] = sites.get(together, 0.0) + share
+        return sites
+
+    def _measured(self, wanted: Sequence[Kept]) -> list[Trial]:
+        """The trials of `wanted`, as far as the limits allow; remembers the smallest that passes."""
+        new = [kept for kept in dict.fromkeys(wanted) if self.measure.known(kept) is None]
+        room = len(new) if self.limits.trials is None else self.limits.trials - len(self.measure.trials)
+        if new and self.limits.deadline is not None and self.limits.clock() >= self.limits.deadline:
+            raise LimitReachedError("the time is up (--minutes)")
+        self.measure.all_of(new[: max(room, 0)])
+        for kept in wanted:
+            trial = self.measure.known(kept)
+            if trial is not None and self._cost(kept) < self._cost(self.best) and self.budget.met(trial):
+                self.best = kept
+        if len(new) > room:
+            raise LimitReachedError(f"all {self.limits.trials} trials are used up (--max-trials)")
+        return self.measure.all_of(wanted)
+
+    def _passes(self, kept: Kept) -> bool:
+        return self.budget.met(self._measured([kept])[0])
+
+    def _cost(self, kept: Kept) -> tuple[float, int]:
+        return sum(sorted(self.costs.get(node, 1.0) for node in kept)), len(kept)
+
+    def _prefix(self, length: int) -> Kept:
+        return self.start.together(node for step in self.steps[:length] for node in step.nodes) & self.everything
+
+    def _shortest_prefix(self) -> None:
+        """Leaves the shortest passing prefix of the ranking in `best`, as far as prefixes pass monotonically."""
+        low, high = 0, len(self.steps)  # the first fails, the last passes
+        guess, stride = self._guess(), 1
+        direction = 0
+        while high - low > 1:
+            if not low < guess < high:
+                guess = (low + high) // 2
+            if self._passes(self._prefix(guess)):
+                high, now = guess, -1
+            else:
+                low, now = guess, 1
+            if direction in (0, now):
+                guess += now * stride
+                stride *= 2
+            else:
+                guess = (low + high) // 2
+            direction = now if direction in (0, now) else 2
+        self.best = self._prefix(high)
+
+    def _guess(self) -> int:
+        """The length of the prefix that is expected to meet the budget."""
+        allowed = self._allowed()
+        if allowed is None:
+            return 1
+        return next((n for n, step in enumerate(self.steps, 1) if step.remaining <= allowed), len(self.steps) - 1)
+
+    def _allowed(self) -> float | None:
+        """The share of the fully lowered model's squared error that the budget allows; None where it says nothing."""
+        limit = self.budget.rel_l2()
+        if limit is None or not self.attribution.sites:
+            return None
+        measured = self.measure(ALL_LOW).metrics.get("fidelity.worst.rel_l2", float("inf"))
+        whole = measured if measured < 1.0 else self.attribution.rel_l2
+        return (limit / whole) ** 2 if whole > 0.0 else None
+
+    def _prune(self) -> None:
+        """Lowers what `best` does not need, first what is predicted to cost the least accuracy."""
+        alone = sorted(self._ordered(self.best), key=lambda node: (self._loss([node]), -self.rank[node]))
+        self._reduce(alone, whole_fails=True)
+
+    def _reduce(self, chunk: Sequence[str], whole_fails: bool) -> bool:
+        """Lowers as much of `chunk` as the budget allows; whether that is all of it."""
+        chunk = [node for node in chunk if node in self.best]
+        if not chunk:
+            return True
+        if not whole_fails and (len(chunk) == 1 or self._promises(chunk)) and self._drops(chunk):
+            return True
+        if len(chunk) == 1:
+            return self._drops(chunk) if whole_fails else False
+        if len(chunk) <= _ALWAYS_SINGLY:
+            return all([self._reduce([node], whole_fails=False) for node in chunk])
+        half = len(chunk) // 2
+        first = self._reduce(chunk[:half], whole_fails=False)
+        return self._reduce(chunk[half:], whole_fails=first) and first
+
+    def _drops(self, nodes: Iterable[str]) -> bool:
+        smaller = self.best - self.start.together(nodes)
+        if not self._passes(smaller):
+            return False
+        self.best = smaller
+        return True
+
+    def _promises(self, chunk: Sequence[str]) -> bool:
+        """Whether the additive error model leaves hope that the budget survives without `chunk`."""
+        allowed = self._allowed()
+        if allowed is None:
+            return True
+        removed = sum(share for site, share in self.sites.items() if site <= self.best)
+        return 1.0 - removed + self._loss(chunk) <= _HOPELESS * allowed
+
+    def _loss(self, nodes: Iterable[str]) -> float:
+        """The share of the fully lowered model's error that the additive model expects back if `nodes` are lowered."""
+        lowered = self.start.together(nodes)
+        return sum(share for site, share in self.sites.items() if site <= self.best and site & lowered)
+
+    def _certificate(self) -> tuple[CertificateEntry, ...] | None:
+        """One entry for each node of `best`; None where one turned out to be needless, which is then lowered."""
+        nodes = self._ordered(self.best)
+        trials = self._measured([self._without(node) for node in nodes])
+        if any(self.budget.met(trial) for trial in trials):
+            # _measured has made the smaller set the best one.
+            return None
+        return tuple(self._entry(node, trial) for node, trial in zip(nodes, trials, strict=True))
+
+    def _known_entries(self) -> tuple[CertificateEntry, ...]:
+        known = ((node, self.measure.known(self._without(node))) for node in self._ordered(self.best))
+        return tuple(self._entry(node, trial) for node, trial in known if trial is not None)
+
+    def _without(self, node: str) -> Kept:
+        return self.best - self.start.together([node])
+
+    def _entry(self, node: str, trial: Trial) -> CertificateEntry:
+        failing = tuple(result for result in self.budget.results(trial) if not result.passed)
+        lowered = tuple(sorted(self.start.together([node])))
+        return CertificateEntry(node, lowered, failing, trial.metrics, trial.error)
+
+    def _ordered(self, kept: Kept) -> tuple[str, ...]:
+        return tuple(sorted(kept, key=lambda node: self.rank[node]))

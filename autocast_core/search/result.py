@@ -1,0 +1,54 @@
+"""What a search found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autocast_core.evaluate import GateResult
+from autocast_core.plan import PrecisionPlan
+from autocast_core.search.attribution import Attribution
+from autocast_core.search.trials import Trial
+
+
+@dataclass(frozen=True)
+class CertificateEntry:
+    """The measurement that shows why `node` is kept: the final plan with that node lowered as well.
+
+    `failing` are the budgets that it misses. `lowered` names all nodes that went with it: itself, and those that
+    cannot have another precision than it. `error` says why a runtime could not run that model.
+    """
+
+    node: str
+    lowered: tuple[str, ...]
+    failing: tuple[GateResult, ...]
+    metrics: Mapping[str, float]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best plan of a search.
+
+    `kept_fp32` are the nodes that the search keeps (those that no plan may lower are not among them), most important
+    first; `metrics` those of the plan; `noise_floor` those of the all-FP32 plan, which differs from the reference by
+    graph optimisation alone; `evaluations` counts every pass over the data, attribution, reference and certificate
+    included. `certificate` has one entry a kept node where the search is `complete`; `stopped` says what ended it
+    otherwise.
+    """
+
+    plan: PrecisionPlan
+    kept_fp32: tuple[str, ...]
+    metrics: Mapping[str, float]
+    noise_floor: Mapping[str, float]
+    budgets: tuple[GateResult, ...]
+    certificate: tuple[CertificateEntry, ...]
+    attribution: Attribution
+    trials: tuple[Trial, ...]
+    evaluations: int
+    stopped: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the plan is proven to be 1-minimal."""
+        return self.stopped is None
