@@ -64,6 +64,23 @@ _NUMPY: Mapping[Precision, np.dtype] = {
     Precision.FP16: np.dtype(np.float16),
     Precision.BF16: np.dtype(ml_dtypes.bfloat16),
 }
+
+
+def low_precision(name: str) -> Precision:
+    """The 16-bit precision called `name`. ConfigError for any other name."""
+    if name not in (Precision.FP16, Precision.BF16):
+        raise ConfigError(f"low precision type {name!s}: give fp16 or bf16")
+    return Precision(name)
+
+
+def _check_profile(name: str, shapes: Sequence[Sequence[int]]) -> None:
+    same_rank = len(shapes) == 3 and len({len(shape) for shape in shapes}) == 1
+    if not same_rank or not all(0 <= low <= usual <= high for low, usual, high in zip(*shapes, strict=True)):
+        raise ConfigError(
+            f"profile of {name!r}: give three shapes of one rank, none larger than the next: smallest, usual, largest"
+        )
+
+
 LOW_DTYPES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
@@ -121,14 +138,15 @@ class ConversionConfig:
     ``tensor_block_dict``)."""
 
     def __post_init__(self) -> None:
-        if self.precision not in (Precision.FP16, Precision.BF16):
-            raise ConfigError(f"low precision type {self.precision!s}: give fp16 or bf16")
+        low_precision(self.precision)
         for patterns in (self.nodes_to_exclude, self.nodes_to_include):
             for pattern in patterns:
                 try:
                     re.compile(pattern)
                 except re.error as error:
                     raise ConfigError(f"node name pattern {pattern!r} is no regular expression: {error}") from error
+        for name, shapes in self.profiles.items():
+            _check_profile(name, shapes)
         for name in ("data_max", "init_max"):
             value = getattr(self, name)
             if not value > 0:

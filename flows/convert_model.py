@@ -31,6 +31,7 @@ from tasks.classify import Classified, casts_of_plan, classify_task
 from tasks.evaluate import Evaluated, evaluate_task
 from tasks.exclusive import exclusively
 from tasks.fetch import fetch_data_task, fetch_model_task
+from tasks.fit import fit_task
 from tasks.gates import check_gates
 from tasks.identity import identity
 from tasks.progress import listener, stage
@@ -230,6 +231,10 @@ def _plan(job: _Job, inputs: _Inputs) -> _Planned:
         )
     with stage("classify", timings):
         classified = classify_task(sanitized, calibrated, config, job.folder)
+    if config.target is not None:
+        with stage("fit", timings):
+            data = calibration.path if calibration else None
+            classified = fit_task(sanitized, classified, data, config, job.folder)
     return _Planned(source, calibration, inputs.evaluation, sanitized, calibrated, classified)
 
 
@@ -276,13 +281,22 @@ def _judge(job: _Job, planned: _Planned) -> _Judged:
             config,
         )
     with stage("validate", timings):
-        validated = validate_task(converted.model.path, job.spec.validation)
+        data = planned.evaluation or planned.calibration
+        validated = validate_task(
+            converted.model.path,
+            job.spec.validation,
+            source,
+            converted.plan,
+            data.path if data else None,
+            config,
+        )
     metrics = {
         **planned.classified.metrics,
         "casts.inserted": converted.casts_inserted,
         "model.bytes_before": size_of(source),
         "model.bytes_after": converted.bytes,
         **evaluated.metrics,
+        **(validated.metrics() if validated.package else {}),
     }
     gates = check_gates(job.spec.gates, evaluated, allow_random=job.spec.allow_random)
     if job.spec.validation == "required" and not validated.accepted:

@@ -91,6 +91,15 @@ class Spec(BaseModel):
     clamp_masks: bool = Field(True, description="Make attention masks beyond the low type's range finite.")
     fuse_layer_norm: bool = Field(True, description="Fuse decomposed LayerNorm into LayerNormalization.")
     providers: Texts = Field(("cpu",), min_length=1, description="Execution providers: cpu, cuda:N, trt.")
+    target: Literal["tensorrt"] | None = Field(
+        None, description="Fit the plan to this engine: what it refuses changes its precision, within eight rounds."
+    )
+    profiles: dict[str, tuple[Shape, Shape, Shape]] = Field(
+        default_factory=dict,
+        description="Smallest, usual and largest shape of dynamic inputs in TensorRT. Default: as in the data.",
+    )
+    workspace_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="Most scratch memory of an engine.")
+    timing_cache: str | None = Field(None, description="File in which classic TensorRT keeps what it timed.")
     trt_plugins: Texts = Field((), description="TensorRT plugin libraries.")
     trt_plugins_precision: Texts = Field((), description="`OpType:fp16` or `OpType:[fp32,fp16]:[fp16]`.")
     use_standalone_type_inference: bool = Field(False, description="Infer types without shapes.")

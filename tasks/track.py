@@ -19,6 +19,8 @@ from tasks.storage.models import Fetched
 from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.registry import CANDIDATE, Registered, register_version
 from tasks.tracking.runs import RunRef, begin_run, log, log_artifacts, log_dataset
+from tasks.validate import artifacts
+from tasks.versions import versions
 
 if TYPE_CHECKING:
     from autocast_core.report.content import DataUsed, ReportInput
@@ -69,13 +71,14 @@ def track(run: RunRef, record: Record) -> bool:
 
     report = report_input(run, record)
     text = summary(report)
+    engine_texts, engine_tables = artifacts(record.validated)
     log(run, metrics=record.metrics, tags={**record.tags, "mlflow.note.content": text})
     for data in record.data:
         log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
     log_artifacts(
         run,
-        texts={"summary.md": text, "report.html": page(report)},
-        tables={"node_precision.json": node_table(report.plan)},
+        texts={"summary.md": text, "report.html": page(report), **engine_texts},
+        tables={"node_precision.json": node_table(report.plan), **engine_tables},
         figures={f"plots/{name}.png": figure for name, figure in plots(report).items()},
         files={"plan.json": record.converted.plan},
     )
@@ -108,6 +111,7 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         fidelity=evaluated.fidelity,
         task=evaluated.task,
         gates=record.gates,
+        engine={name: value for name, value in record.metrics.items() if name.startswith("tensorrt.")},
         validation=record.validated,
         data=_data_used(record),
         spec=record.spec,
@@ -130,13 +134,6 @@ def _data_used(record: Record) -> tuple[DataUsed, ...]:
         DataUsed("calibration", calibrated.origin, calibration, calibrated.digest, calibrated.batches),
         DataUsed("evaluation", evaluated.data, evaluation, evaluated.digest, evaluated.batches),
     )
-
-
-def versions() -> dict[str, str]:
-    """The versions of this project and of what decides its results."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("autocast-flow", "onnx", "onnx-ir", "onnxruntime", "numpy")}
 
 
 def register(run: RunRef, logged: LoggedModel, record: Record) -> Registered:

@@ -2,37 +2,95 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
 from autocast_core.backends.validation import Validation
+from autocast_core.config import ConversionConfig
+from autocast_core.model.reference import ModelRef
+from tasks.progress import report
 
-PACKAGES = ("tensorrt", "tensorrt_rtx")
+if TYPE_CHECKING:
+    from autocast_core.calibrate import Batches
+
+_DEFAULT = ConversionConfig()
 
 
-def validate_model(model: Path, wish: str) -> Validation:
-    """Parses and builds the model at `model` where TensorRT (or TensorRT for RTX) is installed.
+def validate_model(
+    model: Path,
+    wish: str = "if_available",
+    reference: ModelRef | None = None,
+    plan: Path | None = None,
+    data: Path | None = None,
+    config: ConversionConfig = _DEFAULT,
+    engine: Path | None = None,
+) -> Validation:
+    """Parses and builds the model at `model` where TensorRT (or TensorRT for RTX) is installed; on a GPU also runs it
+    beside the FP32 `reference`, on `data` or seeded random data.
 
-    `wish` is the spec's ``validation``; ``off`` skips, as does a machine without TensorRT, with the reason.
+    `wish` is the spec's ``validation``; ``off`` skips, as does a machine without TensorRT, with the reason. Types are
+    compared with `plan` where it is given. Shapes of dynamic inputs are those of the config's profiles, else of the
+    data. `engine` is a file to write the engine to. DataError where the data does not fit the model.
     """
     if wish == "off":
         return Validation(skipped=("validation is off",))
-    backend = _backend()
-    if backend is None:
-        return Validation(skipped=("TensorRT is not installed: install the extra tensorrt-rtx or gpu",))
-    found: Validation = backend.validate_model(model)
-    return found
+    from autocast_core.backends import tensorrt
+    from autocast_core.backends.fitting import engine_options
+    from autocast_core.backends.tensorrt_execution import Trial
+    from autocast_core.model import load_model
+    from autocast_core.plan import read_plan
+
+    batches = _batches(reference or ModelRef(model, ""), data, config)
+    options = engine_options(load_model(model), config, batches if data is not None else None)
+    return tensorrt.validate_model(
+        model,
+        read_plan(plan) if plan is not None else None,
+        options,
+        trial=Trial(reference.path, batches, progress=report) if reference is not None else None,
+        engine=engine,
+    )
 
 
-def _backend() -> Any:
-    """The TensorRT backend, where it and a TensorRT package are there."""
-    if not any(find_spec(name) for name in PACKAGES) or find_spec("autocast_core.backends.tensorrt") is None:
-        return None
-    return import_module("autocast_core.backends.tensorrt")
+def _batches(model: ModelRef, data: Path | None, config: ConversionConfig) -> Batches:
+    from autocast_core.calibrate import input_specs, open_batches, table_sizes
+    from autocast_core.model import load_model
+
+    graph = load_model(model)
+    return open_batches(
+        data,
+        input_specs(graph),
+        batch_size=config.batch_size,
+        shapes=config.shapes,
+        seed=config.seed,
+        table_sizes=table_sizes(graph),
+    )
+
+
+def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, list[Any]]]]:
+    """What a run keeps of a validation: texts and tables by artifact path; nothing where no engine looked."""
+    texts, tables = {}, {}
+    if found.log:
+        texts["tensorrt/build.log"] = "\n".join(found.log) + "\n"
+    if found.layers:
+        tables["tensorrt/layers.json"] = {
+            "node": [each.node for each in found.layers],
+            "operator": [each.op for each in found.layers],
+            "layer": [each.layer for each in found.layers],
+            "types": [", ".join(each.types) for each in found.layers],
+            "expected": [", ".join(each.expected) for each in found.layers],
+        }
+    if found.execution is not None and found.execution.layers:
+        layers = found.execution.layers
+        tables["tensorrt/engine_layers.json"] = {
+            "layer": [each.name for each in layers],
+            "kind": [each.kind for each in layers],
+            "nodes": [", ".join(each.nodes) for each in layers],
+            "reads": [", ".join(each.reads) for each in layers],
+            "writes": [", ".join(each.writes) for each in layers],
+        }
+    return texts, tables
 
 
 validate_task = task(name="validate", persist_result=True)(validate_model)

@@ -7,26 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocast_core.errors import ConfigError
-
 TIMEOUT = 600.0
 _PLACES = (lambda count: 0, lambda count: count // 2, lambda count: count - 1)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The shapes of a dynamic input that an engine is built for. ConfigError where they are not in order."""
+    """The shapes of a dynamic input that an engine is built for: smallest, usual, largest."""
 
     min: tuple[int, ...]
     opt: tuple[int, ...]
     max: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        same = len(self.min) == len(self.opt) == len(self.max)
-        if not same or not all(0 <= a <= b <= c for a, b, c in zip(self.min, self.opt, self.max, strict=True)):
-            raise ConfigError(
-                f"profile {self.min}, {self.opt}, {self.max}: give three shapes of one rank, smallest, usual, largest"
-            )
 
 
 @dataclass(frozen=True)

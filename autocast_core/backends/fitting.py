@@ -48,7 +48,7 @@ def engine_options(
     model: ir.Model, config: ConversionConfig, batches: Iterable[Mapping[str, Any]] | None = None
 ) -> EngineOptions:
     """How the engine of `model` is to be built: profiles as the config gives them, else its ``shapes``, else as the
-    batches have them. ConfigError for a profile of what is no input or is out of order."""
+    batches have them. ConfigError for a profile of what is no input."""
     dynamic = [
         value.name or ""
         for value in model.graph.inputs
@@ -58,7 +58,7 @@ def engine_options(
     unknown = sorted(set(config.profiles) - inputs)
     if unknown:
         raise ConfigError(f"profile of {unknown[0]!r}: the model's inputs are {', '.join(sorted(map(str, inputs)))}")
-    given = {name: _profile(name, shapes) for name, shapes in config.profiles.items()}
+    given = {name: Profile(*shapes) for name, shapes in config.profiles.items()}
     fixed = {name: Profile(tuple(shape), tuple(shape), tuple(shape)) for name, shape in config.shapes.items()}
     unshaped = [name for name in dynamic if name not in given]
     derived = profiles_of_batches(batches) if unshaped and batches is not None else {}
@@ -69,9 +69,3 @@ def engine_options(
         workspace_bytes=config.workspace_bytes,
         timing_cache=Path(config.timing_cache) if config.timing_cache else None,
     )
-
-
-def _profile(name: str, shapes: tuple[tuple[int, ...], ...]) -> Profile:
-    if len(shapes) != 3:
-        raise ConfigError(f"profile of {name!r}: give three shapes, smallest, usual and largest")
-    return Profile(*shapes)

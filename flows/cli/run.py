@@ -32,6 +32,8 @@ Examples:
 
   autocast run models:/resnet/3 --spec spec.yaml --precision bf16 --json
 
+  autocast run model.onnx --precision bf16 --target tensorrt
+
   autocast run model.onnx --dry-run
 
 The run, its plan and the converted model are kept in MLflow (MLFLOW_TRACKING_URI; by default .autocast/mlflow.db).
@@ -52,6 +54,7 @@ def run(
     precision: Annotated[str | None, typer.Option(help="fp16 (default) or bf16.")] = None,
     output: Annotated[str | None, typer.Option(help="FILE.onnx, a folder or an s3:// prefix.")] = None,
     name: Annotated[str | None, typer.Option(help="Registered name of the converted model.")] = None,
+    target: Annotated[str | None, typer.Option(help="Engine to fit the plan to: tensorrt.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan; write and register nothing.")
     ] = False,
@@ -64,6 +67,7 @@ def run(
         "precision": precision,
         "output": output,
         "name": name,
+        "target": target,
     }
     known: dict[str, str] = {}
     result = finish(lambda: convert(model, spec, given, dry_run, known), KEYS, as_json, known)
@@ -84,7 +88,10 @@ def convert(
     from flows.preflight import check_request
     from flows.session import flow_session
     from flows.spec import load_spec
+    from tasks.versions import clash
 
+    if warning := clash():
+        print(f"warning: {warning}", file=sys.stderr)
     spec = load_spec(spec_file, given)
     check_request(model, spec)
     with shown_progress(known) as listener, flow_session(listener, tracking=not dry_run) as log:
