@@ -195,7 +195,8 @@ class _Search:
         if len(chunk) == 1:
             return self._drops(chunk) if whole_fails else False
         if len(chunk) <= _ALWAYS_SINGLY:
-            return all([self._reduce([node], whole_fails=False) for node in chunk])
+            dropped = [self._reduce([node], whole_fails=False) for node in chunk]
+            return all(dropped)
         half = len(chunk) // 2
         first = self._reduce(chunk[:half], whole_fails=False)
         return self._reduce(chunk[half:], whole_fails=first) and first

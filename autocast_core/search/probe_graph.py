@@ -174,24 +174,22 @@ class _Builder:
         inner = inner and any(True for _ in bodies(node))
         key = (node, frozenset(replaced.items()), inner)
         if key not in self.clones:
-            self.clones[key] = (
-                tuple(self._new_clone(node, replaced, inner).outputs) if replaced or inner else tuple(node.outputs)
-            )
+            computed = self._new_clone(node, replaced, inner) if replaced or inner else node
+            self.clones[key] = tuple(computed.outputs)
         return self.clones[key]
 
     def _new_clone(self, node: ir.Node, replaced: Mapping[ir.Value, ir.Value], inner: bool) -> ir.Node:
         inputs = [None if v is None else replaced.get(v, v) for v in node.inputs]
         attributes = [_own_bodies(attribute) for attribute in node.attributes.values()]
-        clone = ir.Node(
-            node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=next(self.names)
-        )
+        count, name = len(node.outputs), next(self.names)
+        clone = ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=count, name=name)
         for before, after in zip(node.outputs, clone.outputs, strict=True):
             after.name = next(self.names) if before.name else ""
             after.type, after.shape = before.type, before.shape
         originals = dict(zip(_inner_nodes(clone), _inner_nodes(node), strict=True))
         for copied, original in originals.items():
             for index, value in enumerate(copied.inputs):
-                if value in replaced:
+                if value is not None and value in replaced:
                     copied.replace_input_with(index, replaced[value])
             if inner and self.ids[original] in self.low:
                 for index in self._moved_outputs(original):

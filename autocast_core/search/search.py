@@ -208,12 +208,8 @@ def _plan(
     entries = {entry.node: entry for entry in found.certificate}
     shares = {node.id: node.share for node in attribution.nodes}
     plan = begin.plan(found.kept)
-    nodes = tuple(
-        _explained(decision, entries.get(decision.id), shares.get(decision.id))
-        if decision.id in found.kept
-        else decision
-        for decision in plan.nodes
-    )
+    kept = frozenset(found.kept)
+    nodes = tuple(_explained(d, entries.get(d.id), shares.get(d.id)) if d.id in kept else d for d in plan.nodes)
     data = {
         "origin": "evaluation" if batches.origin == "calibration" else batches.origin,
         "digest": batches.digest,
