@@ -82,7 +82,9 @@ class OnnxRuntime:
         levels = onnxruntime.GraphOptimizationLevel
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
-        options.intra_op_num_threads = self.threads or os.cpu_count() or 1
+        options.intra_op_num_threads = self.threads or _cores()
+        # Threads that wait for work must not burn the cores that others need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.graph_optimization_level = levels.ORT_DISABLE_ALL if exact else levels.ORT_ENABLE_ALL
         # Tracing memory patterns costs seconds in graphs with thousands of outputs.
         options.enable_mem_pattern = not (exact or few_runs)
@@ -144,6 +146,11 @@ def one_line(error: Exception) -> str:
     """ONNX Runtime's message on one line, without its code prefix."""
     text = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", text)[:_LONGEST_MESSAGE]
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parsed(provider: str) -> tuple[str, dict[str, str]]:

@@ -170,11 +170,16 @@ def _warn_of_extras(part: Part, inputs: Sequence[InputSpec]) -> None:
 
 def _check_memory(part: Part, inputs: Sequence[InputSpec], cut: Slicing) -> None:
     """DataError where one batch alone would not fit into the memory that is free."""
-    needed = 0
+    headers = part.headers
+    needed = headers[LABELS].nbytes if LABELS in headers else 0
     for spec in inputs:
-        header = part.headers[spec.name]
-        share = cut.rows[spec.name] / max(header.shape[0], 1) if spec.name in cut.rows else 1.0
-        needed += int(header.nbytes * (1.0 if header.fortran_order else min(share, 1.0)))
+        header = headers[spec.name]
+        sliced = spec.name in cut.rows and not header.fortran_order
+        needed += (
+            header.nbytes * cut.rows[spec.name] // max(header.shape[0], cut.rows[spec.name])
+            if sliced
+            else header.nbytes
+        )
     free = available_bytes()
     if free is not None and needed > free:
         raise DataError(

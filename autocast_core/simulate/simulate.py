@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from autocast_core.config import LOW_DTYPES
 from autocast_core.model import ConvertedTensor
@@ -29,6 +28,8 @@ def simulate(model: ir.Model) -> ir.Model:
     """
     copy = model.clone()
     if copy.functions:
+        from onnx_ir.passes.common import InlinePass  # costs a tenth of a second to import
+
         InlinePass()(copy)
     infer_missing_types(copy)
     _Simulation(copy).run()

@@ -121,3 +121,9 @@ def test_a_member_without_a_header_is_refused(tmp_path: Path, header: bytes) -> 
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("x.npy", header)
     assert "no .npy array" in refusal(tmp_path / "x.npz")
+
+
+def test_labels_larger_than_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((1, 3), np.float32), labels=np.zeros(1_000_000, np.int64))
+    monkeypatch.setattr("autocast_core.calibrate.batches.available_bytes", lambda: 1_000_000)
+    assert "one batch takes" in refusal(tmp_path / "x.npz")
