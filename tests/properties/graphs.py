@@ -1,0 +1,91 @@
+"""What the properties look at in a model: its graphs, its Casts, its declared inputs and outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+from onnx import TensorProto
+
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+LOW = FLOATS - {TensorProto.FLOAT}
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and all bodies inside it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                if body.node or body.output:
+                    yield from graphs(body)
+
+
+def float_casts(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """The Casts to a float type in this graph alone, by output."""
+    return {node.output[0]: node for node in graph.node if node.op_type == "Cast" and target(node) in FLOATS}
+
+
+def target(cast: onnx.NodeProto) -> int:
+    """The type that a Cast makes."""
+    return next(attribute.i for attribute in cast.attribute if attribute.name == "to")
+
+
+def repeated_casts(model: onnx.ModelProto) -> list[str]:
+    """Values that two Casts of one graph bring to one type, where not both make an output of the graph."""
+    found = []
+    for graph in graphs(model.graph):
+        outputs = {value.name for value in graph.output}
+        casts = float_casts(graph)
+        seen = Counter((cast.input[0], target(cast)) for cast in casts.values())
+        made = Counter((cast.input[0], target(cast)) for output, cast in casts.items() if output in outputs)
+        found += [key[0] for key, times in seen.items() if times > max(1, made[key])]
+    return found
+
+
+def undone_casts(model: onnx.ModelProto, source: onnx.ModelProto) -> list[str]:
+    """Casts that change nothing, or only undo another.
+
+    Pairs that the source model has itself are its own affair; a Cast to the type that its input has may stand where it
+    makes an output of its graph from a value that cannot be one (an input, an outer value, another output).
+    """
+    types = element_types(model)
+    own = {cast.output[0] for graph in graphs(source.graph) for cast in float_casts(graph).values()}
+    casts = {name: cast for graph in graphs(model.graph) for name, cast in float_casts(graph).items()}
+    found = []
+    for graph in graphs(model.graph):
+        outputs = {value.name for value in graph.output}
+        may_be_output = {name for node in graph.node for name in node.output} - outputs
+        for name, cast in float_casts(graph).items():
+            first = casts.get(cast.input[0])
+            if types.get(cast.input[0]) == target(cast):
+                if name not in outputs or cast.input[0] in may_be_output:
+                    found.append(name)
+            elif first is not None and types.get(first.input[0]) == target(cast) and not {name, first.output[0]} <= own:
+                found.append(name)
+    return found
+
+
+def element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """The element type of every tensor that the model or shape inference declares, bodies included."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    types = {}
+    for graph in graphs(inferred.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            types[value.name] = value.type.tensor_type.elem_type
+        types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+        types |= {name: target(cast) for name, cast in float_casts(graph).items()}
+    return types
+
+
+def ports(model: onnx.ModelProto) -> list[tuple[str, int, tuple[int | str, ...]]]:
+    """Name, element type and dimensions of the inputs, then of the outputs."""
+    return [
+        (
+            value.name,
+            value.type.tensor_type.elem_type,
+            tuple(dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim),
+        )
+        for value in (*model.graph.input, *model.graph.output)
+    ]
