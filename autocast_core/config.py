@@ -115,7 +115,8 @@ class ConversionConfig:
     clamp_masks: bool = True
     """Replace additive attention masks beyond the low type's range by a finite value that stays finite."""
     fuse_layer_norm: bool = True
-    providers: tuple[str, ...] = ("cpu",)
+    providers: tuple[str, ...] = ()
+    """None given: the CPU, and TensorRT before it for a model with a custom operator where this machine has it."""
     trt_plugins: tuple[str, ...] = ()
     trt_plugins_precision: tuple[str, ...] = ()
     """AutoCast's syntax: ``OpType:fp16`` or ``OpType:[fp32,fp16]:[fp16]`` (inputs, outputs)."""

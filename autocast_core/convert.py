@@ -19,7 +19,7 @@ from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Batches, Statistics, calibrate, input_specs, open_batches, scan_weights, table_sizes
 from autocast_core.classify import classify
 from autocast_core.classify.reuse import reuse_plan
-from autocast_core.config import ConversionConfig, Precision
+from autocast_core.config import ConversionConfig, Precision, low_precision
 from autocast_core.errors import BackendError, UnconvertibleError
 from autocast_core.model import (
     SavedModel,
@@ -213,7 +213,7 @@ def open_runtime(config: ConversionConfig) -> Runtime:
     """ONNX Runtime with the providers asked for; imported here, opened when first used."""
     from autocast_core.backends.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime(config.providers)
+    return OnnxRuntime(config.providers, plugins=config.trt_plugins)
 
 
 def engine_version() -> str:
@@ -251,7 +251,7 @@ def convert_to_mixed_precision(
     `convert_file`.
     """
     config = ConversionConfig(
-        precision=Precision(low_precision_type),
+        precision=low_precision(low_precision_type),
         nodes_to_exclude=tuple(nodes_to_exclude or ()),
         op_types_to_exclude=tuple(op_types_to_exclude or ()),
         nodes_to_include=tuple(nodes_to_include or ()),
@@ -262,7 +262,7 @@ def convert_to_mixed_precision(
         max_depth_of_reduction=max_depth_of_reduction,
         keep_io_types=keep_io_types if isinstance(keep_io_types, bool) else tuple(keep_io_types),
         opset=opset,
-        providers=tuple(providers or ("cpu",)),
+        providers=tuple(providers or ()),
         trt_plugins=tuple(trt_plugins or ()),
         trt_plugins_precision=tuple(trt_plugins_precision or ()),
         use_standalone_type_inference=use_standalone_type_inference,
@@ -299,7 +299,7 @@ def convert_to_f16(
     their indices under ``inp`` and ``out``. `model` is not modified. Raises as `convert_file`.
     """
     config = ConversionConfig(
-        precision=Precision(low_precision_type),
+        precision=low_precision(low_precision_type),
         op_types_to_exclude=tuple(op_block_list),
         data_max=float("inf"),
         init_max=float("inf"),

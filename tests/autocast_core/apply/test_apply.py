@@ -9,12 +9,11 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core.apply import KEPT_NODES_PROPERTY, apply_plan
-from autocast_core.config import Precision
+from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import PlanError, UnconvertibleError
 from autocast_core.model.paths import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.sanitize.names import give_unique_names
-from autocast_core.config import ConversionConfig
 
 HEAD = '<ir_version: 10, opset_import: ["": 22]>\n'
 
@@ -49,7 +48,10 @@ def types(proto: onnx.ModelProto) -> dict[str, int]:
     return {info.name: info.type.tensor_type.elem_type for info in (*proto.graph.input, *proto.graph.output)}
 
 
-FAN = "g (float[3] x) => (float[3] p, float[3] q, float[3] r) { [a] h = Exp(x) [b] p = Neg(h) [c] q = Abs(h) [d] r = Relu(h) }"
+FAN = (
+    "g (float[3] x) => (float[3] p, float[3] q, float[3] r) { [a] h = "
+    "Exp(x) [b] p = Neg(h) [c] q = Abs(h) [d] r = Relu(h) }"
+)
 
 
 def test_one_value_gets_one_cast_for_all_its_readers():
@@ -132,7 +134,10 @@ def test_initializers_over_the_limit_are_cast_at_run_time():
 
 
 def test_dtype_attributes_follow_their_node():
-    text = "g (float[3] x) => (float[3] y) { s = Shape(x) [c] c = ConstantOfShape<value = float[1] {2}>(s) [r] r = RandomNormal<shape = [3]>() [a] h = Add(c, r) [b] y = Add(h, x) }"
+    text = (
+        "g (float[3] x) => (float[3] y) { s = Shape(x) [c] c = ConstantOfShape<value = float[1] "
+        "{2}>(s) [r] r = RandomNormal<shape = [3]>() [a] h = Add(c, r) [b] y = Add(h, x) }"
+    )
     _, proto = applied(text, low="*")
     attributes = {node.op_type: {a.name: a for a in node.attribute} for node in proto.graph.node}
     assert attributes["ConstantOfShape"]["value"].t.data_type == onnx.TensorProto.FLOAT16
@@ -171,7 +176,10 @@ def test_metadata_lists_what_was_kept():
 
 
 def test_casts_have_names_that_nothing_else_has():
-    text = "g (float[3] x) => (float[3] y) { [h_cast_fp32] h = Exp(x) h_cast_fp32_1 = Identity(h) [b] y = Add(h, h_cast_fp32_1) }"
+    text = (
+        "g (float[3] x) => (float[3] y) { [h_cast_fp32] h = Exp(x) "
+        "h_cast_fp32_1 = Identity(h) [b] y = Add(h, h_cast_fp32_1) }"
+    )
     _, proto = applied(text, low="h_cast_fp32")
     names = [name for node in proto.graph.node for name in (node.name, *node.output)]
     assert len([name for name in names if name == "h_cast_fp32"]) == 1
@@ -179,7 +187,7 @@ def test_casts_have_names_that_nothing_else_has():
 
 def test_a_sequence_that_would_need_a_cast_is_refused_naming_it():
     text = "g (float[3] a) => (float[3] y) <int64 z = {0}> { [s] s = SequenceConstruct(a, a) [t] y = SequenceAt(s, z) }"
-    with pytest.raises(UnconvertibleError, match="value 's'.*exclude or include them together"):
+    with pytest.raises(UnconvertibleError, match=r"value 's'.*exclude or include them together"):
         applied(text, low="s")
 
 
@@ -198,7 +206,10 @@ def test_a_plan_of_other_nodes_is_refused_naming_them(ids, said):
 
 
 def test_weights_are_rounded_to_nearest_even_and_saturate():
-    text = "g (float[6] x) => (float[6] y) <float[6] w = {1.0004883, 1.0014648, 1e9, -1e9, -1e-9, 65519}> { [a] y = Mul(x, w) }"
+    text = (
+        "g (float[6] x) => (float[6] y) <float[6] w = {1.0004883, "
+        "1.0014648, 1e9, -1e9, -1e-9, 65519}> { [a] y = Mul(x, w) }"
+    )
     _, proto = applied(text, low="*")
     weights = onnx.numpy_helper.to_array(proto.graph.initializer[0])
     np.testing.assert_array_equal(weights, np.array([1.0, 1.00195312, 65504, -65504, -0.0, 65504], np.float16))

@@ -7,7 +7,10 @@ import pytest
 from autocast_core.classify import NodeRuleBase, Verdict
 from autocast_core.config import Precision
 
-CHAIN = "g (float[2,3] x) => (float[2,3] y) <float[3] w = {1, 2, 3}> { [first] a = Mul(x, w) [second] b = Exp(a) [third] y = Neg(b) }"
+CHAIN = (
+    "g (float[2,3] x) => (float[2,3] y) <float[3] w = {1, 2, 3}> { [first] a "
+    "= Mul(x, w) [second] b = Exp(a) [third] y = Neg(b) }"
+)
 RANGES = {"x": (0, 1), "a": (0, 1), "b": (0, 600), "y": (-600, 0)}
 
 
@@ -17,7 +20,8 @@ def rules(plan) -> dict[str, str]:
 
 def test_every_node_but_constants_and_casts_has_a_decision(plan):
     found = plan(
-        "g (float[2] x, int64[2] i) => (float[2] y, int64[2] j) { c = Constant<value_float = 1.0>() f = Cast<to = 1>(i) a = Add(x, f) y = Add(a, c) j = Neg(i) }"
+        "g (float[2] x, int64[2] i) => (float[2] y, int64[2] j) { c = Constant<value_float = "
+        "1.0>() f = Cast<to = 1>(i) a = Add(x, f) y = Add(a, c) j = Neg(i) }"
     )
     assert [(d.op_type, str(d.precision)) for d in found.nodes] == [("Add", "fp16"), ("Add", "fp16"), ("Neg", "none")]
     counts = found.counts()
@@ -96,7 +100,8 @@ def test_integer_tensors_do_not_count_for_data_max(plan):
 
 def test_a_control_flow_node_is_judged_by_what_passes_through_its_bodies(plan):
     text = """g (float[2] x, int64 n) => (float[2] y) {
-      y = Loop(n, , x) <body = b (int64 i, bool ci, float[2] v) => (bool co, float[2] vo) { co = Identity(ci) vo = Neg(v) }>
+      y = Loop(n, , x) <body = b (int64 i, bool ci, float[2] v) => (bool co, float[2] vo) { co =
+            Identity(ci) vo = Neg(v) }>
     }"""
     ranges = {"x": (0, 1), "y": (0, 1), "v": (-1e5, 1), "vo": (0, 1)}
     found = plan(text, ranges)
@@ -195,7 +200,8 @@ def test_foreign_metadata_under_our_key_does_no_harm(model, kept):
 
 
 def test_a_fused_node_is_excluded_by_a_name_it_replaces(plan):
-    text = """g (float[2,4] x) => (float[2,4] y) <float two = {2}, float e = {1e-5}, float[4] s = {1, 1, 1, 1}, float[4] b = {0, 0, 0, 0}> {
+    text = """g (float[2,4] x) => (float[2,4] y) <float two = {2}, float e = {1e-5}, float[4] s = {1, 1,
+            1, 1}, float[4] b = {0, 0, 0, 0}> {
       [m] m = ReduceMean<axes = [-1]>(x) [d] d = Sub(x, m) [p] p = Pow(d, two) [v] v = ReduceMean<axes = [-1]>(p)
       [a] a = Add(v, e) [q] q = Sqrt(a) [n] n = Div(d, q) [s] t = Mul(n, s) [b] y = Add(t, b)
     }"""

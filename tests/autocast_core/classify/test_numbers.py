@@ -16,7 +16,8 @@ def numbers(model, text: str):
 
 
 def test_float_arithmetic_on_a_shape_makes_sizes(model):
-    text = """g (float[1,1,h,w] x) => (float[1,1,a,b] y) <float k = {0.5}, int64[2] ones = {1, 1}, int64[1] s0 = {2}, int64[1] e0 = {4}> {
+    text = """g (float[1,1,h,w] x) => (float[1,1,a,b] y) <float k = {0.5}, int64[2] ones = {1, 1},
+            int64[1] s0 = {2}, int64[1] e0 = {4}> {
       s = Shape(x) t = Slice(s, s0, e0) f = Cast<to = 1>(t) m = Mul(f, k) r = Floor(m) i = Cast<to = 7>(r)
       z = Concat<axis = 0>(ones, i) y = Resize(x, , , z)
     }"""
@@ -35,7 +36,10 @@ def test_sizes_that_also_scale_activations_are_no_sizes(model):
 
 def test_a_network_that_ends_in_integers_makes_no_sizes(model):
     """An image written as uint8 is still a network."""
-    text = "g (float[2,3] x) => (uint8[2,4] y) <float[3,4] w = {1,2,3,4,5,6,7,8,9,0,1,2}> { a = MatMul(x, w) b = Relu(a) y = Cast<to = 2>(b) }"
+    text = (
+        "g (float[2,3] x) => (uint8[2,4] y) <float[3,4] w = "
+        "{1,2,3,4,5,6,7,8,9,0,1,2}> { a = MatMul(x, w) b = Relu(a) y = Cast<to = 2>(b) }"
+    )
     assert numbers(model, text)[3] == set()
 
 
@@ -59,7 +63,8 @@ def test_comparisons_and_scales_end_sizes_too(model):
     ],
 )
 def test_whole_numbers_stay_whole_under_some_operators(model, node, whole):
-    text = f"""g (int64[2] i, float[2] x) => (float[n] y) <float one = {{1.0}}, float half = {{0.5}}, int64[1] ax = {{0}}> {{
+    text = f"""g (int64[2] i, float[2] x) => (float[n] y) <float one = {{1.0}}, float half = {{0.5}},
+            int64[1] ax = {{0}}> {{
       f = Cast<to = 1>(i) g = Mul(f, half) y = {node}
     }}"""
     assert ("y" in numbers(model, text)[0]) == whole

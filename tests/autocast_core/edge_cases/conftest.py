@@ -119,8 +119,9 @@ def element_type(kind: onnx.TypeProto) -> int:
 def run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[Any]:
     """The outputs, floats as FP32: by ONNX's reference evaluator, which rounds every 16-bit result.
 
-    By ONNX Runtime where that evaluator fails or is known to be wrong: below opset 14 (Softmax and BatchNormalization by
-    later definitions), for a Loop without a condition (taken for false), for OptionalGetElement of a tensor (a list).
+    By ONNX Runtime where that evaluator fails or is known to be wrong: below opset 14 (Softmax and BatchNormalization
+    by later definitions), for a Loop without a condition (taken for false), for OptionalGetElement (gives a list). Not
+    in IR 3, where it takes no values for initializers.
     """
     wanted = {info.name: NUMPY.get(element_type(info.type)) for info in model.graph.input}
     fed = {}
@@ -128,7 +129,8 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[Any]:
         dtype = wanted[name]
         fed[name] = value.astype(dtype) if dtype is not None and isinstance(value, np.ndarray) else value
     opset = next((each.version for each in model.opset_import if each.domain == ""), 13)
-    if opset < 14 or any(node.op_type in ("Loop", "OptionalGetElement") for node in model.graph.node):
+    old = opset < 14 and model.ir_version >= 4
+    if old or any(node.op_type in ("Loop", "OptionalGetElement") for node in model.graph.node):
         return [_plain(value) for value in _run_in_onnxruntime(model, fed)]
     try:
         found = onnx.reference.ReferenceEvaluator(model).run(None, fed)

@@ -97,7 +97,8 @@ def test_a_scan_has_state_and_scan_inputs_and_outputs(convert, keep, excluded):
     """27"""
     found = convert(
         HEAD + """g (float[3] init, float[2,3] xs) => (float[3] last, float[2,3] ys) {
-          last, ys = Scan(init, xs) <num_scan_inputs = 1, body = b (float[3] s, float[3] x) => (float[3] so, float[3] y) {
+          last, ys = Scan(init, xs) <num_scan_inputs = 1, body = b (float[3] s, float[3] x) => (float[3]
+            so, float[3] y) {
             so = Add(s, x) y = Mul(so, x)
           }>
         }""",
@@ -131,7 +132,8 @@ def test_a_body_shares_an_initializer_with_the_outer_graph(convert, keep):
         HEAD
         + """g (float[2] x, bool c) => (float[2] y) <float[2] w = {2.0, 3.0}> {
       a = Mul(x, w)
-      y = If(c) <then_branch = t () => (float[2] p) { p = Add(a, w) }, else_branch = e () => (float[2] q) { q = Sub(a, w) }>
+      y = If(c) <then_branch = t () => (float[2] p) { p = Add(a, w) }, else_branch = e () => (float[2]
+            q) { q = Sub(a, w) }>
     }"""
     )
     feeds = {"x": X[0, :2], "c": np.array(True)}
@@ -163,7 +165,8 @@ def test_branches_of_an_if_agree_on_the_type(convert, excluded):
     """30: the fixture's strict type inference refuses branches that do not"""
     found = convert(
         HEAD + """g (float[2,3] x, bool c) => (float[2,3] z) {
-          z = If(c) <then_branch = t () => (float[2,3] a) { a = Exp(x) }, else_branch = e () => (float[2,3] b) { b = Neg(x) }>
+          z = If(c) <then_branch = t () => (float[2,3] a) { a = Exp(x) }, else_branch = e () =>
+            (float[2,3] b) { b = Neg(x) }>
         }""",
         {"x": X, "c": np.array(True)},
         op_types_to_exclude=excluded,

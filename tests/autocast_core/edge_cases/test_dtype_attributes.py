@@ -42,7 +42,8 @@ def test_cast_like_follows_its_pattern(convert, keep, excluded):
 def test_bit_cast_reads_the_bits_of_an_fp32_value(convert):
     """57"""
     model = onnx.parser.parse_model(
-        '<ir_version: 13, opset_import: ["": 26]> g (float[2,3] x) => (int32[2,3] i) { a = Abs(x) i = BitCast<to = 6>(a) }'
+        '<ir_version: 13, opset_import: ["": 26]> g (float[2,3] x) => '
+        "(int32[2,3] i) { a = Abs(x) i = BitCast<to = 6>(a) }"
     )
     found = convert(model, {"x": X})
     assert found.type_of(found.nodes("BitCast")[0].input[0]) == "float"
@@ -89,7 +90,10 @@ def test_an_empty_sequence_takes_the_precision_of_what_goes_in(convert, attribut
     """58"""
     found = convert(
         HEAD
-        + f"g (float[3] x) => (float[3] y) <int64 zero = {{0}}> {{ s = SequenceEmpty{attribute}() t = SequenceInsert(s, x) y = SequenceAt(t, zero) }}",
+        + (
+            f"g (float[3] x) => (float[3] y) <int64 zero = {{0}}> {{ s = "
+            f"SequenceEmpty{attribute}() t = SequenceInsert(s, x) y = SequenceAt(t, zero) }}"
+        ),
         {"x": X[0]},
         keep_io_types=keep,
     )
@@ -159,7 +163,11 @@ def test_integer_and_string_constants_keep_their_types(convert):
 def test_output_dtype_of_a_dequantizer_follows_its_precision(convert):
     """61: the scale stays FP32 where output_dtype states the output's type"""
     found = convert(
-        '<ir_version: 11, opset_import: ["": 23]> g (float[2,3] x) => (float[2,3] y) <float s = {0.125}, int8 z = {0}> { q = QuantizeLinear<output_dtype = 3>(x, s, z) d = DequantizeLinear<output_dtype = 1>(q, s, z) y = Exp(d) }',
+        (
+            '<ir_version: 11, opset_import: ["": 23]> g (float[2,3] x) => (float[2,3] y) <float s = '
+            "{0.125}, int8 z = {0}> { q = QuantizeLinear<output_dtype = 3>(x, s, z) d = "
+            "DequantizeLinear<output_dtype = 1>(q, s, z) y = Exp(d) }"
+        ),
         {"x": X},
     )
     assert found.type_of("d") == "float16"
@@ -171,7 +179,10 @@ def test_output_dtype_of_a_dequantizer_follows_its_precision(convert):
 def test_quantizing_precision_is_left_to_the_user(convert, precision):
     """61"""
     found = convert(
-        '<ir_version: 11, opset_import: ["": 23]> g (float[2,3] x) => (int8[2,3] q) <float s = {0.125}, int8 z = {0}> { a = Relu(x) q = QuantizeLinear<precision = 1>(a, s, z) }',
+        (
+            '<ir_version: 11, opset_import: ["": 23]> g (float[2,3] x) => (int8[2,3] q) <float s = '
+            "{0.125}, int8 z = {0}> { a = Relu(x) q = QuantizeLinear<precision = 1>(a, s, z) }"
+        ),
         {"x": X},
         precision,
     )

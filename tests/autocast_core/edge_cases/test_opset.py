@@ -81,7 +81,10 @@ def test_legality_is_per_input_not_per_operator(convert):
     found = convert(
         model(
             22,
-            "g (float[1,1,4,4] x) => (float[1,1,2,2] y, int64[1,1,2,2] i) { a = Relu(x) y, i = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a) }",
+            (
+                "g (float[1,1,4,4] x) => (float[1,1,2,2] y, int64[1,1,2,2] i) { a = Relu(x) "
+                "y, i = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(a) }"
+            ),
         ),
         {"x": np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)},
         "bf16",
@@ -115,7 +118,10 @@ def test_an_included_node_that_the_opset_refuses_is_warned_of(convert):
 def test_the_opset_is_that_of_the_default_domain(convert):
     """66"""
     found = convert(
-        '<ir_version: 8, opset_import: ["trt.plugins": 1, "": 17, "ai.onnx.ml": 3]> g (float[2,3] x) => (float[2,3] y) { y = Relu(x) }',
+        (
+            '<ir_version: 8, opset_import: ["trt.plugins": 1, "": 17, "ai.onnx.ml": '
+            "3]> g (float[2,3] x) => (float[2,3] y) { y = Relu(x) }"
+        ),
         {"x": X},
     )
     assert {each.domain: each.version for each in found.after.opset_import} == {
@@ -135,7 +141,10 @@ def test_the_opset_is_that_of_the_default_domain(convert):
         "g (float[2,3,4] x) => (float[2,1,3,4] y) { y = Unsqueeze<axes = [1]>(x) }",
         "g (float[2,3,4] x) => (float[2,3,4] y) { y = Dropout<ratio = 0.5>(x) }",
         "g (float[2,3,4] x) => (float[2,3,4] y) { y = Clip<min = -1.0, max = 1.0>(x) }",
-        "g (float[2,3,4] x) => (float[2,3,4] y) <float[3] s = {1, 2, 3}, float[3] b = {0, 1, 0}, float[3] m = {0.5, 0, 0}, float[3] v = {1, 4, 1}> { y = BatchNormalization(x, s, b, m, v) }",
+        (
+            "g (float[2,3,4] x) => (float[2,3,4] y) <float[3] s = {1, 2, 3}, float[3] b = {0, 1, 0}, "
+            "float[3] m = {0.5, 0, 0}, float[3] v = {1, 4, 1}> { y = BatchNormalization(x, s, b, m, v) }"
+        ),
         'g (float[2,3,4] x) => (float[2,3,8] y) <float[3] s = {1, 1, 2}> { y = Upsample<mode = "nearest">(x, s) }',
     ],
 )

@@ -42,7 +42,8 @@ def test_a_roi_of_a_resize_has_no_bf16_form_and_keeps_fp32(convert):
 def test_a_resize_of_opset_10_has_its_scales_at_index_1(convert):
     """44"""
     found = convert(
-        """<ir_version: 5, opset_import: ["": 10]> g (float[1,1,4,4] x) => (float[1,1,8,8] y) <float[4] s = {1, 1, 2, 2}> {
+        """<ir_version: 5, opset_import: ["": 10]> g (float[1,1,4,4] x) => (float[1,1,8,8] y) <float[4]
+            s = {1, 1, 2, 2}> {
           y = Resize<mode = "nearest">(x, s)
         }""",
         {"x": IMAGE},
@@ -60,7 +61,10 @@ def test_non_maximum_suppression_is_never_low(convert, precision):
         <int64[1] most = {2}, float[1] overlap = {0.5}, float[1] least = {0.1}> {
           b = Relu(boxes) y = NonMaxSuppression(b, scores, most, overlap, least)
         }""",
-        {"boxes": np.array([[[0, 0, 1, 1], [0, 0.5, 1, 2]]], np.float32), "scores": np.array([[[0.9, 0.75]]], np.float32)},
+        {
+            "boxes": np.array([[[0, 0, 1, 1], [0, 0.5, 1, 2]]], np.float32),
+            "scores": np.array([[[0.9, 0.75]]], np.float32),
+        },
         precision,
     )  # fmt: skip
     assert found.decision("NonMaxSuppression_0") == ("fp32", "legality")
@@ -120,7 +124,10 @@ def test_indices_and_depth_of_one_hot_keep_their_integer_types(convert):
     """48"""
     found = convert(
         HEAD
-        + "g (int64[3] i) => (float[3,5] y) <int64 d = {5}, float[2] v = {0.0, 2.5}> { h = OneHot(i, d, v) y = Exp(h) }",
+        + (
+            "g (int64[3] i) => (float[3,5] y) <int64 d = {5}, float[2] v = "
+            "{0.0, 2.5}> { h = OneHot(i, d, v) y = Exp(h) }"
+        ),
         {"i": np.array([0, 4, 2])},
     )
     assert found.initializer("v").dtype == np.float16
@@ -181,7 +188,8 @@ def test_stash_type_of_normalizations_stays_fp32(convert, op_type):
 def test_mean_and_deviation_of_a_layer_normalization_keep_the_stash_type(convert):
     """50"""
     found = convert(
-        HEAD + """g (float[2,3] x) => (float[2,3] y, float[2,1] m, float[2,1] d, float[2,1] e) <float[3] s = {1, 2, 3}> {
+        HEAD + """g (float[2,3] x) => (float[2,3] y, float[2,1] m, float[2,1] d, float[2,1] e) <float[3]
+            s = {1, 2, 3}> {
           y, m, d = LayerNormalization<axis = -1>(x, s) e = Exp(m)
         }""",
         {"x": X},
@@ -208,7 +216,10 @@ def test_the_exponent_of_a_pow_has_a_type_of_its_own(convert):
     """52"""
     found = convert(
         HEAD
-        + "g (float[2,3] x, int64 n) => (float[2,3] y, float[2,3] z) <float two = {2.0}> { y = Pow(x, n) z = Pow(x, two) }",
+        + (
+            "g (float[2,3] x, int64 n) => (float[2,3] y, float[2,3] z) <float "
+            "two = {2.0}> { y = Pow(x, n) z = Pow(x, two) }"
+        ),
         {"x": X, "n": np.array(3)},
     )
     assert found.type_of("n") == "int64"
@@ -230,7 +241,8 @@ def test_operands_that_share_a_type_move_together(convert, text):
     shape = "2,2" if "Gemm" in text else "2,3"
     found = convert(
         HEAD + f"""g (float[2,3] x, bool[2,3] c) => (float[{shape}] y)
-        <float[3] w = {{1, 2, 3}}, float lo = {{-1}}, float hi = {{2}}, float[2,3] m = {{1, 2, 3, 4, 5, 6}}, float[2] w2 = {{1, 2}}> {{
+        <float[3] w = {{1, 2, 3}}, float lo = {{-1}}, float hi = {{2}}, float[2,3] m = {{1, 2, 3, 4, 5,
+            6}}, float[2] w2 = {{1, 2}}> {{
           {text}
         }}""",
         {"x": X, "c": X > 0},
@@ -293,7 +305,8 @@ def test_one_tensor_stands_at_two_positions_of_one_node(convert):
     """56: one of them is pinned, the other moves"""
     found = convert(
         HEAD + """g (float[4] s) => (float[M] y) <float[1,1,2,2] k = {1, 2, 3, 4}, int64[1] m = {-1}> {
-          a = Resize<mode = "nearest">(k, , s) b = Mul(s, s) c = Reshape(a, m) d = ReduceSum<keepdims = 0>(b) y = Mul(c, d)
+          a = Resize<mode = "nearest">(k, , s) b = Mul(s, s) c = Reshape(a, m) d = ReduceSum<keepdims =
+            0>(b) y = Mul(c, d)
         }""",
         {"s": np.array([1, 1, 2, 1], np.float32)},
     )  # fmt: skip
@@ -319,7 +332,10 @@ def test_an_opset_below_what_a_quantizer_needs_is_an_error_or_raised(convert):
     """46"""
     found = convert(
         HEAD
-        + "g (float[2,3] x) => (int8[2,3] q) <float s = {0.125}, int8 z = {0}> { a = Relu(x) q = QuantizeLinear(a, s, z) }",
+        + (
+            "g (float[2,3] x) => (int8[2,3] q) <float s = {0.125}, int8 z = "
+            "{0}> { a = Relu(x) q = QuantizeLinear(a, s, z) }"
+        ),
         {"x": X},
         opset=17,
     )

@@ -66,14 +66,21 @@ def test_initializers_over_a_limit_are_cast_at_run_time(convert):
 
 def test_a_contrib_operator_converts_without_tensorrt(convert):
     """77: defects 11 and 12 of field.md"""
-    text = '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> g (float[2,3] x) => (float[2,3] y) <float[3,3] w = {1,2,3,4,5,6,7,8,9}> { a = com.microsoft.FusedMatMul<alpha = 0.5>(x, w) y = com.microsoft.Gelu(a) }'
+    text = (
+        '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> g (float[2,3] x) => (float[2,3] y) '
+        "<float[3,3] w = {1,2,3,4,5,6,7,8,9}> { a = "
+        "com.microsoft.FusedMatMul<alpha = 0.5>(x, w) y = com.microsoft.Gelu(a) }"
+    )
     found = convert(text, {"x": X / 10})
     assert found.decision("FusedMatMul_0")[0] == found.decision("Gelu_0")[0] == "fp16"
     assert [node.domain for node in found.after.graph.node] == ["com.microsoft"] * 2
     assert not found.nodes("Cast")
 
 
-PLUGIN = '<ir_version: 8, opset_import: ["": 17, "trt.plugins": 1]> g (float[2,3] x, float[3] s) => (float[2,3] y) {{ a = Exp(x) b = {}Foo(a, s) y = Neg(b) }}'
+PLUGIN = (
+    '<ir_version: 8, opset_import: ["": 17, "trt.plugins": 1]> g (float[2,3] x, float[3] '
+    "s) => (float[2,3] y) {{ a = Exp(x) b = {}Foo(a, s) y = Neg(b) }}"
+)
 
 
 def plugin_model(domain: str = "trt.plugins") -> onnx.ModelProto:

@@ -54,7 +54,8 @@ def test_parts_that_are_fp16_already_stay(convert):
 def test_bf16_parts_stay_in_a_model_that_goes_fp16(convert):
     """35: no Cast of the user's from BF16 is bypassed into FP16 where that would change values"""
     model = onnx.parser.parse_model(
-        '<ir_version: 10, opset_import: ["": 22]> g (float[2,3] x) => (float[2,3] y) { h = Cast<to = 16>(x) m = Mul(h, h) f = Cast<to = 1>(m) y = Exp(f) }'
+        '<ir_version: 10, opset_import: ["": 22]> g (float[2,3] x) => (float[2,3] y) { h = '
+        "Cast<to = 16>(x) m = Mul(h, h) f = Cast<to = 1>(m) y = Exp(f) }"
     )
     found = convert(model, {"x": X / 4})
     assert found.decision("Mul_0") == ("bf16", "already_low")
@@ -65,7 +66,8 @@ def test_bf16_parts_stay_in_a_model_that_goes_fp16(convert):
 def test_fp8_tensors_are_untouched(convert):
     """36"""
     model = onnx.parser.parse_model(
-        '<ir_version: 9, opset_import: ["": 19]> g (float[2,3] x) => (float[2,3] y) <float s = {0.5}> { q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) y = Exp(d) }'
+        '<ir_version: 9, opset_import: ["": 19]> g (float[2,3] x) => (float[2,3] y) <float s = '
+        "{0.5}> { q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) y = Exp(d) }"
     )
     model.graph.initializer.append(helper.make_tensor("z", onnx.TensorProto.FLOAT8E4M3FN, [], [0.0]))
     found = convert(model, {"x": X})
@@ -78,7 +80,8 @@ def test_fp8_tensors_are_untouched(convert):
 def test_int4_tensors_are_untouched(convert, kind):
     """36"""
     model = onnx.parser.parse_model(
-        '<ir_version: 10, opset_import: ["": 21]> g (float[2,4] x) => (float[2,4] y) <float[4] s = {0.5, 0.25, 0.5, 1.0}> { w = DequantizeLinear<axis = 1>(q, s) y = Mul(x, w) }'
+        '<ir_version: 10, opset_import: ["": 21]> g (float[2,4] x) => (float[2,4] y) <float[4] s = '
+        "{0.5, 0.25, 0.5, 1.0}> { w = DequantizeLinear<axis = 1>(q, s) y = Mul(x, w) }"
     )
     data = helper.make_tensor("q", getattr(onnx.TensorProto, kind), [2, 4], [1, 2, 3, 4, 5, 6, 7, 0])
     model.graph.initializer.append(data)
@@ -91,7 +94,8 @@ def test_int4_tensors_are_untouched(convert, kind):
 def test_float4_tensors_are_untouched(convert):
     """36"""
     model = onnx.parser.parse_model(
-        '<ir_version: 11, opset_import: ["": 23]> g (float[2,4] x) => (float[2,4] y) <float s = {0.5}> { w = DequantizeLinear(q, s) y = Mul(x, w) }'
+        '<ir_version: 11, opset_import: ["": 23]> g (float[2,4] x) => (float[2,4] y) '
+        "<float s = {0.5}> { w = DequantizeLinear(q, s) y = Mul(x, w) }"
     )
     data = helper.make_tensor("q", onnx.TensorProto.FLOAT4E2M1, [2, 4], [0.5, 1, 1.5, 2, 3, 4, 6, 0])
     model.graph.initializer.append(data)
@@ -103,7 +107,10 @@ def test_float4_tensors_are_untouched(convert):
 def test_string_tensors_pass_through(convert):
     """37"""
     found = convert(
-        '<ir_version: 9, opset_import: ["": 20]> g (float[2,3] x, string[2] a, string[2] b) => (float[2,3] y, string[2] s) { y = Exp(x) s = StringConcat(a, b) }',
+        (
+            '<ir_version: 9, opset_import: ["": 20]> g (float[2,3] x, string[2] a, string[2] b) '
+            "=> (float[2,3] y, string[2] s) { y = Exp(x) s = StringConcat(a, b) }"
+        ),
         {"x": X, "a": np.array(["p", "q"], object), "b": np.array(["r", "s"], object)},
     )
     assert found.decision("StringConcat_0")[0] == "none"
@@ -142,7 +149,10 @@ def test_a_sequence_may_be_an_output(convert, keep):
 def test_an_optional_may_hold_a_tensor(convert, keep):
     """38"""
     found = convert(
-        '<ir_version: 8, opset_import: ["": 18]> g (float[3] a) => (float[3] y, bool h) { e = Exp(a) o = Optional(e) h = OptionalHasElement(o) y = OptionalGetElement(o) }',
+        (
+            '<ir_version: 8, opset_import: ["": 18]> g (float[3] a) => (float[3] y, bool h) { e = '
+            "Exp(a) o = Optional(e) h = OptionalHasElement(o) y = OptionalGetElement(o) }"
+        ),
         {"a": X[0]},
         keep_io_types=keep,
     )
@@ -153,7 +163,8 @@ def test_maps_and_classical_operators_pass_through(convert):
     """38"""
     node = helper.make_node("ZipMap", ["p"], ["m"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])
     model = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3]> g (float[2,3] x) => (float[2,3] p) { e = Exp(x) p = Softmax(e) }'
+        '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3]> g '
+        "(float[2,3] x) => (float[2,3] p) { e = Exp(x) p = Softmax(e) }"
     )
     model.graph.node.append(node)
     kind = helper.make_sequence_type_proto(helper.make_map_type_proto(7, helper.make_tensor_type_proto(1, [])))
@@ -178,7 +189,10 @@ def test_zero_dimensional_scalars_keep_their_rank(convert):
     """40"""
     found = convert(
         HEAD
-        + "g (float x) => (float y) <float w = {2.5}> { c = Constant<value = float {1.5}>() a = Mul(x, w) y = Add(a, c) }",
+        + (
+            "g (float x) => (float y) <float w = {2.5}> { c = Constant<value "
+            "= float {1.5}>() a = Mul(x, w) y = Add(a, c) }"
+        ),
         {"x": np.array(3.0, np.float32)},
     )
     assert found.initializer("w").shape == ()
@@ -239,7 +253,8 @@ def test_types_do_not_depend_on_shape_inference(convert):
 def test_an_operator_nobody_can_infer_leaves_an_fp32_island(convert):
     """43, 77"""
     model = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17, "custom": 1]> g (float[2,3] x) => (float[2,3] y) { a = Exp(x) b = custom.Foo(a) y = Neg(b) }'
+        '<ir_version: 8, opset_import: ["": 17, "custom": 1]> g (float[2,3] x) => '
+        "(float[2,3] y) { a = Exp(x) b = custom.Foo(a) y = Neg(b) }"
     )
     model.graph.value_info.append(helper.make_tensor_value_info("b", 1, [2, 3]))
     found = convert(model)
@@ -250,7 +265,10 @@ def test_an_operator_nobody_can_infer_leaves_an_fp32_island(convert):
 
 def test_bf16_weights_round_to_nearest_even(convert):
     """35"""
-    text = '<ir_version: 10, opset_import: ["": 22]> g (float[3] x) => (float[3] y) <float[3] w = {1.00390625, 3.3, -0.1}> { y = Mul(x, w) }'
+    text = (
+        '<ir_version: 10, opset_import: ["": 22]> g (float[3] x) => (float[3] y) '
+        "<float[3] w = {1.00390625, 3.3, -0.1}> { y = Mul(x, w) }"
+    )
     found = convert(text, {"x": X[0]}, "bf16")
     wanted = np.array([1.00390625, 3.3, -0.1], np.float32).astype(ml_dtypes.bfloat16)
     np.testing.assert_array_equal(found.initializer("w").astype(np.float32), wanted.astype(np.float32))

@@ -22,7 +22,9 @@ SELECTED = (
 )
 TABLE = (
     HEAD
-    + """g (float[2,3] x) => (float[2,3] y) <float[2,3] b = {0, LOW, 0, 0, 0, LOW}> { s = Add(x, b) t = Add(s, b) y = Softmax(t) }"""
+    + """g (float[2,3] x) => (float[2,3] y) <float[2,3] b = {0, LOW, 0, 0, 0, LOW}> {
+  s = Add(x, b) t = Add(s, b) y = Softmax(t)
+}"""
 )
 
 
@@ -146,7 +148,10 @@ def test_positions_beyond_the_exact_integers_keep_their_nodes(convert, precision
     """71"""
     found = convert(
         HEAD22
-        + f"g (float[{length}] x, int64[{length}] p) => (float[{length}] y) <float k = {{0.001}}> {{ f = Cast<to = 1>(p) m = Mul(f, k) y = Add(m, x) }}",
+        + (
+            f"g (float[{length}] x, int64[{length}] p) => (float[{length}] y) <float k = "
+            f"{{0.001}}> {{ f = Cast<to = 1>(p) m = Mul(f, k) y = Add(m, x) }}"
+        ),
         {"x": np.ones(length, np.float32), "p": np.arange(1, length + 1)},
         precision,
         data_max=1e5,
@@ -173,7 +178,8 @@ def test_sines_of_positions_are_right_for_any_length(convert, precision):
     """71: calibrated on short sequences only"""
     text = (
         HEAD22
-        + """g (int64[n] p) => (float[n,4] c, float[n,4] s) <float[1,4] f = {1.0, 0.1, 0.01, 0.001}, int64[1] ax = {1}> {
+        + """g (int64[n] p) => (float[n,4] c, float[n,4] s) <float[1,4] f = {1.0, 0.1, 0.01, 0.001},
+            int64[1] ax = {1}> {
       q = Cast<to = 1>(p) u = Unsqueeze(q, ax) a = Mul(u, f) c = Cos(a) s = Sin(a)
     }"""
     )
@@ -260,8 +266,10 @@ def test_float_shape_arithmetic_stays_fp32(convert):
     """75: without any data too"""
     text = (
         HEAD
-        + """g (float[1,1,h,w] x) => (float[1,1,hh,ww] y) <float half = {0.333}, int64[2] first = {1, 1}, int64[1] two = {2}, int64[1] four = {4}> {
-      a = Relu(x) s = Shape(x) t = Slice(s, two, four) f = Cast<to = 1>(t) m = Mul(f, half) r = Floor(m) i = Cast<to = 7>(r)
+        + """g (float[1,1,h,w] x) => (float[1,1,hh,ww] y) <float half = {0.333}, int64[2] first = {1,
+            1}, int64[1] two = {2}, int64[1] four = {4}> {
+      a = Relu(x) s = Shape(x) t = Slice(s, two, four) f = Cast<to = 1>(t) m = Mul(f, half) r = Floor(m)
+            i = Cast<to = 7>(r)
       sizes = Concat<axis = 0>(first, i) y = Resize<mode = "nearest">(a, , , sizes)
     }"""
     )
@@ -290,7 +298,8 @@ def test_a_rule_without_data_still_decides_and_says_so(tmp_path):
     """69 c: a model that no runtime here runs"""
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
     model = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17, "custom": 1]> g (float[2,3] x) => (float[2,3] y) <float[3] w = {1e6, 1, 1}> { a = Mul(x, w) b = custom.Foo(a) y = Neg(b) }'
+        '<ir_version: 8, opset_import: ["": 17, "custom": 1]> g (float[2,3] x) => (float[2,3] y) '
+        "<float[3] w = {1e6, 1, 1}> { a = Mul(x, w) b = custom.Foo(a) y = Neg(b) }"
     )
     model.graph.value_info.append(onnx.helper.make_tensor_value_info("b", 1, [2, 3]))
     onnx.save(model, source)

@@ -76,7 +76,8 @@ def test_another_element_type_leaves_the_kind():
 def test_scan_outputs_take_the_type_of_the_body_not_of_the_first_state():
     found = typed(
         """g (float[2] x, int64 n) => (w, s) {
-          w, s = Loop(n, , x) <body = l (int64 i, bool ci, v) => (co, vo, k) { co = Identity(ci) vo = Exp(v) k = Shape(v) }>
+          w, s = Loop(n, , x) <body = l (int64 i, bool ci, v) => (co, vo, k) { co = Identity(ci) vo =
+            Exp(v) k = Shape(v) }>
         }"""
     )
     assert (found["w"], found["s"]) == ("tensor(float)", "tensor(int64)")
@@ -84,7 +85,8 @@ def test_scan_outputs_take_the_type_of_the_body_not_of_the_first_state():
 
 def test_a_sequence_map_wraps_what_its_body_makes():
     found = typed(
-        "g (seq(float[3]) s) => (t, y) { t = SequenceMap(s) <body = f (x) => (z) { z = Exp(x) }> n = SequenceLength(s) y = SequenceAt(t, n) }"
+        "g (seq(float[3]) s) => (t, y) { t = SequenceMap(s) <body = f (x) => (z) { z "
+        "= Exp(x) }> n = SequenceLength(s) y = SequenceAt(t, n) }"
     )
     assert (found["z"], found["t"], found["y"]) == ("tensor(float)", "seq(tensor(float))", "tensor(float)")
 

@@ -90,7 +90,8 @@ def test_scales_of_quantizers_move_from_opset_19(opset, moves):
 
 def test_the_statistics_of_a_layer_normalization_keep_their_stash_type():
     found = operands(
-        "g (float[2,3] x, float[3] s) => (float[2,3] y, float[2,1] m, float[2,1] d) { y, m, d = LayerNormalization(x, s) }"
+        "g (float[2,3] x, float[3] s) => (float[2,3] y, float[2,1] m, "
+        "float[2,1] d) { y, m, d = LayerNormalization(x, s) }"
     )
     assert found.outputs == (True, False, False)
 

@@ -1,0 +1,141 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from autocast_core.__main__ import main, parser
+
+TEXT = """<ir_version: 8, opset_import: ["": 17]>
+g (float[2,3] x) => (float[2,3] y) <float[3,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}> { [m] a = MatMul(x, w)
+            [e] y = Softmax(a) }"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.parser.parse_model(TEXT), path)
+    return path
+
+
+def ops(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_the_output_is_named_after_the_model_and_the_precision(source):
+    """As AutoCast: MODEL.fp16.onnx, MODEL.bf16.onnx."""
+    assert main(["--onnx_path", str(source)]) == 0
+    assert main(["--onnx_path", str(source), "-t", "bf16"]) == 0
+    assert sorted(path.name for path in source.parent.iterdir()) == ["model.bf16.onnx", "model.fp16.onnx", "model.onnx"]
+
+
+def test_defaults_are_autocasts():
+    found = parser().parse_args(["--onnx_path", "m.onnx"])
+    assert (found.low_precision_type, found.data_max, found.init_max, found.keep_io_types) == ("fp16", 512, 65504, None)
+    assert (found.init_conversion_max_bytes, found.max_depth_of_reduction, found.opset) == (None, None, None)
+    assert (found.providers, found.log_level, found.use_standalone_type_inference) == (["cpu"], "INFO", False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["--keep_io_types"], ["Cast", "MatMul", "Softmax", "Cast"]),
+        (["--keep_io_types", "y"], ["MatMul", "Softmax", "Cast"]),
+        (["--op_types_to_exclude", "Softmax"], ["MatMul", "Cast", "Softmax"]),
+        (["-op", "Softmax"], ["MatMul", "Cast", "Softmax"]),
+        (["-n", "m", "e"], ["MatMul", "Softmax"]),
+        (["--nodes_to_exclude", "e$", "--keep_io_types", "x"], ["Cast", "MatMul", "Cast", "Softmax"]),
+        (["--op_types_to_exclude", "Softmax", "--nodes_to_include", "e"], ["MatMul", "Softmax"]),
+        (["--data_max", "1e-9"], ["MatMul", "Softmax"]),
+        (["--data_max", "1e-9", "--op_types_to_include", "MatMul", "Softmax", "-t", "bf16"], ["MatMul", "Softmax"]),
+        (["--init_max", "8"], ["MatMul", "Cast", "Softmax"]),
+        (["--init_max", "8", "--data_max", "inf"], ["MatMul", "Cast", "Softmax"]),
+        (["--max_depth_of_reduction", "2"], ["MatMul", "Softmax"]),
+        (["--init_conversion_max_bytes", "8", "--opset", "19"], ["Cast", "MatMul", "Softmax"]),
+    ],
+)
+def test_flags_do_what_they_say(source, tmp_path, arguments, wanted):
+    target = tmp_path / "out.onnx"
+    assert main(["--onnx_path", str(source), "--output_path", str(target), *arguments]) == 0
+    assert ops(target) == wanted
+
+
+def test_calibration_data_decide(source, tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.full((2, 3), 100, np.float32))
+    target = tmp_path / "out.onnx"
+    assert main(["--onnx_path", str(source), "-d", str(tmp_path / "data.npz"), "--output_path", str(target)]) == 0
+    assert {tensor.data_type for tensor in onnx.load(target).graph.initializer} == {onnx.TensorProto.FLOAT}
+
+
+def test_shapes_of_dynamic_inputs_are_taken(tmp_path):
+    text = TEXT.replace("(float[2,3] x) => (float[2,3] y)", "(float[n,3] x) => (float[n,3] y)")
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    assert main(["--onnx_path", str(tmp_path / "model.onnx"), "--shapes", "x:5x3"]) == 0
+
+
+def test_a_saved_plan_converts_again_to_the_same_bytes(source, tmp_path):
+    first, second, plan = tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "plan.json"
+    main(["--onnx_path", str(source), "--output_path", str(first), "-op", "Softmax", "--save_plan", str(plan)])
+    assert [node["rule"] for node in json.loads(plan.read_text())["nodes"]] == ["default", "op_type"]
+    main(["--onnx_path", str(source), "--output_path", str(second), "--plan", str(plan)])
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--onnx_path", "missing.onnx"], "missing.onnx"),
+        (["--onnx_path", "MODEL", "--calibration_data", "missing.npz"], "missing.npz"),
+        (["--onnx_path", "MODEL", "--plan", "missing.json"], "missing.json"),
+        (["--onnx_path", "MODEL", "--data_max", "-1"], "data_max"),
+        (["--onnx_path", "MODEL", "--nodes_to_exclude", "("], "regular expression"),
+        (["--onnx_path", "MODEL", "--shapes", "x"], "NAME:1x128"),
+        (["--onnx_path", "MODEL", "--trt_plugins_precision", "Foo"], "trt_plugins_precision"),
+        (["--onnx_path", "MODEL", "--opset", "99"], "opset 99 is unknown"),
+        (["--onnx_path", "MODEL", "--providers", "gpu"], "'gpu'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(source, capsys, arguments, said):
+    arguments = [str(source) if each == "MODEL" else each for each in arguments]
+    assert main(arguments) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and said in lines[0]
+    assert [path.name for path in source.parent.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--onnx_path", "m.onnx", "--nonsense"], ["--onnx_path", "m.onnx", "-t", "fp8"]]
+)
+def test_wrong_usage_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_help_imports_nothing_heavy():
+    script = """
+import sys
+from autocast_core.__main__ import parser
+parser().format_help()
+heavy = {"onnx", "onnxruntime", "numpy", "prefect", "mlflow", "boto3", "matplotlib", "onnxscript", "tensorrt"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_summary_is_logged_as_autocast_does(source, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "autocast_core", "--onnx_path", str(source), "--log_level", "DEBUG"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "Converted 2/2 nodes (100.00%) to fp16" in done.stderr
+    assert "graph/m goes fp16: no rule keeps it" in done.stderr
+    assert done.stdout == ""
