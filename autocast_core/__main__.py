@@ -53,7 +53,13 @@ def parser() -> argparse.ArgumentParser:
         choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         help="DEBUG tells why for each node (%(default)s)",
     )
-    add("--providers", nargs="+", default=["cpu"], metavar="EP", help="of cpu, cuda:N, trt (cpu)")
+    add(
+        "--providers",
+        nargs="+",
+        default=[],
+        metavar="EP",
+        help="of cpu, cuda:N, trt (default: cpu; for custom operators trt where it is there)",
+    )
     add("--trt_plugins", nargs="+", default=[], metavar="LIB", help="TensorRT plugin libraries (.so)")
     add(
         "--trt_plugins_precision",
@@ -65,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add("--opset", type=int, metavar="N", help="target opset (default: the model's, at least 13 for FP16, 22 for BF16)")
     add("--use_standalone_type_inference", action="store_true", help="types from operator schemas alone")
     add("--shapes", nargs="+", default=[], metavar="NAME:1x128", help="shapes of dynamic inputs for random data")
+    add("--target", choices=["tensorrt"], help="change what this engine refuses, round by round")
     add("--plan", metavar="FILE", help="apply this precision plan instead of classifying")
     add("--save_plan", metavar="FILE", help="write the precision plan")
     return top
@@ -106,6 +113,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         trt_plugins_precision=tuple(arguments.trt_plugins_precision),
         use_standalone_type_inference=arguments.use_standalone_type_inference,
         shapes=_shapes(arguments.shapes),
+        target=arguments.target,
     )
     source = Path(arguments.onnx_path)
     output = Path(arguments.output_path or source.with_suffix(f".{config.precision}.onnx"))

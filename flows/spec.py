@@ -90,7 +90,9 @@ class Spec(BaseModel):
     small_values: bool = Field(True, description="Keep nodes that lose too much to the low type's subnormal range.")
     clamp_masks: bool = Field(True, description="Make attention masks beyond the low type's range finite.")
     fuse_layer_norm: bool = Field(True, description="Fuse decomposed LayerNorm into LayerNormalization.")
-    providers: Texts = Field(("cpu",), min_length=1, description="Execution providers: cpu, cuda:N, trt.")
+    providers: Texts = Field(
+        (), description="Execution providers: cpu, cuda:N, trt. Default: cpu; for custom operators trt where it is."
+    )
     target: Literal["tensorrt"] | None = Field(
         None, description="Fit the plan to this engine: what it refuses changes its precision, within eight rounds."
     )

@@ -13,17 +13,13 @@ import ml_dtypes
 import numpy as np
 
 from autocast_core.backends.bfloat16 import has_bfloat16_outputs, with_readable_outputs
-from autocast_core.errors import BackendError, ConfigError
+from autocast_core.backends.providers import RECORD_ASSIGNMENT, check_started, choose, parse, used
+from autocast_core.errors import BackendError
 from autocast_core.model import runtime_model
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "trt": "TensorrtExecutionProvider",
-}
 _NUMPY_TYPES: Mapping[str, np.dtype] = {
     "tensor(float)": np.dtype(np.float32),
     "tensor(float16)": np.dtype(np.float16),
@@ -41,17 +37,19 @@ class OnnxRuntime:
     """Opens models in ONNX Runtime.
 
     `providers` are AutoCast's names in order of preference: ``cpu``, ``cuda``, ``cuda:N``, ``trt``, ``trt:N``; the CPU
-    is always the last resort for single nodes. `threads` is the size of the pool within an operator, None for one a
-    core. ConfigError for another provider name.
+    is always the last resort for single nodes. None given: the CPU, and TensorRT before it for a model with a custom
+    operator where this machine has it. `threads` is the size of the pool within an operator, None for one a core;
+    `plugins` are libraries that TensorRT loads. ConfigError for another provider name.
     """
 
-    providers: tuple[str, ...] = ("cpu",)
+    providers: tuple[str, ...] = ()
     threads: int | None = None
+    plugins: tuple[str, ...] = ()
     name: str = "onnxruntime"
 
     def __post_init__(self) -> None:
         for provider in self.providers:
-            _parsed(provider)
+            parse(provider)
 
     def open(self, model: ir.Model, *, exact: bool = False, few_runs: bool = False) -> OrtSession:
         """A session; see Runtime. Weights that lie in files are mapped, not copied.
@@ -63,19 +61,15 @@ class OnnxRuntime:
             import onnxruntime
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
-        wanted = _available([_parsed(provider) for provider in self.providers], onnxruntime.get_available_providers())
+        wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
         with runtime_model(with_readable_outputs(model) if has_bfloat16_outputs(model) else model) as content:
             options = self._options(onnxruntime, exact, few_runs, content.data_folder)
             try:
                 session = onnxruntime.InferenceSession(content.bytes, options, providers=wanted)
             except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
                 raise BackendError(f"ONNX Runtime refuses the model: {one_line(error)}") from error
-        used = session.get_providers()
-        if used[0] != wanted[0][0]:
-            raise BackendError(
-                f"ONNX Runtime could not start {wanted[0][0]} and fell back to {used[0]}; check its driver"
-            )
-        backend = f"{self.name}-{self.providers[0].partition(':')[0]}"
+        check_started(wanted, session.get_providers())
+        backend = f"{self.name}-{used(session, wanted)}"
         return OrtSession(session, backend, [(str(v.name), v.dtype) for v in model.graph.outputs], onnxruntime)
 
     def _options(self, onnxruntime: Any, exact: bool, few_runs: bool, folder: Path | None) -> Any:
@@ -90,6 +84,7 @@ class OnnxRuntime:
         options.enable_mem_pattern = not (exact or few_runs)
         if few_runs:
             options.add_session_config_entry("session.disable_prepacking", "1")
+        options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
         if folder:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         return options
@@ -151,20 +146,3 @@ def one_line(error: Exception) -> str:
 def _cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _parsed(provider: str) -> tuple[str, dict[str, str]]:
-    kind, _, device = provider.partition(":")
-    if kind not in _PROVIDERS or (device and (kind == "cpu" or not device.isdigit())):
-        raise ConfigError(f"provider {provider!r}: give cpu, cuda, cuda:N, trt or trt:N")
-    return _PROVIDERS[kind], {"device_id": device} if device else {}
-
-
-def _available(wanted: list[tuple[str, dict[str, str]]], available: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    missing = [name for name, _ in wanted if name not in available]
-    if missing:
-        raise ConfigError(
-            f"this onnxruntime has no {missing[0]} (it has {', '.join(available)}); install onnxruntime-gpu instead"
-        )
-    cpu: tuple[str, dict[str, str]] = (_PROVIDERS["cpu"], {})
-    return wanted if cpu in wanted else [*wanted, cpu]

@@ -34,7 +34,7 @@ def test_defaults_are_autocasts():
         None,
         None,
     )
-    assert (config.opset, config.providers) == (None, ("cpu",))
+    assert (config.opset, config.providers) == (None, ())
 
 
 @pytest.mark.parametrize(
