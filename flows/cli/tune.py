@@ -1,0 +1,110 @@
+"""`autocast tune`: the flow tune-precision in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+KEYS = ("kept_fp32", "metrics", "trials", "certificate", "plan")
+HELP = """Find the smallest set of FP32 nodes with which a model meets its budgets, and show why each is needed.
+
+Examples:
+
+  autocast tune model.onnx --evaluation data.npz --budget 'sqnr_db>=40'
+
+  autocast tune model.onnx --evaluation val/ --budget 'top1_drop<=0.001' --budget no_new_nonfinite --minutes 30
+
+  autocast plan apply .autocast/tune/model-fp16/plan.json model.onnx model.fp16.onnx
+
+Measured in simulation: 16-bit storage, FP32 accumulation. An interrupted search goes on where it stood.
+"""
+
+
+class Cost(StrEnum):
+    """What is to be small."""
+
+    NODES = "nodes"
+    WEIGHT_BYTES = "weight_bytes"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("tune", help=HELP)(tune)
+
+
+def tune(
+    model: Annotated[str, typer.Argument(help="FP32 ONNX model: path, file://, s3:// or models:/NAME/VERSION.")],
+    budget: Annotated[list[str], typer.Option(help="What to reach, for example 'sqnr_db>=40'; may be repeated.")],
+    evaluation: Annotated[
+        str | None, typer.Option(help="Evaluation data: .npz, folder of them; `labels` in it for top1 budgets.")
+    ] = None,
+    max_trials: Annotated[int | None, typer.Option(help="At most so many evaluations in all.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin no evaluation after so many minutes.")] = None,
+    minimize: Annotated[Cost, typer.Option(help="What is to be small.")] = Cost.NODES,
+    workers: Annotated[int, typer.Option(help="Evaluations side by side where none waits for another.")] = 1,
+    spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp16 (default) or bf16.")] = None,
+    output: Annotated[str | None, typer.Option(help="Where the plan goes: FILE.json or a folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Find the smallest set of FP32 nodes."""
+    asked = {"max_trials": max_trials, "minutes": minutes, "cost": minimize.value, "workers": workers}
+    given = {"evaluation": evaluation, "precision": precision}
+    result = finish(lambda: tuned(model, tuple(budget), asked, spec, given, output), KEYS, as_json)
+    if not as_json:
+        show(result)
+
+
+def tuned(
+    model: str,
+    budgets: tuple[str, ...],
+    asked: Mapping[str, Any],
+    spec_file: Path | None,
+    given: Mapping[str, Any],
+    output: str | None,
+) -> Mapping[str, Any]:
+    """Runs the flow on `model`; what can be judged without it is judged before anything is started."""
+    import sys
+
+    from autocast_core.evaluate import parse_gate
+    from flows.cli.progress import shown_progress
+    from flows.preflight import check_request
+    from flows.session import flow_session
+    from flows.spec import load_spec
+
+    for expression in budgets:
+        parse_gate(expression)
+    spec = load_spec(spec_file, given)
+    check_request(model, spec)
+    with shown_progress({}) as listener, flow_session(listener) as log:
+        print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
+        from flows.tune_precision import tune_precision
+        from tasks.tune import Budgets
+
+        return tune_precision(model, Budgets(budgets, **asked), spec, output).to_json()
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """What a person wants to know at the end."""
+    print(result["summary"])
+    for budget in result["budgets"]:
+        print(f"budget {budget['expression']}: {'met' if budget['passed'] else 'missed'} ({budget['value']})")
+    kept, stopped = len(result["kept_fp32"]), result["stopped"]
+    ending = f"ended early: {stopped}" if stopped else "no one of them can be lowered"
+    print(f"{kept} nodes kept in FP32 after {result['trials']} evaluations; {ending}" if kept else "every node is low")
+    shares = {row["id"].removeprefix("graph/"): row["share"] for row in result["attribution"]}
+    certified = {entry["node"]: entry for entry in result["certificate"]}
+    for name in result["kept_fp32"]:
+        share = f" ({shares[name]:.1%} of the error)" if name in shares else ""
+        print(f"- {name}{share}")
+        if name in certified:
+            for gate in certified[name]["failing"]:
+                print(f"    lowered too: {gate['expression']} fails: {gate['reason']}")
+            print(f"    check it: {certified[name]['command']}")
+    print(f"plan: {result['plan']}")
+    print(f"run: {result['run_id']}")

@@ -1,0 +1,221 @@
+"""The flow `tune-precision`: the smallest set of FP32 nodes with which a model meets its budgets."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime
+
+from autocast_core.convert import engine_version
+from autocast_core.errors import AutocastError, DataError
+from flows.environment import set_defaults
+from flows.home import Home, home
+from flows.spec import Spec
+from flows.values import without_infinity
+from tasks.fetch import fetch_data_task, fetch_model_task
+from tasks.progress import listener, stage
+from tasks.sanitize import sanitize_task
+from tasks.storage.data import FetchedData
+from tasks.storage.models import Fetched
+from tasks.storage.registry import resolve_tracking_uri
+from tasks.track import begin_task
+from tasks.tracking.runs import RunRef, end_run, log, log_artifacts, log_dataset
+from tasks.tune import Budgets, Tuned, tune_task
+
+_DEFAULT = Spec()
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What `autocast tune --json` prints, and what a person reads beside it."""
+
+    run_id: str
+    kept_fp32: tuple[str, ...]
+    metrics: Mapping[str, float]
+    trials: int
+    certificate: tuple[Mapping[str, Any], ...]
+    plan: str
+    summary: str
+    budgets: tuple[Mapping[str, Any], ...] = ()
+    attribution: tuple[Mapping[str, Any], ...] = ()
+    stopped: str | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without NaN or infinity (None)."""
+        return without_infinity(asdict(self))
+
+
+@dataclass(frozen=True)
+class _Job:
+    model: str
+    budgets: Budgets
+    spec: Spec
+    plan: Path | None
+    home: Home
+    folder: Path
+    timings: MutableMapping[str, float]
+
+
+def _run_name() -> str:
+    return f"tune {_stem(str(runtime.flow_run.parameters['model']))}"
+
+
+def _remove_work(flow: Any, flow_run: Any, state: Any) -> None:
+    shutil.rmtree(home().work / str(flow_run.id), ignore_errors=True)
+
+
+@flow(
+    name="tune-precision",
+    flow_run_name=_run_name,
+    result_serializer="json",
+    on_completion=[_remove_work],
+    on_failure=[_remove_work],
+    on_cancellation=[_remove_work],
+    on_crashed=[_remove_work],
+)
+def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: str | None = None) -> TuningResult:
+    """Finds the smallest set of FP32 nodes with which the model at `model` meets `budgets` on the spec's evaluation
+    data, else on its calibration data.
+
+    The plan is written to `output` (a .json file, or a folder that receives plan.json; default: below the home folder)
+    and kept in the tracking run, in which each trial is a step. An interrupted search goes on where it stood. GateError
+    where not even all-FP32 meets the budgets; InputError and ServiceError as their messages say.
+    """
+    where = home()
+    set_defaults(where)
+    folder = where.work.absolute() / str(runtime.flow_run.id)
+    plan = None
+    if output is not None:
+        plan = Path(output) if output.endswith(".json") else Path(output) / "plan.json"
+    job = _Job(model, budgets, spec, plan, where, folder, {})
+    with _tracked(job) as run:
+        return _tuned(job, run)
+
+
+@contextmanager
+def _tracked(job: _Job) -> Iterator[RunRef]:
+    """Begins the MLflow run, and ends it whatever happens, with the reason where that is a failure."""
+    with stage("track", job.timings):
+        tags = {
+            "autocast.source": job.model,
+            "autocast.precision": job.spec.precision,
+            "autocast.version": engine_version(),
+            "autocast.flow": "tune-precision",
+        }
+        asked = {key: str(value) for key, value in asdict(job.budgets).items() if value is not None}
+        asked["expressions"] = json.dumps(job.budgets.expressions)
+        params = {"model": job.model, **job.spec.flat(), **{f"tune.{key}": value for key, value in asked.items()}}
+        run = begin_task(resolve_tracking_uri(), f"tune {_stem(job.model)}-{job.spec.precision}", params, tags)
+    listener().note("run_id", run.run_id)
+    try:
+        yield run
+    except BaseException as error:
+        end_run(run, _reason(error))
+        raise
+    end_run(run)
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text}"
+
+
+def _tuned(job: _Job, run: RunRef) -> TuningResult:
+    spec, config, timings = job.spec, job.spec.config(), job.timings
+    uri = spec.evaluation or spec.calibration
+    if uri is None and not spec.allow_random:
+        raise DataError("a search needs data: give --evaluation, or allow_random in the spec for seeded random data")
+    with stage("fetch", timings):
+        source = fetch_model_task(job.model, job.home.cache)
+        data = fetch_data_task(uri, job.home.cache) if uri else None
+    with stage("sanitize", timings):
+        sanitized = sanitize_task(source.ref, config, job.folder)
+    name = f"{source.stem}-{spec.precision}"
+    with stage("search", timings):
+        tuned = tune_task(
+            source.ref,
+            sanitized,
+            data.path if data else None,
+            config,
+            job.budgets,
+            job.home.root.absolute() / "trials" / f"{source.ref.digest[:16]}-{spec.precision}.jsonl",
+            job.plan or job.home.root.absolute() / "tune" / name / "plan.json",
+            run,
+        )
+    with stage("track", timings):
+        _track(job, run, source, data, tuned)
+    return TuningResult(
+        run_id=run.run_id,
+        kept_fp32=tuned.kept_fp32,
+        metrics=tuned.metrics,
+        trials=tuned.trials,
+        certificate=tuned.certificate,
+        plan=str(tuned.plan),
+        summary=tuned.summary,
+        budgets=tuned.budgets,
+        attribution=tuned.attribution,
+        stopped=tuned.stopped,
+        timings=timings,
+    )
+
+
+def _track(job: _Job, run: RunRef, source: Fetched, data: FetchedData | None, tuned: Tuned) -> None:
+    kind = "evaluation" if job.spec.evaluation else "calibration" if data else "random"
+    tags = {
+        "autocast.source": source.uri_pinned,
+        "autocast.source_sha256": source.ref.digest,
+        "autocast.evaluation_data": kind,
+        "autocast.backend": "simulation",
+        "autocast.gate": "passed" if all(budget["passed"] for budget in tuned.budgets) else "failed",
+        "mlflow.note.content": report(tuned),
+    }
+    log(run, metrics=tuned.metrics, tags=tags)
+    if data is not None:
+        log_dataset(run, kind, job.spec.evaluation or job.spec.calibration or "", data.digest, kind)
+    columns = ("id", "op_type", "share", "local", "overflow", "underflow")
+    log_artifacts(
+        run,
+        texts={
+            "summary.md": report(tuned),
+            "certificate.json": json.dumps(without_infinity(tuned.certificate), indent=1),
+        },
+        tables={"attribution.json": {name: [row[name] for row in tuned.attribution] for name in columns}},
+        figures={},
+        files={"plan.json": tuned.plan},
+    )
+
+
+def report(tuned: Tuned) -> str:
+    """The search in words, as Markdown: what is kept and why, with the command that measures each reason again."""
+    lines = [
+        f"# {tuned.summary}",
+        "",
+        f"{len(tuned.kept_fp32)} nodes kept in FP32 after {tuned.trials} evaluations"
+        + (f"; ended early: {tuned.stopped}." if tuned.stopped else "; no one of them can be lowered."),
+        "",
+        *(
+            f"- {budget['expression']}: {budget['value']:.6g}"
+            for budget in tuned.budgets
+            if budget["value"] is not None
+        ),
+        "",
+    ]
+    shares = {row["id"].removeprefix("graph/"): row["share"] for row in tuned.attribution}
+    for entry in tuned.certificate:
+        failing = "; ".join(f"{gate['expression']} fails: {gate['reason']}" for gate in entry["failing"])
+        share = f", {shares[entry['node']]:.1%} of the error" if entry["node"] in shares else ""
+        lines += [f"- `{entry['node']}`{share}. Lowered too, {failing}. Check it:", f"  `{entry['command']}`"]
+    return "\n".join(lines) + "\n"
+
+
+def _stem(uri: str) -> str:
+    """What a run is called before the model is there: the last part of its location."""
+    return re.split(r"[/\\]", uri.partition("?")[0].rstrip("/\\"))[-1].removesuffix(".onnx") or uri
