@@ -55,7 +55,7 @@ class Numbers:
 
     `whole`: whole numbers, computed from integers. `positions`: anything computed from integers and constants alone.
     `angles`: what a Sin, Cos or Tan is taken of. `sizes`: nodes whose results are computed from integers and end as
-    integers, comparisons or scales of a Resize.
+    integers, comparisons among themselves, or scales of a Resize.
     """
 
     whole: frozenset[ir.Value]
@@ -132,23 +132,27 @@ def _sizes(nodes: list[ir.Node], positions: set[ir.Value]) -> frozenset[ir.Node]
     found: set[ir.Node] = set()
     for node in reversed(nodes):
         floats = [value for value in node.outputs if _is_float(value)]
-        if floats and all(value in positions and _ends_as_size(value, found) for value in floats):
+        if floats and all(value in positions and _ends_as_size(value, positions, found) for value in floats):
             found.add(node)
     return frozenset(found)
 
 
-def _ends_as_size(value: ir.Value, found: set[ir.Node]) -> bool:
+def _ends_as_size(value: ir.Value, positions: set[ir.Value], found: set[ir.Node]) -> bool:
     if value.is_graph_output() or not value.uses():
         return False
-    return all(_takes_size(node, index) or node in found for node, index in value.uses())
+    return all(_takes_size(node, index, positions) or node in found for node, index in value.uses())
 
 
-def _takes_size(node: ir.Node, index: int) -> bool:
+def _takes_size(node: ir.Node, index: int, positions: set[ir.Value]) -> bool:
+    """Whether input `index` ends as an integer or a scale there, or is compared with other sizes."""
     if node.domain != "":
         return False
     if node.op_type in ("Cast", "CastLike"):
         return _is_integer(node.outputs[0])
-    return node.op_type in COMPARISONS or index in _SIZES_BY_MEANING.get(node.op_type, ())
+    if node.op_type in COMPARISONS:
+        other = node.inputs[1 - index]
+        return other is not None and (other in positions or _constant(other) is not None)
+    return index in _SIZES_BY_MEANING.get(node.op_type, ())
 
 
 def _is_float(value: ir.Value | None) -> bool:

@@ -84,3 +84,10 @@ def test_angles_are_followed_to_the_positions_behind_them(model):
 def test_angles_of_activations_end_at_the_arithmetic_that_makes_them(model):
     text = "g (float[2] x) => (float[2] y) <float k = {3.0}> { a = Exp(x) b = Mul(a, k) y = Sin(b) }"
     assert numbers(model, text)[2] == {"b"}
+
+
+def test_a_threshold_that_activations_are_compared_with_is_no_size(model):
+    text = """g (float[n] x, int64 i) => (bool[n] y) <float k = {0.1}> {
+      f = Cast<to = 1>(i) t = Mul(f, k) a = Exp(x) y = Less(a, t)
+    }"""
+    assert numbers(model, text)[3] == set()

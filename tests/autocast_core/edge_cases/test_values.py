@@ -308,3 +308,31 @@ def test_a_rule_without_data_still_decides_and_says_so(tmp_path):
     assert done.plan.by_id()["graph/Neg_0"].precision == Precision.FP16
     assert done.plan.data["origin"] == "none"
     assert any(warning.startswith("no calibration") for warning in done.warnings)
+
+
+@pytest.mark.parametrize("kind", ["initializer", "Constant"])
+def test_a_large_finite_literal_never_becomes_infinite(convert, kind):
+    """68: defect 3 of field.md"""
+    declared, made = (
+        ("<float w = {-1e9}>", "") if kind == "initializer" else ("", "w = Constant<value = float {-1e9}>()")
+    )
+    found = convert(
+        HEAD + f"g (float[3] x) => (float[3] y, float w) {declared} {{ {made} y = Max(x, w) }}",
+        {"x": X[0]},
+        data_max=float("inf"),
+        init_max=float("inf"),
+        small_values=False,
+    )
+    assert found.decision("Max_0")[0] == "fp16"
+    np.testing.assert_array_equal(found.outputs()[1], np.float32(-65504))
+    np.testing.assert_array_equal(found.outputs()[0], X[0])
+
+
+def test_an_fp64_constant_that_vanishes_keeps_its_node(convert):
+    """70, 34: defect 5 of field.md"""
+    found = convert(
+        HEAD + "g (double[3] x) => (double[3] y) <double[3] w = {1.0e-30, 2.0e-30, 1.0e-29}> { y = Mul(x, w) }",
+        {"x": X[0].astype(np.float64)},
+    )
+    assert found.decision("Mul_0") == ("fp32", "small_values")
+    assert found.initializer("w").dtype == np.float32
