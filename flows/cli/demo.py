@@ -44,7 +44,7 @@ def run_demo(known: MutableMapping[str, str]) -> Mapping[str, Any]:
         calibration=str(shipped.calibration),
         evaluation=str(shipped.evaluation),
         name="autocast-demo-fp16",
-        batch_size=50,
+        batch_size=32,
         gates=("top1_drop<=0.01", "no_new_nonfinite"),
     )
     with shown_progress(known) as listener, flow_session(listener) as log:

@@ -19,12 +19,11 @@ import numpy as np
 from autocast_core.model.reference import ModelRef
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import tracking_errors
+from tasks.versions import RUNTIMES, installed
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from mlflow.models import Model, ModelSignature
-
-_REQUIREMENTS = ("mlflow", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _describe(folder: Path, model: ModelRef, size: int, run: RunRef, logged: Any
     )
     _add_flavors(described, model.path.name)
     described.save(str(folder / "MLmodel"))
-    lines = [f"{name}=={version(name)}\n" for name in _REQUIREMENTS]
+    lines = [f"{name}=={found}\n" for name, found in installed("mlflow", "onnx", *RUNTIMES).items()]
     (folder / "requirements.txt").write_text("".join(lines), encoding="utf-8")
     (folder / "python_env.yaml").write_text(
         f"python: '{platform.python_version()}'\nbuild_dependencies: []\ndependencies:\n- -r requirements.txt\n",
