@@ -205,6 +205,7 @@ def _processes(folder: Path, settings: Settings) -> Iterator[Process]:
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url("asyncpg", database="prefect", **database),
             # Schedules made by hand are looked at soon, not once a minute.
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             "DO_NOT_TRACK": "1",
         },
     )

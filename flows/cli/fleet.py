@@ -1,0 +1,100 @@
+"""`autocast fleet`: the flow convert-fleet in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+HELP = """Convert many models with one spec; run it again to convert only what is missing.
+
+FILE is YAML: `models:` with one `- model: LOCATION` each (and its own `spec:` where it differs), `spec:` for all, and
+`output:` for a folder or s3:// prefix that receives NAME-PRECISION/ of each.
+
+Examples:
+
+  autocast fleet fleet.yaml
+
+  autocast fleet fleet.yaml --runner dask=tcp://scheduler:8786 --json
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("fleet", help=HELP)(fleet)
+
+
+def fleet(
+    file: Annotated[Path, typer.Argument(help="YAML file of models.")],
+    runner: Annotated[str, typer.Option(help="threads, dask (a cluster of this machine) or dask=ADDRESS.")] = "threads",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Convert many models."""
+    result = finish(lambda: _convert(file, runner), ("models",), as_json)
+    if not as_json:
+        show(result["models"])
+
+
+class FleetResult:
+    """Outcomes as the command's JSON."""
+
+    def __init__(self, outcomes: Sequence[Any]) -> None:
+        self.outcomes = outcomes
+
+    def to_json(self) -> dict[str, Any]:
+        return {"models": [outcome.to_json() for outcome in self.outcomes]}
+
+
+def _convert(file: Path, runner: str) -> Mapping[str, Any]:
+    import sys
+
+    from flows.fleet import FleetError, Outcome, read_fleet
+    from flows.session import flow_session
+    from tasks.progress import Nobody
+
+    models = list(read_fleet(file))
+    with flow_session(Nobody()) as log:
+        print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
+        from flows.convert_fleet import convert_fleet
+
+        outcomes = [
+            Outcome.from_json(raw) for raw in convert_fleet.with_options(task_runner=task_runner(runner))(models)
+        ]
+    result = FleetResult(outcomes)
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    if failed:
+        codes = {outcome.exit_code for outcome in failed}
+        first = f"{failed[0].model}: {failed[0].error}"
+        text = f"{len(failed)} of {len(outcomes)} models were not converted; the first: {first}"
+        raise FleetError(text, result, codes.pop() if len(codes) == 1 else 1)
+    return result.to_json()
+
+
+def task_runner(name: str) -> Any:
+    """Prefect's task runner of this name. ConfigError for an unknown one, or one that is not installed."""
+    from autocast_core.errors import ConfigError
+
+    kind, _, address = name.partition("=")
+    if kind == "threads" and not address:
+        from prefect.task_runners import ThreadPoolTaskRunner
+
+        return ThreadPoolTaskRunner(max_workers=4)
+    if kind != "dask":
+        raise ConfigError(f"runner {name!r}: give threads, dask or dask=ADDRESS")
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise ConfigError("runner dask is not installed: pip install 'autocast-flow[dask]'") from error
+    if address:
+        return DaskTaskRunner(address=address)
+    # One conversion a process: each uses several threads of its own.
+    return DaskTaskRunner(cluster_kwargs={"threads_per_worker": 1, "dashboard_address": None})
+
+
+def show(models: Sequence[Mapping[str, Any]]) -> None:
+    """One line a model."""
+    for one in models:
+        print(f"{one['model']}: {one['summary']}; {one['registered']}")

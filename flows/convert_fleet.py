@@ -1,0 +1,133 @@
+"""The flow `convert-fleet`: many models, each by convert-model, as many at once as memory allows.
+
+One model's failure does not stop the others. Run again, it converts only what is missing: convert-model hands back what
+it did before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import flow, get_run_logger, task, unmapped
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from autocast_core.errors import AutocastError
+from flows.convert_model import convert_model
+from flows.environment import set_defaults
+from flows.fleet import FleetModel, Outcome
+from flows.home import home
+from flows.spec import Spec
+from tasks.storage.size import bytes_of
+
+BYTES_PER_MODEL_BYTE = 3.0
+"""Of memory that a conversion may need at once: the weights that a runtime holds in FP32, what it computes, and pages of
+the files."""
+
+
+class MemoryBudget:
+    """Bytes that conversions running at once share; one that needs more than all of them runs alone."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._free = total, total
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def reserve(self, needed: int) -> Iterator[None]:
+        """Waits until `needed` bytes are free, and gives them back afterwards."""
+        share = min(needed, self._total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= share)
+            self._free -= share
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += share
+                self._changed.notify_all()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, it shares out that one's memory."""
+        return (MemoryBudget, (self._total,))
+
+
+def available_bytes() -> int:
+    """Memory that this machine or container has left (proc_meminfo(5), cgroup v2 memory.max)."""
+    from pathlib import Path
+
+    def number(file: str, line: str) -> list[int]:
+        try:
+            texts = Path(file).read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+        return [
+            int(text.removeprefix(line).split()[0]) for text in texts if text.startswith(line) and "max" not in text
+        ]
+
+    kilobytes = number("/proc/meminfo", "MemAvailable:")
+    return min([1024 * kilobytes[0] if kilobytes else 8 << 30, *number("/sys/fs/cgroup/memory.max", "")])
+
+
+_THREADS: Any = ThreadPoolTaskRunner(max_workers=4)
+
+
+@flow(name="convert-fleet", task_runner=_THREADS, result_serializer="json")
+def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> list[dict[str, Any]]:
+    """Converts every model; returns `Outcome.plain` of each, in order. `memory_bytes` for all that run at once:
+    by default what is available."""
+    set_defaults(home())
+    budget = MemoryBudget(memory_bytes or available_bytes())
+    futures = convert_one.map(
+        [one.model for one in models], [one.spec for one in models], unmapped(budget)
+    )
+    outcomes = [_outcome(one, future) for one, future in zip(models, futures, strict=True)]
+    create_table_artifact(key="fleet", table=summary_rows(outcomes), description="The models of the fleet")
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    get_run_logger().info("%d of %d models converted", len(outcomes) - len(failed), len(outcomes))
+    return [outcome.plain() for outcome in outcomes]
+
+
+@task(name="convert-one", task_run_name="convert {model}", cache_policy=NO_CACHE)
+def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
+    """One model; what is wrong with it, or with its servers, is part of the outcome."""
+    try:
+        needed = int(BYTES_PER_MODEL_BYTE * bytes_of(model))
+        with budget.reserve(needed):
+            result = convert_model(model, spec)
+    except AutocastError as error:
+        found = getattr(error, "result", None)
+        return Outcome(model, False, str(error), error.exit_code, found.to_json() if found else None).plain()
+    return Outcome(model, True, result=result.to_json()).plain()
+
+
+def _outcome(one: FleetModel, future: Any) -> Outcome:
+    """A defect, or a machine that died, fails the task itself."""
+    value = future.result(raise_on_failure=False)
+    if isinstance(value, BaseException):
+        return Outcome(one.model, False, f"{type(value).__name__}: {' '.join(str(value).split())}", 1)
+    return Outcome.from_json(value)
+
+
+def summary_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One row a model, for tables: what it became, where, and how much of it is low."""
+    rows = []
+    for outcome in outcomes:
+        result = outcome.result or {}
+        metrics = result.get("metrics") or {}
+        rows.append(
+            {
+                "model": outcome.model,
+                "state": "converted" if outcome.ok else "failed",
+                "registered": result.get("registered"),
+                "output": result.get("output"),
+                "run": result.get("run_id"),
+                "low precision share": metrics.get("nodes.low_precision_share"),
+                "relative error": metrics.get("fidelity.worst.rel_l2"),
+                "error": outcome.error,
+            }
+        )
+    return rows

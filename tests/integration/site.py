@@ -1,0 +1,176 @@
+"""Real servers, started by infra/local, and what tests ask of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ROOT / "infra" / "local"
+sys.path.insert(0, str(LOCAL))
+
+import processes  # noqa: E402
+import servers  # noqa: E402
+
+DEMO = ROOT / "flows" / "demo"
+DATA = "s3://models/digits/evaluation.npz"
+CONVERT = "convert-model/convert-model"
+
+
+@dataclass(frozen=True)
+class Site:
+    """The servers in one folder. All waits are in seconds and end in a failure that says what did not come."""
+
+    folder: Path
+    mark: str
+    """Part of every registered name, so that one set of servers serves several runs of the tests."""
+
+    def name(self, word: str) -> str:
+        return f"{word}-{self.mark}"
+
+    def uri(self, word: str, version: int = 1) -> str:
+        return f"models:/{self.name(word)}/{version}"
+
+    def up(self, *names: str) -> None:
+        self._call("up", *names)
+
+    def down(self, *names: str) -> None:
+        self._call("down", *names)
+
+    def _call(self, script: str, *names: str) -> None:
+        clean = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+        done = subprocess.run(
+            [sys.executable, str(LOCAL / script), str(self.folder), *names], env=clean, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def worker(self, name: str) -> None:
+        process = servers.worker(self.folder, name)
+        processes.start(self.folder, process)
+        processes.wait(self.folder, process)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to the process and all its descendants at once: the machine is gone."""
+        pid = processes.pid_of(self.folder, name)
+        assert pid is not None
+        for each in _descendants(pid):
+            os.kill(each, signal.SIGKILL)
+        processes.stop(self.folder, name)
+
+    @property
+    def registry(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient()
+
+    @property
+    def s3(self) -> Any:
+        import boto3
+
+        return boto3.client("s3", region_name="us-east-1")
+
+    def upload(self, file: Path, key: str) -> str:
+        self.s3.upload_file(str(file), "models", key)
+        return f"s3://models/{key}"
+
+    def new_version(self, word: str, source: str = "s3://models/digits/model.onnx", **tags: str) -> Any:
+        """A version of the model `word`, made where it does not exist."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.registry.create_registered_model(self.name(word))
+        except MlflowException as error:
+            assert error.error_code == "RESOURCE_ALREADY_EXISTS", error
+        return self.registry.create_model_version(self.name(word), source, tags=tags)
+
+    def asked_version(self, word: str) -> Any:
+        """A version that opts in, with data to judge it on."""
+        return self.new_version(
+            word,
+            **{
+                "autocast.precision": "fp16",
+                "autocast.calibration": DATA,
+                "autocast.evaluation": DATA,
+                "autocast.spec": '{"validation": "off"}',
+            },
+        )
+
+    def converted(self, word: str, within: float = 150.0) -> Any:
+        """The version with the alias candidate that `word`'s became, once its only conversion is complete."""
+        wait_for(lambda: self.states(self.uri(word)) == ["Completed"], within, f"the conversion of {word}")
+        return self.registry.get_model_version_by_alias(f"{self.name(word)}-fp16", "candidate")
+
+    def outputs(self, word: str) -> list[Any]:
+        """The registered versions that conversions of `word` made."""
+        return list(self.registry.search_model_versions(f"name = '{self.name(word)}-fp16'"))
+
+    def tracking_runs(self, source: str) -> list[Any]:
+        experiments = [experiment.experiment_id for experiment in self.registry.search_experiments()]
+        return list(self.registry.search_runs(experiments, f"tags.`autocast.source` = '{source}'"))
+
+    def tracking_runs_of_request(self, model: str) -> list[Any]:
+        """Those whose request named the model like this."""
+        experiments = [experiment.experiment_id for experiment in self.registry.search_experiments()]
+        return list(self.registry.search_runs(experiments, f"params.model = '{model}'"))
+
+    def flow_runs(self, model: str) -> list[Any]:
+        """The runs of convert-model for the model at this URI, oldest first."""
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            runs = client.read_flow_runs(limit=200)
+        mine = [run for run in runs if run.parameters.get("model") == model]
+        return sorted(mine, key=lambda run: run.created)
+
+    def states(self, model: str) -> list[str]:
+        return [run.state.name for run in self.flow_runs(model)]
+
+    def request(self, deployment: str, **parameters: Any) -> Any:
+        from prefect.deployments import run_deployment
+
+        return run_deployment(deployment, parameters=parameters, timeout=0)
+
+    def ended(self, flow_run: Any, within: float = 120.0) -> Any:
+        """The run's final state."""
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+
+            def state() -> Any:
+                now = client.read_flow_run(flow_run.id).state
+                return now if now.is_final() else None
+
+            return wait_for(state, within, f"the end of {flow_run.name}")
+
+
+def wait_for(ready: Callable[[], Any], within: float, what: str) -> Any:
+    """The first true value of `ready`, asked twice a second; a server that is down just now is asked again."""
+    from httpx import HTTPError
+    from mlflow.exceptions import MlflowException
+
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            value = ready()
+        except (HTTPError, MlflowException):
+            value = None
+        if value:
+            return value
+        time.sleep(0.5)
+    raise AssertionError(f"{what}: not within {within:.0f} s")
+
+
+def _descendants(pid: int) -> list[int]:
+    """The process and everything it started, parents first (proc(5))."""
+    found = [pid]
+    for each in found:
+        for task in Path(f"/proc/{each}/task").glob("*/children"):
+            found += [int(child) for child in task.read_text(encoding="utf-8").split()]
+    return found
