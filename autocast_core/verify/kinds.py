@@ -1,0 +1,110 @@
+"""One node of each kind of a model.
+
+Whether a runtime takes a node hangs on its operator, its attributes and the element types of its operands, and large
+models repeat few kinds of nodes. Loading one of each is what makes the load test of a large model cheap: ONNX Runtime's
+CPU provider wraps every FP16 node in Casts when it loads it. How the nodes fit together is the checker's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from autocast_core.model.paths import bodies
+from autocast_core.model.pieces import is_weight
+
+_TENSOR_KINDS = (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS)
+
+
+def one_of_each_kind(model: ir.Model) -> ir.Model:
+    """A model of the first node of each kind in `model`, with what such a node reads as inputs, small tensors as
+    initializers, and all that it makes as outputs.
+
+    The model itself where that cannot be: it has bodies or functions, or values without a type.
+    """
+    if model.functions or any(True for node in model.graph for _ in bodies(node)):
+        return model
+    chosen: dict[object, ir.Node] = {}
+    for node in model.graph:
+        if node.op_type != "Constant" or node.domain:
+            chosen.setdefault(_kind(node), node)
+    nodes = _with_constants(chosen.values())
+    if any(value.type is None for node in nodes for value in (*node.inputs, *node.outputs) if value and value.name):
+        return model
+    return _model_of(model, nodes)
+
+
+def _kind(node: ir.Node) -> object:
+    attributes = tuple((name, _content(attribute)) for name, attribute in node.attributes.items())
+    operands = tuple((_type(value), value is not None and _is_small_constant(value)) for value in node.inputs)
+    return (node.domain, node.op_type, node.overload, attributes, operands, *map(_type, node.outputs))
+
+
+def _content(attribute: ir.Attr) -> object:
+    if attribute.is_ref() or attribute.type in _TENSOR_KINDS:
+        return str(attribute.type)
+    return tuple(attribute.value) if isinstance(attribute.value, list | tuple) else attribute.value
+
+
+def _type(value: ir.Value | None) -> object:
+    if value is None or not value.name:
+        return None
+    return value.dtype if isinstance(value.type, ir.TensorType) else str(value.type)
+
+
+def _is_small_constant(value: ir.Value) -> bool:
+    return value.is_initializer() and value.const_value is not None and not is_weight(value.const_value)
+
+
+def _with_constants(nodes: Iterable[ir.Node]) -> list[ir.Node]:
+    """`nodes`, each behind the Constants that it reads."""
+    found: dict[ir.Node, None] = {}
+    for node in nodes:
+        makers = (value.producer() for value in node.inputs if value is not None)
+        found.update((maker, None) for maker in makers if maker is not None and maker.op_type == "Constant")
+        found[node] = None
+    return list(found)
+
+
+def _model_of(model: ir.Model, nodes: Iterable[ir.Node]) -> ir.Model:
+    made: dict[ir.Value, ir.Value] = {}
+    inputs: list[ir.Value] = []
+    initializers: list[ir.Value] = []
+    copies: list[ir.Node] = []
+
+    def read(value: ir.Value | None) -> ir.Value | None:
+        if value is None or value in made:
+            return None if value is None else made[value]
+        copy = made[value] = ir.Value(name=value.name, type=value.type, shape=value.shape)
+        if _is_small_constant(value):
+            copy.const_value = value.const_value
+            initializers.append(copy)
+        else:
+            inputs.append(copy)
+        return copy
+
+    for node in nodes:
+        outputs = [ir.Value(name=value.name, type=value.type) for value in node.outputs]
+        copies.append(
+            ir.Node(
+                node.domain,
+                node.op_type,
+                [read(value) for value in node.inputs],
+                tuple(node.attributes.values()),
+                overload=node.overload,
+                outputs=outputs,
+                name=node.name,
+            )
+        )
+        made.update(zip(node.outputs, outputs, strict=True))
+    outputs = [value for node in copies for value in node.outputs if value.name]
+    graph = ir.Graph(
+        inputs,
+        outputs,
+        nodes=copies,
+        initializers=initializers,
+        opset_imports=dict(model.opset_imports),
+        name=model.graph.name,
+    )
+    return ir.Model(graph, ir_version=model.ir_version)

@@ -1,0 +1,73 @@
+import onnx
+import onnx_ir as ir
+import pytest
+
+from autocast_core.backends.onnxruntime import OnnxRuntime
+from autocast_core.errors import BackendError
+from autocast_core.model import load_proto
+from autocast_core.verify.kinds import one_of_each_kind
+
+
+def model_of(text: str) -> ir.Model:
+    return load_proto(onnx.parser.parse_model(text))
+
+
+REPEATING = """<ir_version: 8, opset_import: ["" : 17]> g (float16[2] x) => (float16[2] y) {
+    a = Relu(x)
+    b = Relu(a)
+    c = Cast<to=1>(b)
+    d = Relu(c)
+    e = Cast<to=10>(d)
+    f = Relu(e)
+    y = Add(f, x)
+}"""
+
+
+def test_nodes_that_differ_in_nothing_but_names_are_loaded_once():
+    kinds = one_of_each_kind(model_of(REPEATING))
+    assert [(node.op_type, node.outputs[0].name) for node in kinds.graph] == [
+        ("Relu", "a"),
+        ("Cast", "c"),
+        ("Relu", "d"),
+        ("Cast", "e"),
+        ("Add", "y"),
+    ]
+
+
+def test_a_runtime_loads_what_is_left():
+    kinds = one_of_each_kind(model_of(REPEATING))
+    session = OnnxRuntime().open(kinds)
+    assert set(session.output_names) == {"a", "c", "d", "e", "y"}
+    session.close()
+
+
+def test_small_tensors_stay_constants_and_attributes_tell_kinds_apart():
+    kinds = one_of_each_kind(
+        model_of("""<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[3,2] y)
+        <int64[2] shape = {3, 2}> {
+            a = Softmax<axis=0>(x)
+            b = Softmax<axis=1>(a)
+            three = Constant<value = int64[2] {2, 3}>()
+            c = Reshape(b, three)
+            y = Reshape(c, shape)
+        }""")
+    )
+    assert [node.op_type for node in kinds.graph] == ["Softmax", "Softmax", "Constant", "Reshape", "Reshape"]
+    assert list(kinds.graph.initializers) == ["shape"]
+
+
+def test_a_node_that_no_runtime_takes_is_found_behind_many_that_it_takes():
+    model = model_of(REPEATING.replace("Add(f, x)", "NoSuchOperator(f, x)"))
+    model.graph.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
+    with pytest.raises(BackendError, match="NoSuchOperator"):
+        OnnxRuntime().open(one_of_each_kind(model))
+
+
+def test_a_model_with_bodies_is_loaded_whole():
+    model = model_of("""<ir_version: 8, opset_import: ["" : 17]> g (bool c, float[2] x) => (float[2] y) {
+        y = If(c) <
+            then_branch = t () => (float[2] p) { p = Relu(x) },
+            else_branch = e () => (float[2] q) { q = Neg(x) }
+        >
+    }""")
+    assert one_of_each_kind(model) is model
