@@ -1,0 +1,154 @@
+"""The flow `validate-on-tensorrt`: what TensorRT says of a converted model, as a tracked run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime
+
+from autocast_core.backends.validation import Validation
+from autocast_core.convert import engine_version
+from autocast_core.errors import GateError
+from flows.environment import set_defaults
+from flows.home import home
+from flows.spec import Spec
+from flows.values import without_infinity
+from tasks.fetch import fetch_data_task, fetch_model_task
+from tasks.progress import listener, stage
+from tasks.registry import FLOW_RUN_TAG
+from tasks.storage.data import FetchedData
+from tasks.storage.models import Fetched
+from tasks.storage.registry import resolve_tracking_uri
+from tasks.track import begin_task
+from tasks.tracking.runs import RunRef, end_run, log, log_artifacts
+from tasks.validate import artifacts, validate_task
+
+_DEFAULT = Spec()
+ENGINE = "model.engine"
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """One validation. `findings` are in TensorRT's own words, `skipped` what this machine could not do and why."""
+
+    model: str
+    model_sha256: str
+    reference: str
+    depth: str
+    accepted: bool
+    skipped: tuple[str, ...]
+    findings: tuple[str, ...]
+    metrics: Mapping[str, float]
+    versions: Mapping[str, str]
+    run_id: str | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without NaN or infinity (None)."""
+        return without_infinity(asdict(self))
+
+
+class RefusedError(GateError):
+    """TensorRT refuses the model where its validation is required; `result` says why."""
+
+    def __init__(self, message: str, result: ValidationResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def _run_name() -> str:
+    return f"validate {runtime.flow_run.parameters['model']}"
+
+
+@flow(name="validate-on-tensorrt", flow_run_name=_run_name, result_serializer="json")
+def validate_on_tensorrt(
+    model: str, reference: str, spec: Spec = _DEFAULT, log_engine: bool = False
+) -> ValidationResult:
+    """Judges the converted model at `model` beside its FP32 original at `reference` (URIs as convert-model's).
+
+    As deep as this machine allows: parsed and built anywhere with tensorrt-rtx, executed on a GPU, on the spec's
+    evaluation data, else its calibration data, else seeded random data. Metrics, the layer table and the build log are
+    kept in a tracking run; the engine too with `log_engine`. RefusedError (with the result) where the spec requires
+    validation and the model is not accepted.
+    """
+    where = home()
+    set_defaults(where)
+    timings: dict[str, float] = {}
+    with stage("fetch", timings):
+        candidate, original = (fetch_model_task(uri, where.cache) for uri in (model, reference))
+        uri = spec.evaluation or spec.calibration
+        data = fetch_data_task(uri, where.cache) if uri else None
+    with stage("track", timings):
+        run = _begin(model, candidate, original, spec)
+    listener().note("run_id", run.run_id)
+    try:
+        engine = where.work.absolute() / str(runtime.flow_run.id) / ENGINE if log_engine else None
+        with stage("validate", timings):
+            found = _validate(candidate, original, data, spec, engine)
+        with stage("track", timings):
+            _keep(run, found, engine)
+    except BaseException as error:
+        end_run(run, " ".join(str(error).split()) or type(error).__name__)
+        raise
+    result = replace(_result(candidate, original, found, run), timings=timings)
+    if spec.validation == "required" and not found.accepted:
+        reason = "; ".join((*result.findings, *result.skipped)) or "not accepted"
+        end_run(run, reason)
+        raise RefusedError(f"validation is required and TensorRT does not accept the model: {reason}", result)
+    end_run(run)
+    return result
+
+
+def _begin(model: str, candidate: Fetched, original: Fetched, spec: Spec) -> RunRef:
+    tags = {
+        "autocast.source": original.uri_pinned,
+        "autocast.source_sha256": original.ref.digest,
+        "autocast.output_sha256": candidate.ref.digest,
+        "autocast.version": engine_version(),
+        FLOW_RUN_TAG: str(runtime.flow_run.id),
+    }
+    return begin_task(resolve_tracking_uri(), f"validate {model}", {"model": model, **spec.flat()}, tags)
+
+
+def _validate(
+    candidate: Fetched, original: Fetched, data: FetchedData | None, spec: Spec, engine: Path | None
+) -> Validation:
+    if engine is not None:
+        engine.parent.mkdir(parents=True, exist_ok=True)
+    return validate_task(
+        candidate.ref.path, "if_available", original.ref, None, data.path if data else None, spec.config(), engine
+    )
+
+
+def _keep(run: RunRef, found: Validation, engine: Path | None) -> None:
+    """What the run shows: numbers, tables, the log, and the engine with what it can be loaded by."""
+    tags = {"autocast.tensorrt": f"{found.depth} by {found.package}" if found.package else "none"}
+    files = {}
+    if engine is not None and engine.exists():
+        files[f"tensorrt/{engine.name}"] = engine
+        tags["autocast.tensorrt.engine"] = found.package or ""
+        if found.execution is not None:
+            tags["autocast.tensorrt.compute_capability"] = found.execution.compute_capability
+    log(run, metrics=found.metrics() if found.package else {}, tags=tags)
+    texts, tables = artifacts(found)
+    log_artifacts(run, texts=texts, tables=tables, figures={}, files=files)
+    if engine is not None:
+        engine.unlink(missing_ok=True)
+
+
+def _result(candidate: Fetched, original: Fetched, found: Validation, run: RunRef) -> ValidationResult:
+    return ValidationResult(
+        model=candidate.uri_pinned,
+        model_sha256=candidate.ref.digest,
+        reference=original.uri_pinned,
+        depth=found.depth,
+        accepted=found.accepted,
+        skipped=found.skipped,
+        findings=tuple(f"{each.node or found.package}: {each.words}" for each in found.findings),
+        metrics=found.metrics() if found.package else {},
+        versions=found.versions,
+        run_id=run.run_id,
+    )
