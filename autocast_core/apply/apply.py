@@ -235,16 +235,17 @@ def _drop_unread_casts(nodes: list[ir.Node], uses: Uses) -> None:
 
 
 def _let_stand_in(source: ir.Value, output: ir.Value) -> bool:
-    """Let all that reads `output` read `source`, where it may: a graph makes its outputs itself, each one once."""
-    graph = output.graph
-    if output.is_graph_output():
-        assert graph is not None
-        if not may_be_output(source, graph):
-            return False
-        for index, value in enumerate(graph.outputs):
-            if value is output:
-                graph.outputs[index] = source
+    """Let nodes read `source` instead of `output`, and its graph hand it out where it may; whether nothing is left."""
     _redirect(output, source)
+    if not output.is_graph_output():
+        return True
+    graph = output.graph
+    assert graph is not None
+    if not may_be_output(source, graph):
+        return False
+    for index, value in enumerate(graph.outputs):
+        if value is output:
+            graph.outputs[index] = source
     return True
 
 
@@ -321,7 +322,7 @@ class _Contract:
         uses.add(value, Use(GraphOutput(self._graph, index), wish))
 
     def restore_names(self, names: UniqueNames) -> None:
-        """Give what now stands at each output the output's name."""
+        """Give what now stands at each output the output's name and shape."""
         for index, (before, name) in enumerate(zip(self._outputs, self._output_names, strict=True)):
             now = self._graph.outputs[index]
             if now is before or now.name == name:
@@ -330,6 +331,7 @@ class _Contract:
             if before.name == name:
                 _rename(before, names.make(f"{name}_{suffix}"))
             _rename(now, name or "")
+            now.shape = before.shape if before.shape is not None else now.shape
             now.doc_string, before.doc_string = before.doc_string, None
             now.metadata_props.update(before.metadata_props)
             before.metadata_props.clear()

@@ -130,3 +130,39 @@ def test_readers_of_a_copying_cast_that_makes_an_output_read_what_it_copies(appl
     types = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     assert types == {"x": FP32, "copy": FP16, "y": FP32}
     assert casts(model.graph) == [("x", FP16, "copy")]
+
+
+def test_what_stands_in_for_an_output_takes_its_shape_too(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x) => (float[2] y) {
+            [trips] trips = Constant <value = int64 {2}> ()
+            [body] s, t = Loop (trips, , x) <
+                body: graph = b (int64 i, bool c, float[2] before) => (bool d, float[2] after, float[2] scan) {
+                    [go] d = Identity (c)
+                    [neg] after = Neg (before)
+                    [abs] scan = Abs (before)
+                }>
+            [copy] y = Cast <to: int = 1> (s)
+        }"""
+    )
+    assert [dim.dim_value for dim in model.graph.output[0].type.tensor_type.shape.dim] == [2]
+    assert casts(model.graph) == []
+
+
+def test_nodes_read_what_a_copying_cast_of_a_body_output_copies(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x, bool c) => (float[2] y) {
+            [if] y = If (c) <
+                then_branch: graph = t () => (float[2] a) {
+                    [down] d = Cast <to: int = 10> (x)
+                    [up] a = Cast <to: int = 1> (d)
+                    [n] n = Neg (a)
+                },
+                else_branch: graph = e () => (float[2] b) { [b] b = Neg (x) }>
+        }"""
+    )
+    branch = model.graph.node[0].attribute[0].g
+    assert [node.input[0] for node in branch.node if node.op_type == "Neg"] == ["x"]
+    assert casts(branch) == [("x", FP16, "a")]
