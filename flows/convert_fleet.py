@@ -25,8 +25,8 @@ from flows.spec import Spec
 from tasks.storage.size import bytes_of
 
 BYTES_PER_MODEL_BYTE = 3.0
-"""Of memory that a conversion may need at once: the weights that a runtime holds in FP32, what it computes, and pages of
-the files."""
+"""Of memory that a conversion may need at once: the weights that a runtime holds in FP32, what it computes, and pages
+of the files."""
 
 
 class MemoryBudget:

@@ -119,9 +119,9 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def make_app(settings: Settings, clock: Callable[[], float] = time.time) -> Starlette:
+def make_app(settings: Settings, servers: Servers | None = None, clock: Callable[[], float] = time.time) -> Starlette:
     """The application; its clients are closed when it ends."""
-    bridge = Bridge(settings, Servers(settings), clock)
+    bridge = Bridge(settings, servers or Servers(settings), clock)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -1,0 +1,196 @@
+import base64
+import hashlib
+import hmac
+import json
+import uuid
+
+import pytest
+from starlette.testclient import TestClient
+
+from autocast_core.errors import ServiceError
+from flows.bridge.app import make_app
+from flows.bridge.settings import Settings
+from flows.opting_in import VersionTags
+
+NOW = 1_800_000_000
+SECRET = "correct horse battery"
+SETTINGS = Settings("http://prefect/api", "http://mlflow", SECRET, max_bytes=4096, retry_after=7)
+ASKING = VersionTags("resnet", "3", {"autocast.precision": "bf16"}, {})
+
+
+class FakeServers:
+    """What the bridge asks of Prefect and MLflow."""
+
+    def __init__(self, tags=ASKING):
+        self.tags, self.sent, self.down = tags, [], False
+
+    async def close(self):
+        pass
+
+    async def tags_of(self, name, version):
+        return self.tags
+
+    async def send(self, event):
+        if self.down:
+            raise ServiceError("Prefect does not answer (ConnectError)")
+        self.sent.append(event)
+
+    async def ready(self):
+        return {"prefect": not self.down, "mlflow": True}
+
+
+@pytest.fixture
+def servers():
+    return FakeServers()
+
+
+@pytest.fixture
+def bridge(servers):
+    with TestClient(make_app(SETTINGS, servers, lambda: NOW)) as client:
+        yield client
+
+
+def message(entity="model_version", action="created", **data):
+    given = {"name": "resnet", "version": "3", **data}
+    return {"entity": entity, "action": action, "timestamp": "2027-01-15T08:00:00+00:00", "data": given}
+
+
+def signed(body, *, delivery=None, timestamp=NOW, secret=SECRET):
+    delivery = delivery or str(uuid.uuid4())
+    digest = hmac.new(secret.encode(), f"{delivery}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "X-MLflow-Delivery-Id": delivery,
+        "X-MLflow-Timestamp": str(timestamp),
+        "X-MLflow-Signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def deliver(bridge, content, **how):
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return bridge.post("/mlflow", content=body, headers=signed(body, **how))
+
+
+def count(bridge, outcome):
+    lines = [line for line in bridge.get("/metrics").text.splitlines() if f'outcome="{outcome}"' in line]
+    return sum(float(line.split()[1]) for line in lines if line.startswith("autocast_bridge_deliveries_total"))
+
+
+def test_a_version_that_opts_in_becomes_an_event_that_asks_for_its_conversion(bridge, servers):
+    delivery = str(uuid.uuid4())
+    answer = deliver(bridge, message(source="s3://b/k"), delivery=delivery)
+    assert (answer.status_code, answer.json()) == (202, {"requested": "models:/resnet/3"})
+    (event,) = servers.sent
+    assert event["id"] == delivery
+    assert event["event"] == "mlflow.model_version.created"
+    assert event["resource"]["prefect.resource.id"] == "mlflow.model-version.resnet.3"
+    assert event["resource"]["autocast.request"] == "convert"
+    assert event["payload"]["autocast"] == {"model": "models:/resnet/3", "spec": {"precision": "bf16"}}
+    assert event["payload"]["source"] == "s3://b/k"
+    assert count(bridge, "requested") == 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        (VersionTags("resnet", "3", {}, {}), "does not opt in"),
+        (VersionTags("resnet", "3", {"autocast.precision": "int8"}, {}), "precision"),
+        (VersionTags("resnet", "3", {"autocast.precision": "fp16", "autocast.source_sha256": "0"}, {}), "is an output"),
+        (None, "no version"),
+    ],
+)
+def test_other_versions_become_events_that_ask_for_nothing(tags, reason):
+    servers = FakeServers(tags)
+    with TestClient(make_app(SETTINGS, servers, lambda: NOW)) as bridge:
+        answer = deliver(bridge, message())
+    assert answer.status_code == 202
+    assert reason in answer.json()["skipped"]
+    assert "autocast.request" not in servers.sent[0]["resource"]
+
+
+@pytest.mark.parametrize(
+    ("said", "asks"),
+    [
+        (message("model_version_alias", alias="champion"), True),
+        (message("model_version_tag", "set", key="autocast.precision", value="fp16"), True),
+        (message("model_version_tag", "set", key="note", value="x"), False),
+        (message("model_version_tag", "deleted", key="autocast.precision"), False),
+        (message("model_version_alias", "deleted", alias="champion", version=None), False),
+        (message("registered_model", version=None), False),
+    ],
+)
+def test_aliases_and_our_tags_ask_and_nothing_else_does(bridge, servers, said, asks):
+    assert deliver(bridge, said).status_code == 202
+    assert ("autocast.request" in servers.sent[0]["resource"]) is asks
+
+
+def test_a_wrong_signature_is_refused(bridge, servers):
+    assert deliver(bridge, message(), secret="wrong").status_code == 401
+    assert bridge.post("/mlflow", json=message()).status_code == 401
+    assert servers.sent == []
+    assert count(bridge, "bad_signature") == 1
+    assert count(bridge, "unsigned") == 1
+
+
+def test_a_changed_body_is_refused(bridge, servers):
+    headers = signed(json.dumps(message()).encode())
+    assert bridge.post("/mlflow", content=json.dumps(message(name="other")), headers=headers).status_code == 401
+    assert servers.sent == []
+
+
+@pytest.mark.parametrize("timestamp", [NOW - 301, NOW + 301, "soon", "٣"])
+def test_a_stale_or_unreadable_timestamp_is_refused(bridge, timestamp):
+    body = json.dumps(message()).encode()
+    headers = {name: value.encode() for name, value in signed(body, timestamp=timestamp).items()}
+    assert bridge.post("/mlflow", content=body, headers=headers).status_code == 401
+
+
+def test_a_replayed_delivery_is_refused(bridge, servers):
+    delivery = str(uuid.uuid4())
+    assert deliver(bridge, message(), delivery=delivery).status_code == 202
+    assert deliver(bridge, message(), delivery=delivery).status_code == 409
+    assert len(servers.sent) == 1
+
+
+def test_an_oversized_body_is_refused_before_it_is_read(bridge, servers):
+    assert deliver(bridge, b"x" * 4097).status_code == 413
+    assert count(bridge, "oversized") == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"no json", b"[]", b"{}", b"[" * 2000, json.dumps({**message(), "action": "eaten"}).encode(), b"\xff"]
+)
+def test_a_malformed_body_is_refused(bridge, servers, body):
+    assert deliver(bridge, body).status_code == 422
+    assert servers.sent == []
+
+
+def test_a_delivery_id_that_is_no_uuid_is_refused(bridge):
+    assert deliver(bridge, message(), delivery="1; drop").status_code == 422
+
+
+def test_while_prefect_is_down_mlflow_is_told_when_to_come_again_and_then_accepted(bridge, servers):
+    delivery = str(uuid.uuid4())
+    servers.down = True
+    answer = deliver(bridge, message(), delivery=delivery)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "7")
+    assert bridge.get("/readyz").status_code == 503
+    servers.down = False
+    assert deliver(bridge, message(), delivery=delivery).status_code == 202
+    assert len(servers.sent) == 1
+    assert bridge.get("/readyz").status_code == 200
+
+
+def test_the_bridge_is_alive_whatever_its_servers_do(bridge, servers):
+    servers.down = True
+    assert bridge.get("/healthz").json() == {"ok": True}
+
+
+def test_nothing_secret_is_logged(bridge, caplog):
+    caplog.set_level("DEBUG")
+    body = json.dumps(message(description="private words")).encode()
+    headers = signed(body)
+    bridge.post("/mlflow", content=body, headers=headers)
+    bridge.post("/mlflow", content=body, headers={**headers, "X-MLflow-Signature": "v1,guess"})
+    for secret in (SECRET, headers["X-MLflow-Signature"], "private words", "guess"):
+        assert secret not in caplog.text
+    assert SECRET not in repr(SETTINGS)
