@@ -37,7 +37,7 @@ def test_defaults_are_autocasts():
     found = parser().parse_args(["--onnx_path", "m.onnx"])
     assert (found.low_precision_type, found.data_max, found.init_max, found.keep_io_types) == ("fp16", 512, 65504, None)
     assert (found.init_conversion_max_bytes, found.max_depth_of_reduction, found.opset) == (None, None, None)
-    assert (found.providers, found.log_level, found.use_standalone_type_inference) == (["cpu"], "INFO", False)
+    assert (found.log_level, found.use_standalone_type_inference) == ("INFO", False)
 
 
 @pytest.mark.parametrize(
