@@ -18,6 +18,7 @@ import onnx.shape_inference
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError
+from autocast_core.model.encode import encode
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ def serialize(model: ir.Model) -> onnx.ModelProto:
     ModelError where the model holds what ONNX cannot.
     """
     try:
-        proto = ir.serde.serialize_model(model)
-    except ir.serde.SerdeError as error:
+        proto = encode(model)
+    except (ir.serde.SerdeError, TypeError, ValueError) as error:
         raise ModelError(f"not a valid ONNX model: {one_line(error)}: export it again") from error
     for info in model.graph.meta.get(_TRAINING, ()):
         proto.training_info.add().ParseFromString(info)

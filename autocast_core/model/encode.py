@@ -1,0 +1,152 @@
+"""onnx_ir to protobuf, at the cost of the structure.
+
+onnx_ir's own serializer spends most of its time on the types of values, which repeat, and checks protocols at every
+step; this one writes each type once and copies it. What is rare (functions, devices, attributes other than bodies) is
+left to onnx_ir. The result is the same message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+_QUANTIZATION = "quant_parameter_tensor_names"
+"""Where onnx_ir keeps what GraphProto.quantization_annotation says of a value, in the value's `meta`."""
+
+
+def encode(model: ir.Model) -> onnx.ModelProto:
+    """`model` as ir.serde.serialize_model would give it. Raises ir.serde.SerdeError or TypeError as that does."""
+    if model.functions or model.device_configurations:
+        return ir.serde.serialize_model(model)
+    proto = onnx.ModelProto(
+        ir_version=model.ir_version,
+        producer_name=model.producer_name or None,
+        producer_version=model.producer_version or None,
+        domain=model.domain or None,
+        model_version=model.model_version or None,
+        doc_string=model.doc_string or None,
+    )
+    for domain, version in model.opset_imports.items():
+        proto.opset_import.add(domain=domain, version=version)
+    _add_properties(proto.metadata_props, model.metadata_props)
+    _Encoder().graph(model.graph, proto.graph)
+    return proto
+
+
+class _Encoder:
+    """Keeps the types that were written, by what they say."""
+
+    def __init__(self) -> None:
+        self.types: dict[object, onnx.TypeProto] = {}
+
+    def graph(self, graph: ir.Graph, proto: onnx.GraphProto) -> None:
+        if graph.name:
+            proto.name = graph.name
+        if graph.doc_string:
+            proto.doc_string = graph.doc_string
+        for value in graph.inputs:
+            self.value(value, proto.input)
+            if value.name not in graph.initializers:
+                _add_quantization(value, proto)
+        inputs = {value.name for value in graph.inputs}
+        for value in graph.initializers.values():
+            _add_quantization(value, proto)
+            if value.name not in inputs:
+                self.info(value, proto)
+            if value.const_value is not None:
+                value.const_value.name = value.name
+                ir.serde.serialize_tensor_into(proto.initializer.add(), value.const_value)
+        for node in graph:
+            self.node(node, proto.node.add())
+            for value in node.outputs:
+                if not value.is_graph_output():
+                    _add_quantization(value, proto)
+                    self.info(value, proto)
+        for value in graph.outputs:
+            self.value(value, proto.output)
+            _add_quantization(value, proto)
+        _add_properties(proto.metadata_props, graph.metadata_props)
+
+    def node(self, node: ir.Node, proto: onnx.NodeProto) -> None:
+        if node.device_configurations:
+            ir.serde.serialize_node_into(proto, node)
+            return
+        proto.op_type = node.op_type
+        if node.domain:
+            proto.domain = node.domain
+        if node.name:
+            proto.name = node.name
+        if node.overload:
+            proto.overload = node.overload
+        if node.doc_string:
+            proto.doc_string = node.doc_string
+        _add_properties(proto.metadata_props, node.metadata_props)
+        proto.input.extend(["" if value is None else value.name for value in node.inputs])  # type: ignore[misc]
+        outputs = [value.name or "" for value in node.outputs]
+        while outputs and not outputs[-1]:
+            outputs.pop()
+        proto.output.extend(outputs)
+        for attribute in node.attributes.values():
+            self.attribute(attribute, proto.attribute.add())
+
+    def attribute(self, attribute: ir.Attr, proto: onnx.AttributeProto) -> None:
+        if attribute.is_ref():
+            ir.serde.serialize_reference_attribute_into(proto, attribute)
+        elif attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            proto.name = attribute.name
+            if attribute.doc_string:
+                proto.doc_string = attribute.doc_string
+            if attribute.type == ir.AttributeType.GRAPH:
+                proto.type = onnx.AttributeProto.GRAPH
+                self.graph(attribute.as_graph(), proto.g)
+            else:
+                proto.type = onnx.AttributeProto.GRAPHS
+                for body in attribute.as_graphs():
+                    self.graph(body, proto.graphs.add())
+        else:
+            ir.serde.serialize_attribute_into(proto, attribute)
+
+    def info(self, value: ir.Value, proto: onnx.GraphProto) -> None:
+        """What is known of an inner value, if anything is."""
+        known = value.type is not None or value.shape is not None or value.metadata_props or value.doc_string
+        if known and value.name:
+            self.value(value, proto.value_info)
+
+    def value(self, value: ir.Value, listed: Any) -> None:
+        if isinstance(value.type, ir.TensorType):
+            proto = listed.add(name=value.name, type=self.tensor_type(value.type, value.shape))
+        else:
+            proto = listed.add(name=value.name)
+            if value.type is not None:
+                ir.serde.serialize_type_into(proto.type, value.type)
+            if value.shape is not None:
+                ir.serde.serialize_shape_into(proto.type, value.shape)
+        if value.metadata_props:
+            _add_properties(proto.metadata_props, value.metadata_props)
+        if value.doc_string:
+            proto.doc_string = value.doc_string
+
+    def tensor_type(self, kind: ir.TensorType, shape: ir.Shape | None) -> onnx.TypeProto:
+        dims = None if shape is None else tuple((dim, shape.get_denotation(i)) for i, dim in enumerate(shape.dims))
+        key = (kind.dtype, kind.denotation, dims)
+        if key not in self.types:
+            proto = self.types[key] = onnx.TypeProto()
+            ir.serde.serialize_type_into(proto, kind)
+            if shape is not None:
+                ir.serde.serialize_shape_into(proto, shape)
+        return self.types[key]
+
+
+def _add_quantization(value: ir.Value, proto: onnx.GraphProto) -> None:
+    names = value.meta.get(_QUANTIZATION)
+    if names:
+        annotation = proto.quantization_annotation.add(tensor_name=value.name)
+        _add_properties(annotation.quant_parameter_tensor_names, names)
+
+
+def _add_properties(listed: Any, properties: Mapping[str, str]) -> None:
+    for key in sorted(properties):
+        listed.add(key=key, value=properties[key])

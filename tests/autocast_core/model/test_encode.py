@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from autocast_core.model.encode import encode
+
+GRAPHS = Path(__file__).parents[2] / "models" / "graphs"
+EVERYTHING = """<
+    ir_version: 10, opset_import: ["" : 17, "com.microsoft" : 1], producer_name: "p", producer_version: "2",
+    domain: "d", model_version: 7, doc_string: "text", metadata_props: ["b": "2", "a": "1"]
+> g (bool c, float[N, 3] x, seq(float) s) => (float[N, 3] y, optional(float[M]) o)
+<float[3] w = {1, 2, 3}> {
+    [named] a, unused = com.microsoft.Odd <alpha = 0.5, name = "t", axes = [1, 2], t = int64[2] {3, 4}> (x, "", w)
+    y = If (c) <
+        then_branch = t () => (float[N, 3] p) { p = Add (a, w) },
+        else_branch = e () => (float[N, 3] q) <float[1] z = {5}> { q = Mul (x, z) }
+    >
+    o = Optional (w)
+}"""
+
+
+def same(proto: onnx.ModelProto) -> bool:
+    model = ir.serde.deserialize_model(proto)
+    return encode(model) == ir.serde.serialize_model(model)
+
+
+@pytest.mark.parametrize("path", sorted(GRAPHS.glob("*.2layers.onnx")), ids=lambda path: path.name)
+def test_real_architectures_are_encoded_as_onnx_ir_does(path: Path):
+    assert same(onnx.shape_inference.infer_shapes(onnx.load(path)))
+
+
+def test_rare_parts_of_a_model_are_encoded_as_onnx_ir_does():
+    proto = onnx.parser.parse_model(EVERYTHING)
+    proto.graph.node[0].doc_string = "a node"
+    proto.graph.node[0].metadata_props.add(key="k", value="v")
+    proto.graph.input[1].doc_string = "an input"
+    proto.graph.input[1].type.tensor_type.shape.dim[0].denotation = "DATA_BATCH"
+    proto.graph.value_info.add(name="a", doc_string="without a type")
+    annotation = proto.graph.quantization_annotation.add(tensor_name="w")
+    annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="s")
+    assert same(proto)
+
+
+def test_functions_are_encoded_as_onnx_ir_does():
+    assert same(
+        onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 17, "own" : 1]> g (float[2] x) => (float[2] y) {
+            y = own.twice <by = 2.0> (x)
+        } <domain: "own", opset_import: ["" : 17]> twice <by> (v) => (r) {
+            k = Constant <value_float: float = @by> ()
+            r = Mul (v, k)
+        }""")
+    )
