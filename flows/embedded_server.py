@@ -64,7 +64,7 @@ class EmbeddedServer:
 def embedded_server(log: Path) -> Iterator[EmbeddedServer]:
     """Starts the child, which writes to `log`; ends it when the context is left or this process dies."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "PREFECT_UI_ENABLED": "0",
@@ -94,7 +94,8 @@ def embedded_server(log: Path) -> Iterator[EmbeddedServer]:
             process.stdin.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine's loopback that nobody listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import onnx
 import pytest
 import yaml
 
+from flows.embedded_server import free_port
 from tests.flows.conftest import services  # noqa: F401 - used as a fixture
 from tests.flows.conversions import batches, mlp
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
@@ -58,8 +60,11 @@ def register(model, name):
     """A version of `name` as other people make one."""
     import mlflow
 
-    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-    mlflow.set_experiment("autocast")
+    from tasks.tracking.store import connect, experiment_id
+
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    # Made by us, so that its artifacts lie beside the database and not in the current folder.
+    mlflow.set_experiment(experiment_id=experiment_id(connect(uri), uri))
     with mlflow.start_run():
         mlflow.onnx.log_model(onnx.load(model), name="m", registered_model_name=name, pip_requirements=["onnxruntime"])
 
@@ -105,15 +110,21 @@ def test_the_tracking_ui_opens_what_was_recorded(folder):
     command = next(line for line in COMMANDS if line.startswith("uv run mlflow ui"))
     words = shlex.split(command.removeprefix("uv run "))
     words[-1] = os.environ["MLFLOW_TRACKING_URI"]
-    log = folder / "ui.log"
+    log, port = folder / "ui.log", free_port()
     with log.open("wb") as stream:
         ui = subprocess.Popen(
-            [str(SCRIPTS / words[0]), *words[1:], "--port", "5917"], stdout=stream, stderr=stream, cwd=folder
+            [str(SCRIPTS / words[0]), *words[1:], "--port", str(port)],
+            stdout=stream,
+            stderr=stream,
+            cwd=folder,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            start_new_session=True,
         )
         try:
-            assert answers("http://127.0.0.1:5917/health"), log.read_text()
+            assert answers(f"http://127.0.0.1:{port}/health"), log.read_text()
         finally:
-            ui.terminate()
+            # It has children that outlive it.
+            os.killpg(ui.pid, signal.SIGKILL)
             ui.wait()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from autocast_core.model import file_digest
 from tests.flows.conversions import batches, client, convert, mlp, registered, runs_of
+from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -97,19 +98,67 @@ def test_nothing_is_left_in_the_work_folder(converted):
     assert not any((folder / ".autocast" / "work").glob("*"))
 
 
-def test_the_same_request_gives_the_same_bytes_and_identity(converted, workplace):
+def test_converting_again_gives_the_same_bytes_and_metrics(converted, workplace):
     folder, first = converted
     again = convert(
         folder / "classifier.onnx",
         calibration=folder / "cal.npz",
         evaluation=folder / "eval.npz",
-        output=folder / "out",
         gates=("rel_l2<=5e-3", "no_new_nonfinite"),
+        name="classifier-again",
     )
+    assert again.run_id != first.run_id
     assert again.output_sha256 == first.output_sha256
     assert again.metrics == first.metrics
-    tags = [client().get_run(result.run_id).data.tags["autocast.identity"] for result in (first, again)]
-    assert tags[0] == tags[1]
+
+
+def test_s3_source_and_destination_give_the_same_bytes_and_metrics_as_local_ones(
+    converted,
+    workplace,
+    s3_endpoint,  # noqa: F811
+    monkeypatch,
+):
+    import boto3
+
+    folder, first = converted
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    store = boto3.client("s3")
+    store.create_bucket(Bucket="flow")
+    for name in ("classifier.onnx", "cal.npz", "eval.npz"):
+        store.upload_file(str(folder / name), "flow", name)
+    result = convert(
+        "s3://flow/classifier.onnx",
+        calibration="s3://flow/cal.npz",
+        evaluation="s3://flow/eval.npz",
+        output="s3://flow/out/",
+        gates=("rel_l2<=5e-3", "no_new_nonfinite"),
+    )
+    assert result.output == "s3://flow/out/model.onnx"
+    published = store.get_object(Bucket="flow", Key="out/model.onnx")["Body"].read()
+    assert published == (folder / "out" / "model.onnx").read_bytes()
+    assert (
+        store.get_object(Bucket="flow", Key="out/plan.json")["Body"].read()
+        == (folder / "out" / "plan.json").read_bytes()
+    )
+    assert result.metrics == first.metrics
+
+
+def test_a_missing_bucket_is_bad_input(workplace, s3_endpoint, monkeypatch):  # noqa: F811
+    from autocast_core.errors import InputError
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with pytest.raises(InputError, match="no-such-bucket"):
+        convert("s3://no-such-bucket/model.onnx")
+    run = runs_of("s3://no-such-bucket/model.onnx")[0]
+    assert run.info.status == "FAILED" and "no-such-bucket" in run.data.tags["autocast.failure"]
 
 
 def test_a_registered_version_can_be_the_source(converted, workplace):
