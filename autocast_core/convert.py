@@ -19,6 +19,7 @@ from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Batches, Statistics, calibrate, input_specs, open_batches, scan_weights, table_sizes
 from autocast_core.classify import classify
 from autocast_core.classify.reuse import reuse_plan
+from autocast_core.collection import collector_paused
 from autocast_core.config import ConversionConfig, Precision, low_precision
 from autocast_core.errors import BackendError, UnconvertibleError
 from autocast_core.model import (
@@ -61,6 +62,7 @@ class Conversion:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+@collector_paused()
 def convert_file(
     src: str | Path,
     dst: str | Path,
