@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autocast_core.errors import ServiceError
@@ -43,7 +45,9 @@ def exclusively(key: str, holder: str, *, lease_seconds: float = LEASE_SECONDS) 
     with get_client(sync_client=True) as client:
         lock = _acquire(client, f"autocast-lock-{key}", holder, lease_seconds)
         released = threading.Event()
-        beating = threading.Thread(target=_beat, args=(lock, holder, released, lease_seconds / 4), daemon=True)
+        # Prefect's settings live in the context: without it the thread would talk to (and start) another server.
+        beat = partial(copy_context().run, _beat, lock, holder, released, lease_seconds / 4)
+        beating = threading.Thread(target=beat, daemon=True)
         beating.start()
         try:
             yield
