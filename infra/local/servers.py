@@ -95,13 +95,17 @@ def down(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
 
 
 def deploy(folder: Path) -> None:
-    """Deploys the flows as infra/prefect.yaml says, and the automations beside it."""
-    _call(folder, "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml")
-    marker = folder / "prefect" / "automations"
+    """Deploys the flows as infra/prefect.yaml says; before, once, makes the pool that has no worker here, and the
+    automations."""
+    marker = folder / "prefect" / "prepared"
     if not marker.exists():
+        _call(
+            folder, "prefect", "--no-prompt", "work-pool", "create", "autocast-gpu", "--type", "process", "--overwrite"
+        )
         # Created again they would be there twice.
         _call(folder, "prefect", "--no-prompt", "automation", "create", "--from-file", "infra/automations.yaml")
         marker.touch()
+    _call(folder, "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml")
 
 
 def environment(folder: Path, settings: Settings | None = None) -> dict[str, str]:

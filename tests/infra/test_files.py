@@ -1,0 +1,173 @@
+"""Every file under infra/ against what will read it."""
+
+import ast
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+INFRA = ROOT / "infra"
+MANIFESTS = sorted((INFRA / "k8s").glob("*.yaml"))
+POOLS = sorted((INFRA / "k8s").glob("work-pool-*.json"))
+DEPLOYMENTS = yaml.safe_load((INFRA / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+
+
+def documents(path):
+    return [each for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
+
+
+def test_every_file_has_a_test_here():
+    known = {"prefect.yaml", "automations.yaml", "compose.yaml", ".env.example"}
+    known |= {f"docker/{name}" for name in ("Dockerfile", "Dockerfile.gpu", "requirements.txt", "requirements-gpu.txt")}
+    known |= {f"local/{name}" for name in ("up", "down", "packages")}
+    known |= {f"local/{name}.py" for name in ("servers", "processes", "postgres", "ceph")}
+    known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS)}
+    found = {str(path.relative_to(INFRA)) for path in INFRA.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert found == known
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_a_manifest_is_what_kubernetes_accepts(path):
+    validator = pytest.importorskip("kubernetes_validate", reason="install kubernetes-validate for Kubernetes' schemas")
+    for document in documents(path):
+        validator.validate(document, "1.31", strict=True)
+        if document["kind"] != "Namespace" and document["apiVersion"] != "v1/List":
+            assert document["metadata"]["namespace"] == "autocast"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MANIFESTS if path.name != "settings.yaml"], ids=lambda path: path.name
+)
+def test_no_manifest_holds_a_secret(path):
+    for document in documents(path):
+        assert document["kind"] != "Secret"
+        for container in document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
+            for variable in container.get("env", ()):
+                if re.search("SECRET|KEY|PASSWORD|AUTH|DATABASE|STORE", variable["name"]):
+                    assert "secretKeyRef" in variable["valueFrom"], variable["name"]
+
+
+def test_the_compose_file_is_what_compose_accepts():
+    schemas = pytest.importorskip(
+        "check_jsonschema.builtin_schemas", reason="install check-jsonschema for the compose specification's schema"
+    )
+    compose = documents(INFRA / "compose.yaml")[0]
+    jsonschema.validate(compose, schemas.get_builtin_schema("vendor.compose-spec"))
+    for name, service in compose["services"].items():
+        assert set(service.get("depends_on", {})) <= set(compose["services"]), name
+
+
+def test_every_variable_of_the_compose_file_is_explained():
+    text = (INFRA / "compose.yaml").read_text(encoding="utf-8")
+    used = set(re.findall(r"\$\{([A-Z0-9_]+)", text)) - {"S3_IMAGE"}
+    example = (INFRA / ".env.example").read_text(encoding="utf-8").splitlines()
+    named = {line.partition("=")[0] for line in example if re.match(r"[A-Z0-9_]+=", line)}
+    assert used == named
+    explained = [index for index, line in enumerate(example) if line.startswith("#")]
+    assert explained
+
+
+@pytest.mark.parametrize("path", POOLS, ids=lambda path: path.name)
+def test_a_work_pools_template_is_what_prefect_accepts(path):
+    from prefect.client.schemas.actions import WorkPoolCreate
+
+    template = json.loads(path.read_text(encoding="utf-8"))
+    WorkPoolCreate(name="pool", type="kubernetes", base_job_template=template)
+    jsonschema.Draft202012Validator.check_schema(template["variables"])
+
+
+@pytest.mark.parametrize("path", POOLS, ids=lambda path: path.name)
+def test_a_work_pools_job_with_its_defaults_is_what_kubernetes_accepts(path):
+    validator = pytest.importorskip("kubernetes_validate", reason="install kubernetes-validate for Kubernetes' schemas")
+    from prefect.utilities.templating import apply_values
+
+    template = json.loads(path.read_text(encoding="utf-8"))
+    defaults = {
+        name: value["default"] for name, value in template["variables"]["properties"].items() if "default" in value
+    }
+    given = {"labels": {"app": "job"}, "env": [{"name": "A", "value": "b"}], "name": "job", "command": ["prefect"]}
+    job = apply_values(template["job_configuration"]["job_manifest"], defaults | given)
+    validator.validate(job, "1.31", strict=True)
+    gpus = job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
+    assert gpus == (1 if "gpu" in path.name else None)
+
+
+def test_the_deployments_are_what_prefect_accepts():
+    from prefect.cli.deploy._models import PrefectYamlModel
+
+    PrefectYamlModel.model_validate(yaml.safe_load((INFRA / "prefect.yaml").read_text(encoding="utf-8")))
+    assert {one["name"] for one in DEPLOYMENTS} == {
+        "convert-model",
+        "convert-fleet",
+        "tune-precision",
+        "validate-on-tensorrt",
+        "reconcile-registry",
+    }
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["name"])
+def test_a_deployments_flow_exists_and_takes_its_parameters(deployment):
+    from prefect.utilities.callables import parameter_schema
+    from prefect.utilities.schema_tools import validate
+
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    flow = getattr(import_module(module), name)
+    assert flow.name == deployment["name"]
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    validate(deployment["parameters"], schema, raise_on_error=True, ignore_required=True)
+    for schedule in deployment["schedules"]:
+        validate(deployment["parameters"] | schedule.get("parameters", {}), schema, raise_on_error=True)
+    for trigger in deployment.get("triggers", ()):
+        assert set(trigger["parameters"]) <= set(schema["properties"])
+
+
+def test_the_trigger_takes_what_the_bridge_sends():
+    import uuid
+
+    from flows.bridge.delivery import Delivery, read
+    from flows.bridge.events import event_of
+    from flows.opting_in import ConversionRequest
+
+    (trigger,) = next(one for one in DEPLOYMENTS if one["name"] == "convert-model")["triggers"]
+    message = {"entity": "model_version", "action": "created", "timestamp": "2027-01-15T08:00:00Z"}
+    body = json.dumps({**message, "data": {"name": "m", "version": "1"}}).encode()
+    event = event_of(Delivery(uuid.uuid4(), read(body)), ConversionRequest("models:/m/1", {"precision": "fp16"}))
+    assert event["event"] in trigger["expect"]
+    for label, wanted in trigger["match"].items():
+        assert event["resource"][label].startswith(wanted.rstrip("*"))
+    for name, template in trigger["parameters"].items():
+        assert template == f"{{{{ event.payload.autocast.{name} }}}}"
+        assert name in event["payload"]["autocast"]
+
+
+def test_the_automations_are_what_prefect_accepts():
+    from prefect.automations import AutomationCore
+
+    for automation in documents(INFRA / "automations.yaml")[0]["automations"]:
+        AutomationCore.model_validate(automation)
+
+
+def test_the_requirements_are_pinned_and_need_no_address():
+    for name in ("requirements.txt", "requirements-gpu.txt"):
+        for line in (INFRA / "docker" / name).read_text(encoding="utf-8").splitlines():
+            assert line.startswith("#") or re.match(r"^[a-z0-9._\[\]-]+==[^ ]+( ; .*)?$", line), line
+
+
+def test_the_images_copy_what_exists():
+    for name in ("Dockerfile", "Dockerfile.gpu"):
+        for line in (INFRA / "docker" / name).read_text(encoding="utf-8").splitlines():
+            if line.startswith("COPY "):
+                *sources, _ = line.split()[1:]
+                assert all((ROOT / source).exists() for source in sources), line
+
+
+@pytest.mark.parametrize("name", ["up", "down"])
+def test_the_local_scripts_are_python_and_can_be_run(name):
+    script = INFRA / "local" / name
+    ast.parse(script.read_text(encoding="utf-8"))
+    assert script.stat().st_mode & 0o111
