@@ -29,6 +29,7 @@ class Budgets:
     """What a search is to reach, and how much it may cost; see autocast_core.search.search."""
 
     expressions: tuple[str, ...]
+    metric: str | None = None
     cost: str = "nodes"
     max_trials: int | None = None
     minutes: float | None = None
@@ -70,7 +71,7 @@ def tune_model(
     from autocast_core.calibrate import input_specs, open_batches, table_sizes
     from autocast_core.convert import check_upgrade, open_runtime
     from autocast_core.model import load_model
-    from autocast_core.search import FileTrials, search
+    from autocast_core.search import FileTrials, load_metric, search
 
     original, model = load_model(source), load_model(sanitized.model)
     batches = open_batches(
@@ -92,6 +93,7 @@ def tune_model(
         config,
         reference=original,
         changes=sanitized.changes,
+        metric=load_metric(budgets.metric) if budgets.metric else None,
         cost=budgets.cost,
         max_trials=budgets.max_trials,
         minutes=budgets.minutes,

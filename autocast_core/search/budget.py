@@ -10,7 +10,8 @@ from autocast_core.errors import ConfigError, DataError
 from autocast_core.evaluate import Gate, GateResult, parse_gate
 from autocast_core.search.trials import Trial
 
-_TASK = frozenset({"top1", "top1_drop", "task_metric_ratio"})
+_RATIO = "task_metric_ratio"
+_TASK = frozenset({"top1", "top1_drop", _RATIO})
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Budget:
         return min(limits, default=None) if all(map(math.isfinite, limits)) else None
 
 
-def parse_budget(expressions: Sequence[str], outputs: Sequence[str], *, has_labels: bool) -> Budget:
-    """The budget that `expressions` say, for a model with `outputs`.
+def parse_budget(
+    expressions: Sequence[str], outputs: Sequence[str], *, has_labels: bool, has_metric: bool = False
+) -> Budget:
+    """The budget that `expressions` say, for a model with `outputs`; `has_metric`: there is a metric of the user's own.
 
     ConfigError for a malformed expression, an unknown metric or output; DataError where one needs labels and the data
     has none.
@@ -54,7 +57,7 @@ def parse_budget(expressions: Sequence[str], outputs: Sequence[str], *, has_labe
             raise ConfigError(
                 f"budget {gate.expression!r}: no output {gate.output!r}; the outputs are {', '.join(outputs)}"
             )
-        if gate.metric in _TASK and not has_labels:
+        if gate.metric in _TASK and not has_labels and not (has_metric and gate.metric == _RATIO):
             raise DataError(
                 f"budget {gate.expression!r} needs labels: add an array `labels` to the evaluation data, or give a"
                 " budget on sqnr_db, rel_l2 or another fidelity"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,13 @@ from autocast_core.errors import BackendError
 from autocast_core.evaluate import Evaluation, evaluate
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.runtime import Runtime, Session
+from autocast_core.search.metric import Collected, TaskMetric, joined, task_metrics
 from autocast_core.search.start import Start
 from autocast_core.search.trials import Trial, TrialListener, TrialStore, decoded, encoded, nobody, trial_key
 from autocast_core.simulate import simulate
 
 _IN_MEMORY_BYTES = 1 << 28
 FEW_BATCHES = 4
-
-ExtraMetrics = Callable[[Session, Session, Batches], Mapping[str, float]]
 
 
 class Recording:
@@ -98,6 +98,7 @@ class Measurements:
         *,
         context: str,
         store: TrialStore,
+        metric: TaskMetric | None = None,
         workers: int = 1,
         listener: TrialListener = nobody,
         progress: ProgressCallback = silent,
@@ -105,6 +106,7 @@ class Measurements:
         self._model, self._start, self._recording, self._batches = model, begin, recording, batches
         self._runtime, self._context, self._store = runtime, context, store
         self._workers, self._listener, self._progress = workers, listener, progress
+        self._metric = metric
         self._known: dict[frozenset[str], Trial] = {}
 
     @property
@@ -148,8 +150,21 @@ class Measurements:
     def _metrics(self, kept: frozenset[str]) -> dict[str, float]:
         candidate = simulate(apply_plan(self._model, self._start.plan(kept)).model)
         few = len(self._batches) <= FEW_BATCHES
+        replay = self._recording.replay()
         with closing(self._runtime.open(candidate, exact=True, few_runs=few)) as session:
-            return metrics_of(evaluate(self._recording.replay(), session, self._batches, self._progress))
+            if self._metric is None:
+                return metrics_of(evaluate(replay, session, self._batches, self._progress))
+            collected = Collected(session)
+            metrics = metrics_of(evaluate(replay, collected, self._batches, self._progress))
+            return metrics | task_metrics(
+                self._reference_metric, self._metric(collected.outputs(), self._batches.labels)
+            )
+
+    @cached_property
+    def _reference_metric(self) -> float:
+        assert self._metric is not None
+        batches = [self._recording.outputs(number) for number in range(len(self._batches))]
+        return self._metric(joined(self._recording.output_names, batches), self._batches.labels)
 
 
 def metrics_of(evaluation: Evaluation) -> dict[str, float]:

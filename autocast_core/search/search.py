@@ -25,6 +25,7 @@ from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.budget import Budget, parse_budget
 from autocast_core.search.find import Found, Limits, find
 from autocast_core.search.measure import Measurements, Recording, recorded
+from autocast_core.search.metric import TaskMetric
 from autocast_core.search.result import CertificateEntry, SearchResult
 from autocast_core.search.start import RULE, Start, start
 from autocast_core.search.trials import MemoryTrials, Trial, TrialListener, TrialStore, nobody
@@ -43,6 +44,7 @@ def search(
     *,
     reference: ir.Model | None = None,
     changes: Iterable[Any] = (),
+    metric: TaskMetric | None = None,
     cost: str = "nodes",
     max_trials: int | None = None,
     minutes: float | None = None,
@@ -57,20 +59,21 @@ def search(
     Measured is the simulated model against `reference` (the source before sanitize; default: `model`). The set is
     smallest by `cost` (COSTS) as far as 1-minimality goes. `max_trials` bounds all evaluations, `minutes` the time
     after which none is begun; then the best plan so far comes back. What `trials_store` knows is not measured again.
-    With `workers` the certificate's trials run side by side.
+    With `workers` the certificate's trials run side by side. With `metric` the budget ``task_metric_ratio`` is about it
+    instead of top-1.
 
     ConfigError for a budget that cannot be read; DataError where it needs labels that the data lacks, or the reference
     itself holds NaN; GateError where not even the all-FP32 plan meets the budget.
     """
     source = reference if reference is not None else model
-    budget = _budget(budgets, source, batches)
+    budget = _budget(budgets, source, batches, metric)
     _check(cost, max_trials, minutes, workers)
     limits = Limits(
         None if max_trials is None else max_trials - BESIDES, None if minutes is None else clock() + 60 * minutes, clock
     )
     store = trials_store if trials_store is not None else MemoryTrials()
     begin = start(model, config, scan_weights(model, config.precision), changes)
-    context = _context(begin, batches)
+    context = _context(begin, batches, metric)
     attribution = _attribution(model, begin, batches, runtime, config.precision, store, context, progress)
     _require_no_nan(attribution)
     with recorded(source, batches, runtime) as recording:
@@ -82,15 +85,24 @@ def search(
             progress(Progress("search", trial.number + BESIDES, max_trials, "evaluations"))
 
         measure = Measurements(
-            model, begin, recording, batches, runtime, context=context, store=store, workers=workers, listener=heard
+            model,
+            begin,
+            recording,
+            batches,
+            runtime,
+            context=context,
+            store=store,
+            metric=metric,
+            workers=workers,
+            listener=heard,
         )
         found = find(begin, attribution, measure, budget, limits, _costs(model, begin, cost))
         return _result(begin, found, attribution, measure, budget, batches)
 
 
-def _budget(budgets: Sequence[str], source: ir.Model, batches: Batches) -> Budget:
+def _budget(budgets: Sequence[str], source: ir.Model, batches: Batches, metric: TaskMetric | None) -> Budget:
     outputs = [str(value.name) for value in source.graph.outputs]
-    return parse_budget(budgets, outputs, has_labels=batches.labels is not None)
+    return parse_budget(budgets, outputs, has_labels=batches.labels is not None, has_metric=metric is not None)
 
 
 def _check(cost: str, max_trials: int | None, minutes: float | None, workers: int) -> None:
@@ -106,11 +118,12 @@ def _check(cost: str, max_trials: int | None, minutes: float | None, workers: in
         raise ConfigError(f"workers is {workers}: give at least 1")
 
 
-def _context(begin: Start, batches: Batches) -> str:
+def _context(begin: Start, batches: Batches, metric: TaskMetric | None) -> str:
     """What decides every measurement, as one digest."""
     plan = begin.lowest
     decided = [[d.id, d.precision] for d in plan.nodes]
-    parts = [plan.structure_digest, plan.weights_digest, batches.digest, len(batches), plan.settings, decided]
+    judged = None if metric is None else metric.digest
+    parts = [plan.structure_digest, plan.weights_digest, batches.digest, len(batches), plan.settings, decided, judged]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

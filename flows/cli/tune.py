@@ -43,6 +43,9 @@ def tune(
     evaluation: Annotated[
         str | None, typer.Option(help="Evaluation data: .npz, folder of them; `labels` in it for top1 budgets.")
     ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="module:function(outputs, labels) for task_metric_ratio. Default: top-1.")
+    ] = None,
     max_trials: Annotated[int | None, typer.Option(help="At most so many evaluations in all.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Begin no evaluation after so many minutes.")] = None,
     minimize: Annotated[Cost, typer.Option(help="What is to be small.")] = Cost.NODES,
@@ -53,7 +56,7 @@ def tune(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Find the smallest set of FP32 nodes."""
-    asked = {"max_trials": max_trials, "minutes": minutes, "cost": minimize.value, "workers": workers}
+    asked = {"metric": metric, "max_trials": max_trials, "minutes": minutes, "cost": minimize.value, "workers": workers}
     given = {"evaluation": evaluation, "precision": precision}
     result = finish(lambda: tuned(model, tuple(budget), asked, spec, given, output), KEYS, as_json)
     if not as_json:
@@ -72,6 +75,7 @@ def tuned(
     import sys
 
     from autocast_core.evaluate import parse_gate
+    from autocast_core.search import load_metric
     from flows.cli.progress import shown_progress
     from flows.preflight import check_request
     from flows.session import flow_session
@@ -79,6 +83,8 @@ def tuned(
 
     for expression in budgets:
         parse_gate(expression)
+    if asked["metric"]:
+        load_metric(asked["metric"])
     spec = load_spec(spec_file, given)
     check_request(model, spec)
     with shown_progress({}) as listener, flow_session(listener) as log:
