@@ -27,10 +27,17 @@ def check_request(model: str, spec: Spec) -> None:
         target = parse_uri(spec.output)
         if isinstance(target, LocalLocation):
             file = target.path if target.path.name == name else target.path / name
-            if isinstance(source, LocalLocation) and file.resolve() == source.path.resolve():
+            if isinstance(source, LocalLocation) and file.resolve() == _model_file(source.path).resolve():
                 raise OutputError(f"output {spec.output} is the source itself: give another path")
             _check_writable(target.path.absolute(), is_folder=file is not target.path)
     spec.config()
+
+
+def _model_file(path: Path) -> Path:
+    """The file itself, or the one that a folder stands for."""
+    from tasks.storage.local import MODEL_FILE
+
+    return path / MODEL_FILE if path.is_dir() else path
 
 
 def _check_writable(path: Path, is_folder: bool) -> None:

@@ -1,0 +1,87 @@
+"""Evaluation and gates as plain functions, without Prefect's server."""
+
+import numpy as np
+import pytest
+
+from autocast_core import ConversionConfig, Precision, convert_file
+from autocast_core.errors import ConfigError, DataError
+from autocast_core.model import file_digest
+from autocast_core.model.reference import ModelRef
+from tasks.evaluate import ONNXRUNTIME, SIMULATION, evaluate_model
+from tasks.gates import NO_DATA, check_gates
+from tests.flows.conversions import batches, mlp
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A model, its FP16 form and data, below one folder."""
+    folder = tmp_path_factory.mktemp("pair")
+    data = batches(folder / "d.npz")
+    convert_file(mlp(folder / "m.onnx"), folder / "low.onnx", calibration=data)
+    return tuple(ModelRef(folder / name, file_digest(folder / name)) for name in ("m.onnx", "low.onnx")), data
+
+
+def test_both_backends_measure_an_fp16_model(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, None, data, ConversionConfig())
+    assert set(found.fidelity) == {SIMULATION, ONNXRUNTIME}
+    assert (found.data, found.batches, found.skipped) == ("calibration", 6, ())
+    assert found.digest == file_digest(data)
+    assert 0 < found.metrics["fidelity.worst.rel_l2"] < 5e-3
+
+
+def test_onnx_runtime_is_skipped_for_bf16_with_the_reason(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, data, None, ConversionConfig(precision=Precision.BF16))
+    assert set(found.fidelity) == {SIMULATION}
+    assert found.data == "evaluation"
+    assert "BF16" in found.skipped[0]
+
+
+def test_labels_give_task_metrics_of_both_models(pair, tmp_path):
+    (source, converted), _ = pair
+    data = batches(tmp_path / "l.npz", x=np.eye(8, dtype="f4"), labels=np.zeros(8, "i8"))
+    found = evaluate_model(source, converted, data, None, ConversionConfig())
+    assert found.task["task.top1"] == found.task["task.top1_fp32"]
+    assert found.task["task.top1_drop"] == 0.0
+
+
+def test_labels_that_do_not_fit_are_bad_data(pair, tmp_path):
+    (source, converted), _ = pair
+    data = batches(tmp_path / "l.npz", x=np.eye(8, dtype="f4"), labels=np.zeros(3, "i8"))
+    with pytest.raises(DataError, match="labels"):
+        evaluate_model(source, converted, data, None, ConversionConfig())
+
+
+def test_gates_hold_or_say_what_was_measured(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, data, None, ConversionConfig())
+    held, missed, without = check_gates(("y.rel_l2<=5e-3", "sqnr_db>=1000", "top1_drop<=0"), found, allow_random=False)
+    assert held.passed and held.value == found.metrics["fidelity.y.rel_l2"]
+    assert not missed.passed and missed.reason.startswith("fidelity.worst.sqnr_db is ")
+    assert not without.passed and without.value is None and "labels" in without.reason
+
+
+def test_gates_fail_on_random_data_unless_it_is_allowed(pair):
+    (source, converted), _ = pair
+    found = evaluate_model(source, converted, None, None, ConversionConfig())
+    (refused,) = check_gates(("no_new_nonfinite",), found, allow_random=False)
+    (allowed,) = check_gates(("no_new_nonfinite",), found, allow_random=True)
+    assert (refused.passed, refused.reason) == (False, NO_DATA)
+    assert allowed.passed
+
+
+def test_a_gate_on_an_output_that_is_not_there_is_a_config_error(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, data, None, ConversionConfig())
+    with pytest.raises(ConfigError, match="no output 'logits'; the outputs are y"):
+        check_gates(("logits.rel_l2<=1",), found, allow_random=False)
+
+
+def test_no_gate_holds_where_nothing_could_be_measured(pair):
+    from tasks.evaluate import Evaluated
+
+    (outcome,) = check_gates(
+        ("rel_l2<=1",), Evaluated("evaluation", None, 1, skipped=("no kernel",)), allow_random=True
+    )
+    assert (outcome.passed, outcome.reason) == (False, "no kernel")
