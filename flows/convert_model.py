@@ -22,6 +22,7 @@ from autocast_core.errors import AutocastError, ConfigError, GateError, InputErr
 from autocast_core.evaluate import GateResult
 from flows.environment import set_defaults
 from flows.home import Home, home
+from flows.notices import announce
 from flows.preflight import check_request
 from flows.result import ConversionResult, GateMissedError
 from flows.spec import Spec
@@ -121,10 +122,10 @@ def _prune(work: Path) -> None:
     name="convert-model",
     flow_run_name=_run_name,
     result_serializer="json",
-    on_completion=[_remove_work],
-    on_failure=[_remove_useless_work],
-    on_cancellation=[_remove_work, _end_tracking],
-    on_crashed=[_end_tracking],
+    on_completion=[_remove_work, announce],
+    on_failure=[_remove_useless_work, announce],
+    on_cancellation=[_remove_work, _end_tracking, announce],
+    on_crashed=[_end_tracking, announce],
 )
 def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> ConversionResult:
     """Converts the model at `model` (path, file://, s3:// or models:/ URI) as `spec` says.
