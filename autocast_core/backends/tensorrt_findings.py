@@ -50,6 +50,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         "the engine is of another TensorRT version: build it again with this one",
     ),
     (r"driver version is insufficient|cudaError 35\b", "install a newer NVIDIA driver"),
+    (r"libcuda\.so", "install the NVIDIA driver"),
     (r"plugin not found|could not find plugin", "give the plugin's library with --trt_plugins"),
     (r"plugin \S+ does not load", "check its path and that it was built for this TensorRT"),
 )

@@ -6,12 +6,13 @@ import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import onnx.parser
 import pytest
 
-from autocast_core.backends import tensorrt
+from autocast_core.backends import tensorrt, tensorrt_child
 from autocast_core.backends.engine_options import EngineOptions, Profile
 from autocast_core.backends.tensorrt import validate_model
 from autocast_core.backends.validation import Finding, Validation
@@ -174,3 +175,65 @@ def test_without_tensorrt_everything_is_skipped(tmp_path, monkeypatch):
 def test_a_validation_survives_json(tmp_path):
     found = Validation("parsed", ("build: not asked for",), (Finding("n", "Add", "TYPE", "words"),), log=("INFO: x",))
     assert Validation.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def _emitted(monkeypatch, **packages):
+    """What the child says of packages that stand in for TensorRT; a missing one cannot be imported."""
+
+    def imported(name):
+        if name not in packages:
+            raise ImportError("libnvinfer.so.10: cannot open shared object file")
+        return packages[name]
+
+    events = []
+    monkeypatch.setattr(tensorrt_child.importlib, "import_module", imported)
+    tensorrt_child._load(lambda event, **facts: events.append((event, facts)))
+    return events
+
+
+def test_a_package_that_cannot_be_imported_is_said_in_its_words(monkeypatch):
+    ((event, facts),) = _emitted(monkeypatch)
+    assert (event, facts["stage"]) == ("skipped", "parse")
+    assert "tensorrt cannot be imported (libnvinfer.so.10: cannot open shared object file)" in facts["reason"]
+
+
+def test_a_version_too_old_for_strong_typing_is_said_with_the_remedy(monkeypatch):
+    old = SimpleNamespace(__version__="8.6.0", NetworkDefinitionCreationFlag=object(), OnnxParser=object())
+    ((_, facts),) = _emitted(monkeypatch, tensorrt=old)
+    assert "tensorrt 8.6.0 is too old for strongly typed networks: install 10.8 or newer" in facts["reason"]
+
+
+def test_classic_tensorrt_is_not_touched_without_a_driver(monkeypatch):
+    monkeypatch.setattr(tensorrt_child, "has_driver", lambda: False)
+    flags = SimpleNamespace(STRONGLY_TYPED=1)
+    classic = SimpleNamespace(__version__="11.4", NetworkDefinitionCreationFlag=flags, OnnxParser=object())
+    ((_, facts),) = _emitted(monkeypatch, tensorrt=classic)
+    assert "tensorrt needs an NVIDIA driver even to parse; tensorrt-rtx does not" in facts["reason"]
+
+
+@installed
+def test_the_engine_is_written_where_it_is_asked_for(tmp_path):
+    engine = tmp_path / "model.engine"
+    found = validate_model(_saved(tmp_path, MIXED), engine=engine)
+    assert engine.stat().st_size == found.engine_bytes
+
+
+@installed
+def test_a_timing_cache_is_not_used_by_tensorrt_for_rtx_and_that_is_in_the_log(tmp_path):
+    cache = tmp_path / "timing.cache"
+    found = validate_model(_saved(tmp_path, MIXED), options=EngineOptions(timing_cache=cache, workspace_bytes=1 << 28))
+    if str(found.package).startswith("tensorrt "):
+        pytest.skip("this is classic TensorRT")
+    assert found.depth == "built"
+    assert any("timing cache is not used" in line for line in found.log)
+    assert not cache.exists()
+
+
+@installed
+def test_a_profile_of_another_rank_is_skipped_with_the_reason(tmp_path):
+    text = MIXED.replace("float16[2, 4] x", "float16[n, 4] x").replace("float[2, 4] y", "float[n, 4] y")
+    found = validate_model(_saved(tmp_path, text), options=EngineOptions({"x": Profile((1,), (1,), (1,))}))
+    assert (found.depth, found.skipped) == (
+        "parsed",
+        ("build: the profile of input 'x' has another rank than the model's 2",),
+    )
