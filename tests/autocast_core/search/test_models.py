@@ -1,0 +1,64 @@
+"""Against AutoCast's thresholds: on the demo, and on BERT- and ResNet-like models."""
+
+import numpy as np
+import pytest
+
+from autocast_core.apply import apply_plan
+from autocast_core.calibrate import input_specs, open_batches, table_sizes
+from autocast_core.config import ConversionConfig, Precision
+from autocast_core.convert import make_plan, open_runtime
+from autocast_core.evaluate import evaluate
+from autocast_core.model import load_model
+from autocast_core.search import search
+from autocast_core.simulate import simulate
+from flows.demo import materials
+from tests.models import build
+
+CONFIG = ConversionConfig()
+
+
+def thresholds_and_search(path, calibration, evaluation, batch_size, budget):
+    """The thresholds' plan with its evaluation, and the search on the same data with the budget made from that."""
+    source, runtime = load_model(path), open_runtime(CONFIG)
+    sanitized, plan = make_plan(source, CONFIG, runtime, calibration)
+    batches = open_batches(evaluation, input_specs(source), batch_size=batch_size, table_sizes=table_sizes(source))
+    candidate = simulate(apply_plan(sanitized.model, plan).model)
+    measured = evaluate(runtime.open(source), runtime.open(candidate, exact=True), batches)
+    found = search(sanitized.model, batches, budget(measured), runtime, CONFIG, reference=source)
+    return plan, measured, found
+
+
+def test_on_the_demo_fewer_nodes_keep_the_same_accuracy():
+    shipped = materials()
+    plan, measured, found = thresholds_and_search(
+        shipped.model, shipped.calibration, shipped.evaluation, 50, lambda seen: [f"top1>={seen.task.candidate_top1}"]
+    )
+    assert found.plan.counts().fp32 < plan.counts().fp32
+    assert found.metrics["task.top1"] >= measured.task.candidate_top1
+    assert {node.removeprefix("graph/normalize/") for node in found.kept_fp32} == {"energy", "norm"}
+    assert sum(node.share for node in found.attribution.nodes[:2]) > 0.99
+
+
+@pytest.mark.parametrize("name", ["bert_base", "resnet50"])
+def test_half_the_nodes_reach_the_fidelity_of_the_thresholds(name, tmp_path):
+    built = build(name, tmp_path, layers=2)
+    plan, _, found = thresholds_and_search(
+        built.path, built.calibration, built.evaluation, 1, lambda seen: [f"rel_l2<={seen.fidelity.worst.rel_l2!r}"]
+    )
+    assert found.complete and found.evaluations <= 40
+    assert found.plan.counts().fp32 * 2 <= plan.counts().fp32
+    assert all(result.passed for result in found.budgets)
+
+
+def test_a_budget_beyond_the_thresholds_is_met_and_certified(tmp_path):
+    built = build("resnet50", tmp_path, layers=2)
+    plan, seen, found = thresholds_and_search(
+        built.path, built.calibration, built.evaluation, 1, lambda seen: [f"sqnr_db>={seen.fidelity.worst.sqnr_db + 2}"]
+    )
+    assert found.metrics["fidelity.worst.sqnr_db"] >= seen.fidelity.worst.sqnr_db + 2
+    assert [entry.node for entry in found.certificate] == list(found.kept_fp32) != []
+    assert found.evaluations <= 40
+    assert all(d.precision in (Precision.FP16, Precision.FP32, Precision.NONE) for d in found.plan.nodes)
+    # The additive model of errors is what ranks the nodes: it predicts the fully lowered model's error.
+    lowest = next(trial for trial in found.trials if not trial.kept)
+    assert np.isclose(found.attribution.rel_l2, lowest.metrics["fidelity.worst.rel_l2"], rtol=1e-2)
