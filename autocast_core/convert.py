@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from autocast_core.config import ConversionConfig, Precision, low_precision
 from autocast_core.errors import BackendError, UnconvertibleError
 from autocast_core.model import (
     SavedModel,
-    file_digest,
     files_digest,
     load_model,
     load_proto,
@@ -32,11 +32,12 @@ from autocast_core.model import (
     runtime_model,
     save_model,
 )
+from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.sanitize import Sanitized, sanitize
-from autocast_core.verify import IoContract, check_source, io_contract, verify
+from autocast_core.verify import IoContract, Verdict, check_source, io_contract, verify
 
 logger = logging.getLogger(__name__)
 
@@ -48,18 +49,22 @@ UPGRADE_TOLERANCE = 1e-3
 class Conversion:
     """What a conversion made: the plan as applied, the written files, counts, and seconds per stage.
 
-    `source_digest` is that of the source's files (contracts of digests: model.files_digest); bytes are those of all
-    files of the model.
+    `source` are the source's files, the model first; bytes are those of all files of the model.
     """
 
     plan: PrecisionPlan
     output: SavedModel
-    source_digest: str
+    source: tuple[Path, ...]
     casts_inserted: int
     bytes_before: int
     bytes_after: int
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def source_digest(self) -> str:
+        """sha256 (hex) of the source's files as model.files_digest says; read when first asked for."""
+        return files_digest(self.source[0].parent, self.source)
 
 
 @collector_paused()
@@ -90,14 +95,20 @@ def convert_file(
     with _timed(timings, "apply", progress):
         applied = apply_plan(sanitized.model, plan)
     with _timed(timings, "verify", progress):
-        verify_converted(applied.model, io_contract(source), applied.plan, runtime, source)
+        verdict = verify_converted(applied.model, io_contract(source), applied.plan, runtime, source)
     with _timed(timings, "write", progress):
-        output = save_model(applied.model, dst, external_data=external_data, progress=progress)
+        output = save_model(
+            verdict.structure,
+            dst,
+            external_data=external_data,
+            progress=progress,
+            round_blocks=open_rounding(config.precision),
+        )
     logger.info("%s", applied.plan.summary())
     return Conversion(
         plan=applied.plan,
         output=output,
-        source_digest=files_digest(files[0].parent, files) if len(files) > 1 else file_digest(files[0]),
+        source=files,
         casts_inserted=applied.casts_inserted,
         bytes_before=sum(file.stat().st_size for file in files),
         bytes_after=output.bytes,
@@ -202,13 +213,13 @@ def check_upgrade(source: ir.Model, sanitized: ir.Model, batches: Batches, runti
 
 def verify_converted(
     model: ir.Model, contract: IoContract, plan: PrecisionPlan, runtime: Runtime, source: ir.Model | None = None
-) -> None:
+) -> Verdict:
     """Let the checker, the contract and a runtime judge the converted model; raises as verify does.
 
     ONNX Runtime's CPU provider has next to no BF16 kernels, so only FP16 models are loaded.
     """
     loads = not any(decision.precision == Precision.BF16 for decision in plan.nodes)
-    verify(model, contract, plan, runtime if loads else None, source)
+    return verify(model, contract, plan, runtime if loads else None, source)
 
 
 def open_runtime(config: ConversionConfig) -> Runtime:
@@ -216,6 +227,15 @@ def open_runtime(config: ConversionConfig) -> Runtime:
     from autocast_core.backends.onnxruntime import OnnxRuntime
 
     return OnnxRuntime(config.providers, plugins=config.trt_plugins)
+
+
+def open_rounding(precision: Precision) -> RoundBlock:
+    """What rounds blocks of weights: ONNX Runtime's Cast to FP16, which has the same bits as ours and is faster."""
+    if precision is not Precision.FP16:
+        return round_block
+    from autocast_core.backends.rounding import OnnxRuntimeRounding
+
+    return OnnxRuntimeRounding()
 
 
 def engine_version() -> str:

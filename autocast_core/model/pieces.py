@@ -1,4 +1,4 @@
-"""A model as the pieces that a file of it consists of: bytes, and the weights that go between them."""
+"""A model as its structure and its weights, and as the pieces that a file of it consists of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
-from autocast_core.model.locations import SELF
 from autocast_core.model.serde import serialize
 from autocast_core.model.skeleton import (
     LARGE_BYTES,
@@ -21,8 +20,20 @@ from autocast_core.model.skeleton import (
     without_data,
 )
 from autocast_core.model.tensors import unconverted
-from autocast_core.model.traverse import Change, all_tensors, map_tensors
+from autocast_core.model.traverse import Change, map_tensors
 from autocast_core.model.wire import BytesSource, Field, Source
+
+WEIGHTS_LOCATION = "weights"
+"""Where a structure says that its weights are; the checker wants a file of that name beside the model."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A serialised model without its weights: each is an external tensor at WEIGHTS_LOCATION whose offset is its number
+    in `weights`. Small tensors, whose values shapes depend on, are in `data`."""
+
+    data: bytes
+    weights: tuple[ir.TensorProtocol, ...]
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,6 @@ def exchanged(model: ir.Model, change: Change) -> Iterator[None]:
             original.put(original.tensor)
 
 
-def weights(model: ir.Model) -> tuple[ir.TensorProtocol, ...]:
-    """The tensors that are streamed instead of going through protobuf, in the model's order."""
-    return tuple(unconverted(tensor) for tensor in all_tensors(model) if is_weight(tensor))
-
-
 def is_weight(tensor: ir.TensorProtocol) -> bool:
     """Whether a tensor is streamed: it is large, or lies in a file."""
     if isinstance(tensor, ir.ExternalTensor):
@@ -74,11 +80,48 @@ def is_weight(tensor: ir.TensorProtocol) -> bool:
     return tensor.dtype != ir.DataType.STRING and tensor.nbytes >= LARGE_BYTES
 
 
-def as_stub(tensor: ir.TensorProtocol, location: str) -> ir.ExternalTensor:
-    """A tensor that says where its data would be, and is otherwise like `tensor`."""
+def structure_of(model: ir.Model) -> Structure:
+    """`model` serialised once, for all that looks at its structure or writes it. ModelError as serialize."""
+    kept: list[ir.TensorProtocol] = []
+
+    def stub(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+        if not is_weight(tensor):
+            return tensor
+        kept.append(unconverted(tensor))
+        return _stub(tensor, len(kept) - 1)
+
+    with exchanged(model, stub):
+        data = serialize(model).SerializeToString()
+    return Structure(data, tuple(kept))
+
+
+def pieces(structure: Structure, locate: Locate) -> list[Piece]:
+    """The model as bytes and Weights; what `locate` gives a Reference for becomes an external reference."""
+
+    def fill(source: Source, field: Field) -> list[Piece] | None:
+        index = _stub_index(source, field)
+        if index is None:
+            return None
+        tensor, head = structure.weights[index], without_data(source, field)
+        where = locate(tensor)
+        if where is not None:
+            return [head + external_fields(where.location, where.offset, where.length)]
+        return [head + raw_data_header(tensor.nbytes), Weight(tensor)]
+
+    data = structure.data
+    return rewrite(BytesSource(data), leads_to_references(data), fill, _weight_bytes)
+
+
+def total_bytes(parts: list[Piece]) -> int:
+    """The length in bytes of the file that the pieces make."""
+    return sum(len(part) if isinstance(part, bytes) else _weight_bytes(part) for part in parts)
+
+
+def _stub(tensor: ir.TensorProtocol, index: int) -> ir.ExternalTensor:
+    """A tensor that is like `tensor` but for its data."""
     return ir.ExternalTensor(
-        location,
-        None,
+        WEIGHTS_LOCATION,
+        index,
         None,
         tensor.dtype,
         shape=ir.Shape(tensor.shape.numpy()),
@@ -88,43 +131,11 @@ def as_stub(tensor: ir.TensorProtocol, location: str) -> ir.ExternalTensor:
     )
 
 
-def pieces(model: ir.Model, locate: Locate) -> list[Piece]:
-    """`model` as bytes and Weights; what `locate` gives a Reference for becomes an external reference."""
-    kept: list[ir.TensorProtocol] = []
-
-    def stub(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-        if not is_weight(tensor):
-            return tensor
-        kept.append(unconverted(tensor))
-        return as_stub(tensor, f"{SELF}{len(kept) - 1}")
-
-    with exchanged(model, stub):
-        data = serialize(model).SerializeToString()
-
-    def fill(source: Source, field: Field) -> list[Piece] | None:
-        index = _stub_index(source, field)
-        if index is None:
-            return None
-        tensor, head = kept[index], without_data(source, field)
-        where = locate(tensor)
-        if where is not None:
-            return [head + external_fields(where.location, where.offset, where.length)]
-        return [head + raw_data_header(tensor.nbytes), Weight(tensor)]
-
-    return rewrite(BytesSource(data), leads_to_references(data), fill, _weight_bytes)
-
-
-def total_bytes(parts: list[Piece]) -> int:
-    """The length in bytes of the file that the pieces make."""
-    return sum(len(part) if isinstance(part, bytes) else _weight_bytes(part) for part in parts)
-
-
 def _stub_index(source: Source, field: Field) -> int | None:
     proto = onnx.TensorProto.FromString(source.read(field.payload, field.length))
-    for entry in proto.external_data:
-        if entry.key == "location" and entry.value.startswith(SELF):
-            return int(entry.value.removeprefix(SELF))
-    return None
+    if proto.data_location != onnx.TensorProto.EXTERNAL:
+        return None
+    return next(int(entry.value) for entry in proto.external_data if entry.key == "offset")
 
 
 def _weight_bytes(piece: object) -> int:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from autocast_core.errors import OutputError
 from autocast_core.model.atomic import check_destination, written_whole
 from autocast_core.model.digest import combined_digest
-from autocast_core.model.pieces import Locate, Reference, Weight, pieces, total_bytes, weights
+from autocast_core.model.pieces import Locate, Reference, Structure, Weight, pieces, structure_of, total_bytes
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.model.skeleton import LARGE_BYTES, Piece
@@ -57,23 +57,24 @@ class _Layout:
 
 
 def save_model(
-    model: ir.Model,
+    model: ir.Model | Structure,
     path: str | Path,
     *,
     external_data: bool | None = None,
     progress: ProgressCallback = silent,
     round_blocks: RoundBlock = round_block,
 ) -> SavedModel:
-    """Write `model` to `path`, with its weights inside, or in PATH.data beside it.
+    """Write `model`, or what structure_of gave for one, to `path`, with its weights inside, or in PATH.data beside it.
 
     Weights go to the data file when `external_data` is true, or when the model would have 2 GB or more. `round_blocks`
     rounds the blocks of converted tensors. The files appear whole or not at all, the data first; the same model gives
     the same bytes. OutputError where they cannot be written, ModelError where a weight cannot be read.
     """
     path = Path(path)
-    parts = pieces(model, lambda _: None)
+    structure = model if isinstance(model, Structure) else structure_of(model)
+    parts = pieces(structure, lambda _: None)
     if external_data or (external_data is None and total_bytes(parts) > INLINE_LIMIT):
-        return _save_with_data(model, path, progress, round_blocks)
+        return _save_with_data(structure, path, progress, round_blocks)
     size = total_bytes(parts)
     if size > INLINE_LIMIT:
         raise OutputError(f"{path}: {size} bytes do not fit one ONNX file of 2 GB: allow external data")
@@ -84,15 +85,17 @@ def save_model(
     return SavedModel(path, None, size, out.hash.hexdigest())
 
 
-def _save_with_data(model: ir.Model, path: Path, progress: ProgressCallback, round_blocks: RoundBlock) -> SavedModel:
+def _save_with_data(
+    structure: Structure, path: Path, progress: ProgressCallback, round_blocks: RoundBlock
+) -> SavedModel:
     data_path = path.with_name(path.name + ".data")
-    layout = _layout(tensor for tensor in weights(model) if tensor.nbytes >= LARGE_BYTES)
+    layout = _layout(tensor for tensor in structure.weights if tensor.nbytes >= LARGE_BYTES)
 
     def locate(tensor: ir.TensorProtocol) -> Reference | None:
         offset = layout.offsets.get(_key(tensor))
         return None if offset is None else Reference(data_path.name, offset, tensor.nbytes)
 
-    parts = pieces(model, locate)
+    parts = pieces(structure, locate)
     size = total_bytes(parts)
     check_destination(path, size + layout.length)
     check_destination(data_path, 0)
@@ -113,12 +116,13 @@ def save_skeleton(model: ir.Model, path: str | Path) -> ModelRef:
     Where a tensor is converted and so lies in no file, all weights go to PATH.data. Raises as save_model.
     """
     path = Path(path)
-    found = weights(model)
+    structure = structure_of(model)
+    found = structure.weights
     if any(isinstance(tensor, ConvertedTensor) for tensor in found) or _in_memory(found) > INLINE_LIMIT // 2:
-        saved = save_model(model, path, external_data=True)
+        saved = save_model(structure, path, external_data=True)
         return ModelRef(path, saved.sha256)
     folder, locate = _source_locations(found)
-    parts = pieces(model, locate)
+    parts = pieces(structure, locate)
     size = total_bytes(parts)
     check_destination(path, size)
     with written_whole((path,), size) as (file,):
@@ -132,13 +136,14 @@ def runtime_model(model: ir.Model, round_blocks: RoundBlock = round_block) -> It
     """`model` as bytes for a runtime: weights in files stay there, the others go inline, or to a temporary file
     where they are too many. The temporary file lives as long as the context.
     """
-    found = weights(model)
+    structure = structure_of(model)
+    found = structure.weights
     with TemporaryDirectory(prefix="autocast-") as scratch:
         moved: dict[tuple[object, ...], ir.TensorProtocol] = {}
         if _in_memory(found) > INLINE_LIMIT // 2:
             moved = _moved(found, Path(scratch) / "weights", round_blocks)
         folder, locate = _source_locations([moved.get(_key(tensor), tensor) for tensor in found])
-        parts = pieces(model, lambda tensor: locate(moved.get(_key(tensor), tensor)))
+        parts = pieces(structure, lambda tensor: locate(moved.get(_key(tensor), tensor)))
         data = b"".join(bytes(block) for part in parts for block in _blocks(part, round_blocks))
         del parts
         yield RuntimeModel(data, folder)

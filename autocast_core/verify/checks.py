@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from autocast_core.errors import ModelError, UnconvertibleError, VerificationError
 from autocast_core.model.paths import nodes_with_ids
+from autocast_core.model.pieces import Structure, structure_of
 from autocast_core.plan import PrecisionPlan
 from autocast_core.runtime import Runtime
 from autocast_core.verify.checker import checker_finding
@@ -23,9 +24,11 @@ _NODE = re.compile(r"(?:node name: |Name: )(?P<name>[^\s)]+)")
 
 @dataclass(frozen=True)
 class Verdict:
-    """That a model may leave: what loaded it (None: nothing did), and the checks that were not made, with reasons."""
+    """That a model may leave: as the `structure` that was checked; what loaded it (None: nothing did), and the checks
+    that were not made, with reasons."""
 
     ok: bool
+    structure: Structure
     findings: tuple[str, ...] = ()
     loaded_by: str | None = None
     skipped: tuple[str, ...] = ()
@@ -33,7 +36,7 @@ class Verdict:
 
 def check_source(model: ir.Model) -> None:
     """ModelError with the finding where the model is not valid ONNX (onnx.checker without full type inference)."""
-    finding = next(broken_edges(model), None) or checker_finding(model, full=False)
+    finding = next(broken_edges(model), None) or checker_finding(structure_of(model), full=False)
     if finding is not None:
         raise ModelError(f"the model is not valid ONNX: {finding}: correct the export")
 
@@ -58,15 +61,16 @@ def verify(
         *broken_promises(contract, io_contract(model), plan.precision.dtype, _keep(plan), frozenset(plan.io_kept)),
     ):
         raise VerificationError(f"the converted model is wrong: {finding}: report this, and exclude the node meanwhile")
-    refused = checker_finding(model, full=True)
+    structure = structure_of(model)
+    refused = checker_finding(structure, full=True)
     if refused is not None:
         raise _explained(model, refused)
     if runtime is None:
-        return Verdict(True, skipped=("load: no runtime runs this precision here",))
+        return Verdict(True, structure, skipped=("load: no runtime runs this precision here",))
     refusal = load_finding(model, runtime, source)
     if refusal is not None:
-        return Verdict(True, (refusal,), skipped=(f"load: {refusal}",))
-    return Verdict(True, loaded_by=runtime.name)
+        return Verdict(True, structure, (refusal,), skipped=(f"load: {refusal}",))
+    return Verdict(True, structure, loaded_by=runtime.name)
 
 
 def _keep(plan: PrecisionPlan) -> bool | frozenset[str]:
