@@ -80,7 +80,9 @@ class Site:
         self.s3.upload_file(str(file), "models", key)
         return f"s3://models/{key}"
 
-    def new_version(self, word: str, source: str = "s3://models/digits/model.onnx", **tags: str) -> Any:
+    def new_version(
+        self, word: str, source: str = "s3://models/digits/model.onnx", run_id: str | None = None, **tags: str
+    ) -> Any:
         """A version of the model `word`, made where it does not exist."""
         from mlflow.exceptions import MlflowException
 
@@ -88,7 +90,7 @@ class Site:
             self.registry.create_registered_model(self.name(word))
         except MlflowException as error:
             assert error.error_code == "RESOURCE_ALREADY_EXISTS", error
-        return self.registry.create_model_version(self.name(word), source, tags=tags)
+        return self.registry.create_model_version(self.name(word), source, run_id, tags=tags)
 
     def asked_version(self, word: str) -> Any:
         """A version that opts in, with data to judge it on."""

@@ -1,0 +1,88 @@
+"""A worker's machine dies in mid-conversion; meanwhile a fleet is converted beside it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.integration.site import processes, wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
+
+MODELS = 12
+
+
+@pytest.fixture(scope="module")
+def killed(site):
+    """A conversion whose worker and process are killed while it is tracked, and a new worker."""
+    site.asked_version("killed")
+    source = site.uri("killed")
+    wait_for(lambda: site.tracking_runs(source), 150, "the beginning of the conversion")
+    for name in ("worker", "second"):
+        if processes.is_running(site.folder, name):
+            site.kill(name)
+    left = site.outputs("killed")
+    site.up("worker")
+    return left
+
+
+@pytest.fixture(scope="module")
+def fleet(site, killed, tmp_path_factory):
+    """A fleet file with a model that does not exist, the folder, and what the command said of it."""
+    folder = tmp_path_factory.mktemp("fleet")
+    lines = ["spec: {validation: off, allow_random: true}", f"output: s3://models/fleet-{site.mark}/", "models:"]
+    for number in range(MODELS):
+        _mlp(folder / f"{site.name(f'member{number}')}.onnx", number)
+        lines.append(f"- {folder / site.name(f'member{number}')}.onnx")
+    lines.append(f"- {folder / site.name('missing')}.onnx")
+    (folder / "fleet.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder, _fleet(folder)
+
+
+def _mlp(path, seed):
+    rng = np.random.default_rng(seed)
+    model = onnx.parser.parse_model(
+        "<ir_version: 8, opset_import: ['' : 17]> mlp (float[N, 8] x) => (float[N, 4] y) { h = MatMul(x, w) y = Relu(h) }"
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=(8, 4)).astype("f4"), "w"))
+    onnx.save(model, path)
+
+
+def _fleet(folder):
+    command = [str(Path(sys.executable).parent / "autocast"), "fleet", "fleet.yaml", "--json"]
+    done = subprocess.run(command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=400)
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def test_one_models_failure_does_not_stop_the_fleet(site, fleet):
+    _, (code, said, errors) = fleet
+    assert code == 2, errors
+    assert (said["ok"], [one["ok"] for one in said["models"]]) == (False, [True] * MODELS + [False])
+    assert "does not exist" in said["models"][-1]["error"]
+    assert len({one["output_sha256"] for one in said["models"][:-1]}) == MODELS
+    keys = {each["Key"] for each in site.s3.list_objects_v2(Bucket="models", Prefix=f"fleet-{site.mark}/")["Contents"]}
+    assert f"fleet-{site.mark}/{site.name('member0')}-fp16/model.onnx" in keys
+
+
+def test_a_second_run_converts_only_what_is_missing(site, fleet):
+    folder, (_, first, _) = fleet
+    _mlp(folder / f"{site.name('missing')}.onnx", 99)
+    code, second, errors = _fleet(folder)
+    assert code == 0, errors
+    assert [one["run_id"] for one in second["models"][:-1]] == [one["run_id"] for one in first["models"][:-1]]
+    assert [len(site.outputs(f"member{number}")) for number in range(MODELS)] == [1] * MODELS
+    assert len(site.outputs("missing")) == 1
+
+
+def test_a_killed_worker_leaves_nothing_half_done_and_the_next_run_succeeds(site, killed):
+    assert killed == []
+    wait_for(lambda: site.states(site.uri("killed")) == ["Crashed"], 240, "the silent run's state")
+    site.ended(site.request("reconcile-registry/reconcile-registry", leave_minutes=0))
+    wait_for(lambda: site.states(site.uri("killed")) == ["Crashed", "Completed"], 150, "the next run")
+    assert len(site.outputs("killed")) == 1
+    assert sorted(run.info.status for run in site.tracking_runs(site.uri("killed"))) == ["FINISHED", "KILLED"]
