@@ -80,8 +80,6 @@ class OnnxRuntime:
         # Threads that wait for work must not burn the cores that others need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.graph_optimization_level = levels.ORT_DISABLE_ALL if exact else levels.ORT_ENABLE_ALL
-        # Threads that wait for work would otherwise turn on the spot and take the time of others.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Tracing memory patterns costs seconds in graphs with thousands of outputs.
         options.enable_mem_pattern = not (exact or few_runs)
         if few_runs:
