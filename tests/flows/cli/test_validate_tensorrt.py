@@ -1,0 +1,56 @@
+"""`autocast validate --on tensorrt`: the values behind its JSON."""
+
+from importlib.util import find_spec
+
+import onnx
+import onnx.parser
+import pytest
+
+from flows.cli.validate import KEYS, Backend, judged
+
+pytestmark = pytest.mark.skipif(
+    not any(find_spec(name) for name in ("tensorrt", "tensorrt_rtx")),
+    reason="neither tensorrt nor tensorrt-rtx is here",
+)
+FP32 = """
+<ir_version: 10, opset_import: ["" : 22]>
+main (float[N, 4] x) => (float[N, 4] y) { [activate] y = Mish (x) }
+"""
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """Paths of the FP32 model and of what it becomes in each 16-bit type."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOCAST_HOME", str(tmp_path / ".autocast"))
+    paths = {}
+    for kind in ("float", "float16", "bfloat16"):
+        paths[kind] = str(tmp_path / f"{kind}.onnx")
+        onnx.save(onnx.parser.parse_model(FP32.replace("float[", f"{kind}[")), paths[kind])
+    return paths
+
+
+def test_depth_what_was_skipped_layers_and_versions_are_given(models):
+    found = judged(models["float16"], models["float"], None, Backend.TENSORRT)
+    assert set(KEYS) == set(found)
+    assert found["depth"] in ("built", "executed")
+    assert found["findings"] == []
+    assert [(each["node"], each["types"]) for each in found["layers"]] == [("graph/activate", ("float16",))]
+    assert {"tensorrt", "tensorrt_rtx"} & set(found["versions"])
+    assert found["metrics"]["tensorrt.engine_bytes"] > 0
+
+
+def test_a_refusal_is_in_tensorrts_words_with_the_name_of_the_node(models):
+    found = judged(models["bfloat16"], models["float"], None, Backend.TENSORRT)
+    assert found["depth"] == "none"
+    assert found["findings"][0].startswith("graph/activate: ")
+    assert "BF16" in found["findings"][0]
+
+
+def test_profiles_come_from_the_spec(models, tmp_path):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("profiles: {x: [1x4, 2x4, 8x4]}\n")
+    assert judged(models["float16"], models["float"], None, Backend.TENSORRT, spec)["depth"] in ("built", "executed")
+    spec.write_text("profiles: {z: [1x4, 2x4, 8x4]}\n")
+    with pytest.raises(Exception, match="profile of 'z': the model's inputs are x"):
+        judged(models["float16"], models["float"], None, Backend.TENSORRT, spec)
