@@ -38,6 +38,8 @@ def finish(
     except AutocastError as error:
         _fail(one_line(error), error.exit_code, {**known, **partial_result(error)}, keys, as_json)
     except Exception as error:
+        if _interrupted(error):
+            _fail("interrupted", FAILURE, known, keys, as_json)
         if os.environ.get("AUTOCAST_TRACEBACK"):
             raise
         text = f"{type(error).__name__}: {one_line(error)} (set AUTOCAST_TRACEBACK=1 to see where)"
@@ -63,6 +65,15 @@ def partial_result(error: BaseException) -> Mapping[str, Any]:
     """What a failed command could still say."""
     result = getattr(error, "result", None)
     return result.to_json() if result is not None else {}
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether the error came of an interrupt: what is interrupted may stumble over itself."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _fail(text: str, code: int, result: Mapping[str, Any], keys: tuple[str, ...], as_json: bool) -> NoReturn:

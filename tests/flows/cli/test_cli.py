@@ -53,3 +53,16 @@ def test_an_unexpected_failure_is_one_line_and_exit_code_1(autocast, monkeypatch
     assert ended.code == 1
     assert ended.errors == ["error: ZeroDivisionError: a defect of ours (set AUTOCAST_TRACEBACK=1 to see where)"]
     assert ended.json["ok"] is False
+
+
+def test_an_interrupt_is_called_so_even_where_something_stumbled_over_it(autocast, monkeypatch, tmp_path):
+    def interrupted(*_):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ValueError("task run is not set") from None
+
+    monkeypatch.setattr("flows.cli.plan.shown", interrupted)
+    ended = autocast("plan", "show", tmp_path / "plan.json")
+    assert ended.code == 1
+    assert ended.errors == ["error: interrupted"]
