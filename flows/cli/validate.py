@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from autocast_core.errors import GateError
 from flows.cli.output import finish
+from flows.values import without_infinity
 
 HELP = """Judge a converted model, whoever converted it.
 
@@ -20,8 +23,29 @@ Examples:
   autocast validate model.fp16.onnx --reference model.onnx --on onnxruntime --json
 
   autocast validate model.fp16.onnx --reference model.onnx --on tensorrt
+
+Exit code 3 where TensorRT refuses the model or has it in other types than the model says; the node is named.
 """
-KEYS = ("depth", "skipped", "fidelity", "layers", "versions", "findings", "metrics")
+KEYS = ("depth", "skipped", "fidelity", "layers", "versions")
+
+
+class RefusedError(GateError):
+    """The engine refuses the model, or has it in other types; `result` is what was found."""
+
+    def __init__(self, message: str, result: Judgement) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was found, by the keys of the JSON."""
+
+    values: Mapping[str, Any]
+
+    def to_json(self) -> Mapping[str, Any]:
+        """The values, without NaN or infinity (None)."""
+        return dict(without_infinity(dict(self.values)))
 
 
 class Backend(StrEnum):
@@ -45,13 +69,21 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Judge a converted model."""
-    result = finish(lambda: judged(model, reference, evaluation, on, spec), KEYS, as_json)
+    result = finish(lambda: accepted(judged(model, reference, evaluation, on, spec)), KEYS, as_json)
     if not as_json:
         print(f"depth: {result['depth']}")
-        for line in (*result["skipped"], *result["findings"]):
+        for line in result["skipped"]:
             print(f"- {line}")
-        for name, value in {**result["fidelity"], **result["metrics"]}.items():
+        for name, value in result["fidelity"].items():
             print(f"{name} = {value:.6g}")
+
+
+def accepted(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`found`; RefusedError, which names the first node, where the engine does not take the model as it is."""
+    if found["findings"]:
+        more = f" (and {len(found['findings']) - 1} more)" if len(found["findings"]) > 1 else ""
+        raise RefusedError(f"the model is not accepted: {found['findings'][0]}{more}", Judgement(found))
+    return found
 
 
 def judged(
@@ -73,13 +105,11 @@ def judged(
         from tasks.validate import validate_model
 
         found = validate_model(candidate.path, reference=original, data=data, config=config)
-        metrics = found.metrics() if found.package else {}
         return {
             "depth": found.depth,
             "skipped": list(found.skipped),
             "findings": [f"{each.node or found.package}: {each.words}" for each in found.findings],
-            "fidelity": {name: value for name, value in metrics.items() if ".fidelity." in name},
-            "metrics": {name: value for name, value in metrics.items() if ".fidelity." not in name},
+            "fidelity": found.metrics() if found.package else {},
             "layers": found.to_json()["layers"],
             "versions": {**versions(), **found.versions},
         }
@@ -94,6 +124,5 @@ def judged(
         "findings": [],
         "fidelity": evaluated.metrics,
         "layers": [],
-        "metrics": {},
         "versions": versions(),
     }

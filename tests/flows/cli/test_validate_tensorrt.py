@@ -6,7 +6,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from flows.cli.validate import KEYS, Backend, judged
+from flows.cli.validate import KEYS, Backend, RefusedError, accepted, judged
 
 pytestmark = pytest.mark.skipif(
     not any(find_spec(name) for name in ("tensorrt", "tensorrt_rtx")),
@@ -32,12 +32,13 @@ def models(tmp_path, monkeypatch):
 
 def test_depth_what_was_skipped_layers_and_versions_are_given(models):
     found = judged(models["float16"], models["float"], None, Backend.TENSORRT)
-    assert set(KEYS) == set(found)
+    assert set(KEYS) <= set(found)
     assert found["depth"] in ("built", "executed")
     assert found["findings"] == []
     assert [(each["node"], each["types"]) for each in found["layers"]] == [("graph/activate", ("float16",))]
     assert {"tensorrt", "tensorrt_rtx"} & set(found["versions"])
-    assert found["metrics"]["tensorrt.engine_bytes"] > 0
+    assert found["fidelity"]["tensorrt.engine_bytes"] > 0
+    assert accepted(found) is found
 
 
 def test_a_refusal_is_in_tensorrts_words_with_the_name_of_the_node(models):
@@ -45,6 +46,10 @@ def test_a_refusal_is_in_tensorrts_words_with_the_name_of_the_node(models):
     assert found["depth"] == "none"
     assert found["findings"][0].startswith("graph/activate: ")
     assert "BF16" in found["findings"][0]
+    with pytest.raises(RefusedError, match=r"not accepted: graph/activate: .*BF16") as raised:
+        accepted(found)
+    assert raised.value.exit_code == 3
+    assert raised.value.result.to_json()["depth"] == "none"
 
 
 def test_profiles_come_from_the_spec(models, tmp_path):
