@@ -199,7 +199,7 @@ def report(tuned: Tuned) -> str:
         f"# {tuned.summary}",
         "",
         f"{len(tuned.kept_fp32)} nodes kept in FP32 after {tuned.trials} evaluations"
-        + (f"; ended early: {tuned.stopped}." if tuned.stopped else "; no one of them can be lowered."),
+        + (f"; ended early: {tuned.stopped}." if tuned.stopped else "; none of them can be lowered alone."),
         "",
         *(
             f"- {budget['expression']}: {budget['value']:.6g}"

@@ -101,8 +101,8 @@ def show(result: Mapping[str, Any]) -> None:
     for budget in result["budgets"]:
         print(f"budget {budget['expression']}: {'met' if budget['passed'] else 'missed'} ({budget['value']})")
     kept, stopped = len(result["kept_fp32"]), result["stopped"]
-    ending = f"ended early: {stopped}" if stopped else "no one of them can be lowered"
-    print(f"{kept} nodes kept in FP32 after {result['trials']} evaluations; {ending}" if kept else "every node is low")
+    ending = f"ended early: {stopped}" if stopped else "none of them can be lowered alone"
+    print(f"{kept} nodes kept in FP32 after {result['trials']} evaluations; {ending if kept else 'none is needed'}")
     shares = {row["id"].removeprefix("graph/"): row["share"] for row in result["attribution"]}
     certified = {entry["node"]: entry for entry in result["certificate"]}
     for name in result["kept_fp32"]:

@@ -52,7 +52,7 @@ def test_half_the_nodes_reach_the_fidelity_of_the_thresholds(name, tmp_path):
 
 def test_a_budget_beyond_the_thresholds_is_met_and_certified(tmp_path):
     built = build("resnet50", tmp_path, layers=2)
-    plan, seen, found = thresholds_and_search(
+    _, seen, found = thresholds_and_search(
         built.path, built.calibration, built.evaluation, 1, lambda seen: [f"sqnr_db>={seen.fidelity.worst.sqnr_db + 2}"]
     )
     assert found.metrics["fidelity.worst.sqnr_db"] >= seen.fidelity.worst.sqnr_db + 2

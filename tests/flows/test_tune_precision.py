@@ -1,0 +1,152 @@
+"""`autocast tune` and the flow tune-precision, end to end on one Prefect server and one MLflow store."""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.autocast_core.search.planted import SENSITIVE, planted_model
+from tests.flows.cli.conftest import autocast  # noqa: F401 - used as a fixture
+from tests.flows.conversions import client
+
+pytestmark = pytest.mark.xdist_group("prefect")
+BUDGETS = ("--budget", "sqnr_db>=55", "--budget", "no_new_nonfinite")
+
+
+@pytest.fixture
+def material(workplace):
+    """Paths of the planted model and its data."""
+    proto, data = planted_model()
+    onnx.save(proto, workplace / "planted.onnx")
+    np.savez(workplace / "data.npz", **data)
+    return workplace / "planted.onnx", workplace / "data.npz"
+
+
+@pytest.fixture
+def tune(autocast, material):  # noqa: F811
+    """`tune(...)` runs the command on the planted model and its data, as JSON."""
+    model, data = material
+    return lambda *arguments: autocast("tune", model, "--evaluation", data, *arguments, "--json")
+
+
+def newest_run():
+    experiment = client().get_experiment_by_name("autocast")
+    return client().search_runs([experiment.experiment_id], "tags.`autocast.flow` = 'tune-precision'")[0]
+
+
+def test_the_json_holds_the_plan_and_its_certificate(tune):
+    ended = tune(*BUDGETS, "--output", "found")
+    result = ended.json
+    assert ended.code == 0, ended.err
+    assert list(result) == ["ok", "error", "kept_fp32", "metrics", "trials", "certificate", "plan"]
+    assert set(result["kept_fp32"]) <= SENSITIVE
+    assert [entry["node"] for entry in result["certificate"]] == result["kept_fp32"]
+    assert result["metrics"]["fidelity.worst.sqnr_db"] >= 55
+    assert result["trials"] == result["metrics"]["search.evaluations"] <= 40
+    plan = json.loads(Path(result["plan"]).read_text())
+    assert Path(result["plan"]) == Path("found/plan.json")
+    kept = {node["id"] for node in plan["nodes"] if node["precision"] == "fp32"}
+    assert kept == {f"graph/{name}" for name in result["kept_fp32"]}
+
+
+def test_the_run_shows_every_trial_and_the_reasons(tune):
+    result = tune(*BUDGETS).json
+    run = newest_run()
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["autocast.gate"] == "passed"
+    assert run.data.tags["autocast.evaluation_data"] == "evaluation"
+    trials = client().get_metric_history(run.info.run_id, "trial.fp32")
+    assert sorted(metric.step for metric in trials) == list(range(1, result["trials"] - 1))
+    names = {artifact.path for artifact in client().list_artifacts(run.info.run_id)}
+    assert {"plan.json", "summary.md", "certificate.json", "attribution.json"} <= names
+    assert result["certificate"][0]["command"] in run.data.tags["mlflow.note.content"]
+
+
+def test_the_printed_command_measures_a_reason_again(tune, autocast):  # noqa: F811
+    entry = tune(*BUDGETS).json["certificate"][0]
+    apply, judge = (shlex.split(part)[1:] for part in entry["command"].split("&&"))
+    assert autocast(*apply).code == 0
+    fidelity = autocast(*judge, "--json").json["fidelity"]
+    expected = entry["metrics"]["fidelity.worst.sqnr_db"]
+    assert fidelity["fidelity.worst.sqnr_db"] == pytest.approx(expected, rel=1e-6)
+    assert fidelity["fidelity.worst.new_nonfinite"] == entry["metrics"]["fidelity.worst.new_nonfinite"]
+
+
+def test_a_second_search_measures_nothing_again(tune, material):
+    first = tune(*BUDGETS).json
+    lines = [path.read_text() for path in (Path(".autocast") / "trials").glob("*.jsonl")]
+    second = tune(*BUDGETS).json
+    assert second["kept_fp32"] == first["kept_fp32"]
+    assert lines == [path.read_text() for path in (Path(".autocast") / "trials").glob("*.jsonl")]
+
+
+def test_a_person_reads_what_is_kept_and_how_to_check_it(autocast, material):  # noqa: F811
+    model, data = material
+    ended = autocast("tune", model, "--evaluation", data, *BUDGETS)
+    assert "none of them can be lowered alone" in ended.out
+    assert "- overflow (" in ended.out
+    assert "lowered too: sqnr_db>=55 fails" in ended.out or "lowered too: no_new_nonfinite fails" in ended.out
+    assert "check it: autocast plan apply" in ended.out
+
+
+def test_a_limit_ends_with_the_best_plan_so_far(tune):
+    ended = tune(*BUDGETS, "--max-trials", "6")
+    assert ended.code == 0
+    assert ended.json["trials"] == 6
+    assert ended.json["metrics"]["search.complete"] == 0
+
+
+def test_a_budget_that_cannot_be_met_is_a_missed_gate(tune):
+    ended = tune("--budget", "sqnr_db>=201")
+    assert ended.code == 3
+    assert ended.json["ok"] is False and "not even the all-FP32 model" in ended.json["error"]
+    assert newest_run().info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--budget", "snr>=40"), "unknown metric 'snr'"),
+        (("--budget", "nowhere.sqnr_db>=40"), "no output 'nowhere'; the outputs are y"),
+        (("--budget", "sqnr_db"), "no comparison"),
+        (("--budget", "task_metric_ratio>=1", "--metric", "nothing"), "give module:function"),
+        (("--budget", "sqnr_db>=40", "--max-trials", "1"), "give at least 3"),
+        (("--budget", "sqnr_db>=40", "--evaluation", "none.npz"), "does not exist"),
+        (("--budget", "sqnr_db>=40", "--minimize", "tokens"), "tokens"),
+        ((), "budget"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tune, arguments, message):
+    ended = tune(*arguments)
+    assert ended.code == 2
+    assert len(ended.errors) == 1 and message in ended.errors[0]
+    assert ended.json["ok"] is False
+
+
+def test_a_metric_that_raises_is_one_line_with_its_traceback_in_the_log(tune, workplace):
+    (workplace / "broken_task_metric.py").write_text("def score(outputs, labels):\n    return outputs['logits']\n")
+    ended = tune("--budget", "task_metric_ratio>=0.9", "--metric", "broken_task_metric:score")
+    assert ended.code == 2
+    assert len(ended.errors) == 1 and "raises KeyError: 'logits'" in ended.errors[0]
+    assert "Traceback" not in ended.err
+    logs = "".join(path.read_text() for path in (workplace / ".autocast" / "logs").iterdir())
+    assert "Traceback" in logs and "broken_task_metric.py" in logs
+
+
+def test_nan_in_the_fp32_model_is_named(autocast, workplace):  # noqa: F811
+    text = '<ir_version: 9, opset_import: ["": 18]> bad (float[N, 4] x) => (float[N, 4] y) { h = Sqrt(x) y = Relu(h) }'
+    onnx.save(onnx.parser.parse_model(text), workplace / "bad.onnx")
+    np.savez(workplace / "negative.npz", x=-np.ones((2, 4), np.float32))
+    ended = autocast("tune", "bad.onnx", "--evaluation", "negative.npz", "--budget", "sqnr_db>=40", "--json")
+    assert ended.code == 2
+    assert "NaN" in ended.json["error"] and "'h'" in ended.json["error"]
+
+
+def test_without_data_nothing_is_searched(autocast, material):  # noqa: F811
+    ended = autocast("tune", material[0], "--budget", "sqnr_db>=40")
+    assert ended.code == 2
+    assert "give --evaluation" in ended.errors[0]
+    assert not Path(".autocast", "tune").exists()
