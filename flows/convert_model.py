@@ -45,7 +45,7 @@ from tasks.storage.models import Fetched
 from tasks.storage.publish import is_there, output_name
 from tasks.storage.registry import NoOnnxFlavorError, resolve_tracking_uri
 from tasks.track import DataRecord, Record, begin_task, log_model_task, register_task, size_of, track_task
-from tasks.tracking.runs import RunRef, end_run, log
+from tasks.tracking.runs import RunRef, end_run, go_on, log
 from tasks.validate import validate_task
 from tasks.verify import verify_task
 
@@ -99,9 +99,9 @@ def _remove_work(flow: Any, flow_run: Any, state: Any) -> None:
 
 
 def _remove_useless_work(flow: Any, flow_run: Any, state: Any) -> None:
-    """Bad input and missed gates stay what they are however often they are tried."""
+    """Bad input and missed gates stay what they are however often they are tried; only deployed runs are retried."""
     error = state.result(raise_on_failure=False)
-    if isinstance(error, InputError | GateError):
+    if flow_run.deployment_id is None or isinstance(error, InputError | GateError):
         _remove_work(flow, flow_run, state)
 
 
@@ -125,7 +125,7 @@ def _prune(work: Path) -> None:
     on_completion=[_remove_work, announce],
     on_failure=[_remove_useless_work, announce],
     on_cancellation=[_remove_work, _end_tracking, announce],
-    on_crashed=[_end_tracking, announce],
+    on_crashed=[_remove_useless_work, _end_tracking, announce],
 )
 def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> ConversionResult:
     """Converts the model at `model` (path, file://, s3:// or models:/ URI) as `spec` says.
@@ -199,6 +199,7 @@ def _tracked(job: _Job) -> Iterator[RunRef]:
             {"model": job.model, **job.spec.flat()},
             tags,
         )
+        go_on(run)
     listener().note("run_id", run.run_id)
     try:
         yield run
@@ -210,7 +211,7 @@ def _tracked(job: _Job) -> Iterator[RunRef]:
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text or 'interrupted'}"
 
 
 def _fetch(job: _Job) -> _Inputs:

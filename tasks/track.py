@@ -142,7 +142,7 @@ def register(run: RunRef, logged: LoggedModel, record: Record) -> Registered:
     return register_version(run, logged, record.name, tags=record.tags, description=text, alias=CANDIDATE)
 
 
-begin_task = task(name="begin-tracking", **on_service_errors(timeout_seconds=600.0))(begin_run)
+begin_task = task(name="begin-tracking", persist_result=True, **on_service_errors(timeout_seconds=600.0))(begin_run)
 track_task = task(name="track", persist_result=True, **on_service_errors(timeout_seconds=3600.0))(track)
 log_model_task = task(name="log-model", persist_result=True, **on_service_errors(timeout_seconds=3600.0))(log_converted)
 register_task = task(name="register", persist_result=True, **on_service_errors(timeout_seconds=600.0))(register)

@@ -110,6 +110,17 @@ def _source(uri: str) -> Any:
         return resolve_dataset_source(uri)
 
 
+def go_on(run: RunRef) -> None:
+    """Opens a run that an earlier attempt of the same flow run began and ended."""
+    with tracking_errors(run.tracking_uri):
+        client = run.client()
+        before = client.get_run(run.run_id)
+        if before.info.status != "RUNNING":
+            client.update_run(run.run_id, status="RUNNING")
+            if FAILURE_TAG in before.data.tags:
+                client.delete_tag(run.run_id, FAILURE_TAG)
+
+
 def end_run(run: RunRef, failure: str | None = None) -> None:
     """Ends the run as FINISHED, or as FAILED with the reason in the tag ``autocast.failure``."""
     with tracking_errors(run.tracking_uri):

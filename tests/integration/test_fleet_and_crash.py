@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 
+from tests.flows.conversions import mlp
 from tests.integration.site import processes, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
@@ -37,20 +36,11 @@ def fleet(site, killed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fleet")
     lines = ["spec: {validation: off, allow_random: true}", f"output: s3://models/fleet-{site.mark}/", "models:"]
     for number in range(MODELS):
-        _mlp(folder / f"{site.name(f'member{number}')}.onnx", number)
+        mlp(folder / f"{site.name(f'member{number}')}.onnx", number)
         lines.append(f"- {folder / site.name(f'member{number}')}.onnx")
     lines.append(f"- {folder / site.name('missing')}.onnx")
     (folder / "fleet.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder, _fleet(folder)
-
-
-def _mlp(path, seed):
-    rng = np.random.default_rng(seed)
-    model = onnx.parser.parse_model(
-        "<ir_version: 8, opset_import: ['' : 17]> mlp (float[N, 8] x) => (float[N, 4] y) { h = MatMul(x, w) y = Relu(h) }"
-    )
-    model.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=(8, 4)).astype("f4"), "w"))
-    onnx.save(model, path)
 
 
 def _fleet(folder):
@@ -71,7 +61,7 @@ def test_one_models_failure_does_not_stop_the_fleet(site, fleet):
 
 def test_a_second_run_converts_only_what_is_missing(site, fleet):
     folder, (_, first, _) = fleet
-    _mlp(folder / f"{site.name('missing')}.onnx", 99)
+    mlp(folder / f"{site.name('missing')}.onnx", 99)
     code, second, errors = _fleet(folder)
     assert code == 0, errors
     assert [one["run_id"] for one in second["models"][:-1]] == [one["run_id"] for one in first["models"][:-1]]

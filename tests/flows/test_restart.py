@@ -1,0 +1,59 @@
+"""A flow run that is tried again goes on where it failed."""
+
+import functools
+from collections import Counter
+from importlib import import_module
+
+import pytest
+
+from tests.flows.conversions import batches, mlp, registered, runs_of
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+STAGES = {
+    "sanitize": "sanitize_task",
+    "calibrate": "calibrate_task",
+    "classify": "classify_task",
+    "apply": "apply_task",
+    "verify": "verify_task",
+    "evaluate": "evaluate_task",
+    "track": "track_task",
+    "publish": "publish_task",
+}
+
+
+@pytest.fixture
+def executions(monkeypatch):
+    """How often each stage's function was called; each fails the first time, as if its process had been killed."""
+    counts = Counter()
+
+    def counted(name, function):
+        @functools.wraps(function)
+        def call(*arguments, **options):
+            counts[name] += 1
+            if counts[name] == 1:
+                raise RuntimeError(f"{name} is killed")
+            return function(*arguments, **options)
+
+        return call
+
+    for name, attribute in STAGES.items():
+        task = getattr(import_module(f"tasks.{name}"), attribute)
+        monkeypatch.setattr(task, "fn", counted(name, task.fn))
+    return counts
+
+
+def test_each_stage_is_killed_once_and_no_stage_that_was_done_is_done_again(workplace, executions):
+    from flows.convert_model import convert_model
+    from flows.spec import Spec
+
+    flow = convert_model.with_options(retries=len(STAGES), retry_delay_seconds=0)
+    model = mlp(workplace / "restarted.onnx")
+    data = str(batches(workplace / "data.npz"))
+    output = str(workplace / "out")
+    result = flow(str(model), Spec(calibration=data, evaluation=data, output=output, validation="off"))
+    assert executions == dict.fromkeys(STAGES, 2)
+    (run,) = runs_of(model)
+    assert (run.info.run_id, run.info.status) == (result.run_id, "FINISHED")
+    assert "autocast.failure" not in run.data.tags
+    assert len(registered("restarted-fp16")) == 1
