@@ -7,6 +7,7 @@ FP32 graph that rounds wherever the model stores 16 bits, run by ONNX Runtime.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import warnings
 from collections.abc import Mapping
@@ -115,10 +116,15 @@ def _onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, Any]) -> list[Any]:
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    if not any(isinstance(item, list) or item is None for item in feeds.values()):
-        values = {name: _to_ort(np.asarray(item)) for name, item in feeds.items()}
-        return [_from_ort(value) for value in session.run_with_ort_values(None, values)]
-    return session.run(None, dict(feeds))
+    exotic = any(
+        "bfloat16" in each.type or "float8" in each.type for each in (*session.get_inputs(), *session.get_outputs())
+    )
+    if not exotic or any(isinstance(item, list) or item is None for item in feeds.values()):
+        return session.run(None, dict(feeds))
+    values = {name: _to_ort(np.asarray(item)) for name, item in feeds.items()}
+    outputs = session.run_with_ort_values(None, values)
+    # Copied while the inputs are alive: an output may be the memory of an input.
+    return [copy.deepcopy(_from_ort(value)) for value in outputs]
 
 
 def _to_ort(array: np.ndarray) -> onnxruntime.OrtValue:

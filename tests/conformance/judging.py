@@ -8,7 +8,7 @@ discontinuity, a cancellation), the fair reference is the FP32 original fed with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -29,11 +29,17 @@ TYPES = {Precision.FP16: onnx.TensorProto.FLOAT16, Precision.BF16: onnx.TensorPr
 
 
 def judge(
-    model: onnx.ModelProto, feeds: Mapping[str, Any], precision: Precision, keep: bool, codes: int = 0
+    model: onnx.ModelProto,
+    feeds: Mapping[str, Any],
+    precision: Precision,
+    keep: bool,
+    *,
+    codes: int = 0,
+    engines: Sequence[str] = ENGINES,
 ) -> Outcome:
     """The outcome of converting `model`, calibrated on `feeds` and evaluated on them.
 
-    Integer outputs may differ by `codes`.
+    Integer outputs may differ by `codes`; `engines` are asked in their order.
     """
     variant = f"{precision}, {'kept' if keep else 'low'} I/O"
     config = ConversionConfig(precision=precision, keep_io_types=keep)
@@ -48,7 +54,7 @@ def judge(
     broken = next(broken_contract(model, converted, precision, keep, plan), None)
     if broken is not None:
         return Outcome(variant, "contract broken", broken)
-    return _accuracy(variant, model, converted, feeds, precision, codes)
+    return _accuracy(variant, model, converted, feeds, precision, codes, engines)
 
 
 def is_valid(model: onnx.ModelProto) -> bool:
@@ -84,9 +90,10 @@ def _accuracy(
     feeds: Mapping[str, Any],
     precision: Precision,
     codes: int,
+    engines: Sequence[str],
 ) -> Outcome:
     tolerance, evaluable, disagreeing = TOLERANCE[precision], False, []
-    for engine in ENGINES:
+    for engine in engines:
         expected = run(engine, model, feeds)
         evaluable = evaluable or expected is not None
         actual = run(engine, converted, feeds) if expected is not None else None

@@ -33,7 +33,7 @@ def _outcomes(case: OperatorCase) -> list[Outcome]:
     if not is_valid(case.model):
         return [Outcome("", "left out: the original is not valid")]
     codes = 1 if case.name in ONE_CODE else 0
-    found = [judge(case.model, case.feeds, precision, keep, codes) for precision, keep in VARIANTS]
+    found = [judge(case.model, case.feeds, precision, keep, codes=codes) for precision, keep in VARIANTS]
     return [_excused(case.name, outcome) for outcome in found]
 
 

@@ -47,7 +47,7 @@ def repeated_casts(model: onnx.ModelProto) -> list[str]:
 def undone_casts(model: onnx.ModelProto, source: onnx.ModelProto) -> list[str]:
     """Casts that change nothing, or only undo another.
 
-    Pairs that the source model has itself are its own affair; a Cast to the type that its input has may stand where it
+    What the source model rounds itself is its own affair; a Cast to the type that its input has may stand where it
     makes an output of its graph from a value that cannot be one (an input, an outer value, another output).
     """
     types = element_types(model)
@@ -62,9 +62,13 @@ def undone_casts(model: onnx.ModelProto, source: onnx.ModelProto) -> list[str]:
             if types.get(cast.input[0]) == target(cast):
                 if name not in outputs or cast.input[0] in may_be_output:
                     found.append(name)
-            elif first is not None and types.get(first.input[0]) == target(cast) and not {name, first.output[0]} <= own:
+            elif first is not None and types.get(first.input[0]) == target(cast) and not _rounds_by_itself(first, own):
                 found.append(name)
     return found
+
+
+def _rounds_by_itself(first: onnx.NodeProto, own: set[str]) -> bool:
+    return first.output[0] in own and target(first) in LOW
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
@@ -89,3 +93,12 @@ def ports(model: onnx.ModelProto) -> list[tuple[str, int, tuple[int | str, ...]]
         )
         for value in (*model.graph.input, *model.graph.output)
     ]
+
+
+def without_shapes(model: onnx.ModelProto) -> str:
+    """The model as text, without what shape inference would add."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    for graph in graphs(bare.graph):
+        del graph.value_info[:]
+    return onnx.printer.to_text(bare)

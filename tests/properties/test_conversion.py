@@ -1,4 +1,4 @@
-"""Properties of every conversion, on random models; hypothesis shrinks what it finds to a small model."""
+"""Properties of every conversion, on random models."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from random import Random
 import numpy as np
 import onnx
 import onnx_ir as ir
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, note, settings
 from hypothesis import strategies as st
 
 from autocast_core.apply import apply_plan
+from autocast_core.apply.uses import TYPE_BLIND
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.model import load_proto
 from tests.conformance.conversion import convert
 from tests.conformance.evaluation import close, run
-from tests.properties.graphs import LOW, graphs, ports, repeated_casts, undone_casts
+from tests.properties.graphs import graphs, ports, repeated_casts, undone_casts, without_shapes
 from tests.properties.random_models import random_feeds, random_model
 
 TOLERANCE = 2.0**-6
@@ -24,12 +25,24 @@ TOLERANCE = 2.0**-6
 QUANTUM = 2.0**-5
 """The scale of the random models' Q/DQ pairs: where a rounding tips an element over, it moves by this much."""
 
-models = st.builds(random_model, st.randoms(use_true_random=False))
+
+def _shown(seed: int) -> onnx.ModelProto:
+    model = random_model(Random(seed))
+    note(onnx.printer.to_text(model))
+    return model
+
+
+models = st.integers(0, 2**32).map(_shown)
 precisions = st.sampled_from([Precision.FP16, Precision.BF16])
 keeps = st.sampled_from([True, False, ("x0",)])
 bounded = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=40,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
+"""Without shrinking, which takes minutes for models: the failing model is printed instead."""
 
 
 @bounded
@@ -80,7 +93,7 @@ def test_applying_a_plan_to_its_own_output_changes_nothing(model, seed, precisio
     converted, plan = convert(model, config, random_feeds(model))
     again = apply_plan(load_proto(converted), plan)
     assert again.casts_inserted == 0
-    assert onnx.printer.to_text(ir.serde.serialize_model(again.model)) == onnx.printer.to_text(converted)
+    assert without_shapes(ir.serde.serialize_model(again.model)) == without_shapes(converted)
 
 
 @bounded
@@ -90,7 +103,7 @@ def test_converting_a_converted_model_never_lowers_a_node_that_was_kept(model, s
     converted, plan = convert(model, config, random_feeds(model))
     _, second = convert(converted, ConversionConfig(precision=precision, keep_io_types=keep), random_feeds(model))
     kept = {decision.id for decision in plan.nodes if decision.precision == Precision.FP32}
-    lowered = {decision.id for decision in second.nodes if decision.precision.is_low}
+    lowered = {each.id for each in second.nodes if each.precision.is_low and each.op_type not in TYPE_BLIND}
     assert kept & lowered == set()
 
 
@@ -124,14 +137,14 @@ def test_a_plan_that_keeps_everything_gives_bit_equal_outputs(model, precision):
 
 @bounded
 @given(models, precisions)
-def test_weights_of_low_nodes_are_stored_once_in_16_bits(model, precision):
+def test_weights_that_only_low_nodes_read_are_stored_once_in_16_bits(model, precision):
     converted, plan = convert(model, ConversionConfig(precision=precision, data_max=float("inf")), random_feeds(model))
-    if any(decision.precision == Precision.FP32 for decision in plan.nodes):
-        return
-    stored = [tensor.data_type for tensor in converted.graph.initializer]
-    assert set(stored) <= {int(precision.dtype)} | {onnx.TensorProto.INT64}
-    assert len(stored) == len(model.graph.initializer)
-    assert set(stored) & LOW
+    assume(all(decision.precision != Precision.FP32 for decision in plan.nodes))
+    nodes = [node for graph in graphs(converted.graph) for node in graph.node if node.op_type != "Cast"]
+    read = {name for node in nodes for name in node.input}
+    stored = {tensor.name: tensor.data_type for tensor in converted.graph.initializer if tensor.name in read}
+    assert set(stored.values()) <= {int(precision.dtype)}
+    assert len({name.removesuffix(f"_{precision}") for name in stored}) == len(stored)
 
 
 def _some_nodes(model: onnx.ModelProto, seed: int) -> tuple[str, ...]:
