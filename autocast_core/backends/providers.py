@@ -31,8 +31,10 @@ _ONNX_RUNTIMES_OWN = "com.microsoft"
 
 
 def parse(provider: str) -> tuple[str, Options]:
-    """ONNX Runtime's name and options of AutoCast's ``cpu``, ``cuda``, ``cuda:N``, ``trt`` or ``trt:N``. ConfigError for
-    any other text."""
+    """ONNX Runtime's name and options of AutoCast's ``cpu``, ``cuda``, ``cuda:N``, ``trt`` or ``trt:N``.
+
+    ConfigError for any other text.
+    """
     kind, _, device = provider.partition(":")
     if kind not in NAMES or (device and (kind == "cpu" or not device.isdigit())):
         raise ConfigError(f"provider {provider!r}: give cpu, cuda, cuda:N, trt or trt:N")
@@ -97,8 +99,10 @@ def check_started(wanted: Sequence[tuple[str, Options]], started: Sequence[str])
 
 
 def used(session: Any, wanted: Sequence[tuple[str, Options]]) -> str:
-    """AutoCast's name (``cpu``, ``cuda``, ``trt``) of the provider that took most nodes, a warning where that is not the
-    first one asked for."""
+    """AutoCast's name (``cpu``, ``cuda``, ``trt``) of the provider that took most nodes.
+
+    A warning is logged where that is not the first one asked for.
+    """
     short = {name: kind for kind, name in NAMES.items()}
     first = wanted[0][0]
     if first == NAMES["cpu"]:
