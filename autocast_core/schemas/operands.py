@@ -71,7 +71,34 @@ def float_operands(
         return Operands(
             *still, is_float=True, refusal=f"no schema describes {_name(node)}", current=_current(node, None)
         )
-    return _schema_operands(node, _blocked(signature, blocks.get(node.op_type, {})), opset, precision)
+    block = blocks.get(node.op_type, {})
+    if block or not all(
+        value is None or isinstance(value.type, ir.TensorType) for value in (*node.inputs, *node.outputs)
+    ):
+        return _schema_operands(node, _blocked(signature, block), opset, precision)
+    inputs, outputs = tuple(types[: len(node.inputs)]), tuple(types[len(node.inputs) :])
+    return _tensor_operands(node.domain, node.op_type, inputs, outputs, opset, precision)
+
+
+@functools.lru_cache(maxsize=4096)
+def _tensor_operands(
+    domain: str,
+    op_type: str,
+    inputs: tuple[ir.DataType | None, ...],
+    outputs: tuple[ir.DataType | None, ...],
+    opset: int,
+    precision: Precision,
+) -> Operands:
+    """The operands of any node that has only tensors, of these element types (None: omitted)."""
+    signature = find_signature(domain, op_type, opset)
+    assert signature is not None
+
+    def value(dtype: ir.DataType | None) -> ir.Value | None:
+        return None if dtype is None else ir.Value(type=ir.TensorType(dtype))
+
+    given = [value(dtype) for dtype in inputs]
+    made = [ir.Value(type=None if dtype is None else ir.TensorType(dtype)) for dtype in outputs]
+    return _schema_operands(ir.Node(domain, op_type, given, outputs=made), signature, opset, precision)
 
 
 def _blocked(signature: Signature, block: Mapping[str, Sequence[int]]) -> Signature:
