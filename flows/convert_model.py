@@ -27,6 +27,7 @@ from flows.preflight import check_request
 from flows.result import ConversionResult, GateMissedError
 from flows.spec import Spec
 from tasks.apply import ConvertedModel, apply_task
+from tasks.artifacts import show_conversion, summary_text
 from tasks.calibrate import Calibrated, calibrate_task
 from tasks.classify import Classified, casts_of_plan, classify_task
 from tasks.evaluate import Evaluated, evaluate_task
@@ -263,6 +264,8 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
             output = publish_task(judged.converted.model.path, job.spec.output, judged.converted.plan).uri
         # Last, as it calls people: what they will look for is in its place then.
         registered = register_task(run, log_model_task(run, record), record)
+    text = summary_text(result.summary, result.metrics, registered.uri, output)
+    show_conversion(run, judged.converted.plan, text, registered.uri)
     return replace(result, output=output or registered.uri, registered=registered.uri, timings=job.timings)
 
 

@@ -1,0 +1,65 @@
+"""What a conversion shows in Prefect's UI: a summary, a table of precisions by operator type, links."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.tracking.runs import RunRef
+
+if TYPE_CHECKING:
+    from autocast_core.plan import NodeDecision
+
+LOG = logging.getLogger(__name__)
+
+
+def precisions_by_operator(nodes: Iterable[NodeDecision]) -> list[dict[str, Any]]:
+    """One row per operator type, the most frequent first: how many nodes have which precision."""
+    counts: dict[str, Counter[str]] = {}
+    for node in nodes:
+        counts.setdefault(f"{node.domain}::{node.op_type}" if node.domain else node.op_type, Counter())[
+            str(node.precision.value)
+        ] += 1
+    columns = sorted({precision for counter in counts.values() for precision in counter})
+    ordered = sorted(counts.items(), key=lambda item: (-item[1].total(), item[0]))
+    return [{"operator": name, **{column: counter[column] for column in columns}} for name, counter in ordered]
+
+
+def summary_text(summary: str, metrics: Mapping[str, float], registered: str | None, output: str | None) -> str:
+    """The summary as Markdown."""
+    rows = [
+        (name, metrics[name]) for name in sorted(metrics) if name.startswith(("fidelity.worst.", "task.", "nodes."))
+    ]
+    table = "".join(f"| {name} | {value:.6g} |\n" for name, value in rows)
+    return f"# {summary}\n\nRegistered: `{registered}`\n\nOutput: `{output}`\n\n| metric | value |\n|---|---|\n{table}"
+
+
+def show_conversion(run: RunRef, plan: Path, text: str, registered: str | None) -> None:
+    """Creates the artifacts of this flow run. A server that does not take them is no reason to fail: it is logged."""
+    from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+    from autocast_core.plan import read_plan
+
+    try:
+        create_markdown_artifact(text, key="conversion", description="What was converted, and how well")
+        rows = precisions_by_operator(read_plan(plan).nodes)
+        create_table_artifact(rows, key="precisions", description="Nodes by operator type and precision")
+        for key, link in links(run, registered).items():
+            create_link_artifact(link, key=key)
+    except Exception as error:
+        LOG.warning("the artifacts of run %s were not kept: %s", run.run_id, type(error).__name__)
+
+
+def links(run: RunRef, registered: str | None) -> dict[str, str]:
+    """Pages of MLflow's UI by artifact key; none where the store is a database and has no pages."""
+    if not run.tracking_uri.startswith(("http://", "https://")):
+        return {}
+    base = run.tracking_uri.rstrip("/")
+    found = {"mlflow-run": f"{base}/#/experiments/{run.experiment_id}/runs/{run.run_id}"}
+    if registered:
+        name, _, version = registered.removeprefix("models:/").rpartition("/")
+        found["registered-version"] = f"{base}/#/models/{name}/versions/{version}"
+    return found
