@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
@@ -46,8 +45,6 @@ def server(folder: Path, port: int, password: str) -> Process:
         [str(where / "postgres"), "-D", str(data), *options],
         is_ready=lambda: _is_ready(where, port),
         user=user,
-        # "Fast": open connections are closed.
-        stop_signal=signal.SIGINT,
     )
 
 

@@ -31,7 +31,6 @@ class Process:
     is_ready: Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
-    stop_signal: signal.Signals = signal.SIGTERM
     start_limit_seconds: float = START_LIMIT_SECONDS
 
 

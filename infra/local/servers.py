@@ -12,6 +12,7 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -57,7 +58,8 @@ def missing() -> tuple[str, ...]:
 
 
 def up(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
-    """Starts those of `servers` that do not run, waits until all are ready, deploys the flows, writes FOLDER/env."""
+    """Starts those of `servers` that do not run, waits until they are ready, writes FOLDER/env; all of them together
+    get the flows deployed and the webhook registered."""
     heed_interrupts()
     folder.mkdir(parents=True, exist_ok=True)
     settings = _settings(folder)
@@ -78,9 +80,8 @@ def up(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
             wait(folder, process)
         if storage is not None:
             storage.result()
-    if "worker" in servers:
+    if set(servers) == set(SERVERS):
         deploy(folder)
-    if "bridge" in servers and is_running(folder, "mlflow"):
         _call(folder, "autocast", "bridge", "register")
 
 
@@ -89,9 +90,8 @@ def down(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
     chosen = {part for name in servers for part in (_CEPH if name == "ceph" else (name,))}
     for name in _STOP_ORDER:
         if name in chosen:
-            settings = _settings(folder)
-            signal_of = {"postgres": _postgres(folder, settings).stop_signal} if name == "postgres" else {}
-            stop(folder, name, *signal_of.values())
+            # PostgreSQL's "fast" shutdown closes open connections.
+            stop(folder, name, signal.SIGINT if name == "postgres" else signal.SIGTERM)
 
 
 def deploy(folder: Path) -> None:
