@@ -103,10 +103,13 @@ class ConvertedTensor(ir.LazyTensor):
 
     def _read(self) -> ir.Tensor:
         values = np.empty(self.size, self.dtype.numpy())
-        done = 0
-        for block in chunks(self):
-            values[done : done + block.size] = block
-            done += block.size
+        if values.size <= CHUNK_ELEMENTS:
+            saturating(self.source.numpy().reshape(-1), values)
+        else:
+            done = 0
+            for block in chunks(self):
+                values[done : done + block.size] = block
+                done += block.size
         return ir.Tensor(values.reshape(self.shape.numpy()), self.dtype, name=self.name)
 
     def __repr__(self) -> str:
