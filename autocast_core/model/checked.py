@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError
+from autocast_core.model.skeleton import LARGE_BYTES
 from autocast_core.model.tensors import DataFile, FileTensor
 
 _LARGEST = 1 << 50  # bytes; no file is larger, and products stay exact
@@ -45,7 +46,23 @@ def checked(tensor: ir.TensorProtocol, label: str) -> ir.TensorProtocol:
             f"{label}: tensor {tensor.name!r} of shape {_shape(tensor)} holds {found} {unit} instead of {expected}: "
             "export the model again"
         )
-    return tensor
+    return _as_array(tensor) if isinstance(tensor, ir.serde.TensorProtoTensor) else tensor
+
+
+def _as_array(tensor: ir.serde.TensorProtoTensor) -> ir.TensorProtocol:
+    """A small tensor of whole bytes as an array: onnx_ir's view of a protobuf tensor works out its type, shape and
+    values anew whenever they are asked for."""
+    if tensor.dtype.bitwidth < 8 or tensor.raw.ByteSize() >= LARGE_BYTES:
+        return tensor
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.Tensor(
+        tensor.numpy(),
+        tensor.dtype,
+        shape=shape,
+        name=tensor.name,
+        doc_string=tensor.doc_string,
+        metadata_props=dict(tensor.metadata_props),
+    )
 
 
 def file_tensor(tensor: ir.ExternalTensor, file: DataFile, folder: Path, label: str) -> FileTensor:
