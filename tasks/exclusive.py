@@ -46,7 +46,7 @@ def exclusively(key: str, holder: str, *, lease_seconds: float = LEASE_SECONDS) 
         lock = _acquire(client, f"autocast-lock-{key}", holder, lease_seconds)
         released = threading.Event()
         # Prefect's settings live in the context: without it the thread would talk to (and start) another server.
-        beat = partial(copy_context().run, _beat, lock, holder, released, lease_seconds / 4)
+        beat = partial(copy_context().run, _beat, client, lock, holder, released, lease_seconds / 4)
         beating = threading.Thread(target=beat, daemon=True)
         beating.start()
         try:
@@ -99,19 +99,15 @@ def _is_over(client: SyncPrefectClient, lock: Variable, holder: str) -> bool:
     return state is not None and state.is_final()
 
 
-def _beat(lock: Variable, holder: str, released: threading.Event, seconds: float) -> None:
-    from prefect.client.orchestration import get_client
-
+def _beat(client: SyncPrefectClient, lock: Variable, holder: str, released: threading.Event, seconds: float) -> None:
     beats = 0
-    with get_client(sync_client=True) as client:
-        while not released.wait(seconds):
-            beats += 1
-            try:
-                client.request(
-                    "PATCH", "/variables/{id}", path_params={"id": lock.id}, json={"value": _value(holder, beats)}
-                )
-            except Exception as error:
-                LOG.warning("lock %s: heartbeat failed (%s)", lock.name, type(error).__name__)
+    while not released.wait(seconds):
+        beats += 1
+        change = {"value": _value(holder, beats)}
+        try:
+            client.request("PATCH", "/variables/{id}", path_params={"id": lock.id}, json=change)
+        except Exception as error:
+            LOG.warning("lock %s: heartbeat failed (%s)", lock.name, type(error).__name__)
 
 
 def _remove(client: SyncPrefectClient, lock: Variable) -> None:
