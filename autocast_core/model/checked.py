@@ -51,8 +51,8 @@ def checked(tensor: ir.TensorProtocol, label: str) -> ir.TensorProtocol:
 
 def _as_array(tensor: ir.serde.TensorProtoTensor) -> ir.TensorProtocol:
     """A small tensor of whole bytes as an array: onnx_ir's view of a protobuf tensor works out its type, shape and
-    values anew whenever they are asked for."""
-    if tensor.dtype.bitwidth < 8 or tensor.raw.ByteSize() >= LARGE_BYTES:
+    values anew whenever they are asked for. One in typed fields stays as it is, so that it is written as it was."""
+    if tensor.dtype.bitwidth < 8 or not tensor.raw.HasField("raw_data") or tensor.raw.ByteSize() >= LARGE_BYTES:
         return tensor
     shape = ir.Shape(tensor.shape.numpy())
     return ir.Tensor(
