@@ -81,9 +81,7 @@ def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> 
     by default what is available."""
     set_defaults(home())
     budget = MemoryBudget(memory_bytes or available_bytes())
-    futures = convert_one.map(
-        [one.model for one in models], [one.spec for one in models], unmapped(budget)
-    )
+    futures = convert_one.map([one.model for one in models], [one.spec for one in models], unmapped(budget))
     outcomes = [_outcome(one, future) for one, future in zip(models, futures, strict=True)]
     create_table_artifact(key="fleet", table=summary_rows(outcomes), description="The models of the fleet")
     failed = [outcome for outcome in outcomes if not outcome.ok]
