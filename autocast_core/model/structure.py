@@ -1,8 +1,9 @@
 """The digest of a graph's structure: what a precision plan speaks of, whatever the precision and the weights.
 
-A converted model has the digest of the model it was made from. So Casts between float types are looked through, float
-types are all alike, literals (initializers, Constants) count by what they look like and not by where they are kept,
-and of all names only those of the inputs and outputs count. Output shapes follow from the rest and do not count.
+A converted model has the digest of the model it was made from. So Casts to float types belong to the edge they stand on
+(one may repeat another), float types are all alike, literals (initializers, Constants) count by what they look like and
+not by where they are kept, and of all names only those of the inputs and outputs count. Output shapes follow from the
+rest and do not count.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ class _Numbers:
                     self.nodes[node] = len(self.nodes)
 
     def source(self, value: ir.Value | None) -> Any:
-        """What an edge comes from: a node's output, a formal input, or a literal."""
-        while value is not None and (node := value.producer()) is not None and _is_float_cast(node):
+        """What an edge comes from: a node's output, a formal input or a literal, made a float by a Cast or not."""
+        while value is not None and (node := value.producer()) is not None and _is_cast_to_float(node):
             value = node.inputs[0]
+            if not _is_float(value):
+                return ("to float", self.source(value))
         if value is None:
             return None
         if value in self.inputs:
@@ -96,20 +99,18 @@ def _node(node: ir.Node, numbers: _Numbers) -> Any:
 
 
 def _counts(node: ir.Node) -> bool:
-    return not _is_float_cast(node) and not (node.op_type == "Constant" and _domain(node) == "")
+    return not _is_cast_to_float(node) and not (node.op_type == "Constant" and _domain(node) == "")
 
 
-def _is_float_cast(node: ir.Node) -> bool:
+def _is_cast_to_float(node: ir.Node) -> bool:
     if node.op_type != "Cast" or _domain(node) or len(node.inputs) != 1 or node.inputs[0] is None:
         return False
     target = node.attributes.get("to")
-    return (
-        target is not None
-        and not target.is_ref()
-        and target.value in _FLOATS
-        and isinstance(node.inputs[0].type, ir.TensorType)
-        and node.inputs[0].dtype in _FLOATS
-    )
+    return target is not None and not target.is_ref() and target.value in _FLOATS
+
+
+def _is_float(value: ir.Value | None) -> bool:
+    return value is not None and isinstance(value.type, ir.TensorType) and value.dtype in _FLOATS
 
 
 def _domain(node: ir.Node) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from autocast_core.apply import apply_plan
 from autocast_core.apply.uses import TYPE_BLIND
 from autocast_core.config import ConversionConfig, Precision
+from autocast_core.convert import make_plan, open_runtime
 from autocast_core.model import load_proto
 from tests.conformance.conversion import convert
 from tests.conformance.evaluation import close, run
@@ -93,6 +94,16 @@ def test_applying_a_plan_to_its_own_output_changes_nothing(model, seed, precisio
     converted, plan = convert(model, config, random_feeds(model))
     again = apply_plan(load_proto(converted), plan)
     assert again.casts_inserted == 0
+    assert without_shapes(ir.serde.serialize_model(again.model)) == without_shapes(converted)
+
+
+@bounded
+@given(models, st.integers(0, 2**31), precisions, keeps)
+def test_a_plan_fits_its_own_output_whatever_sanitize_does_to_it(model, seed, precision, keep):
+    config = ConversionConfig(precision=precision, nodes_to_exclude=_some_nodes(model, seed), keep_io_types=keep)
+    converted, plan = convert(model, config, random_feeds(model))
+    sanitized, reused = make_plan(load_proto(converted), config, open_runtime(config), random_feeds(model), plan)
+    again = apply_plan(sanitized.model, reused)
     assert without_shapes(ir.serde.serialize_model(again.model)) == without_shapes(converted)
 
 

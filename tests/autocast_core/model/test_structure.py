@@ -125,3 +125,15 @@ def test_a_lazily_converted_weight_does_not_change_it():
     weight = loaded.graph.initializers["w"]
     weight.const_value = ConvertedTensor(weight.const_value, ir.DataType.FLOAT16)
     assert structure_digest(loaded) == before
+
+
+def test_a_repeated_or_unread_cast_of_integers_to_floats_does_not_count():
+    once = "g (int64[2] n) => (float[2] y) {a = Cast<to = 1> (n) y = Add (a, a)}"
+    casts = "a = Cast<to = 1> (n) b = Cast<to = 10> (n) c = Cast<to = 1> (n)"
+    more = f"g (int64[2] n) => (float[2] y) {{{casts} y = Add (a, c)}}"
+    assert digest(once) == digest(more)
+
+
+def test_integers_made_floats_are_another_source_than_the_integers():
+    text = "g (int64[2] n) => ({}[2] y) {{y = Cast<to = {}> (n)}}"
+    assert digest(text.format("float", 1)) != digest(text.format("int64", 7))
