@@ -20,7 +20,7 @@ from autocast_core.calibrate.totals import Totals, segments, small_columns
 from autocast_core.config import Precision
 from autocast_core.errors import BackendError, DataError
 from autocast_core.progress import Progress, ProgressCallback, silent
-from autocast_core.runtime import Runtime
+from autocast_core.runtime import Runtime, Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,32 +78,47 @@ class _Gathered:
         for name, value in stats.items():
             self.others[name] = self.others.get(name, EMPTY).merge(value)
 
+    def fold(self) -> None:
+        """Move what `whole` and `sampled` hold to `others`."""
+        self.others = self.stats()
+        self.whole, self.sampled = Totals((), small=self.small), Totals((), small=self.small)
+
     def stats(self) -> dict[str, TensorStats]:
         found = {**self.whole.stats(), **self.sampled.stats()}
         return found | {name: found.get(name, EMPTY).merge(value) for name, value in self.others.items()}
 
 
 def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progress: ProgressCallback) -> None:
-    model, small = gathered.model, gathered.small
+    """One session for batches of one shape; where another shape comes, a second one that knows static sizes only."""
     first = next(iter(batches))
-    sizes = sizes_of(model, first)
-    _check_memory(peak_bytes(model, sizes.counts))
-    with instrumented(model, sizes, gathered.precision, small) as probes:
-        session = runtime.open(model, exact=True, few_runs=True)
-    gathered.backend = session.backend
-    gathered.whole, gathered.sampled = Totals(probes.whole, small=small), Totals(probes.sampled, small=small)
-    shapes = _shapes(first)
+    shapes: dict[str, tuple[int, ...]] | None = _shapes(first)
+    sizes = sizes_of(gathered.model, first)
     del first
+    _check_memory(peak_bytes(gathered.model, sizes.counts))
+    session, probes = _open(gathered, sizes, runtime)
     try:
         for number, feeds in enumerate(batches):
             progress(Progress("calibrate", number, len(batches), "batches"))
-            if _shapes(feeds) != shapes:
-                shapes, sizes = _shapes(feeds), sizes_of(model, feeds)
+            if shapes is not None and _shapes(feeds) != shapes:
+                session.close()
+                shapes, sizes = None, sizes_of(gathered.model, {})
+                session, probes = _open(gathered, sizes, runtime)
             _add(gathered, probes, sizes, number, session.run(feeds))
             gathered.merge(_input_stats(gathered, feeds))
     finally:
         session.close()
     progress(Progress("calibrate", len(batches), len(batches), "batches"))
+
+
+def _open(gathered: _Gathered, sizes: Sizes, runtime: Runtime) -> tuple[Session, Probes]:
+    """A session of the instrumented model, with new totals for what it puts out; the old ones are added up."""
+    gathered.fold()
+    with instrumented(gathered.model, sizes, gathered.precision, gathered.small) as probes:
+        session = runtime.open(gathered.model, exact=True, few_runs=True)
+    gathered.backend = session.backend
+    gathered.whole = Totals(probes.whole, small=gathered.small)
+    gathered.sampled = Totals(probes.sampled, small=gathered.small)
+    return session, probes
 
 
 def _add(gathered: _Gathered, probes: Probes, sizes: Sizes, number: int, outputs: Sequence[np.ndarray]) -> None:

@@ -92,6 +92,20 @@ def test_sampled_indices_cover_a_small_tensor_and_spread_over_a_large_one() -> N
     assert all(len(set(indices % channels)) == channels for channels in (3, 64, 96, 256))
 
 
+@pytest.mark.parametrize("batch_size", [3, 2, 4])
+def test_batches_of_several_shapes_are_all_measured(batch_size: int) -> None:
+    model = model_of("agraph (float[N, 5000] x) => (float[N, 5000] y) { y = Neg(x) }")
+    x = np.random.default_rng(0).normal(size=(4, 5000)).astype(np.float32)
+    x[3, 4999] = 77.0
+
+    batches = open_batches({"x": x}, input_specs(model), batch_size=batch_size)
+    found = calibrate(model, batches, CPU, FP16)
+
+    assert found.origin == "calibration"
+    assert (found.tensors["y"].count, found.tensors["y"].min) == (20_000, -77.0)
+    assert found.tensors["y"].examined == len(batches) * 4096
+
+
 def test_sizes_that_only_the_run_knows_are_counted() -> None:
     model = model_of("g (float[N] x) => (float[M, K] y) { i = NonZero(x) y = Cast<to = 1>(i) z = Neg(y) }")
     x = np.zeros((2, 6000), np.float32)
