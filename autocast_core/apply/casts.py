@@ -120,8 +120,3 @@ def may_be_output(value: ir.Value, graph: ir.Graph) -> bool:
     """Whether the value may become one more output of `graph`: a node of that graph makes it, and it is none yet."""
     producer = value.producer()
     return producer is not None and producer.graph is graph and not value.is_graph_output()
-
-
-def is_float_cast(node: ir.Node) -> bool:
-    """Whether the node is a Cast from a float type to a float type."""
-    return cast_target(node) in FLOATS and element_type(node.inputs[0]) in FLOATS
