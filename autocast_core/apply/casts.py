@@ -10,7 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from autocast_core.apply.names import UniqueNames
-from autocast_core.apply.uses import FLOATS, cast_target
+from autocast_core.apply.uses import cast_target
 from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import UnconvertibleError
 from autocast_core.schemas import element_type, is_tensor, with_element_type
