@@ -20,7 +20,8 @@ def verify_model(source: ModelRef, converted: ModelRef, plan: Path, config: Conv
     from autocast_core.plan import read_plan
     from autocast_core.verify import io_contract
 
-    verify_converted(load_model(converted), io_contract(load_model(source)), read_plan(plan), open_runtime(config))
+    original = load_model(source)
+    verify_converted(load_model(converted), io_contract(original), read_plan(plan), open_runtime(config), original)
     return True
 
 
