@@ -14,6 +14,7 @@ import numpy as np
 
 from autocast_core.backends.bfloat16 import has_bfloat16_outputs, with_readable_outputs
 from autocast_core.backends.providers import RECORD_ASSIGNMENT, check_started, choose, parse, used
+from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import BackendError
 from autocast_core.model import runtime_model
 
@@ -64,6 +65,8 @@ class OnnxRuntime:
         wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
         with runtime_model(with_readable_outputs(model) if has_bfloat16_outputs(model) else model) as content:
             options = self._options(onnxruntime, exact, few_runs, content.data_folder)
+            if not exact and _has_16_bit_types(model):
+                options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             try:
                 session = onnxruntime.InferenceSession(content.bytes, options, providers=wanted)
             except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
@@ -88,6 +91,11 @@ class OnnxRuntime:
         if folder:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         return options
+
+
+def _has_16_bit_types(model: ir.Model) -> bool:
+    """Such a model must not pass the level EXTENDED: beyond it ONNX Runtime 1.32 dies of FP16 LSTMs on a CPU."""
+    return any(value.dtype in LOW_DTYPES for node in model.graph.all_nodes() for value in node.outputs)
 
 
 class OrtSession:

@@ -123,3 +123,17 @@ def test_nothing_is_printed_and_nothing_imported_before_a_session_is_opened() ->
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_fp16_lstm_opens_at_the_default_level() -> None:
+    """ONNX Runtime 1.32 ends the process when it optimises one for its layouts."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 14]>
+        agraph (float16[5, 2, 16] x, float16[2, 128, 16] w, float16[2, 128, 32] r, float16[2, 256] b)
+            => (float16[5, 2, 2, 32] y) {
+            y = LSTM <hidden_size = 32, direction = "bidirectional"> (x, w, r, b)
+        }"""
+    )
+    session = OnnxRuntime(threads=1).open(ir.serde.deserialize_model(model))
+    assert list(session.output_names) == ["y"]
+    session.close()
