@@ -25,8 +25,8 @@ from tasks.sanitize import sanitize_task
 from tasks.storage.data import FetchedData
 from tasks.storage.models import Fetched
 from tasks.storage.registry import resolve_tracking_uri
-from tasks.track import begin_task
-from tasks.tracking.runs import RunRef, end_run, log, log_artifacts, log_dataset
+from tasks.track import SOURCE_MODEL, begin_task
+from tasks.tracking.runs import NOTE_TAG, RunRef, end_run, log, log_artifacts, log_dataset, note
 from tasks.tune import Budgets, Tuned, tune_task
 
 _DEFAULT = Spec()
@@ -175,9 +175,10 @@ def _track(job: _Job, run: RunRef, source: Fetched, data: FetchedData | None, tu
         "autocast.evaluation_data": kind,
         "autocast.backend": "simulation",
         "autocast.gate": "passed" if all(budget["passed"] for budget in tuned.budgets) else "failed",
-        "mlflow.note.content": report(tuned),
+        NOTE_TAG: note(report(tuned)),
     }
     log(run, metrics=tuned.metrics, tags=tags)
+    log_dataset(run, SOURCE_MODEL, source.uri_pinned, source.ref.digest, SOURCE_MODEL)
     if data is not None:
         log_dataset(run, kind, job.spec.evaluation or job.spec.calibration or "", data.digest, kind)
     columns = ("id", "op_type", "share", "local", "overflow", "underflow")

@@ -18,12 +18,16 @@ from tasks.retries import on_service_errors
 from tasks.storage.models import Fetched
 from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.registry import CANDIDATE, Registered, register_version
-from tasks.tracking.runs import RunRef, begin_run, log, log_artifacts, log_dataset
+from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
 from tasks.validate import artifacts
 from tasks.versions import versions
 
 if TYPE_CHECKING:
     from autocast_core.report.content import DataUsed, ReportInput
+
+
+SOURCE_MODEL = "source-model"
+"""Name and context of the source model among a run's inputs."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ def track(run: RunRef, record: Record) -> bool:
     report = report_input(run, record)
     text = summary(report)
     engine_texts, engine_tables = artifacts(record.validated)
-    log(run, metrics=record.metrics, tags={**record.tags, "mlflow.note.content": text})
+    log(run, metrics=record.metrics, tags={**record.tags, NOTE_TAG: note(text)})
+    log_dataset(run, SOURCE_MODEL, record.source.uri_pinned, record.source.ref.digest, SOURCE_MODEL)
     for data in record.data:
         log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
     log_artifacts(

@@ -16,9 +16,10 @@ from autocast_core.model.reference import ModelRef
 from tasks.progress import report
 from tasks.sanitize import SanitizedModel
 from tasks.tracking.runs import RunRef
+from tasks.tracking.trials import log_trial
 
 if TYPE_CHECKING:
-    from autocast_core.search import CertificateEntry, SearchResult, Trial
+    from autocast_core.search import CertificateEntry, SearchResult
 
 CERTIFICATE = "certificate"
 ROOT = "graph/"
@@ -99,26 +100,10 @@ def tune_model(
         minutes=budgets.minutes,
         workers=budgets.workers,
         trials_store=FileTrials(trials),
-        listener=lambda trial: _log_trial(run, trial),
+        listener=lambda trial: log_trial(run, trial.number, trial.kept, trial.metrics, trial.error),
         progress=report,
     )
     return _written(found, plan, source, data)
-
-
-def _log_trial(run: RunRef, trial: Trial) -> None:
-    """One step of the run's metrics for each trial."""
-    import time
-
-    from mlflow.entities import Metric
-
-    from tasks.tracking.store import tracking_errors
-
-    now = int(time.time() * 1000)
-    shown = {"fp32": float(len(trial.kept))}
-    shown |= {name: v for name, v in trial.metrics.items() if name.startswith(("fidelity.worst.", "task."))}
-    with tracking_errors(run.tracking_uri):
-        metrics = [Metric(f"trial.{name}", value, now, trial.number) for name, value in shown.items()]
-        run.client().log_batch(run.run_id, metrics=metrics)
 
 
 def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | None) -> Tuned:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
+import json
+import os
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,13 @@ if TYPE_CHECKING:
 
 _BATCH = 100
 _LONGEST = 5000
+_DIGEST, _NAME = 36, 500
+"""MLflow's limits for a dataset's digest and name (mlflow.utils.validation)."""
 FAILURE_TAG = "autocast.failure"
+NOTE_TAG = "mlflow.note.content"
+DIGEST_TAG = "autocast.sha256"
+"""A dataset's whole digest: MLflow's own field holds its beginning."""
+_CUT = "\n\n… cut here: summary.md among the artifacts has the rest."
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,8 @@ def begin_run(tracking_uri: str, name: str, params: Mapping[str, str], tags: Map
     client = connect(tracking_uri)
     experiment = experiment_id(client, tracking_uri)
     with tracking_errors(tracking_uri):
-        run = client.create_run(experiment, run_name=name, tags={key: _short(value) for key, value in tags.items()})
+        described = {**_system_tags(), **tags}
+        run = client.create_run(experiment, run_name=name, tags={k: _short(value) for k, value in described.items()})
         begun = RunRef(tracking_uri, experiment, run.info.run_id)
         entries = [Param(key, _short(value)) for key, value in params.items()]
         try:
@@ -49,6 +58,28 @@ def begin_run(tracking_uri: str, name: str, params: Mapping[str, str], tags: Map
             end_run(begun, f"not begun: {error}")
             raise
     return begun
+
+
+def note(text: str) -> str:
+    """Markdown as a run's description: whole lines, as many as MLflow takes, and where the rest is."""
+    if len(text) <= _LONGEST:
+        return text
+    return text[: text.rfind("\n", 0, _LONGEST - len(_CUT))].rstrip() + _CUT
+
+
+def _system_tags() -> dict[str, str]:
+    """Who made the run and with what, in the tags from which MLflow's UI fills the columns User and Source.
+
+    https://mlflow.org/docs/latest/ml/tracking/tracking-api/#system-tags
+    """
+    tags = {"mlflow.source.name": "autocast-flow"}
+    # Prefect sets it in the process of a deployed run.
+    tags["mlflow.source.type"] = "JOB" if os.environ.get("PREFECT__FLOW_RUN_ID") else "LOCAL"
+    try:
+        return {**tags, "mlflow.user": getpass.getuser()}
+    except (KeyError, OSError):
+        # A container may run as a user without a name.
+        return tags
 
 
 def log(run: RunRef, *, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None) -> None:
@@ -90,24 +121,20 @@ def log_artifacts(
 
 
 def log_dataset(run: RunRef, name: str, uri: str, digest: str, context: str) -> None:
-    """Records in the run that it read the data at `uri`, by digest; nothing is uploaded."""
-    from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.entities import DatasetInput, InputTag
+    """Records in the run that it read what lies at `uri` (data, a model), by digest; nothing is uploaded."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
 
+    kind = uri.partition(":")[0]
+    data = Dataset(
+        name=name[:_NAME],
+        digest=digest[:_DIGEST],
+        # MLflow's own names; it knows none for a model, whose link the UI shows as text.
+        source_type=kind if kind in ("s3", "models") else "local",
+        source=json.dumps({"uri": uri}),
+    )
     with tracking_errors(run.tracking_uri):
-        # Its abstract `profile` is never asked for: there is none without reading the data.
-        data = MetaDataset(_source(uri), name=name[:500], digest=digest[:36])  # type: ignore[abstract]
-        tag = InputTag(key="mlflow.data.context", value=context)
-        run.client().log_inputs(run.run_id, [DatasetInput(data._to_mlflow_entity(), [tag])])
-
-
-def _source(uri: str) -> Any:
-    """MLflow's name for where data lies; it warns that two of its classes fit a path, both the same."""
-    from mlflow.data.dataset_source_registry import resolve_dataset_source
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return resolve_dataset_source(uri)
+        tags = [InputTag("mlflow.data.context", context), InputTag(DIGEST_TAG, digest)]
+        run.client().log_inputs(run.run_id, [DatasetInput(data, tags)])
 
 
 def go_on(run: RunRef) -> None:

@@ -63,7 +63,7 @@ def test_the_run_holds_what_a_reviewer_needs(converted):
     assert tags["autocast.gate"] == "passed"
     assert len(tags["autocast.identity"]) == 64
     assert "fp16" in tags["mlflow.note.content"]
-    assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"calibration", "evaluation"}
+    assert {d.dataset.name for d in run.inputs.dataset_inputs} == {"source-model", "calibration", "evaluation"}
 
 
 def test_the_runs_artifacts_are_complete(converted):

@@ -1,6 +1,7 @@
 """Runs, logged models and versions in a local MLflow store."""
 
 import json
+from hashlib import sha256
 
 import numpy as np
 import onnx
@@ -11,8 +12,9 @@ from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
 from tasks.tracking.logged_model import log_model, signature
 from tasks.tracking.registry import register_version
-from tasks.tracking.runs import begin_run, end_run, log, log_artifacts, log_dataset
+from tasks.tracking.runs import begin_run, end_run, log, log_artifacts, log_dataset, note
 from tasks.tracking.store import artifact_location, connect, experiment_id, sqlite_file
+from tasks.tracking.trials import log_trial
 
 RELU = '<ir_version: 9, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }'
 
@@ -128,3 +130,52 @@ def test_a_deleted_experiment_is_named(tmp_path, monkeypatch):
 def test_the_database_file_is_read_from_the_uri(uri, file):
     assert str(sqlite_file(uri)) == str(file)
     assert (artifact_location(uri, "autocast") is None) == (file is None)
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind"), [("/data/digits.onnx", "local"), ("s3://m/d.onnx?versionId=1", "s3"), ("models:/d/3", "models")]
+)
+def test_a_source_model_is_an_input_with_its_whole_digest(run, uri, kind):
+    # MLflow takes two inputs of one name and digest for one.
+    digest = sha256(uri.encode()).hexdigest()
+    log_dataset(run, "source-model", uri, digest, "source-model")
+    found = run.client().get_run(run.run_id).inputs.dataset_inputs[0]
+    assert (found.dataset.source_type, json.loads(found.dataset.source)) == (kind, {"uri": uri})
+    assert {tag.key: tag.value for tag in found.tags} == {
+        "mlflow.data.context": "source-model",
+        "autocast.sha256": digest,
+    }
+
+
+def test_a_long_description_ends_with_a_whole_line_and_says_where_the_rest_is(run):
+    lines = [f"| node {i} | {'x' * 80} |" for i in range(200)]
+    text = note("\n".join(lines))
+    kept, rest = text.split("\n\n")
+    assert len(text) <= 5000
+    assert kept.splitlines() == lines[: len(kept.splitlines())]
+    assert "summary.md" in rest
+    log(run, tags={"mlflow.note.content": text})
+    assert run.client().get_run(run.run_id).data.tags["mlflow.note.content"] == text
+
+
+def test_a_short_description_is_left_alone():
+    assert note("# fp16\n") == "# fp16\n"
+
+
+def test_the_run_says_with_what_it_was_made(run):
+    tags = run.client().get_run(run.run_id).data.tags
+    assert tags["mlflow.source.name"] == "autocast-flow"
+    assert tags["mlflow.source.type"] == "LOCAL"
+
+
+def test_trials_are_steps_of_the_run_and_nested_runs(run):
+    log_trial(run, 1, [], {"fidelity.worst.rel_l2": 0.5, "fidelity.y.rel_l2": 0.5})
+    log_trial(run, 2, ["graph/a", "graph/b"], {"fidelity.worst.rel_l2": 0.1}, error="no kernel")
+    client = run.client()
+    history = client.get_metric_history(run.run_id, "trial.fidelity.worst.rel_l2")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.1)]
+    nested = client.search_runs([run.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'", order_by=["tag.a"])
+    found = {one.data.tags["autocast.trial"]: one for one in nested}
+    assert found["1"].data.metrics == {"nodes.fp32": 0.0, "fidelity.worst.rel_l2": 0.5}
+    assert found["2"].data.tags["autocast.kept_fp32"] == "graph/a, graph/b"
+    assert [found[number].info.status for number in "12"] == ["FINISHED", "FAILED"]
