@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from autocast_core.convert import Conversion, convert_file, convert_to_f16, convert_to_mixed_precision
     from autocast_core.errors import AutocastError
     from autocast_core.plan import NodeDecision, PrecisionPlan, read_plan
+    from autocast_core.search.result import SearchResult
+    from autocast_core.tune import tune_file
 
 __all__ = [
     "AutocastError",
@@ -22,10 +24,12 @@ __all__ = [
     "Precision",
     "PrecisionPlan",
     "Rule",
+    "SearchResult",
     "convert_file",
     "convert_to_f16",
     "convert_to_mixed_precision",
     "read_plan",
+    "tune_file",
 ]
 
 _HOMES = {
@@ -37,10 +41,12 @@ _HOMES = {
     "Precision": "config",
     "PrecisionPlan": "plan",
     "Rule": "classify.rule",
+    "SearchResult": "search.result",
     "convert_file": "convert",
     "convert_to_f16": "convert",
     "convert_to_mixed_precision": "convert",
     "read_plan": "plan",
+    "tune_file": "tune",
 }
 
 

@@ -20,19 +20,25 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from autocast_core.calibrate import Batches
+    from autocast_core.evaluate import Recording, TaskMetric
     from autocast_core.runtime import Runtime
 
 SIMULATION = "fidelity"
 """Prefix of what the simulated model's outputs give: FP32 accumulation, 16-bit storage."""
 ONNXRUNTIME = "fidelity_onnxruntime"
 """Prefix of what ONNX Runtime's outputs give; its CPU provider computes FP16 models in FP32."""
-_FEW = 4
+NOISE_FLOOR = "noise_floor"
+"""Prefix of what the source's own outputs give without graph optimisation: errors below it say nothing."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Fidelities by the prefix of their metrics, task metrics where the data has labels, and on which data
-    (``evaluation``, ``calibration``, ``random``); `skipped` says what was not measured and why."""
+    """Fidelities by the prefix of their metrics, task metrics where the data has labels or there is a metric of the
+    user's own, and on which data (``evaluation``, ``calibration``, ``random``).
+
+    `noise_floor` is the fidelity of the source to itself under another graph optimisation level, on the runtime that
+    measured the others; `skipped` says what was not measured and why.
+    """
 
     data: str
     digest: str | None
@@ -40,6 +46,7 @@ class Evaluated:
     fidelity: Mapping[str, Fidelity] = field(default_factory=dict)
     task: Mapping[str, float] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    noise_floor: Fidelity | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -47,6 +54,9 @@ class Evaluated:
         found: dict[str, float] = {}
         for prefix, fidelity in self.fidelity.items():
             found |= fidelity.metrics(prefix)
+        if self.noise_floor is not None:
+            floor = self.noise_floor.worst
+            found |= {f"{NOISE_FLOOR}.worst.{name}": getattr(floor, name) for name in ("rel_l2", "max_abs", "sqnr_db")}
         return {**found, **self.task}
 
     @property
@@ -67,16 +77,21 @@ def evaluate_model(
     calibration: Path | None,
     config: ConversionConfig,
     backends: tuple[str, ...] = (SIMULATION, ONNXRUNTIME),
+    metric: str | None = None,
 ) -> Evaluated:
     """Compares the converted model with the source on `evaluation`, else `calibration`, else seeded random data.
 
-    In simulation always, and for FP16 models as ONNX Runtime executes them. DataError where the data does not fit.
+    In simulation always, and for FP16 models as ONNX Runtime executes them; the source runs once, and once more for the
+    noise floor. `metric` is ``module:function``, see autocast_core.evaluate.TaskMetric; its ratio takes the place of
+    top-1's. DataError where the data does not fit; ConfigError where the metric cannot be used.
     """
     from autocast_core.calibrate import input_specs, open_batches, table_sizes
     from autocast_core.convert import open_runtime
+    from autocast_core.evaluate import load_metric, recorded
     from autocast_core.model import load_model
     from autocast_core.simulate import simulate
 
+    own = load_metric(metric) if metric is not None else None
     original, candidate = load_model(source), load_model(converted)
     batches = open_batches(
         evaluation or calibration,
@@ -87,38 +102,61 @@ def evaluate_model(
         table_sizes=table_sizes(original),
     )
     kind = "evaluation" if evaluation else "calibration" if calibration else "random"
-    runtime = open_runtime(config)
     found: dict[str, Evaluation] = {}
     skipped = []
-    for prefix in backends:
-        if prefix == ONNXRUNTIME and config.precision is Precision.BF16:
-            skipped.append("ONNX Runtime: its CPU provider has no BF16 kernels")
-            continue
-        try:
-            judged = simulate(candidate) if prefix == SIMULATION else candidate
-            found[prefix] = _measure(original, judged, batches, runtime, exact=prefix == SIMULATION)
-        except BackendError as error:
-            skipped.append(f"{prefix}: {error}")
-    tasks = [each.task.metrics() for each in found.values() if each.task is not None]
+    runtime = open_runtime(config)
+    with recorded(original, batches, runtime) as recording:
+        judge = _Judge(recording, batches, runtime, own)
+        for prefix in backends:
+            if prefix == ONNXRUNTIME and config.precision is Precision.BF16:
+                skipped.append("ONNX Runtime: its CPU provider has no BF16 kernels")
+                continue
+            try:
+                judged = simulate(candidate) if prefix == SIMULATION else candidate
+                found[prefix] = judge.measure(judged, exact=prefix == SIMULATION)
+            except BackendError as error:
+                skipped.append(f"{prefix}: {error}")
+        floor = judge.measure(original, exact=True).fidelity
+        task = judge.task(next(iter(found.values()), None))
     return Evaluated(
         kind,
         batches.digest,
         len(batches),
         {prefix: each.fidelity for prefix, each in found.items()},
-        tasks[0] if tasks else {},
+        task,
         tuple(skipped),
+        floor,
     )
 
 
 evaluate_task = task(name="evaluate", persist_result=True)(evaluate_model)
 
 
-def _measure(original: ir.Model, candidate: ir.Model, batches: Batches, runtime: Runtime, *, exact: bool) -> Evaluation:
-    from autocast_core.evaluate import evaluate
+@dataclass(frozen=True)
+class _Judge:
+    """Compares models with the recorded outputs of the source."""
 
-    few = len(batches) <= _FEW
-    with (
-        closing(runtime.open(original, few_runs=few)) as reference,
-        closing(runtime.open(candidate, exact=exact, few_runs=few)) as judged,
-    ):
-        return evaluate(reference, judged, batches, report)
+    recording: Recording
+    batches: Batches
+    runtime: Runtime
+    metric: TaskMetric | None
+
+    def measure(self, model: ir.Model, *, exact: bool) -> Evaluation:
+        from autocast_core.evaluate import evaluate
+        from autocast_core.evaluate.recording import FEW_BATCHES
+
+        few = len(self.batches) <= FEW_BATCHES
+        with closing(self.runtime.open(model, exact=exact, few_runs=few)) as session:
+            return evaluate(self.recording.replay(), session, self.batches, report, self.metric)
+
+    def task(self, found: Evaluation | None) -> dict[str, float]:
+        """The task metrics of what was measured first, beside the source's."""
+        from autocast_core.evaluate import metric_names
+
+        if found is None:
+            return {}
+        metrics = found.task.metrics() if found.task is not None else {}
+        if self.metric is None or found.metric is None:
+            return metrics
+        reference = self.metric(self.recording.joined(), self.batches.labels)
+        return metrics | metric_names(reference, found.metric)

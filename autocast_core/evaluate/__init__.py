@@ -1,20 +1,30 @@
 """How good a converted model is: fidelity to the original, task accuracy, and gates on both."""
 
+from autocast_core.evaluate.classification import ClassAgreement
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
-from autocast_core.evaluate.fidelity import Evaluation, Fidelity, compare, evaluate
+from autocast_core.evaluate.fidelity import Comparison, Evaluation, Fidelity, compare, evaluate
 from autocast_core.evaluate.gates import Gate, GateResult, parse_gate
-from autocast_core.evaluate.task import TaskMetrics, Top1
+from autocast_core.evaluate.metric import TaskMetric, load_metric, metric_names
+from autocast_core.evaluate.recording import Recording, recorded
+from autocast_core.evaluate.task import TaskMetrics, TopK
 
 __all__ = [
+    "ClassAgreement",
+    "Comparison",
     "ErrorSums",
     "Evaluation",
     "Fidelity",
     "Gate",
     "GateResult",
     "OutputFidelity",
+    "Recording",
+    "TaskMetric",
     "TaskMetrics",
-    "Top1",
+    "TopK",
     "compare",
     "evaluate",
+    "load_metric",
+    "metric_names",
     "parse_gate",
+    "recorded",
 ]

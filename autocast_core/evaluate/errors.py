@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from autocast_core.evaluate.classification import AgreementSums, ClassAgreement, has_classes
+from autocast_core.evaluate.percentiles import PERCENTILES, AbsoluteErrors
+
 _CHUNK_ELEMENTS = 1 << 20
 SQNR_LIMIT = 200.0
 """What an infinite SQNR is logged as, in dB."""
@@ -16,10 +19,11 @@ SQNR_LIMIT = 200.0
 
 @dataclass(frozen=True)
 class OutputFidelity:
-    """How one output of a candidate differs from the reference, over all batches.
+    """How one output of a candidate differs from the reference, over all batches or one.
 
     - `rel_l2`: sqrt(sum (r - c)^2 / sum r^2);
     - `max_abs`, `mean_abs`: of |r - c|;
+    - `p50_abs`, `p90_abs`, `p99_abs`, `p999_abs`: percentiles of |r - c|, within 0.4% of themselves;
     - `cosine`: of the angle between r and c;
     - `sqnr_db`: 10 log10(sum r^2 / sum (r - c)^2), at most 200 and at least -200;
     - `new_nonfinite`: elements that are finite in the reference and not in the candidate;
@@ -40,16 +44,25 @@ class OutputFidelity:
     equal_share: float
     elements: int
     is_float: bool = True
+    p50_abs: float = 0.0
+    p90_abs: float = 0.0
+    p99_abs: float = 0.0
+    p999_abs: float = 0.0
+    classes: ClassAgreement | None = None
+    """Where the output is scores of classes."""
 
 
 class ErrorSums:
     """Sums over everything added so far for one output."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, labelled: bool = False) -> None:
         self.name = name
+        self._labelled = labelled
+        self._classes: AgreementSums | None = None
         self._is_float = True
         self._elements = self._counted = self._equal = self._new_nonfinite = 0
         self._error = self._reference = self._candidate = self._product = self._absolute = self._largest = 0.0
+        self._errors = AbsoluteErrors()
 
     def add(self, reference: Any, candidate: Any) -> None:
         """Add one batch: arrays, or lists of arrays for sequences. Other shapes are an infinite error."""
@@ -63,10 +76,29 @@ class ErrorSums:
         if reference.shape != candidate.shape:
             self._mismatch(max(reference.size, candidate.size))
             return
+        if has_classes(self.name, reference, labelled=self._labelled):
+            self._agreement().add(reference, candidate)
         for left, right in _chunks(reference, candidate):
             if left.dtype.kind in "OUS":
                 left, right = np.ones(left.shape), (left == right).astype(np.float64)
             self._add_chunk(left.astype(np.float64), right.astype(np.float64))
+
+    def merge(self, other: ErrorSums) -> None:
+        """Add what `other` has seen of the same output."""
+        self._is_float = self._is_float and other._is_float
+        self._elements += other._elements
+        self._counted += other._counted
+        self._equal += other._equal
+        self._new_nonfinite += other._new_nonfinite
+        self._error += other._error
+        self._reference += other._reference
+        self._candidate += other._candidate
+        self._product += other._product
+        self._absolute += other._absolute
+        self._largest = max(self._largest, other._largest)
+        self._errors.merge(other._errors)
+        if other._classes is not None:
+            self._agreement().merge(other._classes)
 
     def result(self) -> OutputFidelity:
         """The metrics over everything added."""
@@ -84,7 +116,18 @@ class ErrorSums:
             equal_share=self._equal / self._elements if self._elements else 1.0,
             elements=self._elements,
             is_float=self._is_float,
+            classes=None if self._classes is None else self._classes.result(),
+            **self._percentiles(),
         )
+
+    def _agreement(self) -> AgreementSums:
+        if self._classes is None:
+            self._classes = AgreementSums()
+        return self._classes
+
+    def _percentiles(self) -> dict[str, float]:
+        found = self._errors.percentiles(tuple(PERCENTILES.values()))
+        return {name: min(value, self._largest) for name, value in zip(PERCENTILES, found, strict=True)}
 
     def _add_sequence(self, reference: list[Any], candidate: list[Any]) -> None:
         for left, right in zip(reference, candidate, strict=False):
@@ -101,8 +144,7 @@ class ErrorSums:
             self._new_nonfinite += int(np.count_nonzero(finite_reference & ~finite_candidate))
             self._equal += int(np.count_nonzero(alike & ~finite_reference))
             if unlike.any():
-                self._counted += int(np.count_nonzero(unlike))
-                self._error = self._absolute = self._largest = math.inf
+                self._infinite(int(np.count_nonzero(unlike)))
             both = finite_reference & finite_candidate
             reference, candidate = reference[both], candidate[both]
         difference = np.abs(reference - candidate)
@@ -114,10 +156,15 @@ class ErrorSums:
         self._product += _squares(reference, candidate)
         self._absolute += float(difference.sum())
         self._largest = max(self._largest, float(difference.max(initial=0.0)))
+        self._errors.add(difference)
 
     def _mismatch(self, elements: int) -> None:
         self._elements += elements
+        self._infinite(elements)
+
+    def _infinite(self, elements: int) -> None:
         self._counted += elements
+        self._errors.add_infinite(elements)
         self._error = self._absolute = self._largest = math.inf
 
 

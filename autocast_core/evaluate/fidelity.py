@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from autocast_core.calibrate import Batches
 from autocast_core.errors import DataError
+from autocast_core.evaluate.classification import ClassAgreement
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
-from autocast_core.evaluate.task import TaskMetrics, Top1
+from autocast_core.evaluate.metric import TaskMetric, joined
+from autocast_core.evaluate.percentiles import PERCENTILES
+from autocast_core.evaluate.task import TaskMetrics, TopK
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Session
 
-_METRICS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db", "new_nonfinite")
+_METRICS = ("rel_l2", "max_abs", "mean_abs", *PERCENTILES, "cosine", "sqnr_db", "new_nonfinite")
+_CLASS_METRICS = ("top1_agreement", "top5_agreement", "kl")
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_\-]")
 _LONGEST_NAME = 200
 WORST = "worst"
@@ -24,11 +30,12 @@ WORST = "worst"
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How a candidate differs from the reference: each output, and what executed both."""
+    """How a candidate differs from the reference: each output, what executed it, and each output of each batch."""
 
     outputs: tuple[OutputFidelity, ...]
     backend: str
     batches: int
+    by_batch: tuple[tuple[OutputFidelity, ...], ...] = ()
 
     @property
     def worst(self) -> OutputFidelity:
@@ -50,6 +57,8 @@ class Fidelity:
             equal_share=min(output.equal_share for output in judged),
             elements=sum(output.elements for output in judged),
             is_float=worst.is_float,
+            **{name: max(getattr(output, name) for output in judged) for name in PERCENTILES},
+            classes=_worst_classes([output.classes for output in judged if output.classes is not None]),
         )
 
     @cached_property
@@ -74,18 +83,111 @@ class Fidelity:
             found |= _named(f"{prefix}.{self.names[output.name]}", output)
         return found | _named(f"{prefix}.{WORST}", self.worst) if self.outputs else found
 
+    def table(self) -> dict[str, list[Any]]:
+        """Each metric of each output and batch, as columns of a table; None where an output has no such metric."""
+        rows = [
+            {"batch": number, "output": output.name, **dict.fromkeys(_CLASS_METRICS), **_values(output)}
+            for number, outputs in enumerate(self.by_batch)
+            for output in outputs
+        ]
+        columns = ("batch", "output", *_METRICS, "equal_share", *_CLASS_METRICS)
+        return {column: [row.get(column) for row in rows] for column in columns}
+
+
+def _worst_classes(found: list[ClassAgreement]) -> ClassAgreement | None:
+    if not found:
+        return None
+    fifth = [each.top5_agreement for each in found if each.top5_agreement is not None]
+    return ClassAgreement(
+        min(each.top1_agreement for each in found), min(fifth, default=None), max(each.kl for each in found)
+    )
+
+
+def _values(output: OutputFidelity) -> dict[str, float]:
+    metrics = _METRICS if output.is_float else (*_METRICS, "equal_share")
+    values = {metric: float(getattr(output, metric)) for metric in metrics}
+    if output.classes is None:
+        return values
+    judged = {metric: getattr(output.classes, metric) for metric in _CLASS_METRICS}
+    return values | {metric: float(value) for metric, value in judged.items() if value is not None}
+
 
 def _named(prefix: str, output: OutputFidelity) -> dict[str, float]:
-    metrics = _METRICS if output.is_float else (*_METRICS, "equal_share")
-    return {f"{prefix}.{metric}": float(getattr(output, metric)) for metric in metrics}
+    return {f"{prefix}.{metric}": value for metric, value in _values(output).items()}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Fidelity and, where the data has labels, task accuracy."""
+    """Fidelity and, where the data has labels, task accuracy; `metric` is that of the user's own, of the candidate."""
 
     fidelity: Fidelity
     task: TaskMetrics | None
+    metric: float | None = None
+
+
+class Comparison:
+    """Adds up how a candidate differs from the reference, batch by batch in the order of `labels`.
+
+    Outputs are matched by name: DataError where the candidate lacks one. With labels both models' accuracy is counted
+    for the first output: DataError where they do not fit; beside a `metric` of the user's own, whose labels may be
+    anything, those that are no class indices of that output are left to it.
+    """
+
+    def __init__(
+        self,
+        reference: Sequence[str],
+        candidate: Sequence[str],
+        labels: np.ndarray | None = None,
+        metric: TaskMetric | None = None,
+    ) -> None:
+        self._order = _order(reference, candidate)
+        self._labels, self._metric = labels, metric
+        self._sums = [ErrorSums(name) for name in reference]
+        self._by_batch: list[tuple[OutputFidelity, ...]] = []
+        self._collected: list[list[Any]] = []
+        self._top: tuple[TopK, TopK] | None = None
+        if labels is not None:
+            with self._lenient():
+                self._top = TopK(labels), TopK(labels)
+
+    def add(self, expected: Sequence[Any], found: Sequence[Any]) -> None:
+        """Add one batch of both models' outputs, each in its model's order."""
+        matched = [found[index] for index in self._order]
+        here = [ErrorSums(total.name, labelled=self._top is not None and not n) for n, total in enumerate(self._sums)]
+        for total, sums, left, right in zip(self._sums, here, expected, matched, strict=True):
+            sums.add(left, right)
+            total.merge(sums)
+        self._by_batch.append(tuple(sums.result() for sums in here))
+        if self._metric is not None:
+            self._collected.append(matched)
+        if self._top is not None:
+            with self._lenient():
+                for top, output in zip(self._top, (expected[0], matched[0]), strict=True):
+                    top.add(np.asarray(output))
+
+    def result(self, backend: str) -> Evaluation:
+        """What was added up; `backend` executed the candidate."""
+        outputs = tuple(total.result() for total in self._sums)
+        fidelity = Fidelity(outputs, backend, len(self._by_batch), tuple(self._by_batch))
+        task = None
+        if self._top is not None:
+            with self._lenient():
+                left, right = self._top
+                task = TaskMetrics(left.top1(), right.top1(), left.samples, left.top5(), right.top5())
+        metric = None
+        if self._metric is not None:
+            names = [total.name for total in self._sums]
+            metric = self._metric(joined(names, self._collected), self._labels)
+        return Evaluation(fidelity, task, metric)
+
+    @contextmanager
+    def _lenient(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError:
+            if self._metric is None:
+                raise
+            self._top = None
 
 
 def compare(reference: Session, candidate: Session, batches: Batches, progress: ProgressCallback = silent) -> Fidelity:
@@ -93,34 +195,30 @@ def compare(reference: Session, candidate: Session, batches: Batches, progress: 
 
     Raises DataError where the candidate lacks an output or the data does not fit, BackendError where a model fails.
     """
-    return _evaluate(reference, candidate, batches, None, progress).fidelity
+    comparison = Comparison(reference.output_names, candidate.output_names)
+    return _run(comparison, reference, candidate, batches, progress).fidelity
 
 
 def evaluate(
-    reference: Session, candidate: Session, batches: Batches, progress: ProgressCallback = silent
+    reference: Session,
+    candidate: Session,
+    batches: Batches,
+    progress: ProgressCallback = silent,
+    metric: TaskMetric | None = None,
 ) -> Evaluation:
-    """`compare`, and in the same pass both models' accuracy where the data has labels (for the first output)."""
-    return _evaluate(reference, candidate, batches, batches.labels, progress)
+    """`compare`, and in the same pass what Comparison makes of the data's labels and of `metric`."""
+    comparison = Comparison(reference.output_names, candidate.output_names, batches.labels, metric)
+    return _run(comparison, reference, candidate, batches, progress)
 
 
-def _evaluate(
-    reference: Session, candidate: Session, batches: Batches, labels: np.ndarray | None, progress: ProgressCallback
+def _run(
+    comparison: Comparison, reference: Session, candidate: Session, batches: Batches, progress: ProgressCallback
 ) -> Evaluation:
-    order = _order(reference.output_names, candidate.output_names)
-    sums = [ErrorSums(name) for name in reference.output_names]
-    tops = None if labels is None else (Top1(labels), Top1(labels))
     for number, feeds in enumerate(batches):
         progress(Progress("evaluate", number, len(batches), "batches"))
-        expected, found = reference.run(feeds), candidate.run(feeds)
-        for total, left, index in zip(sums, expected, order, strict=True):
-            total.add(left, found[index])
-        if tops is not None:
-            tops[0].add(np.asarray(expected[0]))
-            tops[1].add(np.asarray(found[order[0]]))
+        comparison.add(reference.run(feeds), candidate.run(feeds))
     progress(Progress("evaluate", len(batches), len(batches), "batches"))
-    fidelity = Fidelity(tuple(total.result() for total in sums), candidate.backend, len(batches))
-    task = None if tops is None else TaskMetrics(tops[0].accuracy(), tops[1].accuracy(), tops[0].samples)
-    return Evaluation(fidelity, task)
+    return comparison.result(candidate.backend)
 
 
 def _order(reference: Iterable[str], candidate: Iterable[str]) -> list[int]:

@@ -8,9 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autocast_core.errors import ConfigError
+from autocast_core.evaluate.percentiles import PERCENTILES
 
-_FIDELITY = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db", "new_nonfinite")
-_TASK = {"top1": "task.top1", "top1_drop": "task.top1_drop", "task_metric_ratio": "task.metric_ratio"}
+_CLASSES = ("top1_agreement", "top5_agreement", "kl")
+_FIDELITY = ("rel_l2", "max_abs", "mean_abs", *PERCENTILES, "cosine", "sqnr_db", "new_nonfinite", *_CLASSES)
+_TASK = {
+    "top1": "task.top1",
+    "top1_drop": "task.top1_drop",
+    "top5": "task.top5",
+    "top5_drop": "task.top5_drop",
+    "task_metric_ratio": "task.metric_ratio",
+}
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -54,8 +62,7 @@ class Gate:
         key = self._key(metrics, names or {})
         value = metrics.get(key)
         if value is None:
-            reason = "no labels in the evaluation data" if key.startswith("task.") else f"no metric {key}"
-            return GateResult(self.expression, None, False, reason)
+            return GateResult(self.expression, None, False, _missing(key, metrics))
         passed = _OPERATORS[self.comparison](value, self.limit)
         return GateResult(self.expression, value, passed, "" if passed else f"{key} is {value:.6g}")
 
@@ -69,12 +76,22 @@ class Gate:
         if self.output is None:
             return f"fidelity.worst.{self.metric}"
         key = f"fidelity.{names.get(self.output, self.output)}.{self.metric}"
-        if key not in metrics:
+        if not any(name.startswith(key.removesuffix(self.metric)) for name in metrics):
             known = list(names) or sorted({name.split(".")[1] for name in metrics if name.startswith("fidelity.")})
             raise ConfigError(
                 f"gate {self.expression!r}: no output {self.output!r}; the outputs are {', '.join(known)}"
             )
         return key
+
+
+def _missing(key: str, metrics: Mapping[str, float]) -> str:
+    if key.startswith("task."):
+        no_top5 = "task.top1" in metrics and "top5" in key
+        return "no more than five classes" if no_top5 else "no labels in the evaluation data"
+    few = key.endswith(".top5_agreement") and f"{key.removesuffix('top5_agreement')}kl" in metrics
+    if key.rpartition(".")[2] in _CLASSES:
+        return "no more than five classes" if few else "no output has class scores, as [samples, classes] or logits"
+    return f"no metric {key}"
 
 
 def parse_gate(expression: str) -> Gate:

@@ -11,7 +11,7 @@ from autocast_core.evaluate import Gate, GateResult, parse_gate
 from autocast_core.search.trials import Trial
 
 _RATIO = "task_metric_ratio"
-_TASK = frozenset({"top1", "top1_drop", _RATIO})
+_TASK = frozenset({"top1", "top1_drop", "top5", "top5_drop", _RATIO})
 
 
 @dataclass(frozen=True)

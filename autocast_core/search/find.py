@@ -1,35 +1,35 @@
 """The search for the smallest set of FP32 nodes that meets a budget.
 
 Attribution ranks the nodes; the shortest passing prefix of that ranking is found by galloping and bisection from where
-the additive error model expects it; what it does not need is pruned; and every node that is left is certified: the
-final plan with that node lowered too misses the budget (1-minimality, as in delta debugging: Zeller, Hildebrandt,
-Simplifying and Isolating Failure-Inducing Input, 2002). Decisions depend on measurements alone, so the same input
-gives the same plan, however many workers measure and however often it was interrupted.
+the additive error model expects it; what it does not need is lowered, as much at once as passes; and every node that is
+left is certified: the final plan with that node lowered too misses the budget (1-minimality, as in delta debugging:
+Zeller, Hildebrandt, Simplifying and Isolating Failure-Inducing Input, 2002). Plans that do not wait for each other's
+results share passes. Decisions depend on measurements alone, so the same input gives the same plan, however many
+workers measure and however often it was interrupted.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autocast_core.errors import GateError
 from autocast_core.search.attribution import Attribution
 from autocast_core.search.budget import Budget
-from autocast_core.search.measure import Measurements
+from autocast_core.search.measure import Kept, Measurements
 from autocast_core.search.result import CertificateEntry
 from autocast_core.search.sites import Site, steps
 from autocast_core.search.start import Start
 from autocast_core.search.trials import Trial
 
 _LOG = logging.getLogger(__name__)
-_ALWAYS_SINGLY = 8
-"""Up to so many nodes are pruned one by one, larger sets by halves first."""
-_HOPELESS = 2.0
-"""Halves predicted to miss the budget by this factor in squared error are not tried."""
+_ROUND = 6
+"""Passes in which the plans of one round are measured, if they are more than as many."""
+_POINTS = 6
+"""Sets that are tried at once where the largest that passes is looked for."""
 
-Kept = frozenset[str]
 ALL_LOW: Kept = frozenset()
 
 
@@ -39,9 +39,9 @@ class LimitReachedError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """At most `trials` plans, and no new one after `deadline` on `clock` (seconds)."""
+    """At most `passes` over the data, and no new one after `deadline` on `clock` (seconds)."""
 
-    trials: int | None = None
+    passes: int | None = None
     deadline: float | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -93,11 +93,9 @@ class _Search:
                 _LOG.info("every node may be low: the budget needs no FP32 node")
                 return Found((), ())
             self._shortest_prefix()
-            while True:
-                self._prune()
-                certificate = self._certificate()
-                if certificate is not None:
-                    return Found(self._ordered(self.best), certificate)
+            self._lower(sorted(self._ordered(self.best), key=lambda node: (self._loss(node), -self.rank[node])))
+            certificate = self._certificate()
+            return Found(self._ordered(self.best), certificate)
         except LimitReachedError as limit:
             _LOG.warning("the search ends early: %s", limit)
             return Found(self._ordered(self.best), self._known_entries(), str(limit))
@@ -123,17 +121,20 @@ class _Search:
     def _measured(self, wanted: Sequence[Kept]) -> list[Trial]:
         """The trials of `wanted`, as far as the limits allow; remembers the smallest that passes."""
         new = [kept for kept in dict.fromkeys(wanted) if self.measure.known(kept) is None]
-        room = len(new) if self.limits.trials is None else self.limits.trials - len(self.measure.trials)
-        if new and self.limits.deadline is not None and self.limits.clock() >= self.limits.deadline:
+        size = -(-len(new) // _ROUND) or 1
+        groups = [new[start : start + size] for start in range(0, len(new), size)]
+        room = len(groups) if self.limits.passes is None else self.limits.passes - self.measure.passes
+        if groups and self.limits.deadline is not None and self.limits.clock() >= self.limits.deadline:
             raise LimitReachedError("the time is up (--minutes)")
-        self.measure.all_of(new[: max(room, 0)])
-        for kept in wanted:
-            trial = self.measure.known(kept)
-            if trial is not None and self._cost(kept) < self._cost(self.best) and self.budget.met(trial):
+        self.measure.run(groups[: max(room, 0)])
+        trials = [trial for kept in wanted if (trial := self.measure.known(kept)) is not None]
+        for trial in trials:
+            kept = frozenset(trial.kept)
+            if self._cost(kept) < self._cost(self.best) and self.budget.met(trial):
                 self.best = kept
-        if len(new) > room:
-            raise LimitReachedError(f"all {self.limits.trials} trials are used up (--max-trials)")
-        return self.measure.all_of(wanted)
+        if len(groups) > room:
+            raise LimitReachedError("all evaluations are used up (--max-trials)")
+        return trials
 
     def _passes(self, kept: Kept) -> bool:
         return self.budget.met(self._measured([kept])[0])
@@ -180,55 +181,38 @@ class _Search:
         whole = measured if measured < 1.0 else self.attribution.rel_l2
         return (limit / whole) ** 2 if whole > 0.0 else None
 
-    def _prune(self) -> None:
-        """Lowers what `best` does not need, first what is predicted to cost the least accuracy."""
-        alone = sorted(self._ordered(self.best), key=lambda node: (self._loss([node]), -self.rank[node]))
-        self._reduce(alone, whole_fails=True)
+    def _lower(self, order: Sequence[str]) -> None:
+        """Lowers as much of `best` from the start of `order` on as passes, as far as that is monotonic."""
+        base = self.best
+        fewest, most = 0, len(order) + 1  # lowering `fewest` passes, `most` does not
+        while most - fewest > 1:
+            points = _spread(fewest, most)
+            sets = [base - self.start.together(order[:point]) for point in points]
+            passing = [self.budget.met(trial) for trial in self._measured(sets)]
+            failed = next((index for index, met in enumerate(passing) if not met), len(points))
+            fewest, most = points[failed - 1] if failed else fewest, points[failed] if failed < len(points) else most
+        self.best = base - self.start.together(order[:fewest])
 
-    def _reduce(self, chunk: Sequence[str], whole_fails: bool) -> bool:
-        """Lowers as much of `chunk` as the budget allows; whether that is all of it."""
-        chunk = [node for node in chunk if node in self.best]
-        if not chunk:
-            return True
-        if not whole_fails and (len(chunk) == 1 or self._promises(chunk)) and self._drops(chunk):
-            return True
-        if len(chunk) == 1:
-            return self._drops(chunk) if whole_fails else False
-        if len(chunk) <= _ALWAYS_SINGLY:
-            dropped = [self._reduce([node], whole_fails=False) for node in chunk]
-            return all(dropped)
-        half = len(chunk) // 2
-        first = self._reduce(chunk[:half], whole_fails=False)
-        return self._reduce(chunk[half:], whole_fails=first) and first
+    def _certificate(self) -> tuple[CertificateEntry, ...]:
+        """One entry for each node of `best`, after lowering what turned out to be needless."""
+        while True:
+            base, nodes = self.best, self._ordered(self.best)
+            trials = self._measured([self._without(node) for node in nodes])
+            needless = [(trial, node) for trial, node in zip(trials, nodes, strict=True) if self.budget.met(trial)]
+            self.best = base
+            if not needless:
+                return tuple(self._entry(node, trial) for node, trial in zip(nodes, trials, strict=True))
+            self._lower([node for trial, node in sorted(needless, key=lambda each: self._damage(*each))])
 
-    def _drops(self, nodes: Iterable[str]) -> bool:
-        smaller = self.best - self.start.together(nodes)
-        if not self._passes(smaller):
-            return False
-        self.best = smaller
-        return True
+    def _damage(self, trial: Trial, node: str) -> tuple[float, float, int]:
+        """What lowering `node` costs: error for each unit of what keeping it costs, the least important first."""
+        error = trial.metrics.get("fidelity.worst.rel_l2", 0.0)
+        return error / self.costs.get(node, 1.0), error, -self.rank[node]
 
-    def _promises(self, chunk: Sequence[str]) -> bool:
-        """Whether the additive error model leaves hope that the budget survives without `chunk`."""
-        allowed = self._allowed()
-        if allowed is None:
-            return True
-        removed = sum(share for site, share in self.sites.items() if site <= self.best)
-        return 1.0 - removed + self._loss(chunk) <= _HOPELESS * allowed
-
-    def _loss(self, nodes: Iterable[str]) -> float:
-        """The share of the fully lowered model's error that the additive model expects back if `nodes` are lowered."""
-        lowered = self.start.together(nodes)
+    def _loss(self, node: str) -> float:
+        """The share of the fully lowered model's error that the additive model expects back if `node` is lowered."""
+        lowered = self.start.together([node])
         return sum(share for site, share in self.sites.items() if site <= self.best and site & lowered)
-
-    def _certificate(self) -> tuple[CertificateEntry, ...] | None:
-        """One entry for each node of `best`; None where one turned out to be needless, which is then lowered."""
-        nodes = self._ordered(self.best)
-        trials = self._measured([self._without(node) for node in nodes])
-        if any(self.budget.met(trial) for trial in trials):
-            # _measured has made the smaller set the best one.
-            return None
-        return tuple(self._entry(node, trial) for node, trial in zip(nodes, trials, strict=True))
 
     def _known_entries(self) -> tuple[CertificateEntry, ...]:
         known = ((node, self.measure.known(self._without(node))) for node in self._ordered(self.best))
@@ -244,3 +228,10 @@ class _Search:
 
     def _ordered(self, kept: Kept) -> tuple[str, ...]:
         return tuple(sorted(kept, key=lambda node: self.rank[node]))
+
+
+def _spread(low: int, high: int) -> list[int]:
+    """At most _POINTS whole numbers between two, at even distances, the last one before `high` among them."""
+    between = high - low - 1
+    count = min(_POINTS, between)
+    return sorted({low + -(-between * number // count) for number in range(1, count + 1)})

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from autocast_core.calibrate import Batches, scan_weights
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import ConfigError, DataError
-from autocast_core.evaluate import Fidelity
+from autocast_core.evaluate import Fidelity, Recording, TaskMetric, recorded
 from autocast_core.evaluate.errors import ErrorSums
 from autocast_core.model.paths import nodes_with_ids
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
@@ -24,8 +24,7 @@ from autocast_core.runtime import Runtime
 from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.budget import Budget, parse_budget
 from autocast_core.search.find import Found, Limits, find
-from autocast_core.search.measure import Measurements, Recording, recorded
-from autocast_core.search.metric import TaskMetric
+from autocast_core.search.measure import Measurements
 from autocast_core.search.result import CertificateEntry, SearchResult
 from autocast_core.search.start import RULE, Start, start
 from autocast_core.search.trials import MemoryTrials, Trial, TrialListener, TrialStore, nobody
@@ -82,7 +81,7 @@ def search(
 
         def heard(trial: Trial) -> None:
             listener(trial)
-            progress(Progress("search", trial.number + BESIDES, max_trials, "evaluations"))
+            progress(Progress("search", measure.passes + BESIDES, max_trials, "evaluations"))
 
         measure = Measurements(
             model,
@@ -193,7 +192,7 @@ def _result(
     batches: Batches,
 ) -> SearchResult:
     best = measure(frozenset(found.kept))
-    evaluations = len(measure.trials) + BESIDES
+    evaluations = measure.passes + BESIDES
     return SearchResult(
         plan=_plan(begin, found, attribution, batches, budget, best, evaluations),
         kept_fp32=found.kept,

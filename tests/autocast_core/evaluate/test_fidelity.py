@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as npst
 from autocast_core.calibrate import InputSpec, open_batches
 from autocast_core.errors import DataError
 from autocast_core.evaluate import ErrorSums, Fidelity, OutputFidelity, compare, evaluate
+from autocast_core.evaluate.percentiles import PERCENTILES
 
 
 class Fixed:
@@ -126,6 +127,39 @@ def test_outputs_are_matched_by_name() -> None:
         compare(Fixed(a=a, b=b), Fixed(a=a), batches(1))
 
 
+def test_every_batch_has_figures_of_its_own() -> None:
+    r, c = [np.array([3.0, 4.0]), np.array([0.0, 12.0])], [np.array([3.0, 5.0]), np.array([2.0, 12.0])]
+    found = compare(Fixed(y=r), Fixed(y=c), batches(2))
+    assert [round(outputs[0].rel_l2, 9) for outputs in found.by_batch] == [0.2, round(2 / 12, 9)]
+    table = found.table()
+    assert (table["batch"], table["output"], table["max_abs"]) == ([0, 1], ["y", "y"], [1.0, 2.0])
+    assert table["kl"] == [None, None]
+
+
+def test_the_batches_worst_are_the_worst_of_all() -> None:
+    r = [np.array([1.0, 2.0]), np.array([3.0, 4.0])]
+    c = [np.array([1.0, np.inf]), np.array([3.5, 4.0])]
+    found = compare(Fixed(y=r), Fixed(y=c), batches(2))
+    assert [outputs[0].new_nonfinite for outputs in found.by_batch] == [1, 0]
+    assert found.worst.new_nonfinite == 1
+
+
+@given(npst.arrays(np.float64, st.integers(1, 300), elements=st.floats(0, 1e30)))
+def test_percentiles_are_those_of_all_elements_within_half_a_percent(errors: np.ndarray) -> None:
+    found = of(np.zeros(errors.size), errors)
+    for name, share in PERCENTILES.items():
+        expected = np.sort(errors)[int(np.ceil(share * errors.size)) - 1]
+        assert getattr(found, name) == pytest.approx(expected, rel=0.004, abs=1e-37)
+        assert getattr(found, name) <= found.max_abs
+
+
+def test_percentiles_count_over_batches_and_know_infinity() -> None:
+    r, c = [np.zeros(90), np.zeros(10)], [np.full(90, 2.0), np.full(10, np.inf)]
+    found = compare(Fixed(y=r), Fixed(y=c), batches(2)).outputs[0]
+    assert found.p90_abs == pytest.approx(2.0, rel=0.004)
+    assert found.p99_abs == math.inf
+
+
 def output(name: str, rel_l2: float, **others: Any) -> OutputFidelity:
     fields = {"max_abs": 0.0, "mean_abs": 0.0, "cosine": 1.0, "sqnr_db": 0.0, "new_nonfinite": 0, "equal_share": 1.0}
     return OutputFidelity(name, rel_l2, elements=1, **{**fields, **others})
@@ -151,6 +185,7 @@ def test_labels_give_accuracy_in_the_same_pass() -> None:
     candidate = Fixed(y=[np.array([[0.1, 0.9]]), np.array([[0.1, 0.2]])])
     found = evaluate(reference, candidate, batches(2, labels=np.array([1, 0])))
     assert found.task is not None
+    assert found.fidelity.outputs[0].classes is not None and found.fidelity.outputs[0].classes.top1_agreement == 0.5
     assert found.task.metrics() == {
         "task.top1": 0.5,
         "task.top1_fp32": 1.0,

@@ -16,6 +16,10 @@ METRICS = {
     "fidelity.a_b.rel_l2": 1e-3,
     "task.top1_drop": 0.002,
     "task.metric_ratio": 0.9995,
+    "task.top5_drop": 0.0,
+    "task.top1": 0.5,
+    "fidelity.worst.kl": 1e-4,
+    "fidelity.worst.p99_abs": 0.25,
     "fidelity.worst.cosine": math.nan,
 }
 
@@ -29,6 +33,9 @@ METRICS = {
         ("a/b.rel_l2<=5e-4", 1e-3, False),
         ("top1_drop<=0.001", 0.002, False),
         ("task_metric_ratio>=0.999", 0.9995, True),
+        ("top5_drop<=0", 0.0, True),
+        ("kl<=1e-5", 1e-4, False),
+        ("p99_abs<=0.5", 0.25, True),
         ("no_new_nonfinite", 0.0, True),
         ("new_nonfinite == 0", 0.0, True),
     ],
@@ -81,3 +88,20 @@ def test_what_cannot_be_read_says_what_can(expression: str, said: str) -> None:
         parse_gate(expression)
     assert said in str(caught.value)
     assert "no_new_nonfinite" in str(caught.value) or "NaN" in said
+
+
+@pytest.mark.parametrize(
+    ("expression", "metrics", "reason"),
+    [
+        ("kl<=1", {"fidelity.worst.rel_l2": 0.1}, "no output has class scores"),
+        ("top5_agreement>=1", {"fidelity.worst.kl": 0.1}, "no more than five classes"),
+        ("top5_drop<=0", {"task.top1": 0.1}, "no more than five classes"),
+        ("top5_drop<=0", {}, "no labels in the evaluation data"),
+    ],
+)
+def test_a_metric_that_the_model_does_not_have_fails_with_the_reason(
+    expression: str, metrics: dict[str, float], reason: str
+) -> None:
+    found = parse_gate(expression).check(metrics)
+    assert not found.passed
+    assert reason in found.reason

@@ -23,7 +23,9 @@ def thresholds_and_search(path, calibration, evaluation, batch_size, budget):
     sanitized, plan = make_plan(source, CONFIG, runtime, calibration)
     batches = open_batches(evaluation, input_specs(source), batch_size=batch_size, table_sizes=table_sizes(source))
     candidate = simulate(apply_plan(sanitized.model, plan).model)
-    measured = evaluate(runtime.open(source), runtime.open(candidate, exact=True), batches)
+    measured = evaluate(
+        runtime.open(source, few_runs=True), runtime.open(candidate, exact=True, few_runs=True), batches
+    )
     found = search(sanitized.model, batches, budget(measured), runtime, CONFIG, reference=source)
     return plan, measured, found
 

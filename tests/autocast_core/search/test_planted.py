@@ -41,7 +41,7 @@ def test_overflow_is_counted_where_it_happens(found):
 
 
 def test_the_search_stays_within_forty_evaluations(found):
-    assert found.evaluations == len(found.trials) + 2 <= 40
+    assert found.evaluations <= 40
 
 
 def test_the_plan_says_why(found):

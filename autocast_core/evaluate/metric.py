@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from autocast_core.errors import ConfigError
-from autocast_core.runtime import Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,28 +80,6 @@ def _current_folder() -> Iterator[None]:
         sys.path.remove(folder)
 
 
-class Collected:
-    """A Session that remembers everything it gives."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.input_names, self.output_names = session.input_names, session.output_names
-        self.backend = session.backend
-        self._batches: list[list[Any]] = []
-
-    def run(self, feeds: Mapping[str, np.ndarray]) -> list[Any]:
-        outputs = self._session.run(feeds)
-        self._batches.append(outputs)
-        return outputs
-
-    def close(self) -> None:
-        self._session.close()
-
-    def outputs(self) -> dict[str, np.ndarray]:
-        """Every output, its batches joined."""
-        return joined(self.output_names, self._batches)
-
-
 def joined(names: Sequence[str], batches: Sequence[Sequence[Any]]) -> dict[str, np.ndarray]:
     """By output name the arrays of all batches, joined along the first axis (stacked where they have none)."""
     found = {}
@@ -112,8 +89,8 @@ def joined(names: Sequence[str], batches: Sequence[Sequence[Any]]) -> dict[str, 
     return found
 
 
-def task_metrics(reference: float, candidate: float) -> dict[str, float]:
-    """By the names that gates know."""
+def metric_names(reference: float, candidate: float) -> dict[str, float]:
+    """The metric's values of both models, by the names that gates know."""
     return {
         "task.metric": candidate,
         "task.metric_fp32": reference,

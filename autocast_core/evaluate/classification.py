@@ -1,0 +1,108 @@
+"""How far two models agree on classes: what they choose, and how far apart their distributions are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+K = 5
+"""The k of the top-k metrics beside top-1."""
+_SMALLEST = float(np.finfo(np.float32).tiny)
+_PROBABLE = 1e-3
+_ROWS_ELEMENTS = 1 << 20
+
+
+@dataclass(frozen=True)
+class ClassAgreement:
+    """Over all rows (samples, positions) of class scores:
+
+    - `top1_agreement`: the share of rows in which both have the same class first;
+    - `top5_agreement`: the mean share of the reference's best five that are among the candidate's; None for at most
+      five classes;
+    - `kl`: the mean Kullback-Leibler divergence of the candidate's distribution from the reference's, in nats. Rows
+      that are no distributions are made some by softmax; probabilities below FP32's smallest normal number count as it.
+
+    A row with NaN in the candidate agrees in nothing, at an infinite divergence; one with NaN in the reference does not
+    count.
+    """
+
+    top1_agreement: float
+    top5_agreement: float | None
+    kl: float
+
+
+def has_classes(name: str, output: np.ndarray, *, labelled: bool) -> bool:
+    """Whether an output is to be judged as scores of classes: floats whose last dimension is the classes, of shape
+    [samples, classes], or called ``logits``, or that the labels belong to."""
+    is_scores = output.dtype.kind not in "iubOUS" and output.ndim >= 2 and output.shape[-1] >= 2 and output.size > 0
+    return is_scores and (labelled or output.ndim == 2 or name.rpartition("/")[2].endswith("logits"))
+
+
+class AgreementSums:
+    """Sums over everything added so far for one output."""
+
+    def __init__(self) -> None:
+        self._rows = self._first = 0
+        self._overlap = self._divergence = 0.0
+        self._classes = 0
+
+    def add(self, reference: np.ndarray, candidate: np.ndarray) -> None:
+        """Add one batch of scores, both [..., classes]."""
+        classes = reference.shape[-1]
+        self._classes = max(self._classes, classes)
+        left, right = reference.reshape(-1, classes), candidate.reshape(-1, classes)
+        step = max(1, _ROWS_ELEMENTS // classes)
+        for start in range(0, len(left), step):
+            self._add_rows(left[start : start + step], right[start : start + step])
+
+    def merge(self, other: AgreementSums) -> None:
+        """Add what `other` has seen of the same output."""
+        self._rows += other._rows
+        self._first += other._first
+        self._overlap += other._overlap
+        self._divergence += other._divergence
+        self._classes = max(self._classes, other._classes)
+
+    def result(self) -> ClassAgreement:
+        """The metrics over everything added."""
+        rows = self._rows or 1
+        top5 = self._overlap / rows if self._rows else 1.0
+        return ClassAgreement(
+            self._first / rows if self._rows else 1.0,
+            top5 if self._classes > K else None,
+            max(0.0, self._divergence / rows),
+        )
+
+    def _add_rows(self, reference: np.ndarray, candidate: np.ndarray) -> None:
+        known = ~np.isnan(reference).any(axis=1)
+        reference, candidate = reference[known].astype(np.float64), candidate[known].astype(np.float64)
+        self._rows += len(reference)
+        judged = ~np.isnan(candidate).any(axis=1)
+        if not judged.all():
+            self._divergence = np.inf
+        reference, candidate = reference[judged], candidate[judged]
+        if not len(reference):
+            return
+        self._first += int(np.count_nonzero(reference.argmax(axis=1) == candidate.argmax(axis=1)))
+        if reference.shape[1] > K:
+            left, right = (np.argpartition(-scores, K - 1, axis=1)[:, :K] for scores in (reference, candidate))
+            self._overlap += float(np.count_nonzero(left[:, :, None] == right[:, None, :])) / K
+        self._divergence += _divergence(reference, candidate)
+
+
+def _divergence(reference: np.ndarray, candidate: np.ndarray) -> float:
+    """sum over rows of sum p (log p - log q) (Kullback, Leibler, On Information and Sufficiency, 1951)."""
+    if (reference >= 0.0).all() and (np.abs(reference.sum(axis=1) - 1.0) <= _PROBABLE).all():
+        p, q = reference, candidate
+    else:
+        p, q = _softmax(reference), _softmax(candidate)
+    p, q = np.maximum(p, _SMALLEST), np.maximum(q, _SMALLEST)
+    return float((p * (np.log(p) - np.log(q))).sum())
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    # Infinite scores: those of -inf have no probability, those of +inf share it.
+    scores = np.clip(scores, -1e300, 1e300)
+    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -1,0 +1,155 @@
+"""Several versions of one model as one graph that computes what they have in common once."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from autocast_core.model import ConvertedTensor
+from autocast_core.model.paths import bodies
+
+_SMALL_BYTES = 4096
+
+
+def side_by_side(models: Sequence[ir.Model]) -> ir.Model:
+    """One model with the outputs of all `models`, one after the other, each computed exactly as in its own model.
+
+    The models have the same inputs, by name, and no functions. Nodes are shared where operator, attributes and inputs
+    are the same (value numbering: Cocke, Schwartz, Programming Languages and Their Compilers, 1970); nodes with bodies
+    are not. The first model is taken over and changed, the others' bodies are copied; weights are shared.
+    """
+    first, *others = models
+    if others:
+        merger = _Merger(first)
+        for model in others:
+            merger.add(model)
+    return first
+
+
+@dataclass
+class _Merger:
+    """`known` has the outputs of the nodes of `model`, `weights` its initializers, by what they are."""
+
+    model: ir.Model
+    known: dict[Hashable, tuple[ir.Value, ...]] = field(default_factory=dict)
+    weights: dict[Hashable, ir.Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        graph = self.model.graph
+        self.inputs = {value.name: value for value in graph.inputs}
+        self.names = _fresh_names(self.model)
+        for value in graph.initializers.values():
+            self.weights.setdefault(_weight_key(value), value)
+        for node in graph:
+            self.known.setdefault(_node_key(node, node.inputs), tuple(node.outputs))
+
+    def add(self, model: ir.Model) -> None:
+        """Adds the nodes that `model` has more, and its outputs."""
+        here: dict[ir.Value, ir.Value] = {value: self.inputs[value.name] for value in model.graph.inputs}
+        for value in model.graph.initializers.values():
+            here.setdefault(value, self._weight(value))
+        for node in model.graph:
+            inputs = [None if value is None else here[value] for value in node.inputs]
+            key = _node_key(node, inputs)
+            if key not in self.known:
+                self.known[key] = self._copied(node, inputs, here)
+            here.update(zip(node.outputs, self.known[key], strict=True))
+        self.model.graph.outputs.extend(here[value] for value in model.graph.outputs)
+
+    def _weight(self, value: ir.Value) -> ir.Value:
+        key = _weight_key(value)
+        if key not in self.weights:
+            # Another tensor object: writing a model names its tensors, and another thread may be writing this one.
+            tensor = copy.copy(value.const_value)
+            added = ir.Value(name=next(self.names), type=value.type, shape=value.shape, const_value=tensor)
+            self.model.graph.register_initializer(added)
+            self.weights[key] = added
+        return self.weights[key]
+
+    def _copied(
+        self, node: ir.Node, inputs: Sequence[ir.Value | None], here: Mapping[ir.Value, ir.Value]
+    ) -> tuple[ir.Value, ...]:
+        clone = ir.Node(
+            node.domain,
+            node.op_type,
+            inputs,
+            [self._attribute(attribute, here) for attribute in node.attributes.values()],
+            overload=node.overload,
+            num_outputs=len(node.outputs),
+            name=next(self.names),
+        )
+        for before, after in zip(node.outputs, clone.outputs, strict=True):
+            after.name = next(self.names) if before.name else ""
+            after.type, after.shape = before.type, before.shape
+        self.model.graph.append(clone)
+        return tuple(clone.outputs)
+
+    def _attribute(self, attribute: ir.Attr, here: Mapping[ir.Value, ir.Value]) -> ir.Attr:
+        if attribute.type == ir.AttributeType.GRAPH:
+            return ir.AttrGraph(attribute.name, self._body(attribute.as_graph(), here))
+        if attribute.type == ir.AttributeType.GRAPHS:
+            return ir.AttrGraphs(attribute.name, [self._body(graph, here) for graph in attribute.as_graphs()])
+        return attribute
+
+    def _body(self, graph: ir.Graph, here: Mapping[ir.Value, ir.Value]) -> ir.Graph:
+        """A copy that reads from this model what it captured; its names are new, for bodies see those around them."""
+        clone = graph.clone(allow_outer_scope_values=True)
+        for inner in _graphs(clone):
+            for value in (*inner.inputs, *inner.initializers.values(), *(v for n in inner for v in n.outputs)):
+                if value.name:
+                    value.name = next(self.names)
+            for node in inner:
+                for index, captured in enumerate(node.inputs):
+                    if captured is not None and captured in here:
+                        node.replace_input_with(index, here[captured])
+            inner.outputs[:] = [here.get(value, value) for value in inner.outputs]
+        return clone
+
+
+def _graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
+    yield graph
+    for node in graph:
+        for _, body in bodies(node):
+            yield from _graphs(body)
+
+
+def _node_key(node: ir.Node, inputs: Sequence[ir.Value | None]) -> Hashable:
+    if any(True for _ in bodies(node)):
+        return id(node)
+    attributes = tuple(sorted((name, _attribute_key(attribute)) for name, attribute in node.attributes.items()))
+    named = tuple(bool(value.name) for value in node.outputs)
+    return node.domain, node.op_type, node.overload, tuple(map(id, inputs)), attributes, named
+
+
+def _attribute_key(attribute: ir.Attr) -> str:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return repr(_tensor_key(attribute.as_tensor()))
+    simple = (ir.AttributeType.INT, ir.AttributeType.INTS, ir.AttributeType.FLOAT, ir.AttributeType.FLOATS)
+    if attribute.type in (*simple, ir.AttributeType.STRING, ir.AttributeType.STRINGS) and not attribute.is_ref():
+        return repr((attribute.type, attribute.value))
+    return repr(id(attribute))
+
+
+def _weight_key(value: ir.Value) -> Hashable:
+    return id(value) if value.const_value is None else _tensor_key(value.const_value)
+
+
+def _tensor_key(tensor: ir.TensorProtocol) -> Hashable:
+    kind = (tensor.dtype, tuple(tensor.shape))
+    if isinstance(tensor, ir.ExternalTensor):
+        return (*kind, str(tensor.path), tensor.offset, tensor.length)
+    if isinstance(tensor, ConvertedTensor):
+        return (*kind, "converted", _tensor_key(tensor.source))
+    if tensor.dtype is not ir.DataType.STRING and tensor.nbytes <= _SMALL_BYTES:
+        return (*kind, tensor.tobytes())
+    return (*kind, id(tensor))
+
+
+def _fresh_names(model: ir.Model) -> Iterator[str]:
+    used = {value.name for graph in model.graphs() for node in graph for value in node.outputs}
+    used |= {value.name for graph in model.graphs() for value in (*graph.inputs, *graph.initializers.values())}
+    return (name for number in itertools.count() if (name := f"beside.{number}") not in used)
