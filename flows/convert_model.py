@@ -25,6 +25,7 @@ from flows.home import Home, home
 from flows.notices import announce
 from flows.preflight import check_request
 from flows.result import ConversionResult, GateMissedError
+from flows.service import check_plugins, limits_for
 from flows.spec import Spec
 from tasks.apply import ConvertedModel, apply_task
 from tasks.artifacts import show_conversion, summary_text
@@ -36,6 +37,7 @@ from tasks.fetch import fetch_data_task, fetch_model_task
 from tasks.fit import fit_task
 from tasks.gates import check_gates
 from tasks.identity import identity
+from tasks.isolation import isolation
 from tasks.progress import listener, stage
 from tasks.publish import publish_task
 from tasks.registry import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, end_abandoned, keep_result
@@ -140,12 +142,13 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> C
     folder = where.work.absolute() / str(runtime.flow_run.id)
     _prune(where.work)
     job = _Job(model, spec, where, folder, {})
-    if dry_run:
-        return _plan_only(job)
+    deployed = runtime.deployment.id is not None
+    check_plugins(spec, deployed=deployed)
     try:
-        return _convert_once(job)
+        with isolation(limits_for(spec, deployed=deployed)):
+            return _plan_only(job) if dry_run else _convert_once(job)
     except NoOnnxFlavorError as error:
-        if runtime.deployment.id is None:
+        if not deployed:
             raise
         # Registries hold models of all kinds; an event about another kind is no failure.
         return Completed(name="Skipped", message=str(error))  # type: ignore[return-value]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data lies; a conversion's identity holds the digest of the data instead."""
-NOT_FOR_THE_CONVERTER = (*LOCATIONS, "output", "name", "gates", "allow_random", "validation")
+NOT_FOR_THE_CONVERTER = (*LOCATIONS, "output", "name", "gates", "allow_random", "validation", "isolation")
 
 
 def _shape(value: Any) -> Any:
@@ -110,6 +110,10 @@ class Spec(BaseModel):
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(1, description="Slice of data with a dynamic batch dimension.")
     seed: int = Field(0, description="Seed of random data.")
+    isolation: Literal["process", "none"] | None = Field(
+        None,
+        description="Read and convert the files in a process with limits. Default: process in deployments, else none.",
+    )
 
     @field_validator("gates")
     @classmethod
@@ -135,8 +139,8 @@ class Spec(BaseModel):
         return ConversionConfig(**{**values, "precision": Precision(self.precision)})
 
     def canonical(self) -> str:
-        """Canonical JSON of all that decides the result, without the locations of data."""
-        values = self.model_dump(mode="json", exclude=set(LOCATIONS))
+        """Canonical JSON of all that decides the result, without the locations of data and where it is converted."""
+        values = self.model_dump(mode="json", exclude={*LOCATIONS, "isolation"})
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     def flat(self) -> dict[str, str]:

@@ -14,9 +14,11 @@ from autocast_core.convert import engine_version
 from autocast_core.errors import GateError
 from flows.environment import set_defaults
 from flows.home import home
+from flows.service import check_plugins, limits_for
 from flows.spec import Spec
 from flows.values import without_infinity
 from tasks.fetch import fetch_data_task, fetch_model_task
+from tasks.isolation import isolation
 from tasks.progress import listener, stage
 from tasks.registry import FLOW_RUN_TAG
 from tasks.storage.data import FetchedData
@@ -74,6 +76,13 @@ def validate_on_tensorrt(
     kept in a tracking run; the engine too with `log_engine`. RefusedError (with the result) where the spec requires
     validation and the model is not accepted.
     """
+    deployed = runtime.deployment.id is not None
+    check_plugins(spec, deployed=deployed)
+    with isolation(limits_for(spec, deployed=deployed)):
+        return _judged(model, reference, spec, log_engine)
+
+
+def _judged(model: str, reference: str, spec: Spec, log_engine: bool) -> ValidationResult:
     where = home()
     set_defaults(where)
     timings: dict[str, float] = {}

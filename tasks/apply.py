@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import task
 
 from autocast_core.model.reference import ModelRef
+from tasks.isolation import isolated
 from tasks.progress import report
 
 
@@ -38,4 +39,4 @@ def apply_precision(model: ModelRef, plan: Path, folder: Path, file_name: str) -
     return ConvertedModel(ModelRef(saved.path, saved.sha256), files, saved.bytes, applied.casts_inserted, as_applied)
 
 
-apply_task = task(name="apply", persist_result=True)(apply_precision)
+apply_task = task(name="apply", persist_result=True)(isolated(apply_precision, ConvertedModel))

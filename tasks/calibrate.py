@@ -9,6 +9,7 @@ from prefect import task
 
 from autocast_core.config import ConversionConfig
 from autocast_core.model.reference import ModelRef
+from tasks.isolation import isolated
 from tasks.progress import report
 from tasks.sanitize import SanitizedModel
 
@@ -48,4 +49,4 @@ def calibrate(
     )
 
 
-calibrate_task = task(name="calibrate", persist_result=True)(calibrate)
+calibrate_task = task(name="calibrate", persist_result=True)(isolated(calibrate, Calibrated))

@@ -10,6 +10,7 @@ from prefect import task
 from autocast_core.config import ConversionConfig
 from autocast_core.model.reference import ModelRef
 from tasks.calibrate import Calibrated
+from tasks.isolation import isolated
 from tasks.progress import report
 from tasks.sanitize import SanitizedModel
 
@@ -57,13 +58,16 @@ def classify_nodes(
     return Classified(path, plan.summary(), counts.total, counts.low_precision, counts.fp32, tuple(plan.warnings))
 
 
-classify_task = task(name="classify", persist_result=True)(classify_nodes)
+classify_task = task(name="classify", persist_result=True)(isolated(classify_nodes, Classified))
 
 
-def casts_of_plan(model: ModelRef, plan: Path) -> int:
+def count_casts(model: ModelRef, plan: Path) -> int:
     """How many casts applying the plan would insert; nothing is written."""
     from autocast_core.apply import apply_plan
     from autocast_core.model import load_model
     from autocast_core.plan import read_plan
 
     return apply_plan(load_model(model), read_plan(plan)).casts_inserted
+
+
+casts_of_plan = isolated(count_casts, int)

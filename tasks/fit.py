@@ -8,6 +8,7 @@ from prefect import task
 
 from autocast_core.config import ConversionConfig
 from tasks.classify import Classified
+from tasks.isolation import isolated
 from tasks.sanitize import SanitizedModel
 
 
@@ -32,4 +33,4 @@ def fit_plan_to_target(
     return Classified(path, plan.summary(), counts.total, counts.low_precision, counts.fp32, tuple(plan.warnings))
 
 
-fit_task = task(name="fit", persist_result=True)(fit_plan_to_target)
+fit_task = task(name="fit", persist_result=True)(isolated(fit_plan_to_target, Classified))

@@ -10,6 +10,7 @@ from prefect import task
 from autocast_core.config import ConversionConfig
 from autocast_core.model.reference import ModelRef
 from autocast_core.sanitize.change import Change
+from tasks.isolation import isolated
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,4 @@ def sanitize_model(source: ModelRef, config: ConversionConfig, folder: Path) -> 
     return SanitizedModel(reference, sanitized.changes, sanitized.warnings, sanitized.opset_changed)
 
 
-sanitize_task = task(name="sanitize", persist_result=True)(sanitize_model)
+sanitize_task = task(name="sanitize", persist_result=True)(isolated(sanitize_model, SanitizedModel))

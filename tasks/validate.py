@@ -10,6 +10,7 @@ from prefect import task
 from autocast_core.backends.validation import Validation
 from autocast_core.config import ConversionConfig
 from autocast_core.model.reference import ModelRef
+from tasks.isolation import isolated
 from tasks.progress import report
 
 if TYPE_CHECKING:
@@ -93,4 +94,4 @@ def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, li
     return texts, tables
 
 
-validate_task = task(name="validate", persist_result=True)(validate_model)
+validate_task = task(name="validate", persist_result=True)(isolated(validate_model, Validation))

@@ -8,6 +8,7 @@ from prefect import task
 
 from autocast_core.config import ConversionConfig
 from autocast_core.model.reference import ModelRef
+from tasks.isolation import isolated
 
 
 def verify_model(source: ModelRef, converted: ModelRef, plan: Path, config: ConversionConfig) -> bool:
@@ -25,4 +26,4 @@ def verify_model(source: ModelRef, converted: ModelRef, plan: Path, config: Conv
     return True
 
 
-verify_task = task(name="verify", persist_result=True)(verify_model)
+verify_task = task(name="verify", persist_result=True)(isolated(verify_model, bool))

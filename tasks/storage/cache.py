@@ -112,7 +112,7 @@ class Cache:
         A file that has no place yet is moved there; one that belongs to another set is copied. The references must have
         been fetched just before.
         """
-        digests = {name: self.expect(reference).digest for name, reference in references.items()}
+        digests = {name: self._digest(reference) for name, reference in references.items()}
         folder = self.folder(kind, digests)
         with self.locked(f"place-{folder.name}"), self.writing():
             for name, reference in sorted(references.items()):
@@ -123,6 +123,10 @@ class Cache:
     def folder(self, kind: str, digests: Mapping[str, str]) -> Path:
         """The place of a set of files, given by relative name and digest; the names count, even of a single file."""
         return self.root / kind / combined_digest(digests)
+
+    def _digest(self, reference: str) -> str:
+        with self.locked(reference):  # another run may be moving the file to its place
+            return self.expect(reference).digest
 
     def _place_file(self, target: Path, reference: str) -> None:
         file = self.expect(reference)

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from autocast_core.errors import ModelError
 from autocast_core.model.skeleton import skeleton
 from autocast_core.model.wire import FileSource, WireError
+from tasks.isolation import isolated
 
 _SELF = "\0"
 """Stands for the model file itself; no external file can have this name."""
@@ -24,20 +25,26 @@ def external_names(path: Path, where: object) -> tuple[str, ...]:
     `where` is what messages call the model. ModelError where the file is no ONNX model, or a name is absolute or leads
     out of the model's folder (docs/ExternalData.md of ONNX: relative paths without parent components).
     """
-    names = {_inside(location, where) for location in _locations(path, where) if location != _SELF}
+    names = {_inside(location, where) for location in _read_locations(path, str(where)) if location != _SELF}
     return tuple(sorted(names))
 
 
-def _locations(path: Path, where: object) -> Iterator[str]:
+def locations_in(path: Path, where: str) -> tuple[str, ...]:
+    """What the model at `path` says of its tensors' places, unchecked; _SELF for its own bytes."""
     try:
         with open(path, "rb") as file:
             structure = skeleton(FileSource(file.fileno(), os.fstat(file.fileno()).st_size), _SELF)
         model = onnx.ModelProto.FromString(structure)
     except (WireError, DecodeError) as error:
         raise ModelError(f"{where} is no ONNX model ({error}): export it again") from error
+    found = []
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            yield next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            found.append(next((entry.value for entry in tensor.external_data if entry.key == "location"), ""))
+    return tuple(dict.fromkeys(found))
+
+
+_read_locations = isolated(locations_in, tuple[str, ...])
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

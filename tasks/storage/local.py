@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autocast_core.errors import DataError, InputError
+from autocast_core.model import reader
 from autocast_core.model.digest import combined_digest, files_digest
-from autocast_core.model.reader import model_files
 from autocast_core.model.reference import ModelRef
+from tasks.isolation import isolated
 
 MODEL_FILE = "model.onnx"
 """The model's name in a folder or prefix that stands for a model."""
 DATA_SUFFIXES = (".npz", ".json")
+
+model_files = isolated(reader.model_files, tuple[Path, ...])
+"""As autocast_core's, which parses the model."""
 
 
 def find_model(path: Path) -> Path:

@@ -77,7 +77,8 @@ def _fetch_s3(location: S3Location, cache: Cache, options: S3Options, progress: 
     main = _main_object(client, location)
     name = main.location.key.rpartition("/")[2]
     references = {name: fetch_object(client, main, cache, options, progress)}
-    names = external_names(cache.expect(references[name]).path, main.location)
+    with cache.locked(references[name]):  # another run may be moving the file to its place
+        names = external_names(cache.expect(references[name]).path, main.location)
     beside = {data: _pin_data(client, main.location, data) for data in names if data != name}
     for data, pinned in beside.items():
         references[data] = fetch_object(client, pinned, cache, options, progress)

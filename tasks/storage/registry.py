@@ -15,10 +15,9 @@ import yaml
 
 from autocast_core.errors import InputError, ModelError, ServiceError
 from autocast_core.model.digest import file_digest
-from autocast_core.model.reader import model_files
 from autocast_core.model.reference import ModelRef
 from tasks.storage.cache import Cache, CachedFile, reference_of
-from tasks.storage.local import digest_of, model_ref
+from tasks.storage.local import digest_of, model_files, model_ref
 from tasks.storage.uri import LocalLocation, RegistryLocation, parse_uri, without_credentials
 
 DEFAULT_TRACKING_URI = "sqlite:///.autocast/mlflow.db"

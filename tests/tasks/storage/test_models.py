@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from autocast_core.errors import ConfigError, InputError, ModelError, ServiceError
-from tasks.storage.cache import default_cache_folder
+from tasks.storage.cache import Cache, CachedFile, default_cache_folder
 from tasks.storage.models import Fetched, fetch_model
 
 
@@ -189,3 +189,19 @@ def test_a_wrong_scheme_and_a_server_that_is_down_differ_in_kind(no_aws, monkeyp
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
         fetch_model("s3://bucket/net.onnx", tmp_path / "cache", options=options)
+
+
+def test_a_file_that_another_run_is_moving_to_its_place_is_waited_for(tmp_path):
+    cache = Cache.open(tmp_path / "cache")
+    part = cache.part("reference")
+    part.write_bytes(b"content")
+    cache.remember("reference", CachedFile(part, "00"))
+    placed, found = cache.root / "models" / "placed", []
+    with cache.locked("reference"):
+        part.replace(placed)
+        waiting = threading.Thread(target=lambda: found.append(cache.place("models", {"m.onnx": "reference"})))
+        waiting.start()
+        waiting.join(0.3)
+        cache.remember("reference", CachedFile(placed, "00"))
+    waiting.join(30)
+    assert (found[0][0] / "m.onnx").read_bytes() == b"content"
