@@ -19,6 +19,9 @@ OPT_IN = "autocast.precision"
 OUTPUT_MARK = "autocast.source_sha256"
 """On every version that we registered; what carries it never starts a conversion."""
 OPTIONS = ("calibration", "evaluation", "name")
+LOCATIONS = ("calibration", "evaluation", "output")
+NOT_BY_TAG = frozenset({"trt_plugins", "timing_cache", "isolation", "metric"})
+"""Options that load code, write files of the worker's machine or lower its guard: not for whoever may set tags."""
 REQUEST_TAGS = frozenset({OPT_IN, "autocast.spec", *(PREFIX + option for option in OPTIONS)})
 """Setting one of these on a version asks for a conversion; setting any other does not."""
 
@@ -69,11 +72,23 @@ def request_for(version: VersionTags, read_spec: Callable[[str], Mapping[str, An
             "precision": tags[OPT_IN],
         }
         make_spec(values, f"the tags of {version.uri}")
+        _refuse_reach(values)
     except ServiceError:
         raise
     except AutocastError as error:
         return Skipped(str(error))
     return ConversionRequest(version.uri, values)
+
+
+def _refuse_reach(values: Mapping[str, Any]) -> None:
+    """ConfigError where tags reach for the worker's own machine."""
+    from tasks.storage.uri import S3Location, parse_uri
+
+    for option in sorted(NOT_BY_TAG & values.keys()):
+        raise ConfigError(f"option {option} cannot be set by tags: give it to the deployment, or leave it away")
+    for option in LOCATIONS:
+        if values.get(option) and not isinstance(parse_uri(values[option]), S3Location):
+            raise ConfigError(f"option {option} is {values[option]!r}: tags may name s3:// locations only")
 
 
 def read_spec_file(location: str) -> Mapping[str, Any]:

@@ -1,7 +1,10 @@
+import json
+
 import pytest
 
 from autocast_core.errors import ServiceError
-from flows.opting_in import ConversionRequest, Skipped, VersionTags, read_spec_file, request_for
+from flows.opting_in import NOT_BY_TAG, ConversionRequest, Skipped, VersionTags, read_spec_file, request_for
+from flows.spec import Spec
 
 
 def asked(own, of_model=None, read=read_spec_file):
@@ -38,3 +41,30 @@ def test_a_server_that_does_not_answer_is_no_reason_to_skip():
 def test_our_own_outputs_ask_for_nothing_even_where_their_model_opts_in():
     tags = {"autocast.precision": "fp16", "autocast.source_sha256": "00"}
     assert isinstance(asked(tags, {"autocast.precision": "fp16"}), Skipped)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("calibration", "/etc/passwd"),
+        ("evaluation", "file:///proc/self/environ"),
+        ("evaluation", "../secrets.npz"),
+        ("output", "/usr/local/lib/python3/site-packages/"),
+        ("trt_plugins", ["/tmp/evil.so"]),
+        ("timing_cache", "/home/autocast/.bashrc"),
+        ("isolation", "none"),
+    ],
+)
+def test_tags_do_not_reach_the_workers_own_machine(option, value):
+    answer = asked({"autocast.precision": "fp16", "autocast.spec": json.dumps({option: value})})
+    assert isinstance(answer, Skipped) and option in answer.reason
+
+
+def test_every_option_that_is_a_path_is_kept_from_tags():
+    words = ("path", "file", "folder", "librar", "module")
+    reaching = {
+        name for name, field in Spec.model_fields.items() if any(word in (field.description or "") for word in words)
+    }
+    by_location = {"calibration", "evaluation", "output"}
+    harmless = {"name"}  # its description names the source's file
+    assert reaching <= NOT_BY_TAG | by_location | harmless
