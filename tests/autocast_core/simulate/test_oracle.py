@@ -224,6 +224,64 @@ def test_random_graphs_of_both_precisions_are_bit_equal(
     assert_bit_equal(found, oracle[-1][0])
 
 
+def softmax(x: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+DEEP: dict[str, Callable[..., Any]] = {
+    "MatMul": np.matmul,
+    "Add": np.add,
+    "Mul": np.multiply,
+    "Sub": np.subtract,
+    "Tanh": np.tanh,
+    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "Softmax": softmax,
+    "Relu": lambda x: np.maximum(x, 0),
+}
+SIZE = 24
+
+
+def deep_graph(rng: np.random.Generator, depth: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Operators with the earlier values that they read; 0 is the input, 1 and 2 are weights."""
+    steps: list[tuple[str, tuple[int, ...]]] = []
+    for last in range(2, depth + 2):
+        op = str(rng.choice(list(DEEP)))
+        newest = 0 if last == 2 else last
+        binary = op in ("MatMul", "Add", "Mul", "Sub")
+        other = int(rng.integers(1, 3)) if op == "MatMul" else int(rng.integers(0, last + 1))
+        steps.append((op, (newest, other) if binary else (newest,)))
+    return steps
+
+
+def computed(steps: list[tuple[str, tuple[int, ...]]], values: list[np.ndarray], precision: Precision | None) -> Any:
+    """The last value; with a precision every stored tensor is rounded to it, sums and functions are in FP32."""
+    stored = [value if precision is None else rounded(value, precision) for value in values]
+    for op, reads in steps:
+        result = DEEP[op](*(stored[index] for index in reads)).astype(np.float32)
+        stored.append(result if precision is None else rounded(result, precision))
+    return stored[-1].astype(np.float64)
+
+
+@pytest.mark.parametrize("precision", LOW)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 14))
+def test_in_deeper_graphs_the_simulation_is_ten_times_nearer_to_the_oracle_than_to_fp32(
+    precision: Precision, seed: int, depth: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    steps = deep_graph(rng, depth)
+    values = [(rng.standard_normal((SIZE, SIZE)) / scale).astype(np.float32) for scale in (1, SIZE**0.5, SIZE**0.5)]
+    nodes = " ".join(f"v{n} = {op}({', '.join(f'v{i}' for i in reads)})" for n, (op, reads) in enumerate(steps, 3))
+    shape = f"{kind(precision)}[{SIZE}, {SIZE}]"
+    last = len(steps) + 2
+    text = f"g ({shape} v0, {shape} v1, {shape} v2) => ({shape} v{last}) {{ {nodes} }}"
+    (found,) = run(text, {f"v{number}": value for number, value in enumerate(values)})
+    oracle, exact = computed(steps, values, precision), computed(steps, values, None)
+    error = np.linalg.norm(found - exact)
+    assert np.linalg.norm(found - oracle) <= max(0.1 * error, 1e-7 * np.linalg.norm(exact))
+
+
 def test_the_oracle_rounds_as_ieee_says() -> None:
     assert rounded(np.array([65520.0, 2.0**-25], np.float32), Precision.FP16).tolist() == [np.inf, 0.0]
     assert float(ml_dtypes.bfloat16(1 + 2.0**-8)) == 1.0
