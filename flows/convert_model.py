@@ -15,6 +15,7 @@ from typing import Any
 
 from prefect import flow, runtime
 from prefect.states import Completed
+from prefect.transactions import transaction
 
 from autocast_core.backends.validation import Validation
 from autocast_core.convert import engine_version
@@ -39,7 +40,7 @@ from tasks.gates import check_gates
 from tasks.identity import identity
 from tasks.isolation import isolation
 from tasks.progress import listener, stage
-from tasks.publish import publish_task
+from tasks.publish import PUBLISHED, publish_task
 from tasks.registry import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, end_abandoned, keep_result
 from tasks.sanitize import SanitizedModel, sanitize_task
 from tasks.storage.data import FetchedData
@@ -262,11 +263,14 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
         missed = "; ".join(f"{gate.expression} {gate.reason}" for gate in judged.gates if not gate.passed)
         raise GateMissedError(f"gate missed: {missed}; run {run.run_id} holds the details", result)
     with stage("publish", job.timings):
-        output = None
-        if job.spec.output:
-            output = publish_task(judged.converted.model.path, job.spec.output, judged.converted.plan).uri
-        # Last, as it calls people: what they will look for is in its place then.
-        registered = register_task(run, log_model_task(run, record), record)
+        logged, output = log_model_task(run, record), None
+        # Both or none; the registry last, as it calls people: what they will look for is in its place then.
+        with transaction() as together:
+            if job.spec.output:
+                published = publish_task(judged.converted.model.path, job.spec.output, judged.converted.plan)
+                together.set(PUBLISHED, published)
+                output = published.uri
+            registered = register_task(run, logged, record)
     text = summary_text(result.summary, result.metrics, registered.uri, output)
     show_conversion(run, judged.converted.plan, text, registered.uri)
     return replace(result, output=output or registered.uri, registered=registered.uri, timings=job.timings)

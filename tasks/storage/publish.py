@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,24 @@ _BLOCK = 1 << 20
 class Published:
     """Where the model file now is, and under which version where the bucket keeps versions.
 
-    `sha256` is the digest over the model and its external data, `files` the URIs of all that was published.
+    `sha256` is the digest over the model and its external data, `files` the URIs of all that was published, `undo` what
+    `take_back` removes: nothing where files were replaced that no version keeps.
     """
 
     uri: str
     sha256: str
     version_id: str | None
     files: tuple[str, ...]
+    undo: tuple[str, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"uri": self.uri, "sha256": self.sha256, "version_id": self.version_id, "files": list(self.files)}
+        return asdict(self) | {"files": list(self.files), "undo": list(self.undo)}
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> Published:
         """What `to_json` gave."""
-        return Published(raw["uri"], raw["sha256"], raw["version_id"], tuple(raw["files"]))
+        return Published(raw["uri"], raw["sha256"], raw["version_id"], tuple(raw["files"]), tuple(raw["undo"]))
 
 
 def output_name(destination: str) -> str:
@@ -74,15 +76,35 @@ def publish_files(
     if isinstance(location, LocalLocation):
         folder = location.path.absolute() if is_folder else location.path.absolute().parent
         copies = {folder / path: file for path, file in ordered.items()}
+        replaced = any(path.exists() for path in copies)
         _copy(copies, make_folder=is_folder, progress=progress)
-        return Published(str(folder / name), digest, None, tuple(map(str, copies)))
+        paths = tuple(map(str, copies))
+        return Published(str(folder / name), digest, None, paths, () if replaced else paths)
     from tasks.storage.upload import upload_all
 
     objects = {location.under(path) if is_folder else location.beside(path): file for path, file in ordered.items()}
     uploaded = upload_all(objects, options, progress)
-    final = uploaded[-1]
+    final = uploaded.objects[-1]
     unversioned = S3Location(final.bucket, final.key)
-    return Published(str(unversioned), digest, final.version_id, tuple(map(str, uploaded)))
+    files, undo = (tuple(map(str, locations)) for locations in (uploaded.objects, uploaded.undo))
+    return Published(str(unversioned), digest, final.version_id, files, undo)
+
+
+def take_back(published: Published, options: S3Options = DEFAULTS) -> None:
+    """Removes what publishing brought, the model first, so that the destination is as before.
+
+    What replaced files that are kept nowhere stays: the new model, whole, is better than none. ServiceError and
+    InputError as `publish_files`.
+    """
+    locations = [parse_uri(uri) for uri in published.undo]
+    for location in reversed(locations):
+        if isinstance(location, LocalLocation):
+            location.path.unlink(missing_ok=True)
+    objects = [location for location in locations if isinstance(location, S3Location)]
+    if objects:
+        from tasks.storage.upload import take_back as take_objects_back
+
+        take_objects_back(objects, options)
 
 
 def is_there(uri: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,19 @@ from tasks.storage.uri import S3Location
 _MULTIPART_BYTES = 16 << 20
 
 
+@dataclass(frozen=True)
+class Uploaded:
+    """What is there now, with versions; and what `take_back` must remove so that all is as before: nothing where that
+    cannot be, as an object without versions was replaced."""
+
+    objects: tuple[S3Location, ...]
+    undo: tuple[S3Location, ...]
+
+
 def upload_all(
     objects: Mapping[S3Location, Path], options: S3Options = DEFAULTS, progress: ProgressCallback = silent
-) -> tuple[S3Location, ...]:
-    """Uploads every file with its sha256 as metadata, in the given order, and returns what is there, with versions.
+) -> Uploaded:
+    """Uploads every file with its sha256 as metadata, in the given order.
 
     An object that has the file's size and sha256 already stays. The last object is taken away before others that it may
     refer to are replaced, so that an old one is never seen with new ones. On failure everything uploaded is removed; a
@@ -29,12 +39,13 @@ def upload_all(
     client = connect(options)
     total = sum(file.stat().st_size for file in objects.values())
     undo: list[S3Location] = []
-    done, present = 0, []
+    done, present, replaced = 0, [], False
     try:
         for location, file in objects.items():
             digest = file_digest(file)
             there = find(client, location)
             if there is None or (there.size, there.sha256) != (file.stat().st_size, digest):
+                replaced |= there is not None and there.location.version_id is None
                 if location != list(objects)[-1]:
                     _hide(client, list(objects)[-1], undo)
                 there = _upload(client, file, location, digest, undo)
@@ -44,7 +55,12 @@ def upload_all(
     except BaseException:
         _take_back(client, undo)
         raise
-    return tuple(present)
+    return Uploaded(tuple(present), () if replaced else tuple(undo))
+
+
+def take_back(undo: Sequence[S3Location], options: S3Options = DEFAULTS) -> None:
+    """Removes these objects or versions, the latest first, as far as the server lets us."""
+    _take_back(connect(options), undo)
 
 
 def _upload(client: Any, file: Path, location: S3Location, digest: str, undo: list[S3Location]) -> PinnedObject:
@@ -77,8 +93,7 @@ def _hide(client: Any, location: S3Location, undo: list[S3Location]) -> None:
         undo.append(S3Location(location.bucket, location.key, answer["VersionId"]))
 
 
-def _take_back(client: Any, undo: list[S3Location]) -> None:
-    """Removes these objects or versions, the latest first, as far as the server lets us."""
+def _take_back(client: Any, undo: Sequence[S3Location]) -> None:
     for location in reversed(undo):
         version = {"VersionId": location.version_id} if location.version_id else {}
         with suppress(AutocastError), explained(location, client.meta.endpoint_url):

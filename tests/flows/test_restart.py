@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from tests.flows.conversions import batches, mlp, registered, runs_of
+from tests.flows.conversions import batches, convert, mlp, registered, runs_of
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -18,7 +18,9 @@ STAGES = {
     "verify": "verify_task",
     "evaluate": "evaluate_task",
     "track": "track_task",
+    "log-model": "track.log_model_task",
     "publish": "publish_task",
+    "register": "track.register_task",
 }
 
 
@@ -38,7 +40,8 @@ def executions(monkeypatch):
         return call
 
     for name, attribute in STAGES.items():
-        task = getattr(import_module(f"tasks.{name}"), attribute)
+        module, _, attribute = attribute.rpartition(".")
+        task = getattr(import_module(f"tasks.{module or name}"), attribute)
         monkeypatch.setattr(task, "fn", counted(name, task.fn))
     return counts
 
@@ -52,8 +55,23 @@ def test_each_stage_is_killed_once_and_no_stage_that_was_done_is_done_again(work
     data = str(batches(workplace / "data.npz"))
     output = str(workplace / "out")
     result = flow(str(model), Spec(calibration=data, evaluation=data, output=output, validation="off"))
-    assert executions == dict.fromkeys(STAGES, 2)
+    # What was published before registering failed was taken back, and published again.
+    assert executions == dict.fromkeys(STAGES, 2) | {"publish": 3}
     (run,) = runs_of(model)
     assert (run.info.run_id, run.info.status) == (result.run_id, "FINISHED")
     assert "autocast.failure" not in run.data.tags
     assert len(registered("restarted-fp16")) == 1
+
+
+def test_what_was_published_is_taken_back_when_registering_fails(workplace, monkeypatch):
+    from tasks.track import register_task
+
+    def refuse(*_):
+        raise RuntimeError("the registry is gone")
+
+    monkeypatch.setattr(register_task, "fn", refuse)
+    model = mlp(workplace / "unregistered.onnx")
+    with pytest.raises(RuntimeError, match="the registry is gone"):
+        convert(model, allow_random=True, output=workplace / "out", validation="off")
+    assert list((workplace / "out").iterdir()) == []
+    assert runs_of(model)[0].info.status == "FAILED"

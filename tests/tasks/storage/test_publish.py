@@ -2,7 +2,7 @@ import pytest
 
 from autocast_core.errors import ConfigError, InputError, OutputError, ServiceError
 from tasks.storage.models import fetch_model
-from tasks.storage.publish import Published, output_name, publish_files
+from tasks.storage.publish import Published, output_name, publish_files, take_back
 from tasks.storage.uri import S3Location
 
 
@@ -161,6 +161,26 @@ def test_a_failed_upload_brings_the_old_versions_back(
         publish_files(new, f"s3://{versioned_bucket}/out", plan=plan, options=options)
     assert fetch_model(first.uri, tmp_path / "cache", options=options).ref.digest == first.sha256
     assert client.head_object(Bucket=versioned_bucket, Key="out/model.onnx")["VersionId"] == first.version_id
+
+
+def test_what_was_published_can_be_taken_back(client, bucket, versioned_bucket, options, write_model, plan, tmp_path):
+    model = write_model(tmp_path / "model.onnx", external=True)
+    take_back(publish_files(model, str(tmp_path / "out"), plan=plan))
+    assert list((tmp_path / "out").iterdir()) == []
+    take_back(publish_files(model, f"s3://{bucket}/out", plan=plan, options=options), options)
+    assert keys(client, bucket) == []
+    first = publish_files(model, f"s3://{versioned_bucket}/out", plan=plan, options=options)
+    new = write_model(tmp_path / "new" / "model.onnx", external=True, seed=2)
+    take_back(publish_files(new, f"s3://{versioned_bucket}/out", plan=plan, options=options), options)
+    assert fetch_model(first.uri, tmp_path / "cache", options=options).ref.digest == first.sha256
+
+
+def test_what_replaced_files_that_no_version_keeps_stays(client, bucket, options, write_model, tmp_path):
+    for destination in (f"s3://{bucket}/out", str(tmp_path / "out")):
+        publish_files(write_model(tmp_path / "old" / "model.onnx"), destination, options=options)
+        new = publish_files(write_model(tmp_path / "new" / "model.onnx", seed=2), destination, options=options)
+        take_back(new, options)
+        assert fetch_model(new.uri, tmp_path / "cache", options=options).ref.digest == new.sha256
 
 
 def test_an_old_model_is_never_seen_with_new_data(client, bucket, options, write_model, plan, tmp_path, monkeypatch):
