@@ -86,8 +86,8 @@ def publish_files(
     uploaded = upload_all(objects, options, progress)
     final = uploaded.objects[-1]
     unversioned = S3Location(final.bucket, final.key)
-    files, undo = (tuple(map(str, locations)) for locations in (uploaded.objects, uploaded.undo))
-    return Published(str(unversioned), digest, final.version_id, files, undo)
+    there, undo = (tuple(map(str, locations)) for locations in (uploaded.objects, uploaded.undo))
+    return Published(str(unversioned), digest, final.version_id, there, undo)
 
 
 def take_back(published: Published, options: S3Options = DEFAULTS) -> None:
