@@ -1,7 +1,8 @@
 """What a request may ask of a service, where whoever asks is not whoever owns the machine.
 
 A deployed run has a request from an API or a registry; a run in one's own process may do what its user may. The
-operator's settings: AUTOCAST_ISOLATION (process | none) and AUTOCAST_PLUGIN_FOLDERS (folders, separated as in PATH).
+operator's settings: AUTOCAST_ISOLATION (process | none), AUTOCAST_PLUGIN_FOLDERS (folders, separated as in PATH) and
+AUTOCAST_METRIC_MODULES (Python modules, separated likewise).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tasks.isolation import Limits
 
 PLUGIN_FOLDERS = "AUTOCAST_PLUGIN_FOLDERS"
+METRIC_MODULES = "AUTOCAST_METRIC_MODULES"
 ISOLATION = "AUTOCAST_ISOLATION"
 
 
@@ -54,3 +56,16 @@ def check_plugins(spec: Spec, *, deployed: bool, environment: Mapping[str, str] 
                 f"trt_plugins: {library} is not in a folder from which this service loads plugins; whoever runs the "
                 f"worker can add its folder to {PLUGIN_FOLDERS}"
             )
+
+
+def check_metric(metric: str | None, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> None:
+    """ConfigError where a request to a deployment names a metric function of a module that its operator does not list:
+    importing one runs its code."""
+    if not deployed or metric is None:
+        return
+    module = metric.partition(":")[0]
+    if module not in environment.get(METRIC_MODULES, "").split(os.pathsep):
+        raise ConfigError(
+            f"metric: {metric} is not of a module from which this service takes metrics; whoever runs the worker can "
+            f"add {module} to {METRIC_MODULES}"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data lies; a conversion's identity holds the digest of the data instead."""
-NOT_FOR_THE_CONVERTER = (*LOCATIONS, "output", "name", "gates", "allow_random", "validation", "isolation")
+NOT_FOR_THE_CONVERTER = (*LOCATIONS, "output", "name", "gates", "metric", "allow_random", "validation", "isolation")
+LONGEST_GATE = 1000
 
 
 def _shape(value: Any) -> Any:
@@ -65,6 +67,10 @@ class Spec(BaseModel):
     )
     gates: Texts = Field(
         ("no_new_nonfinite",), description="What the model must reach, for example `rel_l2<=5e-3`, `top1_drop<=0.001`."
+    )
+    metric: str | None = Field(
+        None,
+        description="module:function(outputs, labels) for the gate task_metric_ratio; more is better. Default: top-1.",
     )
     allow_random: bool = Field(False, description="Let gates judge on seeded random data where no data is given.")
     validation: Annotated[Literal["required", "if_available", "off"], BeforeValidator(_off)] = Field(
@@ -121,11 +127,20 @@ class Spec(BaseModel):
         from autocast_core.evaluate.gates import parse_gate
 
         for gate in gates:
+            if len(gate) > LONGEST_GATE:
+                raise ValueError(f"a gate has at most {LONGEST_GATE} characters")
             try:
                 parse_gate(gate)
             except AutocastError as error:
                 raise ValueError(str(error)) from error
         return gates or ("no_new_nonfinite",)
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_a_function(cls, metric: str | None) -> str | None:
+        if metric is not None and not re.fullmatch(r"[\w.]+:\w+", metric):
+            raise ValueError("give module:function")
+        return metric
 
     @field_serializer("data_max", "init_max", when_used="json")
     def _no_infinity_in_json(self, value: float) -> float | str:

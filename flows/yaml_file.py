@@ -9,30 +9,54 @@ from typing import Any
 from autocast_core.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
+MOST_BYTES = 1 << 20
+MOST_VALUES = 100_000
+"""With aliases written out: a few lines of them can stand for more values than there is memory."""
 
 
 def read_yaml(path: str | Path) -> tuple[dict[str, Any], Mapping[KeyPath, int]]:
     """The mapping in the file at `path`, and the 1-based line of every key and list item by its path.
 
-    ConfigError where the file is missing, no UTF-8 text, no YAML, or holds something other than a mapping.
+    ConfigError where the file is missing, no UTF-8 text, no YAML, too large, or holds something other than a mapping.
     """
     import yaml
 
+    text = _text(path)
+    lines: dict[KeyPath, int] = {}
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the file: {error}") from error
-    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if _values(root, {}) > MOST_VALUES:
+            raise ConfigError(f"{path}: stands for more than {MOST_VALUES} values; write fewer aliases")
         values = yaml.safe_load(text)
-        lines: dict[KeyPath, int] = {}
-        _note_lines(yaml.compose(text, Loader=yaml.SafeLoader), (), lines)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+        _note_lines(root, (), lines)
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # numbers and dates that are none
+        raise ConfigError(f"{path}: is no YAML: {' '.join(str(error).split())[:300]}") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}: give one `option: value` a line")
     return values, lines
+
+
+def _text(path: str | Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ConfigError(f"{path}: is larger than {MOST_BYTES} bytes: give a file of options")
+        return content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the file: {error}") from error
+
+
+def _values(node: Any, known: dict[int, int]) -> int:
+    """How many values the node stands for, each alias counted as what it repeats. RecursionError for endless ones."""
+    if id(node) not in known:
+        children = (child for pair in node.value for child in pair) if node and node.id == "mapping" else ()
+        if node and node.id == "sequence":
+            children = iter(node.value)
+        known[id(node)] = 1 + sum(_values(child, known) for child in children)
+    return known[id(node)]
 
 
 def _note_lines(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> None:

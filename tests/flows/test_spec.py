@@ -7,7 +7,7 @@ import pytest
 
 from autocast_core.config import Precision
 from autocast_core.errors import ConfigError
-from flows.spec import Spec, load_spec
+from flows.spec import Spec, load_spec, make_spec
 
 
 def spec_file(tmp_path, text):
@@ -106,3 +106,30 @@ def test_every_option_of_the_converter_can_be_written_in_a_spec():
 
     python_only = {"custom_rule", "operands_to_exclude"}
     assert {f.name for f in fields(ConversionConfig)} - python_only <= set(Spec.model_fields)
+
+
+@pytest.mark.parametrize("text", ["seed: 2001-13-45", f"seed: {'1' * 5000}", "seed: 0x_", "a: &a [*a]", "<<: [1]"])
+def test_yaml_that_cannot_be_read_is_a_config_error(tmp_path, text):
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"s\.yaml: is no YAML") as caught:
+        load_spec(tmp_path / "s.yaml", {})
+    assert "\n" not in str(caught.value)
+
+
+def test_aliases_that_stand_for_a_million_values_are_refused(tmp_path):
+    lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+    (tmp_path / "s.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="more than 100000 values"):
+        load_spec(tmp_path / "s.yaml", {})
+
+
+def test_a_file_that_is_no_file_of_options_is_refused_unread(tmp_path):
+    with open(tmp_path / "s.yaml", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigError, match="larger than"):
+        load_spec(tmp_path / "s.yaml", {})
+
+
+def test_a_gate_of_a_million_characters_is_refused_at_once():
+    with pytest.raises(ConfigError, match="at most 1000 characters"):
+        make_spec({"gates": "a" * 10**6}, "options")

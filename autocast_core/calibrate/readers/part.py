@@ -13,6 +13,9 @@ import numpy as np
 
 from autocast_core.errors import DataError
 
+_LONGEST_HEADER = 10_000
+"""Bytes; numpy.lib.format's own limit."""
+
 
 @dataclass(frozen=True)
 class ArrayHeader:
@@ -59,9 +62,9 @@ def read_header(stream: IO[bytes], where: str) -> ArrayHeader:
     try:
         version = np.lib.format.read_magic(stream)  # type: ignore[arg-type]
         if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)  # type: ignore[arg-type]
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(_header_bytes(stream, 2))
         elif version == (2, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)  # type: ignore[arg-type]
+            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(_header_bytes(stream, 4))
         else:
             raise ValueError(f".npy format {version}")
     except Exception as error:  # numpy parses the header as Python, and each parser has its own errors
@@ -71,6 +74,15 @@ def read_header(stream: IO[bytes], where: str) -> ArrayHeader:
     if any(length < 0 for length in shape):
         raise DataError(f"{where}: declares the shape {list(shape)}; write it again with numpy.savez")
     return ArrayHeader(dtype, tuple(int(length) for length in shape), bool(fortran_order))
+
+
+def _header_bytes(stream: IO[bytes], length_bytes: int) -> io.BytesIO:
+    """The header with its length, never more than numpy would take: a compressed one of 4 GiB fits into a few MB."""
+    start = stream.read(length_bytes)
+    length = int.from_bytes(start, "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"a header of {length} bytes")
+    return io.BytesIO(start + stream.read(length))
 
 
 class StreamReader:
