@@ -6,9 +6,7 @@ it did before.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow, get_run_logger, task, unmapped
@@ -21,55 +19,13 @@ from flows.convert_model import convert_model
 from flows.environment import set_defaults
 from flows.fleet import FleetModel, Outcome
 from flows.home import home
+from flows.memory import MemoryBudget, available_bytes
 from flows.spec import Spec
 from tasks.storage.size import bytes_of
 
 BYTES_PER_MODEL_BYTE = 3.0
 """Of memory that a conversion may need at once: the weights that a runtime holds in FP32, what it computes, and pages
 of the files."""
-
-
-class MemoryBudget:
-    """Bytes that conversions running at once share; one that needs more than all of them runs alone."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._free = total, total
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def reserve(self, needed: int) -> Iterator[None]:
-        """Waits until `needed` bytes are free, and gives them back afterwards."""
-        share = min(needed, self._total)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= share)
-            self._free -= share
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += share
-                self._changed.notify_all()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process, it shares out that one's memory."""
-        return (MemoryBudget, (self._total,))
-
-
-def available_bytes() -> int:
-    """Memory that this machine or container has left (proc_meminfo(5), cgroup v2 memory.max)."""
-    from pathlib import Path
-
-    def number(file: str, line: str) -> list[int]:
-        try:
-            texts = Path(file).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
-        return [
-            int(text.removeprefix(line).split()[0]) for text in texts if text.startswith(line) and "max" not in text
-        ]
-
-    kilobytes = number("/proc/meminfo", "MemAvailable:")
-    return min([1024 * kilobytes[0] if kilobytes else 8 << 30, *number("/sys/fs/cgroup/memory.max", "")])
 
 
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=4)

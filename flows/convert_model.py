@@ -22,6 +22,7 @@ from autocast_core.convert import engine_version
 from autocast_core.errors import AutocastError, ConfigError, GateError, InputError
 from autocast_core.evaluate import GateResult
 from flows.environment import set_defaults
+from flows.gpu_pool import validate_converted
 from flows.home import Home, home
 from flows.notices import announce
 from flows.preflight import check_request
@@ -50,7 +51,6 @@ from tasks.storage.publish import is_there, output_name
 from tasks.storage.registry import NoOnnxFlavorError, resolve_tracking_uri
 from tasks.track import DataRecord, Record, begin_task, log_model_task, register_task, size_of, track_task
 from tasks.tracking.runs import RunRef, end_run, go_on, log
-from tasks.validate import validate_task
 from tasks.verify import verify_task
 
 _DEFAULT = Spec()
@@ -294,14 +294,8 @@ def _judge(job: _Job, planned: _Planned) -> _Judged:
         )
     with stage("validate", timings):
         data = planned.evaluation or planned.calibration
-        validated = validate_task(
-            converted.model.path,
-            job.spec.validation,
-            source,
-            converted.plan,
-            data.path if data else None,
-            config,
-        )
+        place = str(runtime.flow_run.id)
+        validated = validate_converted(converted, planned.source, data.path if data else None, job.spec, place)
     metrics = {
         **planned.classified.metrics,
         "casts.inserted": converted.casts_inserted,

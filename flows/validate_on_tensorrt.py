@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from prefect import flow, runtime
 
 from autocast_core.backends.validation import Validation
 from autocast_core.convert import engine_version
-from autocast_core.errors import GateError
+from autocast_core.errors import GateError, InputError
 from flows.environment import set_defaults
 from flows.home import home
 from flows.service import check_plugins, limits_for
@@ -26,7 +27,7 @@ from tasks.storage.models import Fetched
 from tasks.storage.registry import resolve_tracking_uri
 from tasks.track import begin_task
 from tasks.tracking.runs import RunRef, end_run, log, log_artifacts
-from tasks.validate import artifacts, validate_task
+from tasks.validate import VERDICT_FILE, artifacts, validate_task
 
 _DEFAULT = Spec()
 ENGINE = "model.engine"
@@ -67,31 +68,53 @@ def _run_name() -> str:
 
 @flow(name="validate-on-tensorrt", flow_run_name=_run_name, result_serializer="json")
 def validate_on_tensorrt(
-    model: str, reference: str, spec: Spec = _DEFAULT, log_engine: bool = False
+    model: str,
+    reference: str,
+    spec: Spec = _DEFAULT,
+    log_engine: bool = False,
+    model_sha256: str | None = None,
+    reference_sha256: str | None = None,
 ) -> ValidationResult:
     """Judges the converted model at `model` beside its FP32 original at `reference` (URIs as convert-model's).
 
     As deep as this machine allows: parsed and built anywhere with tensorrt-rtx, executed on a GPU, on the spec's
     evaluation data, else its calibration data, else seeded random data. Metrics, the layer table and the build log are
     kept in a tracking run; the engine too with `log_engine`. RefusedError (with the result) where the spec requires
-    validation and the model is not accepted.
+    validation and the model is not accepted. InputError where a digest is given and what lies there has another one.
     """
     deployed = runtime.deployment.id is not None
     check_plugins(spec, deployed=deployed)
     with isolation(limits_for(spec, deployed=deployed)):
-        return _judged(model, reference, spec, log_engine)
+        return _judged(_Asked(model, model_sha256), _Asked(reference, reference_sha256), spec, log_engine)
 
 
-def _judged(model: str, reference: str, spec: Spec, log_engine: bool) -> ValidationResult:
+@dataclass(frozen=True)
+class _Asked:
+    """A model as it was asked for: its URI, and the digest that it must have where that is known."""
+
+    uri: str
+    sha256: str | None
+
+
+def _fetched(asked: _Asked, cache: Path) -> Fetched:
+    found = fetch_model_task(asked.uri, cache)
+    if asked.sha256 not in (None, found.ref.digest):
+        raise InputError(
+            f"{asked.uri} has the digest {found.ref.digest}, not {asked.sha256}: it was changed; ask again"
+        )
+    return found
+
+
+def _judged(model: _Asked, reference: _Asked, spec: Spec, log_engine: bool) -> ValidationResult:
     where = home()
     set_defaults(where)
     timings: dict[str, float] = {}
     with stage("fetch", timings):
-        candidate, original = (fetch_model_task(uri, where.cache) for uri in (model, reference))
+        candidate, original = (_fetched(asked, where.cache) for asked in (model, reference))
         uri = spec.evaluation or spec.calibration
         data = fetch_data_task(uri, where.cache) if uri else None
     with stage("track", timings):
-        run = _begin(model, candidate, original, spec)
+        run = _begin(model.uri, candidate, original, spec)
     listener().note("run_id", run.run_id)
     try:
         engine = where.work.absolute() / str(runtime.flow_run.id) / ENGINE if log_engine else None
@@ -143,6 +166,7 @@ def _keep(run: RunRef, found: Validation, engine: Path | None) -> None:
             tags["autocast.tensorrt.compute_capability"] = found.execution.compute_capability
     log(run, metrics=found.metrics() if found.package else {}, tags=tags)
     texts, tables = artifacts(found)
+    texts[VERDICT_FILE] = json.dumps(without_infinity(found.to_json()))
     log_artifacts(run, texts=texts, tables=tables, figures={}, files=files)
     if engine is not None:
         engine.unlink(missing_ok=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from autocast_core.calibrate import Batches
 
 _DEFAULT = ConversionConfig()
+VERDICT_FILE = "tensorrt/validation.json"
+"""The whole validation among the artifacts of a run of validate-on-tensorrt, for whoever asked for it."""
 
 
 def validate_model(

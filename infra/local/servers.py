@@ -26,7 +26,7 @@ import postgres
 from processes import Process, answers, free_port, heed_interrupts, is_running, start, stop, wait
 
 PROJECT = Path(__file__).resolve().parents[2]
-POOL = "autocast-cpu"
+POOL, GPU_POOL = "autocast-cpu", "autocast-gpu"
 BUCKETS = ("mlflow", "models")
 SERVERS = ("postgres", "ceph", "prefect", "mlflow", "bridge", "worker")
 _CEPH = ("ceph-mon", "ceph-osd", "ceph-rgw")
@@ -99,9 +99,7 @@ def deploy(folder: Path) -> None:
     automations."""
     marker = folder / "prefect" / "prepared"
     if not marker.exists():
-        _call(
-            folder, "prefect", "--no-prompt", "work-pool", "create", "autocast-gpu", "--type", "process", "--overwrite"
-        )
+        _call(folder, "prefect", "--no-prompt", "work-pool", "create", GPU_POOL, "--type", "process", "--overwrite")
         # Created again they would be there twice.
         _call(folder, "prefect", "--no-prompt", "automation", "create", "--from-file", "infra/automations.yaml")
         marker.touch()
@@ -130,12 +128,12 @@ def environment(folder: Path, settings: Settings | None = None) -> dict[str, str
     }
 
 
-def worker(folder: Path, name: str = "worker", environment_too: Mapping[str, str] | None = None) -> Process:
+def worker(folder: Path, name: str = "worker", pool: str = POOL) -> Process:
     """A process worker of the pool; a second one needs a name of its own."""
-    variables = {**environment(folder), "PREFECT_WORKER_QUERY_SECONDS": "2", **(environment_too or {})}
-    pool = f"http://127.0.0.1:{_settings(folder).ports['prefect']}/api/work_pools/{POOL}"
-    command = [_program("prefect"), "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
-    return Process(name, [*command, "--limit", "4"], lambda: answers(pool), variables)
+    variables = {**environment(folder), "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    address = f"http://127.0.0.1:{_settings(folder).ports['prefect']}/api/work_pools/{pool}"
+    command = [_program("prefect"), "worker", "start", "--pool", pool, "--type", "process", "--name", name]
+    return Process(name, [*command, "--limit", "4"], lambda: answers(address), variables)
 
 
 def _settings(folder: Path) -> Settings:

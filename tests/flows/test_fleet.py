@@ -44,7 +44,7 @@ def test_a_wrong_key_is_named_with_its_line(tmp_path, text, said):
 
 
 def test_two_large_models_do_not_meet():
-    from flows.convert_fleet import MemoryBudget
+    from flows.memory import MemoryBudget
 
     budget, running, most, lock = MemoryBudget(100), set(), [], threading.Lock()
     small_met = threading.Barrier(2, timeout=30)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,29 @@ class Site:
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def worker(self, name: str) -> None:
-        process = servers.worker(self.folder, name)
+    def worker(self, name: str, pool: str = servers.POOL) -> None:
+        process = servers.worker(self.folder, name, pool)
         processes.start(self.folder, process)
         processes.wait(self.folder, process)
+
+    def dask_cluster(self, workers: int) -> str:
+        """Starts a Dask scheduler and workers of one thread each, and returns the scheduler's address."""
+        port = processes.free_port()
+        address = f"tcp://127.0.0.1:{port}"
+        program = str(Path(sys.executable).parent / "dask")
+        common = ["--host", "127.0.0.1", "--no-dashboard"]
+        commands = {"dask-scheduler": [program, "scheduler", *common, "--port", str(port)]} | {
+            f"dask-{number}": [program, "worker", address, *common, "--nthreads", "1", "--no-nanny"]
+            for number in range(workers)
+        }
+        for name, command in commands.items():
+            variables = servers.environment(self.folder)
+            processes.start(self.folder, processes.Process(name, command, lambda: True, variables))
+        return address
+
+    def stop(self, *names: str) -> None:
+        for name in names:
+            processes.stop(self.folder, name)
 
     def kill(self, name: str) -> None:
         """SIGKILL to the process and all its descendants at once: the machine is gone."""
@@ -114,13 +133,12 @@ class Site:
         return list(self.registry.search_model_versions(f"name = '{self.name(word)}-fp16'"))
 
     def tracking_runs(self, source: str) -> list[Any]:
-        experiments = [experiment.experiment_id for experiment in self.registry.search_experiments()]
-        return list(self.registry.search_runs(experiments, f"tags.`autocast.source` = '{source}'"))
+        return self.tracking_runs_where(f"tags.`autocast.source` = '{source}'")
 
-    def tracking_runs_of_request(self, model: str) -> list[Any]:
-        """Those whose request named the model like this."""
+    def tracking_runs_where(self, condition: str) -> list[Any]:
+        """Those for which the condition holds, in MLflow's search language."""
         experiments = [experiment.experiment_id for experiment in self.registry.search_experiments()]
-        return list(self.registry.search_runs(experiments, f"params.model = '{model}'"))
+        return list(self.registry.search_runs(experiments, condition))
 
     def flow_runs(self, model: str) -> list[Any]:
         """The runs of convert-model for the model at this URI, oldest first."""
@@ -134,10 +152,12 @@ class Site:
     def states(self, model: str) -> list[str]:
         return [run.state.name for run in self.flow_runs(model)]
 
-    def request(self, deployment: str, **parameters: Any) -> Any:
+    def request(self, deployment: str, variables: Mapping[str, str] | None = None, **parameters: Any) -> Any:
+        """A run of the deployment, in a process with these environment variables too."""
         from prefect.deployments import run_deployment
 
-        return run_deployment(deployment, parameters=parameters, timeout=0)
+        job = {"env": dict(variables)} if variables else None
+        return run_deployment(deployment, parameters=parameters, job_variables=job, timeout=0)
 
     def ended(self, flow_run: Any, within: float = 120.0) -> Any:
         """The run's final state."""

@@ -43,10 +43,19 @@ def fleet(site, killed, tmp_path_factory):
     return folder, _fleet(folder)
 
 
+def _begin(folder, file, *options):
+    command = [str(Path(sys.executable).parent / "autocast"), "fleet", file, "--json", *options]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=dict(os.environ), stdout=pipe, stderr=pipe, text=True)
+
+
+def _end(begun):
+    out, errors = begun.communicate(timeout=400)
+    return begun.returncode, json.loads(out), errors
+
+
 def _fleet(folder):
-    command = [str(Path(sys.executable).parent / "autocast"), "fleet", "fleet.yaml", "--json"]
-    done = subprocess.run(command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=400)
-    return done.returncode, json.loads(done.stdout), done.stderr
+    return _end(_begin(folder, "fleet.yaml"))
 
 
 def test_one_models_failure_does_not_stop_the_fleet(site, fleet):
@@ -67,6 +76,30 @@ def test_a_second_run_converts_only_what_is_missing(site, fleet):
     assert [one["run_id"] for one in second["models"][:-1]] == [one["run_id"] for one in first["models"][:-1]]
     assert [len(site.outputs(f"member{number}")) for number in range(MODELS)] == [1] * MODELS
     assert len(site.outputs("missing")) == 1
+
+
+def test_a_killed_dask_worker_loses_nothing_and_the_digests_are_those_of_threads(site, fleet):
+    pytest.importorskip("prefect_dask", reason="needs the extra `dask`: uv run --extra dask")
+    folder, (_, by_threads, _) = fleet
+    members = [site.name(f"dask{number}") for number in range(MODELS)]
+    for number, name in enumerate(members):
+        mlp(folder / f"{name}.onnx", number)
+    lines = ["spec: {validation: off, allow_random: true}", "models:", *(f"- {folder / name}.onnx" for name in members)]
+    (folder / "dask.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    address = site.dask_cluster(2)
+    begun = _begin(folder, "dask.yaml", "--runner", f"dask={address}")
+    try:
+        running = [str(folder / f"{name}.onnx") for name in members]
+        wait_for(lambda: sum(len(site.flow_runs(model)) for model in running) >= 4, 200, "the fleet's first models")
+        site.kill("dask-1")
+        code, said, errors = _end(begun)
+    finally:
+        begun.kill()
+        site.stop("dask-0", "dask-1", "dask-scheduler")
+    assert code == 0, errors
+    digests = [one["output_sha256"] for one in by_threads["models"][:MODELS]]
+    assert [one["output_sha256"] for one in said["models"]] == digests
+    assert [len(site.outputs(f"dask{number}")) for number in range(MODELS)] == [1] * MODELS
 
 
 def test_a_killed_worker_leaves_nothing_half_done_and_the_next_run_succeeds(site, killed):

@@ -67,7 +67,11 @@ def _lose_event(site):
 def test_two_workers_given_the_same_request_at_once_make_one_conversion(site, begun):
     assert [site.ended(run, 200).name for run in begun["twice"]] == ["Completed", "Completed"]
     (version,) = site.outputs("twice")
-    mine = [run for run in site.tracking_runs_of_request(TWICE["model"]) if run.data.params["name"] == version.name]
+    mine = [
+        run
+        for run in site.tracking_runs_where(f"params.model = '{TWICE['model']}'")
+        if run.data.params["name"] == version.name
+    ]
     assert [(run.info.run_id, run.info.status) for run in mine] == [(version.run_id, "FINISHED")]
 
 
