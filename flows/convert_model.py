@@ -27,7 +27,7 @@ from flows.home import Home, home
 from flows.notices import announce
 from flows.preflight import check_request
 from flows.result import ConversionResult, GateMissedError
-from flows.service import check_plugins, limits_for
+from flows.service import check_metric, check_plugins, limits_for
 from flows.spec import Spec
 from tasks.apply import ConvertedModel, apply_task
 from tasks.artifacts import show_conversion, summary_text
@@ -145,6 +145,7 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> C
     job = _Job(model, spec, where, folder, {})
     deployed = runtime.deployment.id is not None
     check_plugins(spec, deployed=deployed)
+    check_metric(spec.metric, deployed=deployed)
     try:
         with isolation(limits_for(spec, deployed=deployed)):
             return _plan_only(job) if dry_run else _convert_once(job)
@@ -291,6 +292,7 @@ def _judge(job: _Job, planned: _Planned) -> _Judged:
             planned.evaluation.path if planned.evaluation else None,
             planned.calibration.path if planned.calibration else None,
             config,
+            metric=job.spec.metric,
         )
     with stage("validate", timings):
         data = planned.evaluation or planned.calibration

@@ -17,6 +17,7 @@ from autocast_core.convert import engine_version
 from autocast_core.errors import AutocastError, DataError
 from flows.environment import set_defaults
 from flows.home import Home, home
+from flows.service import check_metric, check_plugins
 from flows.spec import Spec
 from flows.values import without_infinity
 from tasks.fetch import fetch_data_task, fetch_model_task
@@ -30,6 +31,8 @@ from tasks.tracking.runs import NOTE_TAG, RunRef, end_run, log, log_artifacts, l
 from tasks.tune import Budgets, Tuned, tune_task
 
 _DEFAULT = Spec()
+_RANKED = 10
+"""Nodes in the report's table; attribution.json has all of them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class TuningResult:
     certificate: tuple[Mapping[str, Any], ...]
     plan: str
     summary: str
+    measured: str = ""
     budgets: tuple[Mapping[str, Any], ...] = ()
     attribution: tuple[Mapping[str, Any], ...] = ()
     stopped: str | None = None
@@ -95,6 +99,9 @@ def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: 
     plan = None
     if output is not None:
         plan = Path(output) if output.endswith(".json") else Path(output) / "plan.json"
+    deployed = runtime.deployment.id is not None
+    check_plugins(spec, deployed=deployed)
+    check_metric(budgets.metric, deployed=deployed)
     job = _Job(model, budgets, spec, plan, where, folder, {})
     with _tracked(job) as run:
         return _tuned(job, run)
@@ -160,6 +167,7 @@ def _tuned(job: _Job, run: RunRef) -> TuningResult:
         certificate=tuned.certificate,
         plan=str(tuned.plan),
         summary=tuned.summary,
+        measured=measured(job.spec, tuned),
         budgets=tuned.budgets,
         attribution=tuned.attribution,
         stopped=tuned.stopped,
@@ -175,7 +183,7 @@ def _track(job: _Job, run: RunRef, source: Fetched, data: FetchedData | None, tu
         "autocast.evaluation_data": kind,
         "autocast.backend": "simulation",
         "autocast.gate": "passed" if all(budget["passed"] for budget in tuned.budgets) else "failed",
-        NOTE_TAG: note(report(tuned)),
+        NOTE_TAG: note(report(tuned, job.spec)),
     }
     log(run, metrics=tuned.metrics, tags=tags)
     log_dataset(run, SOURCE_MODEL, source.uri_pinned, source.ref.digest, SOURCE_MODEL)
@@ -185,7 +193,7 @@ def _track(job: _Job, run: RunRef, source: Fetched, data: FetchedData | None, tu
     log_artifacts(
         run,
         texts={
-            "summary.md": report(tuned),
+            "summary.md": report(tuned, job.spec),
             "certificate.json": json.dumps(without_infinity(tuned.certificate), indent=1),
         },
         tables={"attribution.json": {name: [row[name] for row in tuned.attribution] for name in columns}},
@@ -194,7 +202,20 @@ def _track(job: _Job, run: RunRef, source: Fetched, data: FetchedData | None, tu
     )
 
 
-def report(tuned: Tuned) -> str:
+def measured(spec: Spec, tuned: Tuned) -> str:
+    """On what and how the search measured, and below which error no measurement says anything."""
+    data = "seeded random data"
+    if spec.evaluation:
+        data = f"evaluation data {spec.evaluation}"
+    elif spec.calibration:
+        data = f"calibration data {spec.calibration} (no evaluation data was given)"
+    digest = f", sha256 {tuned.digest}" if spec.evaluation or spec.calibration else ""
+    floor = tuned.metrics.get("noise_floor.worst.sqnr_db")
+    noise = "" if floor is None else f" Noise floor, FP32 against FP32 without graph optimisation: {floor:.4g} dB SQNR."
+    return f"Measured in simulation over {tuned.batches} batches of {data}{digest}.{noise}"
+
+
+def report(tuned: Tuned, spec: Spec) -> str:
     """The search in words, as Markdown: what is kept and why, with the command that measures each reason again."""
     lines = [
         f"# {tuned.summary}",
@@ -208,7 +229,19 @@ def report(tuned: Tuned) -> str:
             if budget["value"] is not None
         ),
         "",
+        measured(spec, tuned),
+        "",
     ]
+    ranked = [row for row in tuned.attribution[:_RANKED] if row["share"] > 0]
+    if ranked:
+        lines += ["Where the error of the fully lowered model enters:", ""]
+        lines += ["| node | operator | share | local error | overflows | underflows |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| `{row['id']}` | {row['op_type']} | {row['share']:.2%} | {row['local']:.3g} | {row['overflow']}"
+            f" | {row['underflow']} |"
+            for row in ranked
+        ]
+        lines.append("")
     shares = {row["id"].removeprefix("graph/"): row["share"] for row in tuned.attribution}
     for entry in tuned.certificate:
         failing = "; ".join(f"{gate['expression']} fails: {gate['reason']}" for gate in entry["failing"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
@@ -14,6 +14,7 @@ from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import BackendError
 from autocast_core.evaluate import Evaluation, Fidelity
 from autocast_core.model.reference import ModelRef
+from tasks.isolation import isolated
 from tasks.progress import report
 
 if TYPE_CHECKING:
@@ -58,6 +59,15 @@ class Evaluated:
             floor = self.noise_floor.worst
             found |= {f"{NOISE_FLOOR}.worst.{name}": getattr(floor, name) for name in ("rel_l2", "max_abs", "sqnr_db")}
         return {**found, **self.task}
+
+    def table(self) -> dict[str, list[Any]]:
+        """Each backend's figures of each batch and output, as columns of a table."""
+        columns: dict[str, list[Any]] = {"backend": []}
+        for prefix, fidelity in self.fidelity.items():
+            for name, column in fidelity.table().items():
+                columns.setdefault(name, []).extend(column)
+            columns["backend"] += [prefix] * (len(columns["batch"]) - len(columns["backend"]))
+        return columns
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -129,7 +139,7 @@ def evaluate_model(
     )
 
 
-evaluate_task = task(name="evaluate", persist_result=True)(evaluate_model)
+evaluate_task = task(name="evaluate", persist_result=True)(isolated(evaluate_model, Evaluated))
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,11 @@ def track(run: RunRef, record: Record) -> bool:
     log_artifacts(
         run,
         texts={"summary.md": text, "report.html": page(report), **engine_texts},
-        tables={"node_precision.json": node_table(report.plan), **engine_tables},
+        tables={
+            "node_precision.json": node_table(report.plan),
+            **({"fidelity_batches.json": record.evaluated.table()} if record.evaluated.fidelity else {}),
+            **engine_tables,
+        },
         figures={f"plots/{name}.png": figure for name, figure in plots(report).items()},
         files={"plan.json": record.converted.plan},
     )

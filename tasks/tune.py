@@ -51,6 +51,7 @@ class Tuned:
     budgets: tuple[Mapping[str, Any], ...]
     attribution: tuple[Mapping[str, Any], ...]
     digest: str
+    batches: int
     stopped: str | None = None
 
 
@@ -145,6 +146,7 @@ def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | Non
         budgets=tuple(asdict(result) for result in found.budgets),
         attribution=tuple(node.to_json() for node in found.attribution.nodes),
         digest=str(plan.data["digest"]),
+        batches=int(plan.data["batches"]),
         stopped=found.stopped,
     )
 

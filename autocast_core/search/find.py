@@ -25,10 +25,10 @@ from autocast_core.search.start import Start
 from autocast_core.search.trials import Trial
 
 _LOG = logging.getLogger(__name__)
-_ROUND = 6
-"""Passes in which the plans of one round are measured, if they are more than as many."""
+_ROUND = 3
+"""Passes in which a certificate's plans are measured; side by side where there are several workers."""
 _POINTS = 6
-"""Sets that are tried at once where the largest that passes is looked for."""
+"""Sets that are tried in one pass where the largest that passes is looked for."""
 
 ALL_LOW: Kept = frozenset()
 
@@ -118,10 +118,11 @@ class _Search:
             sites[together] = sites.get(together, 0.0) + share
         return sites
 
-    def _measured(self, wanted: Sequence[Kept]) -> list[Trial]:
-        """The trials of `wanted`, as far as the limits allow; remembers the smallest that passes."""
+    def _measured(self, wanted: Sequence[Kept], passes: int = 1) -> list[Trial]:
+        """The trials of `wanted`, from at most so many `passes`, as far as the limits allow; `best` becomes the
+        smallest that meets the budget."""
         new = [kept for kept in dict.fromkeys(wanted) if self.measure.known(kept) is None]
-        size = -(-len(new) // _ROUND) or 1
+        size = -(-len(new) // passes) or 1
         groups = [new[start : start + size] for start in range(0, len(new), size)]
         room = len(groups) if self.limits.passes is None else self.limits.passes - self.measure.passes
         if groups and self.limits.deadline is not None and self.limits.clock() >= self.limits.deadline:
@@ -197,7 +198,7 @@ class _Search:
         """One entry for each node of `best`, after lowering what turned out to be needless."""
         while True:
             base, nodes = self.best, self._ordered(self.best)
-            trials = self._measured([self._without(node) for node in nodes])
+            trials = self._measured([self._without(node) for node in nodes], _ROUND)
             needless = [(trial, node) for trial, node in zip(trials, nodes, strict=True) if self.budget.met(trial)]
             self.best = base
             if not needless:

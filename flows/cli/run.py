@@ -94,6 +94,10 @@ def convert(
         print(f"warning: {warning}", file=sys.stderr)
     spec = load_spec(spec_file, given)
     check_request(model, spec)
+    if spec.metric:
+        from autocast_core.evaluate import load_metric
+
+        load_metric(spec.metric)
     with shown_progress(known) as listener, flow_session(listener, tracking=not dry_run) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.convert_model import convert_model

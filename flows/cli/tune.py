@@ -83,16 +83,16 @@ def tuned(
 
     for expression in budgets:
         parse_gate(expression)
-    if asked["metric"]:
-        load_metric(asked["metric"])
-    spec = load_spec(spec_file, given)
+    spec = load_spec(spec_file, {**given, "metric": asked["metric"]})
+    if spec.metric:
+        load_metric(spec.metric)
     check_request(model, spec)
     with shown_progress({}) as listener, flow_session(listener) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.tune_precision import tune_precision
         from tasks.tune import Budgets
 
-        return tune_precision(model, Budgets(budgets, **asked), spec, output).to_json()
+        return tune_precision(model, Budgets(budgets, **{**asked, "metric": spec.metric}), spec, output).to_json()
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -100,6 +100,7 @@ def show(result: Mapping[str, Any]) -> None:
     print(result["summary"])
     for budget in result["budgets"]:
         print(f"budget {budget['expression']}: {'met' if budget['passed'] else 'missed'} ({budget['value']})")
+    print(result["measured"])
     kept, stopped = len(result["kept_fp32"]), result["stopped"]
     ending = f"ended early: {stopped}" if stopped else "none of them can be lowered alone"
     print(f"{kept} nodes kept in FP32 after {result['trials']} evaluations; {ending if kept else 'none is needed'}")

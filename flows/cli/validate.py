@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import GateError
+from autocast_core.errors import ConfigError, GateError
 from flows.cli.output import finish
 from flows.values import without_infinity
+
+if TYPE_CHECKING:
+    from tasks.evaluate import Evaluated
 
 HELP = """Judge a converted model, whoever converted it.
 
@@ -20,9 +23,14 @@ Examples:
 
   autocast validate model.fp16.onnx --reference model.onnx --evaluation data.npz
 
-  autocast validate model.fp16.onnx --reference model.onnx --on onnxruntime --json
+  autocast validate model.fp16.onnx --reference model.onnx --evaluation data.npz --metric my_task:f1 --json
+
+  autocast validate model.fp16.onnx --reference model.onnx --on onnxruntime
 
   autocast validate model.fp16.onnx --reference model.onnx --on tensorrt
+
+Fidelity is over all batches; the worst batch of each output is named. noise_floor.* is the FP32 model against itself
+without graph optimisation: smaller errors say nothing. An array `labels` in the data adds task.top1 and task.top5.
 
 Exit code 3 where TensorRT refuses the model or has it in other types than the model says; the node is named.
 """
@@ -65,14 +73,17 @@ def validate(
     reference: Annotated[str, typer.Option(help="The FP32 model it was made from.")],
     evaluation: Annotated[str | None, typer.Option(help="Evaluation data; default: seeded random.")] = None,
     on: Annotated[Backend, typer.Option(help="What judges.")] = Backend.SIMULATION,
+    metric: Annotated[
+        str | None, typer.Option(help="module:function(outputs, labels), measured of both models; more is better.")
+    ] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options: providers, profiles, plugins …")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Judge a converted model."""
-    result = finish(lambda: accepted(judged(model, reference, evaluation, on, spec)), KEYS, as_json)
+    result = finish(lambda: accepted(judged(model, reference, evaluation, on, spec, metric)), KEYS, as_json)
     if not as_json:
         print(f"depth: {result['depth']}")
-        for line in result["skipped"]:
+        for line in (*result["skipped"], *result["notes"]):
             print(f"- {line}")
         for name, value in result["fidelity"].items():
             print(f"{name} = {value:.6g}")
@@ -87,7 +98,12 @@ def accepted(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def judged(
-    model: str, reference: str, evaluation: str | None, on: Backend, spec_file: Path | None = None
+    model: str,
+    reference: str,
+    evaluation: str | None,
+    on: Backend,
+    spec_file: Path | None = None,
+    metric: str | None = None,
 ) -> Mapping[str, Any]:
     """Fetches both models and the data, and measures."""
     from flows.environment import set_defaults
@@ -96,7 +112,10 @@ def judged(
     from tasks.fetch import fetch_batches, fetch_source
     from tasks.versions import versions
 
-    config = load_spec(spec_file, {}).config()
+    spec = load_spec(spec_file, {"metric": metric})
+    if on is Backend.TENSORRT and metric is not None:
+        raise ConfigError("--metric is measured --on simulation or onnxruntime: TensorRT's outputs are not kept for it")
+    config = spec.config()
     where = home()
     set_defaults(where)
     candidate, original = (fetch_source(uri, where.cache).ref for uri in (model, reference))
@@ -112,11 +131,12 @@ def judged(
             "fidelity": found.metrics() if found.package else {},
             "layers": found.to_json()["layers"],
             "versions": {**versions(), **found.versions},
+            "notes": (),
         }
     from tasks.evaluate import ONNXRUNTIME, SIMULATION, evaluate_model
 
     prefix = SIMULATION if on is Backend.SIMULATION else ONNXRUNTIME
-    evaluated = evaluate_model(original, candidate, data, None, config, backends=(prefix,))
+    evaluated = evaluate_model(original, candidate, data, None, config, (prefix,), spec.metric)
     measured = prefix in evaluated.fidelity
     return {
         "depth": ("simulated" if on is Backend.SIMULATION else "executed") if measured else "none",
@@ -125,4 +145,19 @@ def judged(
         "fidelity": evaluated.metrics,
         "layers": [],
         "versions": versions(),
+        "notes": _notes(evaluated, prefix),
     }
+
+
+def _notes(evaluated: Evaluated, prefix: str) -> tuple[str, ...]:
+    """On what was measured, and the worst batch of each output."""
+    fidelity = evaluated.fidelity.get(prefix)
+    if fidelity is None:
+        return ()
+    origin = "evaluation data" if evaluated.data == "evaluation" else "seeded random data"
+    notes = [f"measured by {fidelity.backend} over {evaluated.batches} batches of {origin}"]
+    for place, output in enumerate(fidelity.outputs):
+        number = max(range(len(fidelity.by_batch)), key=lambda n: fidelity.by_batch[n][place].rel_l2)
+        worst = fidelity.by_batch[number][place]
+        notes.append(f"worst batch of {output.name}: {number}, rel_l2 {worst.rel_l2:.6g}, max_abs {worst.max_abs:.6g}")
+    return tuple(notes)

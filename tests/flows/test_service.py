@@ -3,7 +3,7 @@
 import pytest
 
 from autocast_core.errors import ConfigError
-from flows.service import check_plugins, limits_for
+from flows.service import check_metric, check_plugins, limits_for
 from flows.spec import Spec
 
 
@@ -58,3 +58,12 @@ def test_without_the_setting_a_service_loads_no_plugin_and_ones_own_run_any():
     with pytest.raises(ConfigError):
         check_plugins(spec, deployed=True, environment={})
     check_plugins(spec, deployed=False, environment={})
+
+
+def test_a_service_imports_only_metrics_of_its_owners_modules():
+    environment = {"AUTOCAST_METRIC_MODULES": "scores:other"}
+    check_metric("scores:f1", deployed=True, environment=environment)
+    check_metric("os:getcwd", deployed=False, environment=environment)
+    check_metric(None, deployed=True, environment={})
+    with pytest.raises(ConfigError, match="can add os to AUTOCAST_METRIC_MODULES"):
+        check_metric("os:getcwd", deployed=True, environment=environment)
