@@ -31,6 +31,7 @@ from flows.service import check_metric, check_plugins, limits_for
 from flows.spec import Spec
 from tasks.apply import ConvertedModel, apply_task
 from tasks.artifacts import show_conversion, summary_text
+from tasks.attribute import attribute_task
 from tasks.calibrate import Calibrated, calibrate_task
 from tasks.classify import Classified, casts_of_plan, classify_task
 from tasks.evaluate import Evaluated, evaluate_task
@@ -86,6 +87,7 @@ class _Planned(_Inputs):
 class _Judged:
     converted: ConvertedModel
     evaluated: Evaluated
+    attribution: Path
     validated: Validation
     metrics: dict[str, float]
     gates: tuple[GateResult, ...]
@@ -255,6 +257,7 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
         "autocast.output_sha256": judged.converted.model.digest,
         "autocast.evaluation_data": judged.evaluated.data,
         "autocast.backend": judged.evaluated.backend,
+        "autocast.low_precision_share": f"{judged.metrics['nodes.low_precision_share']:.4f}",
         "autocast.gate": "passed" if result.passed else "failed",
     }
     record = _record(job, planned, judged, name, tags)
@@ -294,8 +297,10 @@ def _judge(job: _Job, planned: _Planned) -> _Judged:
             config,
             metric=job.spec.metric,
         )
+    data = planned.evaluation or planned.calibration
+    with stage("attribute", timings):
+        attribution = attribute_task(planned.sanitized.model, plan, data.path if data else None, config, job.folder)
     with stage("validate", timings):
-        data = planned.evaluation or planned.calibration
         place = str(runtime.flow_run.id)
         validated = validate_converted(converted, planned.source, data.path if data else None, job.spec, place)
     metrics = {
@@ -310,7 +315,7 @@ def _judge(job: _Job, planned: _Planned) -> _Judged:
     if job.spec.validation == "required" and not validated.accepted:
         reason = "; ".join((*(finding.words for finding in validated.findings), *validated.skipped)) or "not accepted"
         gates = (*gates, GateResult("validation: required", None, False, reason))
-    return _Judged(converted, evaluated, validated, metrics, gates)
+    return _Judged(converted, evaluated, attribution, validated, metrics, gates)
 
 
 def registered_name(spec: Spec, source: Fetched) -> str:
@@ -367,11 +372,14 @@ def _record(job: _Job, planned: _Planned, judged: _Judged, name: str, tags: Mapp
         calibrated=planned.calibrated,
         summary=planned.classified.summary,
         evaluated=judged.evaluated,
+        attribution=judged.attribution,
         validated=judged.validated,
         gates=judged.gates,
         metrics=judged.metrics,
         tags=tags,
         spec=job.spec.flat(),
+        config=job.spec.config(),
+        sample=next((each.path for each in (planned.evaluation, planned.calibration) if each), None),
         data=tuple(data),
         warnings=(*planned.sanitized.warnings, *planned.classified.warnings),
     )

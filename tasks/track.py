@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import task
 
 from autocast_core.backends.validation import Validation
+from autocast_core.config import ConversionConfig
 from autocast_core.evaluate import GateResult
 from autocast_core.model.reference import ModelRef
 from tasks.apply import ConvertedModel
@@ -16,6 +19,7 @@ from tasks.calibrate import Calibrated
 from tasks.evaluate import Evaluated
 from tasks.retries import on_service_errors
 from tasks.storage.models import Fetched
+from tasks.tracking.example import input_example
 from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.registry import CANDIDATE, Registered, register_version
 from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
@@ -41,7 +45,8 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that is written down about a conversion; big things by path."""
+    """Everything that is written down about a conversion; big things by path. `sample` is data of which the first
+    batch becomes the input example."""
 
     name: str
     source: Fetched
@@ -50,11 +55,14 @@ class Record:
     converted: ConvertedModel
     summary: str
     evaluated: Evaluated
+    attribution: Path
     validated: Validation
     gates: tuple[GateResult, ...]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     spec: Mapping[str, str]
+    config: ConversionConfig
+    sample: Path | None = None
     data: tuple[DataRecord, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -71,6 +79,7 @@ def track(run: RunRef, record: Record) -> bool:
     from autocast_core.report.node_table import node_table
     from autocast_core.report.page import page
     from autocast_core.report.plots import plots
+    from autocast_core.report.sources import attribution_table
     from autocast_core.report.summary import summary
 
     report = report_input(run, record)
@@ -86,6 +95,7 @@ def track(run: RunRef, record: Record) -> bool:
         tables={
             "node_precision.json": node_table(report.plan),
             **({"fidelity_batches.json": record.evaluated.table()} if record.evaluated.fidelity else {}),
+            "attribution.json": attribution_table(report),
             **engine_tables,
         },
         figures={f"plots/{name}.png": figure for name, figure in plots(report).items()},
@@ -95,11 +105,29 @@ def track(run: RunRef, record: Record) -> bool:
 
 
 def log_converted(run: RunRef, record: Record) -> LoggedModel:
-    """The converted model as a logged model of `run`."""
+    """The converted model as a logged model of `run`, with its card and a sample of its inputs."""
+    from autocast_core.model import load_model
+    from autocast_core.report.card import card
+    from autocast_core.verify import io_contract
+
+    model = record.converted.model
     metadata = {"autocast": {key.removeprefix("autocast."): value for key, value in record.tags.items()}}
+    contract = io_contract(load_model(model))
     return log_model(
-        run, record.converted.model, record.converted.files, name=record.name, params=record.spec, metadata=metadata
+        run,
+        model,
+        record.converted.files,
+        name=record.name,
+        params=record.spec,
+        metadata=metadata,
+        example=input_example(record.source.ref, model, record.sample, record.config),
+        card=card(report_input(run, record), contract, model.path.name, f"Its report is in {run_link(run)}."),
     )
+
+
+def run_link(run: RunRef) -> str:
+    """A link, as Markdown, that MLflow's UI follows to the run."""
+    return f"[run {run.run_id}](#/experiments/{run.experiment_id}/runs/{run.run_id})"
 
 
 def report_input(run: RunRef, record: Record) -> ReportInput:
@@ -108,6 +136,7 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
     from autocast_core.model import load_model
     from autocast_core.plan import read_plan
     from autocast_core.report.content import FileFacts, ReportInput, wiring
+    from autocast_core.search.attribution import Attribution
 
     evaluated, converted = record.evaluated, record.converted
     return ReportInput(
@@ -121,7 +150,9 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         task=evaluated.task,
         gates=record.gates,
         engine={name: value for name, value in record.metrics.items() if name.startswith("tensorrt.")},
+        further=record.metrics,
         validation=record.validated,
+        attribution=Attribution.from_json(json.loads(record.attribution.read_text(encoding="utf-8"))),
         data=_data_used(record),
         spec=record.spec,
         versions=versions(),
@@ -147,8 +178,28 @@ def _data_used(record: Record) -> tuple[DataUsed, ...]:
 
 def register(run: RunRef, logged: LoggedModel, record: Record) -> Registered:
     """Registers the logged model under the record's name, with its tags and the alias ``candidate``."""
-    text = f"{record.summary}. [Run {run.run_id}](#/experiments/{run.experiment_id}/runs/{run.run_id})"
-    return register_version(run, logged, record.name, tags=record.tags, description=text, alias=CANDIDATE)
+    return register_version(
+        run, logged, record.name, tags=record.tags, description=description(run, record), alias=CANDIDATE
+    )
+
+
+def description(run: RunRef, record: Record) -> str:
+    """What the registry shows of the version, as Markdown: what it is, how good, and where its report is."""
+    from autocast_core.report.content import before_after, plain
+    from autocast_core.report.text import markdown, number
+
+    report = report_input(run, record)
+    gates = (f"{markdown(gate.expression)} (measured {number(gate.value)})" for gate in record.gates)
+    lines = (
+        f"- {markdown(each.quantity)}: {markdown(plain(each.before))} → {markdown(plain(each.after))}"
+        + (f" ({markdown(each.backend)})" if each.backend else "")
+        for each in before_after(report)
+    )
+    return note(
+        f"{markdown(record.summary)}. Gates passed: {', '.join(gates)}. Report, plan and metrics: {run_link(run)}.\n\n"
+        + "\n".join(lines)
+        + f"\n\nSource: {markdown(record.source.uri_pinned, 400)}\n"
+    )
 
 
 begin_task = task(name="begin-tracking", persist_result=True, **on_service_errors(timeout_seconds=600.0))(begin_run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,7 @@ from autocast_core.config import Precision
 from autocast_core.model.paths import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.report.text import number, size
+from autocast_core.search.attribution import Attribution
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
 
@@ -96,7 +97,8 @@ class ReportInput:
 
     `fidelity` is keyed by the prefix of its metrics (``fidelity``, ``fidelity_onnxruntime``, ``tensorrt.fidelity``);
     `task` and `engine` hold further metrics under their full names (``task.*``, ``tensorrt.*``); `engine` is measured
-    on `validation`'s package.
+    on `validation`'s package; `further` are metrics that no other part holds. `attribution` says which nodes the error
+    comes from.
     """
 
     name: str
@@ -108,8 +110,10 @@ class ReportInput:
     fidelity: Mapping[str, MeasuredFidelity] = field(default_factory=dict)
     task: Mapping[str, float] = field(default_factory=dict)
     engine: Mapping[str, float] = field(default_factory=dict)
+    further: Mapping[str, float] = field(default_factory=dict)
     gates: Sequence[CheckedGate] = ()
     validation: Validation | None = None
+    attribution: Attribution | None = None
     data: tuple[DataUsed, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -133,7 +137,7 @@ def metrics(report: ReportInput) -> dict[str, float]:
     }
     for prefix, fidelity in report.fidelity.items():
         found |= fidelity.metrics(prefix)
-    return {**found, **report.task, **report.engine}
+    return {**report.further, **found, **report.task, **report.engine}
 
 
 @dataclass(frozen=True)
@@ -157,47 +161,90 @@ def verdict(report: ReportInput) -> Verdict:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A number as people read it, and the name under which the run's metrics have it in full."""
+
+    metric: str
+    text: str
+
+
+Cell = tuple[Measured | str, ...]
+"""What stands in one cell of a table: words, and numbers that the run's metrics have."""
+
+
+def plain(cell: Cell) -> str:
+    """The cell as text."""
+    return "".join(part.text if isinstance(part, Measured) else part for part in cell)
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """One line of the before/after table."""
+    """One line of the before/after table, and what measured it."""
 
     quantity: str
-    before: str
-    after: str
+    before: Cell
+    after: Cell
     backend: str = ""
 
 
 def before_after(report: ReportInput) -> tuple[Comparison, ...]:
-    """Size, node shares, casts, accuracy and what the task metrics compare, with what measured each."""
+    """Size, node shares, casts, accuracy, the task's metrics and latency, with what measured each."""
     counts, low = report.plan.counts(), str(report.plan.precision)
     share = report.output.bytes / report.source.bytes if report.source.bytes else 1.0
-    lines = [
-        Comparison("Size", size(report.source.bytes), f"{size(report.output.bytes)} ({share:.0%})"),
+    return (
+        Comparison(
+            "Size",
+            (Measured("model.bytes_before", size(report.source.bytes)),),
+            (Measured("model.bytes_after", size(report.output.bytes)), f" ({share:.0%})"),
+        ),
         Comparison(
             f"Nodes in {low}",
-            "0",
-            f"{counts.low_precision:,} of {counts.low_precision + counts.fp32:,} ({counts.share:.2%})",
+            ("0",),
+            (
+                Measured("nodes.low_precision", f"{counts.low_precision:,}"),
+                f" of {counts.low_precision + counts.fp32:,} (",
+                Measured("nodes.low_precision_share", f"{counts.share:.2%}"),
+                ")",
+            ),
         ),
-        Comparison("Casts inserted", "–", number(report.casts_inserted)),
-    ]
+        Comparison("Casts inserted", ("–",), (Measured("casts.inserted", number(report.casts_inserted)),)),
+        *_accuracy(report),
+        *_task(report),
+        *_latency(report),
+    )
+
+
+def _accuracy(report: ReportInput) -> Iterator[Comparison]:
     for prefix, fidelity in report.fidelity.items():
-        worst = fidelity.metrics(prefix)
-        lines.append(
-            Comparison(
-                "Worst output: relative L2 error, SQNR",
-                "exact",
-                f"{number(worst.get(f'{prefix}.worst.rel_l2'))}, {number(worst.get(f'{prefix}.worst.sqnr_db'))} dB",
-                fidelity.backend,
-            )
+        found = fidelity.metrics(prefix)
+        error, ratio = (
+            Measured(name, number(found.get(name))) for name in (f"{prefix}.worst.rel_l2", f"{prefix}.worst.sqnr_db")
         )
-    return (*lines, *_latency(report))
+        yield Comparison(
+            "Worst output: relative L2 error, SQNR", ("exact",), (error, ", ", ratio, " dB"), fidelity.backend
+        )
 
 
-def _latency(report: ReportInput) -> tuple[Comparison, ...]:
-    before, after = (report.engine.get(f"tensorrt.latency_ms.{kind}") for kind in ("fp32", "mixed"))
-    if before is None or after is None or report.validation is None:
-        return ()
-    backend = report.validation.package or "TensorRT"
-    return (Comparison("Latency, median", f"{number(before)} ms", f"{number(after)} ms", backend),)
+def _task(report: ReportInput) -> Iterator[Comparison]:
+    """Every metric of the task that was measured for both models: NAME and NAME_fp32."""
+    backend = next((fidelity.backend for fidelity in report.fidelity.values()), "")
+    for name, value in report.task.items():
+        reference = f"{name}_fp32"
+        if reference in report.task:
+            yield Comparison(
+                f"Task: {name.removeprefix('task.')}",
+                (Measured(reference, number(report.task[reference])),),
+                (Measured(name, number(value)),),
+                backend,
+            )
+
+
+def _latency(report: ReportInput) -> Iterator[Comparison]:
+    names = [f"tensorrt.latency_ms.{kind}" for kind in ("fp32", "mixed")]
+    if report.validation is None or not all(name in report.engine for name in names):
+        return
+    before, after = (Measured(name, number(report.engine[name])) for name in names)
+    yield Comparison("Latency, median", (before, " ms"), (after, " ms"), report.validation.package or "TensorRT")
 
 
 @dataclass(frozen=True)
@@ -242,6 +289,9 @@ def unchecked(report: ReportInput) -> tuple[str, ...]:
             found.append("Accuracy on real data: the evaluation used random data.")
     if not report.task:
         found.append("Task accuracy: no labels were given.")
+    if report.attribution is None or report.attribution.skipped:
+        reason = report.attribution.skipped if report.attribution else "no attribution took place"
+        found.append(f"Which nodes the error comes from: {reason}.")
     found += _unchecked_engine(report.validation)
     return tuple(dict.fromkeys(found))
 

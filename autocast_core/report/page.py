@@ -17,11 +17,13 @@ from autocast_core.report.content import (
 from autocast_core.report.operators import operator_counts
 from autocast_core.report.page_data import page_data, script_json
 from autocast_core.report.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
+from autocast_core.report.sources import error_sources
 from autocast_core.report.text import number, shown, visible
 
 COLUMNS = 900
 OUTPUTS = 200
 CHANGES = 200
+SOURCES = 20
 
 
 def page(report: ReportInput) -> str:
@@ -37,6 +39,8 @@ def page(report: ReportInput) -> str:
             errors=output_errors(report)[:OUTPUTS],
             hidden_errors=max(0, len(output_errors(report)) - OUTPUTS),
             error_names=ERRORS,
+            sources=error_sources(report, SOURCES),
+            source_backend=next((fidelity.backend for fidelity in report.fidelity.values()), ""),
             operators=operator_counts(report.plan, 40),
             kept=len(kept_nodes(report.plan)),
             ranges=_range_drawing(report),

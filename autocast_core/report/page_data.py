@@ -24,13 +24,16 @@ def page_data(report: ReportInput) -> dict[str, Any]:
     """What the page's script reads.
 
     ``ids`` and ``tensors`` are front-coded (`front_coded`); ``ranges[i]`` is [min, max, nonfinite] of tensor i or 0
-    where it was not measured; ``nodes`` are rows [op, precision, rule, reason, evidence, inputs, outputs, replaces,
-    pattern] with trailing zeros left out, where op, rule and reason index ``strings``, inputs and outputs ``tensors``.
+    where it was not measured; ``shares`` (only where errors were attributed) are the nodes' shares of the error at the
+    outputs, null for a node that is not lowered; ``nodes`` are rows [op, precision, rule, reason, evidence, inputs,
+    outputs, replaces, pattern] with trailing zeros left out, where op, rule and reason index ``strings``, inputs and
+    outputs ``tensors``.
     """
     strings, tensors = _Index(), _Index()
     wires = {node.id: node for node in report.wiring}
     nodes = [_row(decision, wires.get(decision.id), strings, tensors) for decision in report.plan.nodes]
     return {
+        **_shares(report),
         "precision": str(report.plan.precision),
         "ids": front_coded(visible(decision.id, NAME) for decision in report.plan.nodes),
         "tensors": front_coded(visible(name, NAME) for name in tensors.items),
@@ -38,6 +41,13 @@ def page_data(report: ReportInput) -> dict[str, Any]:
         "strings": strings.items,
         "nodes": nodes,
     }
+
+
+def _shares(report: ReportInput) -> dict[str, list[float | None]]:
+    if report.attribution is None or not report.attribution.nodes:
+        return {}
+    shares = {node.id: float(f"{node.share:.3g}") for node in report.attribution.nodes}
+    return {"shares": [shares.get(decision.id) for decision in report.plan.nodes]}
 
 
 def script_json(data: Mapping[str, Any]) -> str:

@@ -10,12 +10,14 @@ from autocast_core.report.content import (
     before_after,
     kept_nodes,
     output_errors,
+    plain,
     unchecked,
     verdict,
 )
+from autocast_core.report.sources import error_sources
 from autocast_core.report.text import markdown, number, shown, table
 
-KEPT, OUTPUTS = 40, 40
+KEPT, OUTPUTS, SOURCES = 40, 40, 10
 
 
 def summary(report: ReportInput) -> str:
@@ -27,6 +29,7 @@ def summary(report: ReportInput) -> str:
         _head(report),
         _section("Before and after", _before_after(report)),
         _section("Error per output", _errors(report)),
+        _section("Where the error comes from", _sources(report)),
         _section("Task", _task(report)),
         _section(f"Nodes kept in FP32 ({len(kept_nodes(report.plan)):,})", _kept(report)),
         _section("Target engine", _engine(report)),
@@ -63,7 +66,7 @@ def _head(report: ReportInput) -> str:
 
 def _before_after(report: ReportInput) -> str:
     rows = (
-        (markdown(each.quantity), markdown(each.before), markdown(each.after), markdown(each.backend))
+        (markdown(each.quantity), markdown(plain(each.before)), markdown(plain(each.after)), markdown(each.backend))
         for each in before_after(report)
     )
     return table(("", "before", "after", "measured on"), rows)
@@ -80,6 +83,15 @@ def _errors(report: ReportInput) -> str:
     return table(("output", "name in metrics", *map(markdown, ERRORS), "measured on"), rows) + _cut(
         errors, OUTPUTS, "outputs"
     )
+
+
+def _sources(report: ReportInput) -> str:
+    found = error_sources(report, SOURCES)
+    rows = (
+        (markdown(each.id), markdown(each.op_type), f"{each.share:.1%}", number(each.local), number(each.overflow))
+        for each in found
+    )
+    return table(("node", "operator", "share of the error", "its own error", "overflows"), rows) if found else ""
 
 
 def _task(report: ReportInput) -> str:

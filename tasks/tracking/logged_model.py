@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autocast_core.model.reference import ModelRef
+from tasks.tracking.example import write_example
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import tracking_errors
 from tasks.versions import RUNTIMES, installed
@@ -24,6 +25,9 @@ from tasks.versions import RUNTIMES, installed
 if TYPE_CHECKING:
     import onnx_ir as ir
     from mlflow.models import Model, ModelSignature
+
+
+CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,11 @@ def log_model(
     name: str,
     params: Mapping[str, str],
     metadata: Mapping[str, Any],
+    example: Mapping[str, np.ndarray] | None = None,
+    card: str = "",
 ) -> LoggedModel:
-    """Uploads `files` (of which `model` is the model) as a logged model of `run`.
+    """Uploads `files` (of which `model` is the model) as a logged model of `run`, with a sample of its inputs and its
+    model card as README.md. Weights are never loaded.
 
     On failure the logged model ends as FAILED.
     """
@@ -60,7 +67,10 @@ def log_model(
         )
         try:
             with tempfile.TemporaryDirectory(prefix="autocast-mlmodel-") as folder:
-                _describe(Path(folder), model, sum(file.stat().st_size for file in files), run, logged, metadata)
+                size = sum(file.stat().st_size for file in files)
+                _describe(Path(folder), model, size, run, logged, metadata, example)
+                if card:
+                    (Path(folder) / CARD).write_text(card, encoding="utf-8")
                 client.log_model_artifacts(logged.model_id, folder)
             for file in files:
                 client.log_model_artifact(logged.model_id, str(file))
@@ -72,8 +82,16 @@ def log_model(
     return LoggedModel(logged.model_id, name)
 
 
-def _describe(folder: Path, model: ModelRef, size: int, run: RunRef, logged: Any, metadata: Mapping[str, Any]) -> None:
-    """Writes MLmodel, requirements.txt and python_env.yaml into `folder`."""
+def _describe(
+    folder: Path,
+    model: ModelRef,
+    size: int,
+    run: RunRef,
+    logged: Any,
+    metadata: Mapping[str, Any],
+    example: Mapping[str, np.ndarray] | None,
+) -> None:
+    """Writes MLmodel, requirements.txt, python_env.yaml and the input example into `folder`."""
     from mlflow.models import Model
 
     described = Model(
@@ -84,6 +102,8 @@ def _describe(folder: Path, model: ModelRef, size: int, run: RunRef, logged: Any
         model_size_bytes=size,
         model_id=logged.model_id,
     )
+    if example is not None and described.signature is not None:
+        described.saved_input_example_info = write_example(folder, example)
     _add_flavors(described, model.path.name)
     described.save(str(folder / "MLmodel"))
     lines = [f"{name}=={found}\n" for name, found in installed("mlflow", "onnx", *RUNTIMES).items()]

@@ -1,12 +1,15 @@
 """The flow convert-model, end to end on one Prefect server and one MLflow store."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
 from autocast_core.model import file_digest
+from autocast_core.report.text import number, size
 from tests.flows.conversions import batches, client, convert, mlp, registered, runs_of
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 
@@ -69,8 +72,64 @@ def test_the_run_holds_what_a_reviewer_needs(converted):
 def test_the_runs_artifacts_are_complete(converted):
     _, result = converted
     names = {artifact.path for artifact in client().list_artifacts(result.run_id)}
-    assert {"plan.json", "node_precision.json", "summary.md", "plots"} <= names
+    assert {"plan.json", "node_precision.json", "attribution.json", "summary.md", "report.html", "plots"} <= names
     assert [a.path for a in client().list_artifacts(result.run_id, "plots")]
+
+
+def test_every_number_in_the_report_is_the_number_in_the_runs_metrics(converted, tmp_path):
+    _, result = converted
+    text = Path(client().download_artifacts(result.run_id, "report.html", str(tmp_path))).read_text()
+    logged = client().get_run(result.run_id).data.metrics
+    whole = dict(
+        re.findall(r'<th scope="row">([^<]+)</th><td>([^<]+)</td>', text.split("<caption>Metrics</caption>")[1])
+    )
+    assert {name: float(value) for name, value in whole.items()} == logged
+    read = re.findall(r'<data value="([^"]*)" title="([^"]*)">([^<]*)</data>', text)
+    assert {"model.bytes_after", "fidelity.y.sqnr_db", "fidelity_onnxruntime.worst.rel_l2", "task.top1"} <= {
+        name for _, name, _ in read
+    }
+    for value, name, words in read:
+        assert float(value) == logged[name]
+        assert words == {"model": words_of_bytes, "nodes": words_of_nodes}.get(name.partition(".")[0], number)(
+            logged[name]
+        ), name
+    for table in ("gates", "change", "errors", "task"):
+        cells = re.findall(r'<td class="n">(.*?)</td>', text.split(f'<h2 id="{table}">')[1].split("</section>")[0])
+        assert all("<data" in cell or cell in ("0", "–", "exact") for cell in cells), table
+    gates = re.findall(r'<data value="([^"]*)">', text)
+    assert [float(value) for value in gates] == [
+        logged["fidelity.worst.rel_l2"],
+        logged["fidelity.worst.new_nonfinite"],
+    ]
+
+
+def words_of_bytes(value):
+    return size(int(value))
+
+
+def words_of_nodes(value):
+    return f"{value:.2%}" if value == 1.0 else f"{value:,.0f}"
+
+
+def test_what_was_measured_names_its_backend(converted, tmp_path):
+    _, result = converted
+    text = Path(client().download_artifacts(result.run_id, "report.html", str(tmp_path))).read_text()
+    for table, lines in (("errors", 2), ("change", 3)):
+        section = text.split(f'<h2 id="{table}">')[1].split("</section>")[0]
+        assert len(re.findall(r"<td>(?:simulation|onnxruntime)[^<]*</td>", section)) == lines
+    assert "measured on onnxruntime-cpu" in text
+
+
+def test_the_nodes_in_the_report_are_those_of_the_table(converted, tmp_path):
+    _, result = converted
+    files = [
+        Path(client().download_artifacts(result.run_id, name, str(tmp_path)))
+        for name in ("node_precision.json", "attribution.json")
+    ]
+    nodes, shares = (json.loads(file.read_text()) for file in files)
+    assert [row[0] for row in nodes["data"]] == ["graph/first", "graph/relu", "graph/second"]
+    assert {row[0] for row in shares["data"]} == {"graph/first", "graph/relu", "graph/second"}
+    assert sum(row[shares["columns"].index("share")] for row in shares["data"]) == pytest.approx(1.0)
 
 
 def test_the_registered_version_is_the_output_and_a_candidate(converted):
@@ -84,6 +143,33 @@ def test_the_registered_version_is_the_output_and_a_candidate(converted):
     assert version.run_id == result.run_id
     folder = mlflow.artifacts.download_artifacts(result.registered)
     assert file_digest(f"{folder}/model.onnx") == result.output_sha256
+    assert version.tags["autocast.low_precision_share"] == "1.0000"
+    assert {"autocast.source", "autocast.precision", "autocast.version", "autocast.gate", "autocast.backend"} <= set(
+        version.tags
+    )
+    assert f"runs/{result.run_id}" in version.description and "rel\\_l2" in version.description
+
+
+def test_the_registered_version_is_served_by_mlflow_and_onnx_runtime(converted):
+    import mlflow
+    import onnxruntime
+
+    uri = "models:/classifier-fp16@candidate"
+    loaded = mlflow.onnx.load_model(uri)
+    example = mlflow.models.Model.load(uri).load_input_example(uri)
+    assert example["x"].shape == (1, 8)
+    served = mlflow.pyfunc.load_model(uri).predict({"x": example["x"].astype("f2")})["y"]
+    session = onnxruntime.InferenceSession(loaded.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(None, {"x": example["x"].astype("f2")})[0], served)
+    assert np.isfinite(served).all()
+
+
+def test_a_model_card_lies_beside_the_model(converted):
+    import mlflow
+
+    _, result = converted
+    text = Path(mlflow.artifacts.download_artifacts(f"{result.registered}/README.md")).read_text()
+    assert "# classifier-fp16" in text and result.output_sha256 in text and result.source_sha256 in text
 
 
 def test_the_result_is_json_without_infinity(converted):

@@ -25,6 +25,7 @@
       evidence: evidence || [], inputs: inputs || [], outputs: outputs || [], replaces: replaces || [], pattern: pattern || 0,
     };
     if (pattern === "") node.pattern = "";
+    node.share = data.shares?.[index] ?? -1;
     node.absmax = Math.max(-1, ...[...node.inputs, ...node.outputs].map(absmaxOf), ...node.evidence.map((e) => magnitude(e[3])));
     return node;
   });
@@ -66,8 +67,10 @@
 
   const columns = [
     ["id", "Node"], ["op", "Operator"], ["precision", "Precision"], ["rule", "Rule"],
-    ["absmax", "Largest magnitude"], ["reason", "Reason"],
+    ["absmax", "Largest magnitude"], ...(data.shares ? [["share", "Share of the error"]] : []), ["reason", "Reason"],
   ];
+  const NUMERIC = new Set(["absmax", "share"]);
+  const percent = (share) => (share < 0 ? "–" : (100 * share).toLocaleString("en", { maximumSignificantDigits: 3 }) + "%");
 
   const find = () => {
     const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
@@ -168,7 +171,8 @@
     if (isOpen) button.setAttribute("aria-controls", "evidence-" + node.index);
     const row = make("tr", {}, make("td", {}, button), make("td", {}, node.op),
       make("td", {}, make("span", { class: "tag " + kind(node.precision) }, node.precision)), make("td", {}, node.rule),
-      make("td", { class: "n" }, number(node.absmax)), make("td", {}, node.reason));
+      make("td", { class: "n" }, number(node.absmax)),
+      ...(data.shares ? [make("td", { class: "n" }, percent(node.share))] : []), make("td", {}, node.reason));
     button.addEventListener("click", () => {
       isOpen ? state.open.delete(node.index) : state.open.add(node.index);
       const rows = nodeRows(node);
@@ -210,13 +214,13 @@
   for (const [key, title] of columns) {
     const button = make("button", { type: "button" }, title, make("span", { class: "arrow", "aria-hidden": "true" }));
     button.addEventListener("click", () => {
-      if (state.sort !== key) { state.sort = key; state.descending = key === "absmax"; }
-      else if (state.descending === (key === "absmax")) state.descending = !state.descending;
+      if (state.sort !== key) { state.sort = key; state.descending = NUMERIC.has(key); }
+      else if (state.descending === NUMERIC.has(key)) state.descending = !state.descending;
       else { state.sort = "index"; state.descending = false; }
       find();
     });
     const head = make("th", { scope: "col", "data-key": key }, button);
-    if (key === "absmax") head.className = "n";
+    if (NUMERIC.has(key)) head.className = "n";
     byId("table").tHead.rows[0].append(head);
   }
   fill("operator", "op");

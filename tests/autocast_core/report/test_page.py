@@ -7,6 +7,7 @@ import pytest
 from autocast_core.report.content import metrics
 from autocast_core.report.page import page
 from autocast_core.report.page_data import front_coded, page_data, script_json
+from autocast_core.search.attribution import Attribution, NodeError
 
 HOSTILE = ["</script><script>alert(1)</script>", "\"'&<b>", "a\nb\x1b\u202e\u2028", "n" * 10_000, "<!--", "\ud800"]
 
@@ -108,3 +109,34 @@ def test_a_model_without_measurements_has_a_page(make_report):
     text = page(make_report(statistics=Statistics(), fidelity={}, gates=(), wiring=(), data=(), versions={}))
     assert "Undecided: no gate was checked." in text
     assert "Dynamic range" not in text
+
+
+def _attribution(*nodes: tuple[str, float]) -> Attribution:
+    return Attribution(tuple(NodeError(f"graph/{name}", "Relu", 0.01, share, 3, 0) for name, share in nodes))
+
+
+def test_nodes_that_make_the_error_are_ranked(make_report):
+    report = make_report(attribution=_attribution(("b", 0.75), ("c", 0.2499), ("a", 0.00001)))
+    section = page(report).split('<h2 id="sources">')[1].split("</section>")[0]
+    assert re.findall(r"graph/(\w)", section) == ["b", "c"]
+    assert "75.0%" in section and "simulation-onnxruntime-cpu" in section
+    assert page_data(report)["shares"] == [1e-05, 0.75, 0.25]
+
+
+def test_a_report_without_attribution_says_so(make_report):
+    text = page(make_report(attribution=Attribution(skipped="no kernel for Mish")))
+    assert '<h2 id="sources">' not in text
+    assert "Which nodes the error comes from: no kernel for Mish." in text
+    assert "shares" not in page_data(make_report())
+
+
+def test_numbers_that_people_read_name_their_metric(make_report):
+    report = make_report(task={"task.top1": 0.98712345678, "task.top1_fp32": 0.99})
+    text, found = page(report), metrics(report)
+    shown = re.findall(r'<data value="([^"]*)" title="([^"]*)">([^<]*)</data>', text)
+    assert {name: float(value) for value, name, _ in shown} == {name: found[name] for _, name, _ in shown}
+    read = {name: words for _, name, words in shown}
+    assert read["model.bytes_before"] == "248.02 kB"
+    assert read["nodes.low_precision_share"] == "66.67%"
+    assert (read["task.top1_fp32"], read["task.top1"]) == ("0.99", "0.9871")
+    assert read["fidelity.worst.sqnr_db"] == "66.25"
