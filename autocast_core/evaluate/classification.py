@@ -23,8 +23,8 @@ class ClassAgreement:
     - `kl`: the mean Kullback-Leibler divergence of the candidate's distribution from the reference's, in nats. Rows
       that are no distributions are made some by softmax; probabilities below FP32's smallest normal number count as it.
 
-    A row with NaN in the candidate agrees in nothing, at an infinite divergence; one with NaN in the reference does not
-    count.
+    A row in which the candidate has NaN or a new +inf (-inf is how masks say never) agrees in nothing, at an infinite
+    divergence; one with NaN in the reference does not count.
     """
 
     top1_agreement: float
@@ -78,7 +78,7 @@ class AgreementSums:
         known = ~np.isnan(reference).any(axis=1)
         reference, candidate = reference[known].astype(np.float64), candidate[known].astype(np.float64)
         self._rows += len(reference)
-        judged = ~np.isnan(candidate).any(axis=1)
+        judged = ~(np.isnan(candidate) | ((candidate == np.inf) & (reference != np.inf))).any(axis=1)
         if not judged.all():
             self._divergence = np.inf
         reference, candidate = reference[judged], candidate[judged]

@@ -57,6 +57,13 @@ def test_nan_in_the_candidate_agrees_in_nothing():
     assert found == ClassAgreement(0.5, 0.5, math.inf)
 
 
+def test_a_new_infinity_agrees_in_nothing_unless_it_says_never():
+    reference = np.array([[5.0, 1.0, -9e4]])
+    assert agreement(reference, np.array([[np.inf, 1.0, -9e4]])) == ClassAgreement(0.0, None, math.inf)
+    assert agreement(reference, np.array([[5.0, 1.0, -np.inf]])).top1_agreement == 1.0
+    assert agreement(reference, np.array([[5.0, 1.0, -np.inf]])).kl == pytest.approx(0.0, abs=1e-30)
+
+
 def test_nan_in_the_reference_does_not_count():
     found = agreement(np.array([[np.nan, 1.0], [2.0, 1.0]]), np.array([[1.0, 0.0], [2.0, 1.0]]))
     assert found == ClassAgreement(1.0, None, 0.0)

@@ -10,13 +10,18 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from autocast_core.apply import apply_plan
 from autocast_core.backends import OnnxRuntime
-from autocast_core.config import LOW_DTYPES, Precision
+from autocast_core.calibrate import Statistics
+from autocast_core.classify import classify
+from autocast_core.config import LOW_DTYPES, ConversionConfig, Precision
 from autocast_core.model import load_model
+from autocast_core.sanitize import sanitize
 from autocast_core.simulate import round_everything, simulate
 
 CPU = OnnxRuntime(threads=1)
 BF16 = ml_dtypes.bfloat16
+KEPT = ConversionConfig(keep_io_types=True)
 X = np.array([1.0, 0.1, 1e-3], np.float32)
 
 
@@ -37,6 +42,18 @@ def run(model: ir.Model, **feeds: np.ndarray) -> dict[str, np.ndarray]:
 
 def bf16(array: np.ndarray) -> np.ndarray:
     return array.astype(BF16).astype(np.float32)
+
+
+def fp16(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float16).astype(np.float32)
+
+
+def test_one_plan_may_have_both_types() -> None:
+    model = sanitize(model_of("g (float[N] x) => (float[N] y) { [a] h = Sin(x) [b] i = Exp(h) [c] y = Sqrt(i) }"), KEPT)
+    plan = classify(model.model, Statistics(), {}, KEPT).with_precisions({"graph/b": Precision.BF16}, "test", "")
+    (found,) = run(simulate(apply_plan(model.model, plan).model), x=X).values()
+    exponential = bf16(np.exp(bf16(fp16(np.sin(fp16(X))))))
+    assert np.array_equal(found, fp16(np.sqrt(fp16(exponential))))
 
 
 def test_inputs_and_outputs_keep_their_names_and_become_fp32() -> None:
