@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from prefect.transactions import transaction
 
 from autocast_core.backends.validation import Validation
 from autocast_core.convert import engine_version
-from autocast_core.errors import AutocastError, ConfigError, GateError, InputError
+from autocast_core.errors import AutocastError, ConfigError, GateError, InputError, ServiceError
 from autocast_core.evaluate import GateResult
 from flows.environment import set_defaults
 from flows.gpu_pool import validate_converted
@@ -29,6 +29,7 @@ from flows.preflight import check_request
 from flows.result import ConversionResult, GateMissedError
 from flows.service import check_metric, check_plugins, limits_for
 from flows.spec import Spec
+from flows.unended import end_left, noted
 from tasks.apply import ConvertedModel, apply_task
 from tasks.artifacts import show_conversion, summary_text
 from tasks.attribute import attribute_task
@@ -195,6 +196,7 @@ def _plan_only(job: _Job) -> ConversionResult:
 def _tracked(job: _Job) -> Iterator[RunRef]:
     """Begins the MLflow run, and ends it whatever happens, with the reason where that is a failure."""
     with stage("track", job.timings):
+        end_left(job.home)
         tags = {
             "autocast.source": job.model,
             "autocast.precision": job.spec.precision,
@@ -209,12 +211,17 @@ def _tracked(job: _Job) -> Iterator[RunRef]:
         )
         go_on(run)
     listener().note("run_id", run.run_id)
-    try:
-        yield run
-    except BaseException as error:
-        end_run(run, _reason(error))
-        raise
-    end_run(run)
+    with noted(job.home, run) as forget:
+        try:
+            yield run
+        except BaseException as error:
+            # The reason to raise is this one, also where the tracking server is gone.
+            with suppress(ServiceError):
+                end_run(run, _reason(error))
+                forget()
+            raise
+        end_run(run)
+        forget()
 
 
 def _reason(error: BaseException) -> str:

@@ -18,6 +18,7 @@ import onnx.shape_inference
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError
+from autocast_core.model.bodies import check_bodies
 from autocast_core.model.encode import encode
 
 logger = logging.getLogger(__name__)
@@ -61,8 +62,12 @@ def infer_types(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
 
 def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     """`proto` (which may be changed) as onnx_ir. ModelError where its content contradicts itself."""
+    opset = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 1)
     for graph in _graphs(proto.graph):
+        check_bodies(graph.node, opset, label)
         _make_dense(graph, label)
+    for function in proto.functions:
+        check_bodies(_nodes(function.node), opset, label)
     maps = _take_map_types(proto.graph)
     try:
         model = ir.serde.deserialize_model(proto)

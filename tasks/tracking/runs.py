@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.tracking.store import client_of, connect, experiment_id, tracking_errors
+from tasks.tracking.store import client_of, connect, experiment_id, shown, tracking_errors, usable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,14 +30,14 @@ _CUT = "\n\n… cut here: summary.md among the artifacts has the rest."
 
 @dataclass(frozen=True)
 class RunRef:
-    """A run and the store it is in."""
+    """A run and the store it is in: its URI without the password, since this is kept in the orchestrator's results."""
 
     tracking_uri: str
     experiment_id: str
     run_id: str
 
     def client(self) -> MlflowClient:
-        return client_of(self.tracking_uri)
+        return client_of(usable(self.tracking_uri))
 
 
 def begin_run(tracking_uri: str, name: str, params: Mapping[str, str], tags: Mapping[str, str]) -> RunRef:
@@ -49,7 +49,7 @@ def begin_run(tracking_uri: str, name: str, params: Mapping[str, str], tags: Map
     with tracking_errors(tracking_uri):
         described = {**_system_tags(), **tags}
         run = client.create_run(experiment, run_name=name, tags={k: _short(value) for k, value in described.items()})
-        begun = RunRef(tracking_uri, experiment, run.info.run_id)
+        begun = RunRef(shown(tracking_uri), experiment, run.info.run_id)
         entries = [Param(key, _short(value)) for key, value in params.items()]
         try:
             for start in range(0, len(entries), _BATCH):
@@ -155,6 +155,23 @@ def end_run(run: RunRef, failure: str | None = None) -> None:
         if failure is not None:
             client.set_tag(run.run_id, FAILURE_TAG, _short(failure))
         client.set_terminated(run.run_id, "FINISHED" if failure is None else "FAILED")
+
+
+def abandon(run: RunRef, reason: str) -> None:
+    """Ends the run as KILLED if it is still RUNNING. InputError and ServiceError as begin_run."""
+    from mlflow.exceptions import MlflowException
+
+    with tracking_errors(run.tracking_uri):
+        client = run.client()
+        try:
+            status = client.get_run(run.run_id).info.status
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return
+            raise
+        if status == "RUNNING":
+            client.set_tag(run.run_id, FAILURE_TAG, reason)
+            client.set_terminated(run.run_id, "KILLED")
 
 
 def _short(value: object) -> str:

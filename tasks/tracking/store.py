@@ -63,7 +63,7 @@ def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
                     raise error
     if found.lifecycle_stage != "active":
         raise ConfigError(
-            f"experiment {name!r} at {tracking_uri} is deleted: restore it, or set MLFLOW_EXPERIMENT_NAME to another"
+            f"experiment {name!r} at {shown(tracking_uri)} is deleted: restore it, or set MLFLOW_EXPERIMENT_NAME"
         )
     return str(found.experiment_id)
 
@@ -94,14 +94,14 @@ def tracking_errors(tracking_uri: str) -> Iterator[None]:
     except AutocastError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
+        text = _without_password(str(error), tracking_uri)
         if _is_refusal(error):
             raise InputError(
-                f"tracking server {_shown(tracking_uri)} refuses: {text}; check MLFLOW_TRACKING_URI and credentials"
+                f"tracking server {shown(tracking_uri)} refuses: {text}; check MLFLOW_TRACKING_URI and credentials"
             ) from error
         if type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "requests", "urllib3", "botocore"):
             raise ServiceError(
-                f"tracking server {_shown(tracking_uri)}: {text}; check MLFLOW_TRACKING_URI and that it runs"
+                f"tracking server {shown(tracking_uri)}: {text}; check MLFLOW_TRACKING_URI and that it runs"
             ) from error
         raise
 
@@ -113,7 +113,21 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, MlflowException) and error.get_http_status_code() in _REFUSALS
 
 
-def _shown(tracking_uri: str) -> str:
+def shown(tracking_uri: str) -> str:
     """The URI without a password."""
     parts = urlsplit(tracking_uri)
     return tracking_uri.replace(f":{parts.password}@", ":***@") if parts.password else tracking_uri
+
+
+def usable(tracking_uri: str) -> str:
+    """What `shown` gave, with the password of MLFLOW_TRACKING_URI where that is the same store."""
+    given = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
+    return given if shown(given) == tracking_uri else tracking_uri
+
+
+def _without_password(text: str, tracking_uri: str) -> str:
+    """A message on one line, short, without the URI's password, quoted or not."""
+    password = urlsplit(tracking_uri).password
+    for secret in filter(None, (password, unquote(password or ""))):
+        text = text.replace(secret, "***")
+    return " ".join(text.split())[:300]

@@ -117,3 +117,10 @@ def test_a_server_that_cannot_start_names_its_log(tmp_path, monkeypatch):
         pytest.raises(ServiceError, match=r"ended at once; .*server\.log"),
     ):
         server.wait()
+
+
+def test_credentials_in_mlflows_address_move_to_their_own_variables(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", {"MLFLOW_TRACKING_URI": "https://me:p%40ss@mlflow:5000/base", "HOME": "/"})
+    set_defaults(Home(tmp_path))
+    assert os.environ["MLFLOW_TRACKING_URI"] == "https://mlflow:5000/base"
+    assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("me", "p@ss")

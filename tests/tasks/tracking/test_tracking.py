@@ -2,18 +2,20 @@
 
 import json
 from hashlib import sha256
+from urllib.parse import unquote
 
 import numpy as np
 import onnx
 import pytest
+from mlflow.exceptions import MlflowException
 
 from autocast_core.errors import ConfigError, ServiceError
 from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
 from tasks.tracking.logged_model import log_model, signature
 from tasks.tracking.registry import register_version
-from tasks.tracking.runs import begin_run, end_run, log, log_artifacts, log_dataset, note
-from tasks.tracking.store import artifact_location, connect, experiment_id, sqlite_file
+from tasks.tracking.runs import RunRef, begin_run, end_run, log, log_artifacts, log_dataset, note
+from tasks.tracking.store import artifact_location, connect, experiment_id, shown, sqlite_file, tracking_errors, usable
 from tasks.tracking.trials import log_trial
 
 RELU = '<ir_version: 9, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }'
@@ -179,3 +181,14 @@ def test_trials_are_steps_of_the_run_and_nested_runs(run):
     assert found["1"].data.metrics == {"nodes.fp32": 0.0, "fidelity.worst.rel_l2": 0.5}
     assert found["2"].data.tags["autocast.kept_fp32"] == "graph/a, graph/b"
     assert [found[number].info.status for number in "12"] == ["FINISHED", "FAILED"]
+
+
+@pytest.mark.parametrize("password", ["planted", "pl%40nted"])
+def test_a_password_in_the_stores_uri_reaches_no_result_and_no_message(tmp_path, monkeypatch, password):
+    uri = f"postgresql+psycopg2://me:{password}@127.0.0.1:1/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert password not in str(RunRef(shown(uri), "1", "2"))
+    assert usable(shown(uri)) == uri
+    with pytest.raises(ServiceError) as caught, tracking_errors(uri):
+        raise MlflowException(f"API request to {uri} and {unquote(uri)} failed")
+    assert password not in str(caught.value) and unquote(password) not in str(caught.value)

@@ -1,0 +1,70 @@
+"""Tracking runs that their process could not end: killed, or its server gone. The next run of this home ends them.
+
+Each run in progress is a file below the home folder that its process holds locked; a lock ends with its process, so a
+file that can be locked is that of a dead one. Runs of other machines are ended by `reconcile-registry`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from functools import partial
+from typing import IO
+
+from autocast_core.errors import AutocastError
+from flows.home import Home
+from tasks.tracking.runs import RunRef, abandon
+
+LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def noted(home: Home, run: RunRef) -> Iterator[Callable[[], None]]:
+    """Within it the run is known to be in progress; call what it yields when the run has been ended."""
+    path = home.root / "running" / f"{run.run_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Under its final name it is locked from the beginning.
+    beginning = path.with_suffix(f".{os.getpid()}")
+    with open(beginning, "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump(asdict(run), file)
+        file.flush()
+        os.fsync(file.fileno())
+        beginning.replace(path)
+        yield partial(path.unlink, missing_ok=True)
+
+
+def end_left(home: Home) -> tuple[str, ...]:
+    """Ends, as KILLED, the runs whose process is over, and returns their ids; those whose server does not answer stay
+    for the next time."""
+    ended = []
+    for path in sorted((home.root / "running").glob("*.json")):
+        with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+            run = _dead(file)
+            if run is None:
+                continue
+            try:
+                abandon(run, "its process ended before it could say so")
+            except AutocastError as error:
+                LOG.warning("tracking run %s stays RUNNING for now: %s", run.run_id, error)
+                continue
+            path.unlink(missing_ok=True)
+            ended.append(run.run_id)
+    return tuple(ended)
+
+
+def _dead(file: IO[str]) -> RunRef | None:
+    """The run in the file, or None where its process lives."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return RunRef(**json.load(file))
+    except BlockingIOError:
+        return None
+    except (ValueError, TypeError) as error:
+        LOG.warning("%s is no note of a run (%s): remove it", file.name, error)
+        return None

@@ -1,0 +1,74 @@
+"""Tracking runs whose process could not end them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from autocast_core.errors import ServiceError
+from flows.home import Home
+from tests.flows.conversions import client, convert, mlp, runs_of
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+DIES = """
+import sys
+from flows.home import Home
+from flows.unended import noted
+from tasks.tracking.runs import RunRef
+from pathlib import Path
+with noted(Home(Path(sys.argv[1])), RunRef(*sys.argv[2:])):
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def a_run(services):
+    from tasks.tracking.runs import begin_run
+
+    return begin_run(services, "left", {}, {})
+
+
+def test_the_run_of_a_killed_process_is_ended_by_the_next_one_and_one_in_progress_is_not(workplace, services):
+    from flows.unended import end_left, noted
+
+    home, dead, alive = Home(workplace / "home"), a_run(services), a_run(services)
+    arguments = [str(home.root), dead.tracking_uri, dead.experiment_id, dead.run_id]
+    subprocess.run([sys.executable, "-c", DIES, *arguments], check=False)
+    with noted(home, alive) as forget:
+        assert end_left(home) == (dead.run_id,)
+        assert end_left(home) == ()
+        forget()
+    assert client().get_run(dead.run_id).info.status == "KILLED"
+    assert "ended before" in client().get_run(dead.run_id).data.tags["autocast.failure"]
+    assert client().get_run(alive.run_id).info.status == "RUNNING"
+    assert list((home.root / "running").iterdir()) == []
+
+
+def test_a_server_that_is_gone_at_the_end_hides_no_reason_and_the_next_run_makes_up_for_it(workplace, monkeypatch):
+    import flows.convert_model as flow
+
+    def gone(*_):
+        raise ServiceError("tracking server: does not answer")
+
+    model = workplace / "page.onnx"
+    model.write_text("<html>")
+    with monkeypatch.context() as patch:
+        patch.setattr(flow, "end_run", gone)
+        with pytest.raises(Exception, match="HTML"):
+            convert(model)
+    (run,) = runs_of(model)
+    assert run.info.status == "RUNNING"
+    convert(mlp(workplace / "next.onnx"), allow_random=True, validation="off")
+    assert [each.info.status for each in runs_of(model)] == ["KILLED"]
+
+
+def test_a_note_that_cannot_be_read_is_in_nobodys_way(workplace):
+    from flows.unended import end_left
+
+    home = Home(workplace / "home")
+    (home.root / "running").mkdir(parents=True)
+    for number, text in enumerate(["", "[]", json.dumps({"run_id": "a"}), "{"]):
+        (home.root / "running" / f"{number}.json").write_text(text)
+    assert end_left(home) == ()
