@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from autocast_core.apply import apply_plan
+from autocast_core.apply import apply_in_place, apply_plan
 from autocast_core.calibrate import Batches, Statistics, calibrate, input_specs, open_batches, scan_weights, table_sizes
 from autocast_core.classify import classify
 from autocast_core.classify.reuse import reuse_plan
@@ -29,6 +29,7 @@ from autocast_core.model import (
     load_model,
     load_proto,
     model_files,
+    open_model,
     runtime_model,
     save_model,
 )
@@ -36,8 +37,8 @@ from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
-from autocast_core.sanitize import Sanitized, sanitize
-from autocast_core.verify import IoContract, Verdict, check_source, io_contract, verify
+from autocast_core.sanitize import Sanitized, sanitize, sanitize_in_place
+from autocast_core.verify import IoContract, Verdict, check_source, io_contract, load_checked, verify
 
 logger = logging.getLogger(__name__)
 
@@ -87,15 +88,17 @@ def convert_file(
     config = config or ConversionConfig()
     timings: dict[str, float] = {}
     with _timed(timings, "load", progress):
-        files = model_files(src)
-        source = load_model(src)
-        check_source(source)
+        file = open_model(src)
+        files, model = model_files(file), load_checked(file)
+        contract = io_contract(model)
     runtime = open_runtime(config)
-    sanitized, plan = make_plan(source, config, runtime, calibration, plan, progress, timings)
+    with _timed(timings, "sanitize", progress):
+        sanitized = sanitize_in_place(model, _sanitize_config(config, plan))
+    plan = plan_sanitized(sanitized, config, runtime, lambda: load_model(file), calibration, plan, progress, timings)
     with _timed(timings, "apply", progress):
-        applied = apply_plan(sanitized.model, plan)
+        applied = apply_in_place(model, plan)
     with _timed(timings, "verify", progress):
-        verdict = verify_converted(applied.model, io_contract(source), applied.plan, runtime, source)
+        verdict = verify_converted(applied.model, contract, applied.plan, runtime, lambda: load_model(file))
     with _timed(timings, "write", progress):
         output = save_model(
             verdict.structure,
@@ -110,7 +113,7 @@ def convert_file(
         output=output,
         source=files,
         casts_inserted=applied.casts_inserted,
-        bytes_before=sum(file.stat().st_size for file in files),
+        bytes_before=sum(each.stat().st_size for each in files),
         bytes_after=output.bytes,
         warnings=(*sanitized.warnings, *applied.plan.warnings),
         timings=timings,
@@ -126,20 +129,39 @@ def make_plan(
     progress: ProgressCallback = silent,
     timings: dict[str, float] | None = None,
 ) -> tuple[Sanitized, PrecisionPlan]:
-    """The sanitized model and the plan for it; a given `plan` is fitted to the model instead of making one."""
+    """The sanitized copy of `source` and the plan for it; a given `plan` is fitted to the model instead."""
     timings = {} if timings is None else timings
     with _timed(timings, "sanitize", progress):
-        sanitized = sanitize(source, replace(config, precision=plan.precision) if plan is not None else config)
+        sanitized = sanitize(source, _sanitize_config(config, plan))
+    made = plan_sanitized(sanitized, config, runtime, lambda: source, calibration, plan, progress, timings)
+    return sanitized, made
+
+
+def _sanitize_config(config: ConversionConfig, plan: PrecisionPlan | None) -> ConversionConfig:
+    return replace(config, precision=plan.precision) if plan is not None else config
+
+
+def plan_sanitized(
+    sanitized: Sanitized,
+    config: ConversionConfig,
+    runtime: Runtime,
+    original: Callable[[], ir.Model],
+    calibration: str | Path | Mapping[str, Any] | None,
+    plan: PrecisionPlan | None,
+    progress: ProgressCallback,
+    timings: dict[str, float],
+) -> PrecisionPlan:
+    """The plan for a sanitized model; `original` gives the model before, which an opset upgrade is compared with."""
     for warning in sanitized.warnings:
         logger.warning("%s", warning)
     model = sanitized.model
     batches = calibration_batches(model, config, calibration)
     if sanitized.opset_changed and batches is not None:
         with _timed(timings, "check_upgrade", progress):
-            check_upgrade(source, model, batches, runtime)
+            check_upgrade(original(), model, batches, runtime)
     if plan is not None:
         with _timed(timings, "classify", progress):
-            return sanitized, reuse_plan(model, plan, config.init_max, progress)
+            return reuse_plan(model, plan, config.init_max, progress)
     with _timed(timings, "calibrate", progress):
         statistics = calibrate_model(model, config, runtime, batches, progress)
     with _timed(timings, "classify", progress):
@@ -148,7 +170,7 @@ def make_plan(
     if config.target is not None:
         with _timed(timings, "fit", progress):
             made = fit(model, made, config, batches)
-    return sanitized, replace(made, engine_version=engine_version())
+    return replace(made, engine_version=engine_version())
 
 
 def fit(
@@ -212,14 +234,18 @@ def check_upgrade(source: ir.Model, sanitized: ir.Model, batches: Batches, runti
 
 
 def verify_converted(
-    model: ir.Model, contract: IoContract, plan: PrecisionPlan, runtime: Runtime, source: ir.Model | None = None
+    model: ir.Model,
+    contract: IoContract,
+    plan: PrecisionPlan,
+    runtime: Runtime,
+    original: Callable[[], ir.Model] | None = None,
 ) -> Verdict:
     """Let the checker, the contract and a runtime judge the converted model; raises as verify does.
 
     ONNX Runtime's CPU provider has next to no BF16 kernels, so only FP16 models are loaded.
     """
     loads = not any(decision.precision == Precision.BF16 for decision in plan.nodes)
-    return verify(model, contract, plan, runtime if loads else None, source)
+    return verify(model, contract, plan, runtime if loads else None, original)
 
 
 def open_runtime(config: ConversionConfig) -> Runtime:
@@ -337,7 +363,7 @@ def convert_to_f16(
     runtime = open_runtime(config)
     sanitized, plan = make_plan(source, config, runtime)
     applied = apply_plan(sanitized.model, plan)
-    verify_converted(applied.model, io_contract(source), applied.plan, runtime, source)
+    verify_converted(applied.model, io_contract(source), applied.plan, runtime, lambda: source)
     with runtime_model(applied.model) as converted:
         return onnx.ModelProto.FromString(converted.bytes)
 

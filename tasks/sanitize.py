@@ -28,13 +28,11 @@ def sanitize_model(source: ModelRef, config: ConversionConfig, folder: Path) -> 
 
     ModelError where the source is no valid ONNX model.
     """
-    from autocast_core.model import load_model, save_skeleton
-    from autocast_core.sanitize import sanitize
-    from autocast_core.verify import check_source
+    from autocast_core.model import save_skeleton
+    from autocast_core.sanitize import sanitize_in_place
+    from autocast_core.verify import load_checked
 
-    model = load_model(source)
-    check_source(model)
-    sanitized = sanitize(model, config)
+    sanitized = sanitize_in_place(load_checked(source), config)
     folder.mkdir(parents=True, exist_ok=True)
     reference = save_skeleton(sanitized.model, folder / "sanitized.onnx")
     return SanitizedModel(reference, sanitized.changes, sanitized.warnings, sanitized.opset_changed)

@@ -22,7 +22,8 @@ def verify_model(source: ModelRef, converted: ModelRef, plan: Path, config: Conv
     from autocast_core.verify import io_contract
 
     original = load_model(source)
-    verify_converted(load_model(converted), io_contract(original), read_plan(plan), open_runtime(config), original)
+    contract, runtime = io_contract(original), open_runtime(config)
+    verify_converted(load_model(converted), contract, read_plan(plan), runtime, lambda: original)
     return True
 
 

@@ -27,7 +27,7 @@ from autocast_core.apply.uses import (
 )
 from autocast_core.config import LOW_DTYPES, Precision
 from autocast_core.errors import PlanError
-from autocast_core.model.paths import is_counted, nodes_with_ids
+from autocast_core.model.paths import all_graphs, is_counted, nodes_with_ids
 from autocast_core.plan import PrecisionPlan
 from autocast_core.schemas import (
     Operands,
@@ -59,11 +59,13 @@ def apply_plan(model: ir.Model, plan: PrecisionPlan) -> Applied:
     Raises PlanError when the plan speaks of other nodes than the model has, UnconvertibleError where values that no
     Cast takes (sequences, optionals) would need one.
     """
-    model = model.clone()
+    return apply_in_place(model.clone(), plan)
+
+
+def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
+    """`apply_plan` on `model` itself, for a caller that has no other use for it; it is spoilt where this raises."""
     nodes, decided = _match(model, plan)
-    names = UniqueNames(
-        name for graph in (model.graph, *model.graph.subgraphs()) for name in _names_in(graph) if name is not None
-    )
+    names = UniqueNames(name for graph in all_graphs(model.graph) for name in _names_in(graph) if name is not None)
     contract = _Contract(model.graph, plan)
     original = types_before(model.graph, nodes)
     moves = _moves(model, plan, decided)

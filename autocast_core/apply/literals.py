@@ -9,6 +9,7 @@ from autocast_core.apply.casts import SUFFIX
 from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import Uses
 from autocast_core.config import LOW_DTYPES
+from autocast_core.model.paths import all_graphs
 from autocast_core.model.tensors import ConvertedTensor
 
 
@@ -39,7 +40,7 @@ def settle_literals(
 def float_literals(model: ir.Model, nodes: list[ir.Node]) -> list[tuple[ir.Value, ir.TensorProtocol]]:
     """FP32 initializers that are no graph input, and outputs of FP32 Constants, in graph order."""
     found = []
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in all_graphs(model.graph):
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.dtype == ir.DataType.FLOAT and not value.is_graph_input():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import onnx_ir as ir
 
 from autocast_core.config import LOW_DTYPES
-from autocast_core.model.paths import bodies, is_counted
+from autocast_core.model.paths import all_graphs, bodies, is_counted
 from autocast_core.schemas import Operands, element_type, ports_of
 
 FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
@@ -148,7 +148,7 @@ def cast_target(node: ir.Node) -> ir.DataType | None:
 def types_before(graph: ir.Graph, nodes: list[ir.Node]) -> dict[ir.Value, ir.DataType | None]:
     """The element type of every value of the model."""
     values: dict[ir.Value, ir.DataType | None] = {}
-    graphs = [graph, *graph.subgraphs()]
+    graphs = all_graphs(graph)
     for each in graphs:
         for value in (*each.inputs, *each.initializers.values()):
             values[value] = element_type(value)

@@ -17,6 +17,7 @@ from autocast_core.backends.providers import RECORD_ASSIGNMENT, check_started, c
 from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import BackendError
 from autocast_core.model import runtime_model
+from autocast_core.model.paths import all_nodes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -95,7 +96,7 @@ class OnnxRuntime:
 
 def _has_16_bit_types(model: ir.Model) -> bool:
     """Such a model must not pass the level EXTENDED: beyond it ONNX Runtime 1.32 dies of FP16 LSTMs on a CPU."""
-    return any(value.dtype in LOW_DTYPES for node in model.graph.all_nodes() for value in node.outputs)
+    return any(value.dtype in LOW_DTYPES for node in all_nodes(model.graph) for value in node.outputs)
 
 
 class OrtSession:

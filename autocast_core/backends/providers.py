@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from autocast_core.backends.cuda_driver import has_driver
 from autocast_core.errors import BackendError, ConfigError
+from autocast_core.model.paths import all_nodes
 from autocast_core.schemas.signature import find_signature
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def choose(
 
 def custom_operator(model: ir.Model) -> ir.Node | None:
     """The first node whose operator neither ONNX, ONNX Runtime nor the model defines; None where there is none."""
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if node.domain.startswith(_ONNX_RUNTIMES_OWN) or node.op_identifier() in model.functions:
             continue
         if find_signature(node.domain, node.op_type, model.opset_imports.get(node.domain, 1)) is None:

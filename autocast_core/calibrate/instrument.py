@@ -27,6 +27,7 @@ from autocast_core.calibrate.probes import is_float_tensor, probe
 from autocast_core.calibrate.sizes import Sizes
 from autocast_core.calibrate.writer import GraphWriter
 from autocast_core.config import Precision
+from autocast_core.model.paths import all_graphs
 
 WHOLE_ELEMENTS = 4096
 _PREFIX = "calibration"
@@ -175,8 +176,8 @@ def _positions() -> np.ndarray:
 
 def _fresh_names(model: ir.Model) -> Iterator[str]:
     """Names that no value or node of the model has."""
-    used = {value.name for graph in model.graphs() for node in graph for value in node.outputs}
-    used |= {value.name for graph in model.graphs() for value in (*graph.inputs, *graph.initializers.values())}
+    used = {value.name for graph in all_graphs(model.graph) for node in graph for value in node.outputs}
+    used |= {value.name for graph in all_graphs(model.graph) for value in (*graph.inputs, *graph.initializers.values())}
     return (name for n in itertools.count() if (name := f"{_PREFIX}.{n}") not in used)
 
 

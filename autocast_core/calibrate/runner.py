@@ -135,16 +135,8 @@ def _add(gathered: _Gathered, probes: Probes, sizes: Sizes, number: int, outputs
 
 
 def _add_whole(gathered: _Gathered, arrays: Sequence[np.ndarray]) -> None:
-    for part in segments(arrays):
-        lowest, highest = np.minimum.reduceat(part.values, part.starts), np.maximum.reduceat(part.values, part.starts)
-        finite = np.isfinite(lowest) & np.isfinite(highest)
-        which = part.which[finite]
-        gathered.whole.add_ranges(which, part.lengths[finite], lowest[finite], highest[finite])
-        if gathered.small:
-            columns = small_columns(part, gathered.precision)
-            gathered.whole.add_small(which, {name: values[finite] for name, values in columns.items()})
-        for index in part.which[~finite]:
-            gathered.merge({gathered.whole.names[index]: TensorStats.of(arrays[index], gathered.measured)})
+    for index in gathered.whole.add_arrays(arrays, gathered.precision):
+        gathered.merge({gathered.whole.names[index]: TensorStats.of(arrays[index], gathered.measured)})
 
 
 def _add_sampled(gathered: _Gathered, rows: Sequence[Sequence[np.ndarray]], counts: Mapping[str, int]) -> set[str]:

@@ -36,6 +36,22 @@ class Totals:
             for name, values in small.items():
                 self._small[name][which] += values
 
+    def add_arrays(self, arrays: Sequence[np.ndarray], precision: Precision) -> list[int]:
+        """One batch's elements, an array for each tensor; the indices of those that hold NaN or infinity and were left
+        out are returned."""
+        left: list[int] = []
+        for part in segments(arrays):
+            lowest = np.minimum.reduceat(part.values, part.starts)
+            highest = np.maximum.reduceat(part.values, part.starts)
+            finite = np.isfinite(lowest) & np.isfinite(highest)
+            which = part.which[finite]
+            self.add_ranges(which, part.lengths[finite], lowest[finite], highest[finite])
+            if self._small is not None:
+                columns = small_columns(part, precision)
+                self.add_small(which, {name: values[finite] for name, values in columns.items()})
+            left += part.which[~finite].tolist()
+        return left
+
     def stats(self) -> dict[str, TensorStats]:
         """What was added up, by tensor name."""
         ranges = zip(self._count.tolist(), self._min.tolist(), self._max.tolist(), strict=True)

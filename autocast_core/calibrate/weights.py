@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.calibrate.instrument import WHOLE_ELEMENTS
 from autocast_core.calibrate.probes import FLOAT_DTYPES
 from autocast_core.calibrate.statistics import EMPTY, TensorStats, value_range
+from autocast_core.calibrate.totals import Totals
 from autocast_core.config import Precision
 from autocast_core.model import chunks
+from autocast_core.model.paths import all_graphs
 from autocast_core.progress import Progress, ProgressCallback, silent
 
 _UNSUSPICIOUS = 2.0**-10
@@ -24,14 +27,17 @@ def scan_weights(model: ir.Model, precision: Precision, progress: ProgressCallba
     """Statistics by value name; weights are read in chunks and released, none is kept.
 
     Small-value quantities are measured for FP16, every element examined. The sums of squares take a second read and are
-    measured only where the counts allow a rounding error of more than twice that of normal numbers.
+    measured only where the counts allow a rounding error of more than twice that of normal numbers, and of tensors that
+    are in memory anyway.
     ModelError where a weight cannot be read.
     """
-    weights = list(_weights(model))
-    total = sum(tensor.nbytes for _, tensor in weights)
-    done = 0
-    found = {}
-    for name, tensor in weights:
+    weights = dict(_weights(model))
+    small = {name: tensor for name, tensor in weights.items() if _is_at_hand(tensor)}
+    found = _small_stats(small, precision)
+    large = {name: tensor for name, tensor in weights.items() if name not in small}
+    done = sum(tensor.nbytes for tensor in small.values())
+    total = done + sum(tensor.nbytes for tensor in large.values())
+    for name, tensor in large.items():
         progress(Progress("weights", done, total, "bytes"))
         found[name] = _stats(tensor, precision)
         done += tensor.nbytes
@@ -39,8 +45,20 @@ def scan_weights(model: ir.Model, precision: Precision, progress: ProgressCallba
     return found
 
 
+def _is_at_hand(tensor: ir.TensorProtocol) -> bool:
+    return type(tensor) is ir.Tensor and tensor.dtype == ir.DataType.FLOAT and tensor.size <= WHOLE_ELEMENTS
+
+
+def _small_stats(weights: Mapping[str, ir.TensorProtocol], precision: Precision) -> dict[str, TensorStats]:
+    """Of many small FP32 tensors at once, which one by one would cost more than their elements."""
+    totals = Totals(tuple(weights), small=precision is Precision.FP16)
+    arrays = [tensor.numpy() for tensor in weights.values()]
+    left = totals.add_arrays(arrays, precision)
+    return totals.stats() | {totals.names[i]: TensorStats.of(arrays[i], precision) for i in left}
+
+
 def _weights(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
-    for graph in model.graphs():
+    for graph in all_graphs(model.graph):
         for name, value in graph.initializers.items():
             if value.const_value is not None and value.const_value.dtype in FLOAT_DTYPES:
                 yield name, value.const_value

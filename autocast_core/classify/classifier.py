@@ -31,7 +31,7 @@ from autocast_core.classify.rules.whole_numbers import WholeNumbersRule
 from autocast_core.classify.sequences import uncastable_groups
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.model import chunks, structure_digest, weights_digest
-from autocast_core.model.paths import is_counted, nodes_with_ids
+from autocast_core.model.paths import all_graphs, is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan, WeightChange
 from autocast_core.schemas import (
     PluginPrecision,
@@ -313,7 +313,7 @@ def _weight_changes(
 
 def _count_clamped(model: ir.Model, names: set[str], limit: float) -> dict[str, int]:
     counts = {}
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in all_graphs(model.graph):
         for value in graph.initializers.values():
             if value.name in names and value.const_value is not None:
                 counts[value.name] = sum(

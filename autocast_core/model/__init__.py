@@ -1,7 +1,16 @@
 """Loading and saving models without loading their weights; digests."""
 
 from autocast_core.model.digest import combined_digest, file_digest, files_digest, weights_digest
-from autocast_core.model.reader import load_model, load_proto, model_files
+from autocast_core.model.reader import (
+    ModelFile,
+    ModelSource,
+    load_model,
+    load_proto,
+    model_files,
+    model_structure,
+    open_model,
+    read_model,
+)
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.rounding import RoundBlock
 from autocast_core.model.structure import structure_digest
@@ -12,7 +21,9 @@ from autocast_core.model.writer import RuntimeModel, SavedModel, runtime_model, 
 __all__ = [
     "ConvertedTensor",
     "FileTensor",
+    "ModelFile",
     "ModelRef",
+    "ModelSource",
     "RoundBlock",
     "RuntimeModel",
     "SavedModel",
@@ -26,6 +37,9 @@ __all__ = [
     "load_proto",
     "map_tensors",
     "model_files",
+    "model_structure",
+    "open_model",
+    "read_model",
     "runtime_model",
     "save_model",
     "save_skeleton",

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError
+from autocast_core.model.paths import all_graphs
 from autocast_core.model.tensors import byte_blocks
 from autocast_core.progress import Progress, ProgressCallback, silent
 
@@ -41,7 +42,7 @@ def combined_digest(digests: Mapping[str, str]) -> str:
 
 def weights_digest(model: ir.Model, progress: ProgressCallback = silent) -> str:
     """The digest of all initializers, bodies included: of each its name, type, shape and bytes, in order of names."""
-    values = [value for graph in model.graphs() for value in graph.initializers.values()]
+    values = [value for graph in all_graphs(model.graph) for value in graph.initializers.values()]
     named = sorted(values, key=lambda value: value.name or "")
     total = sum(_nbytes(value.const_value) for value in named)
     digest, done = hashlib.sha256(), 0

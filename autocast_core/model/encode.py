@@ -36,6 +36,18 @@ def encode(model: ir.Model) -> onnx.ModelProto:
     return proto
 
 
+def encode_undeclared(model: ir.Model, large_bytes: int) -> onnx.ModelProto:
+    """What type inference works from: the graph of `model` without what is declared of inner values.
+
+    Tensors of more than `large_bytes` have a type and dimensions only. Raises as `encode`.
+    """
+    proto = onnx.ModelProto(ir_version=max(model.ir_version, 4))
+    for domain, version in model.graph.opset_imports.items():
+        proto.opset_import.add(domain=domain, version=version)
+    _UndeclaredEncoder(large_bytes).graph(model.graph, proto.graph)
+    return proto
+
+
 class _Encoder:
     """Keeps the types that were written, by what they say."""
 
@@ -58,7 +70,7 @@ class _Encoder:
                 self.info(value, proto)
             if value.const_value is not None:
                 value.const_value.name = value.name
-                ir.serde.serialize_tensor_into(proto.initializer.add(), value.const_value)
+                self.tensor(value.const_value, proto.initializer.add())
         for node in graph:
             self.node(node, proto.node.add())
             for value in node.outputs:
@@ -101,13 +113,31 @@ class _Encoder:
                 proto.doc_string = attribute.doc_string
             if attribute.type == ir.AttributeType.GRAPH:
                 proto.type = onnx.AttributeProto.GRAPH
-                self.graph(attribute.as_graph(), proto.g)
+                self.body(attribute.as_graph(), proto.g)
             else:
                 proto.type = onnx.AttributeProto.GRAPHS
                 for body in attribute.as_graphs():
-                    self.graph(body, proto.graphs.add())
+                    self.body(body, proto.graphs.add())
+        elif attribute.type == ir.AttributeType.TENSOR:
+            proto.name, proto.type = attribute.name, onnx.AttributeProto.TENSOR
+            if attribute.doc_string:
+                proto.doc_string = attribute.doc_string
+            self.tensor(attribute.as_tensor(), proto.t)
         else:
             ir.serde.serialize_attribute_into(proto, attribute)
+
+    def body(self, graph: ir.Graph, proto: onnx.GraphProto) -> None:
+        self.graph(graph, proto)
+
+    def tensor(self, tensor: ir.TensorProtocol, proto: onnx.TensorProto) -> None:
+        if type(tensor) is not ir.Tensor or tensor.doc_string or tensor.metadata_props:
+            ir.serde.serialize_tensor_into(proto, tensor)
+            return
+        if tensor.name:
+            proto.name = tensor.name
+        proto.data_type = tensor.dtype
+        proto.dims.extend(tensor.shape.numpy())
+        proto.raw_data = tensor.tobytes()
 
     def info(self, value: ir.Value, proto: onnx.GraphProto) -> None:
         """What is known of an inner value, if anything is."""
@@ -138,6 +168,30 @@ class _Encoder:
             if shape is not None:
                 ir.serde.serialize_shape_into(proto, shape)
         return self.types[key]
+
+
+class _UndeclaredEncoder(_Encoder):
+    """Leaves out what is declared of inner values and the outputs of bodies, and the elements of large tensors."""
+
+    def __init__(self, large_bytes: int) -> None:
+        super().__init__()
+        self.large_bytes = large_bytes
+
+    def info(self, value: ir.Value, proto: onnx.GraphProto) -> None:
+        pass
+
+    def body(self, graph: ir.Graph, proto: onnx.GraphProto) -> None:
+        super().body(graph, proto)
+        for output in proto.output:
+            output.ClearField("type")
+
+    def tensor(self, tensor: ir.TensorProtocol, proto: onnx.TensorProto) -> None:
+        if tensor.dtype == ir.DataType.STRING or tensor.nbytes <= self.large_bytes:
+            super().tensor(tensor, proto)
+            return
+        proto.name, proto.data_type = tensor.name or "", int(tensor.dtype)
+        proto.dims.extend(tensor.shape.numpy())
+        proto.data_location = onnx.TensorProto.EXTERNAL
 
 
 def _add_quantization(value: ir.Value, proto: onnx.GraphProto) -> None:

@@ -109,6 +109,8 @@ def pieces(structure: Structure, locate: Locate) -> list[Piece]:
         return [head + raw_data_header(tensor.nbytes), Weight(tensor)]
 
     data = structure.data
+    if not structure.weights:
+        return [data]
     return rewrite(BytesSource(data), leads_to_references(data), fill, _weight_bytes)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +17,78 @@ from autocast_core.model.checked import checked, file_tensor
 from autocast_core.model.locations import SELF, DataFolders
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.serde import deserialize, infer_types, parse
-from autocast_core.model.skeleton import LARGE_BYTES, external_locations, skeleton
+from autocast_core.model.skeleton import LARGE_BYTES, external_locations, relocated, skeleton
 from autocast_core.model.traverse import map_tensors
 from autocast_core.model.wire import FileSource, WireError
 
 _MEMORY = "\0memory:"
+Complete = Callable[[onnx.ModelProto, str], onnx.ModelProto]
+"""Adds what a model does not declare; the second argument names the model in messages."""
 
 
-def load_model(source: str | Path | ModelRef) -> ir.Model:
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file that was read once: its content, but for tensors of 4 KiB and more, which refer to the file."""
+
+    path: Path
+    skeleton: bytes
+    data_folder: Path | None = None
+
+
+ModelSource = str | Path | ModelRef | ModelFile
+
+
+def open_model(source: ModelSource) -> ModelFile:
+    """The file at `source`, read for all that is to be asked of it. ModelError where it is missing or no ONNX model."""
+    if isinstance(source, ModelFile):
+        return source
+    if isinstance(source, ModelRef):
+        return ModelFile(source.path, _read_skeleton(source.path), source.data_folder)
+    return ModelFile(Path(source), _read_skeleton(Path(source)))
+
+
+def load_model(source: ModelSource) -> ir.Model:
     """The model in a file, with types and shapes inferred where inference works.
 
     Tensors of 4 KiB and more are FileTensors: ranges of the file or of its external data, which are looked for in the
     file's folder and, where the file is a link, in the real file's folder. Nothing else is read before it is used.
     ModelError where the file is missing or no ONNX model, or its data are missing, too short, or outside the folder.
     """
-    reference = source if isinstance(source, ModelRef) else ModelRef(Path(source), "")
-    data = _read_skeleton(reference.path)
-    return _model(data, DataFolders.of(reference.path, reference.data_folder))
+    return _loaded(open_model(source), infer_types)
 
 
-def model_files(path: str | Path) -> tuple[Path, ...]:
+def read_model(source: ModelSource) -> ir.Model:
+    """As load_model, with the types and shapes that the file declares and no others."""
+    return _loaded(open_model(source), lambda proto, _: proto)
+
+
+def _loaded(file: ModelFile, complete: Complete) -> ir.Model:
+    return _model(file.skeleton, DataFolders.of(file.path, file.data_folder), complete)
+
+
+def model_structure(source: ModelSource, weights_location: str) -> bytes:
+    """The model in a file as it is, but for tensors of 4 KiB and more: they refer to the file `weights_location`.
+
+    ModelError where the file is missing or no ONNX model.
+    """
+    return relocated(open_model(source).skeleton, weights_location)
+
+
+def model_files(source: ModelSource) -> tuple[Path, ...]:
     """The model file and its external data files, the model first, then in order of use.
 
-    Paths are beside `path` as the model says them; where the model is a link and its data lie beside the real file,
+    Paths are beside the model as it says them; where the model is a link and its data lie beside the real file,
     all are the real ones. ModelError where one is missing or outside the folder, or the file is no model.
     """
-    path = Path(path)
-    data = _read_skeleton(path)
+    file = open_model(source)
+    path, data = file.path, file.skeleton
     parse(data, str(path))
     folders = DataFolders.of(path)
     locations = {location: tensor for location, tensor in external_locations(data).items() if location != SELF}
     said = tuple(dict.fromkeys(folders.find(location, tensor).said for location, tensor in locations.items()))
-    if all(file.is_relative_to(folders.folders[0]) for file in said):
+    if all(each.is_relative_to(folders.folders[0]) for each in said):
         return (path, *said)
-    return (path.resolve(), *(file.resolve() for file in said))
+    return (path.resolve(), *(each.resolve() for each in said))
 
 
 def load_proto(proto: onnx.ModelProto, data_folder: str | Path | None = None) -> ir.Model:
@@ -71,12 +111,14 @@ def load_proto(proto: onnx.ModelProto, data_folder: str | Path | None = None) ->
         else:
             copy.graph.initializer.add().CopyFrom(tensor)
     folders = DataFolders.of(Path("the model in memory"), None if data_folder is None else Path(data_folder))
-    return _model(copy.SerializeToString(), folders, tuple(large))
+    return _model(copy.SerializeToString(), folders, infer_types, tuple(large))
 
 
-def _model(data: bytes, folders: DataFolders, memory: tuple[onnx.TensorProto, ...] = ()) -> ir.Model:
+def _model(
+    data: bytes, folders: DataFolders, complete: Complete, memory: tuple[onnx.TensorProto, ...] = ()
+) -> ir.Model:
     label = str(folders.model)
-    model = deserialize(infer_types(parse(data, label), label), label)
+    model = deserialize(complete(parse(data, label), label), label)
     map_tensors(model, lambda tensor: _placed(tensor, folders, memory))
     return model
 

@@ -105,6 +105,20 @@ def external_locations(model: bytes) -> dict[str, str]:
     return found
 
 
+def relocated(model: bytes, location: str) -> bytes:
+    """The serialised model with all its external data said to lie in file `location`."""
+
+    def replace(source: Source, field: Field) -> list[Piece]:
+        tensor = onnx.TensorProto.FromString(source.read(field.payload, field.length))
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+        return [tensor.SerializeToString()]
+
+    pieces = rewrite(BytesSource(model), leads_to_references(model), replace, _no_objects)
+    return b"".join(piece for piece in pieces if isinstance(piece, bytes))
+
+
 def leads_to_references(model: bytes) -> Callable[[Field], bool]:
     """Whether a field of the serialised `model` holds a reference to external data: all have this key."""
     return lambda field: model.find(_LOCATION_KEY, field.payload, field.end) >= 0

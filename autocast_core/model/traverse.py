@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from autocast_core.model.paths import all_graphs, bodies
+
 Change = Callable[[ir.TensorProtocol], ir.TensorProtocol]
 _TENSOR, _TENSORS = ir.AttributeType.TENSOR, ir.AttributeType.TENSORS
 _GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
@@ -61,10 +63,12 @@ def map_tensors(model: ir.Model, change: Change) -> tuple[Place, ...]:
 
 def node_lists(model: ir.Model) -> Iterator[ir.Graph | ir.Function]:
     """The main graph, all bodies, the functions and their bodies."""
-    yield from model.graphs()
+    yield from all_graphs(model.graph)
     for function in model.functions.values():
         yield function
-        yield from function.subgraphs()
+        for node in function:
+            for _, body in bodies(node):
+                yield from all_graphs(body)
 
 
 def _graph_places(graph: ir.Graph) -> Iterator[Place]:

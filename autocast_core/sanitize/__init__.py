@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import onnx_ir as ir
 
@@ -18,22 +18,16 @@ from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.opset import choose_opset, raise_opset
 from autocast_core.sanitize.types import infer_types
 
-__all__ = ["PASSES", "Change", "MaskPath", "Sanitized", "mask_paths", "sanitize"]
+__all__ = ["PASSES", "Change", "MaskPath", "Sanitized", "mask_paths", "sanitize", "sanitize_in_place"]
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
 
-PASSES: tuple[Pass, ...] = (
-    import_default_domain,
-    inline_functions,
-    give_unique_names,
-    raise_opset,
-    replace_fp64,
-    normalize_constants,
-    infer_types,
-    fuse_layer_norm,
-    clamp_masks,
-)
-"""The passes in their order; each works in place on the copy that `sanitize` makes and tells what it changed."""
+NAMING: tuple[Pass, ...] = (import_default_domain, inline_functions, give_unique_names)
+REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, normalize_constants)
+REPAIRING: tuple[Pass, ...] = (fuse_layer_norm, clamp_masks)
+PASSES = (*NAMING, infer_types, *REWRITING, infer_types, *REPAIRING)
+"""The passes in their order; each works in place and tells what it changed. The second inference of types is left out
+where nothing was rewritten since the first."""
 
 
 def sanitize(model: ir.Model, config: ConversionConfig) -> Sanitized:
@@ -45,12 +39,21 @@ def sanitize(model: ir.Model, config: ConversionConfig) -> Sanitized:
 
     Raises UnconvertibleError, ModelError or ConfigError as the passes do.
     """
-    copy = model.clone()
+    return sanitize_in_place(model.clone(), config)
+
+
+def sanitize_in_place(model: ir.Model, config: ConversionConfig) -> Sanitized:
+    """`sanitize` on `model` itself, for a caller that has no other use for it; it is spoilt where this raises."""
     changes: list[Change] = []
-    warnings: tuple[str, ...] = ()
-    for step in PASSES:
-        if step is raise_opset:
-            choice = choose_opset(copy, config)
-            warnings = choice.warnings if choice is not None else ()
-        changes.extend(step(copy, config))
-    return Sanitized(copy, tuple(changes), warnings)
+
+    def run(passes: Iterable[Pass]) -> list[Change]:
+        made = [change for each in passes for change in each(model, config)]
+        changes.extend(made)
+        return made
+
+    run((*NAMING, infer_types))
+    choice = choose_opset(model, config)
+    if run(REWRITING):
+        run((infer_types,))
+    run(REPAIRING)
+    return Sanitized(model, tuple(changes), choice.warnings if choice is not None else ())

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.model.paths import all_nodes
 from autocast_core.sanitize.change import Change
 
 _FLOATS = ("value_float", "value_floats")
@@ -19,7 +20,7 @@ def normalize_constants(model: ir.Model, config: ConversionConfig) -> tuple[Chan
     Does not act on any other Constant, nor on a value that refers to an attribute of a function.
     """
     changed = []
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if node.op_type == "Constant" and node.domain == "" and _normalize(node):
             changed.append(str(node.name))
     return (Change("constants", f"{len(changed)} Constant nodes hold tensors now", tuple(changed)),) if changed else ()

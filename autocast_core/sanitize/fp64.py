@@ -10,9 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.model.paths import all_graphs, all_nodes
 from autocast_core.model.tensors import ConvertedTensor, chunks
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import Names, defined_values, graphs_of, node_names, value_names
+from autocast_core.sanitize.graphs import Names, defined_values, node_names, value_names
 from autocast_core.schemas import infer_missing_types, with_element_type
 
 _DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "output_datatype"})
@@ -33,14 +34,14 @@ def replace_fp64(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...
     com.microsoft: these get Casts around them. FP64 between integers, as in shape arithmetic, becomes FP32 too:
     TensorRT has no FP64.
     """
-    if any(value.type is None and value.name for graph in graphs_of(model) for value in defined_values(graph)):
+    if any(value.type is None and value.name for graph in all_graphs(model.graph) for value in defined_values(graph)):
         infer_missing_types(model)
-    if not any(_is_fp64(value) for graph in graphs_of(model) for value in defined_values(graph)):
+    if not any(_is_fp64(value) for graph in all_graphs(model.graph) for value in defined_values(graph)):
         return ()
     ports = _find_ports(model, config)
     found: Counter[str] = Counter()
     touched: dict[str, None] = {}
-    for graph in graphs_of(model):
+    for graph in all_graphs(model.graph):
         for value in defined_values(graph):
             if _is_fp64(value) and id(value) not in ports.staying:
                 _convert_value(value, found)
@@ -77,7 +78,7 @@ def _find_ports(model: ir.Model, config: ConversionConfig) -> _Ports:
     kept = [v for v in interface.values() if _is_fp64(v) and config.keeps_io_type(str(v.name))]
     sources = [v for v in kept if v.producer() is None or _is_cast(v.producer())]
     operands = []
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         if _is_pinned(node):
             sources += [value for value in node.outputs if _is_fp64(value)]
             operands += [(node, i) for i, value in enumerate(node.inputs) if value is not None and _is_fp64(value)]

@@ -7,6 +7,7 @@ from onnx_ir.passes.common import InlinePass
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import ModelError, UnconvertibleError
+from autocast_core.model.paths import all_nodes
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.graphs import Names, node_names, value_names
 from autocast_core.sanitize.names import name_function_nodes
@@ -37,7 +38,7 @@ def inline_functions(model: ir.Model, config: ConversionConfig) -> tuple[Change,
     if not model.functions:
         return tuple(changes)
     functions, domains = dict(model.functions), {key[0] for key in model.functions}
-    calls = [node for node in model.graph.all_nodes() if node.op_identifier() in functions]
+    calls = [node for node in all_nodes(model.graph) if node.op_identifier() in functions]
     opsets = _prepare(model, calls)
     try:
         InlinePass()(model)
@@ -46,7 +47,7 @@ def inline_functions(model: ir.Model, config: ConversionConfig) -> tuple[Change,
     except (ir.passes.PassError, ValueError, RuntimeError) as error:
         raise UnconvertibleError(f"cannot inline a model-local function: {error.__cause__ or error}") from error
     upgraded = _finish(model, opsets)
-    used = {node.domain for node in model.graph.all_nodes()}
+    used = {node.domain for node in all_nodes(model.graph)}
     for domain in sorted(domains - used - {""}):
         model.graph.opset_imports.pop(domain, None)
     changes.append(_change(f"inlined {len(functions)} functions at {len(calls)} calls", list(functions)))
@@ -60,12 +61,12 @@ def _change(detail: str, functions: list[OperatorId]) -> Change:
 
 def _called_functions(model: ir.Model) -> set[OperatorId]:
     called: set[OperatorId] = set()
-    pending = list(model.graph.all_nodes())
+    pending = list(all_nodes(model.graph))
     while pending:
         key = pending.pop().op_identifier()
         if key in model.functions and key not in called:
             called.add(key)
-            pending.extend(model.functions[key].graph.all_nodes())
+            pending.extend(all_nodes(model.functions[key].graph))
     return called
 
 
@@ -78,7 +79,7 @@ def _prepare(model: ir.Model, calls: list[ir.Node]) -> dict[OperatorId, int | No
     names = Names(value_names(model))
     for index, call in enumerate(calls):
         call.metadata_props[_CALL] = call.name or f"{call.op_type}_{index}"
-    for node in (*calls, *(n for f in model.functions.values() for n in f.graph.all_nodes())):
+    for node in (*calls, *(n for f in model.functions.values() for n in all_nodes(f.graph))):
         for output in node.outputs:
             if output.name == "" and node.op_identifier() in model.functions:
                 output.name = names.fresh(f"{node.op_type}_output")
@@ -86,7 +87,7 @@ def _prepare(model: ir.Model, calls: list[ir.Node]) -> dict[OperatorId, int | No
     for key, function in model.functions.items():
         name_function_nodes(function)
         _separate_outputs(function)
-        for node in function.graph.all_nodes():
+        for node in all_nodes(function.graph):
             node.meta[_ORIGIN] = (key, node.name)
         opsets[key] = function.opset_imports.get("")
         for domain, version in function.opset_imports.items():
@@ -111,10 +112,10 @@ def _separate_outputs(function: ir.Function) -> None:
 
 def _finish(model: ir.Model, opsets: dict[OperatorId, int | None]) -> tuple[Change, ...]:
     """Names the inlined nodes and brings all nodes to one opset."""
-    names = Names(node.name for node in model.graph.all_nodes() if _ORIGIN not in node.meta)
+    names = Names(node.name for node in all_nodes(model.graph) if _ORIGIN not in node.meta)
     own = model.graph.opset_imports.get("")
     groups: dict[int, list[ir.Node]] = {}
-    for node in model.graph.all_nodes():
+    for node in all_nodes(model.graph):
         opset = own
         call = node.metadata_props.pop(_CALL, None)
         if _ORIGIN in node.meta:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+
+from autocast_core.model.paths import all_graphs, all_nodes
 
 SMALL_TENSOR_BYTES = 4096
 """Tensors up to this size may be read by a pass; larger ones stay on disk unless their values are the question."""
@@ -39,33 +41,13 @@ class Names:
 
 def value_names(model: ir.Model) -> Iterator[str | None]:
     """The name of every value of the main graph and all bodies."""
-    for graph in graphs_of(model):
+    for graph in all_graphs(model.graph):
         yield from (value.name for value in defined_values(graph))
 
 
 def node_names(model: ir.Model) -> Iterator[str | None]:
     """The name of every node of the main graph and all bodies."""
-    return (node.name for node in model.graph.all_nodes())
-
-
-def bodies(node: ir.Node) -> Iterator[ir.Graph]:
-    """The bodies a node holds, in attribute order."""
-    for attribute in node.attributes.values():
-        if attribute.is_ref():
-            continue
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
-
-
-def graphs_of(model: ir.Model) -> Iterator[ir.Graph]:
-    """The main graph, then every body, parents before children; model-local functions are not visited."""
-    pending = deque([model.graph])
-    while pending:
-        graph = pending.popleft()
-        yield graph
-        pending.extend(body for node in graph for body in bodies(node))
+    return (node.name for node in all_nodes(model.graph))
 
 
 def defined_values(graph: ir.Graph) -> Iterator[ir.Value]:

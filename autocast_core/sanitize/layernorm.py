@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.model.paths import all_graphs
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import graphs_of, scalar, small_array
+from autocast_core.sanitize.graphs import scalar, small_array
 
 REPLACES = "autocast.replaces"
 """Key of a fused node's metadata: a JSON list of the names of the nodes it stands for."""
@@ -32,7 +33,7 @@ def fuse_layer_norm(model: ir.Model, config: ConversionConfig) -> tuple[Change, 
     if not config.fuse_layer_norm or model.graph.opset_imports.get("", 0) < _FIRST_OPSET:
         return ()
     fused = []
-    for graph in graphs_of(model):
+    for graph in all_graphs(model.graph):
         for node in list(graph):
             match = _match(node) if node.op_type == "Sqrt" and node.domain == "" else None
             if match is not None:

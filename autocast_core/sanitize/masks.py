@@ -13,9 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig, Precision
+from autocast_core.model.paths import all_graphs, all_nodes
 from autocast_core.model.tensors import chunks
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import constant_tensor, defined_values, graphs_of, scalar
+from autocast_core.sanitize.graphs import constant_tensor, defined_values, scalar
 
 MASK_MAGNITUDE = 1e3
 """From here on a constant that is added before a Softmax is a mask: in FP32, exp(-1e3) is 0."""
@@ -100,7 +101,7 @@ def mask_paths(model: ir.Model, suspects: Iterable[ir.Value] = ()) -> tuple[Mask
 
     `suspects` are further values that may be a mask's beginning, because their elements are seen to be as negative.
     """
-    if not any(node.domain == "" and node.op_type in _ENDS for node in model.graph.all_nodes()):
+    if not any(node.domain == "" and node.op_type in _ENDS for node in all_nodes(model.graph)):
         return ()
     walk = _Walk()
     found = []
@@ -136,7 +137,7 @@ def _meetings(paths: list[dict[int, ir.Node]]) -> list[int]:
 
 def _candidates(model: ir.Model) -> Iterator[ir.Value]:
     """FP32 constants: initializers, Constant and ConstantOfShape nodes, read by operators that may carry a mask."""
-    for graph in graphs_of(model):
+    for graph in all_graphs(model.graph):
         for value in defined_values(graph):
             if value.dtype == ir.DataType.FLOAT and not value.is_graph_output() and _mask_tensor(value) is not None:
                 yield value

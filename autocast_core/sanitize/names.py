@@ -7,8 +7,9 @@ from collections import Counter
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.model.paths import all_graphs, all_nodes, bodies
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import Names, bodies, defined_values, graphs_of, rename
+from autocast_core.sanitize.graphs import Names, defined_values, rename
 
 _QUANTIZATION = "quant_parameter_tensor_names"
 
@@ -31,7 +32,7 @@ def name_function_nodes(function: ir.Function) -> None:
 
 
 def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:
-    nodes = list(graph.all_nodes())
+    nodes = list(all_nodes(graph))
     names = Names(node.name for node in nodes)
     seen: set[str] = set()
     counts: Counter[str] = Counter()
@@ -57,7 +58,7 @@ def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:
 def _name_values(model: ir.Model) -> tuple[Change, ...]:
     interface = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
     fixed = {id(value) for value in interface}
-    taken = {value.name for graph in graphs_of(model) for value in defined_values(graph) if value.name}
+    taken = {value.name for graph in all_graphs(model.graph) for value in defined_values(graph) if value.name}
     names = Names(taken)
     seen = {value.name for value in interface}
     renamed = 0
@@ -79,7 +80,7 @@ def _name_values(model: ir.Model) -> tuple[Change, ...]:
         if known:
             _follow_annotations(graph, known)
         for node in graph:
-            for body in bodies(node):
+            for _, body in bodies(node):
                 visit(body, known)
 
     visit(model.graph, {})

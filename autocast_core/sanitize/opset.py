@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError
+from autocast_core.model.paths import all_nodes
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.graphs import Names, node_names, value_names
 from autocast_core.sanitize.upgrade import upgrade_nodes
@@ -84,7 +85,7 @@ def choose_opset(model: ir.Model, config: ConversionConfig) -> OpsetChoice | Non
 
 
 def _strongest_need(model: ir.Model) -> OpsetNeed | None:
-    quantizers = [node for node in model.graph.all_nodes() if node.domain == "" and node.op_type in _QUANTIZERS]
+    quantizers = [node for node in all_nodes(model.graph) if node.domain == "" and node.op_type in _QUANTIZERS]
     needs = (need for need in OPSET_NEEDS if any(need.applies(node) for node in quantizers))
     return max(needs, key=lambda need: need.opset, default=None)
 
@@ -101,7 +102,7 @@ def raise_opset(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     own = model.graph.opset_imports.get("")
     if choice is None or own is None or choice.opset == own:
         return ()
-    nodes = list(model.graph.all_nodes())
+    nodes = list(all_nodes(model.graph))
     replaced = upgrade_nodes(nodes, own, choice.opset, Names(node_names(model)), Names(value_names(model)))
     model.graph.opset_imports[""] = choice.opset
     model.ir_version = max(model.ir_version, minimum_ir_version(choice.opset))

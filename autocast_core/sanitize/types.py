@@ -9,8 +9,10 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.model.encode import encode_undeclared
+from autocast_core.model.paths import all_graphs
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import SMALL_TENSOR_BYTES, defined_values, graphs_of
+from autocast_core.sanitize.graphs import SMALL_TENSOR_BYTES, defined_values
 from autocast_core.schemas import infer_missing_types
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     inferred = _inferred(model)
     corrected = []
     fixed = {id(value) for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values())}
-    for graph in graphs_of(model):
+    for graph in all_graphs(model.graph):
         for value in defined_values(graph):
             found = inferred.get(str(value.name)) if value.name and id(value) not in fixed else None
             if found is not None and _update(value, *found):
@@ -71,10 +73,7 @@ def _merged(declared: ir.Shape, inferred: ir.Shape) -> ir.Shape:
 
 def _inferred(model: ir.Model) -> dict[str, tuple[ir.TypeProtocol, ir.Shape | None]]:
     """What onnx infers, by value name, names being unique over the model; empty where inference fails."""
-    proto = onnx.ModelProto(ir_version=max(model.ir_version, 4))
-    for domain, version in model.graph.opset_imports.items():
-        proto.opset_import.append(onnx.helper.make_opsetid(domain, version))
-    _write_graph(model.graph, proto.graph, main=True)
+    proto = encode_undeclared(model, SMALL_TENSOR_BYTES)
     try:
         result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # the C++ side raises many kinds; without inference the declared types stand
@@ -107,54 +106,3 @@ def _read_type(proto: onnx.TypeProto) -> tuple[ir.TypeProtocol, ir.Shape | None]
     except (ir.serde.SerdeError, NotImplementedError, ValueError):
         return None
     return None if kind is None or kind.dtype == ir.DataType.UNDEFINED else (kind, shape)
-
-
-def _write_graph(graph: ir.Graph, proto: onnx.GraphProto, *, main: bool) -> None:
-    """The graph without weights and without what was declared of inner values."""
-    proto.name = graph.name or "graph"
-    for value in graph.inputs:
-        ir.serde.serialize_value_into(proto.input.add(), value)
-    for value in graph.outputs:
-        if main:
-            ir.serde.serialize_value_into(proto.output.add(), value)
-        else:
-            proto.output.add(name=str(value.name))
-    for value in graph.initializers.values():
-        if value.const_value is not None:
-            _write_tensor(proto.initializer.add(), value.const_value, str(value.name))
-    for node in graph:
-        _write_node(node, proto.node.add())
-
-
-def _write_node(node: ir.Node, proto: onnx.NodeProto) -> None:
-    proto.op_type, proto.domain, proto.name = node.op_type, node.domain, str(node.name)
-    proto.input.extend(str(value.name) if value is not None else "" for value in node.inputs)
-    proto.output.extend(str(value.name or "") for value in node.outputs)
-    for attribute in node.attributes.values():
-        target = proto.attribute.add(name=attribute.name)
-        if attribute.is_ref():
-            ir.serde.serialize_reference_attribute_into(target, attribute)
-        elif attribute.type == ir.AttributeType.GRAPH:
-            target.type = onnx.AttributeProto.GRAPH
-            _write_graph(attribute.as_graph(), target.g, main=False)
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            target.type = onnx.AttributeProto.GRAPHS
-            for body in attribute.as_graphs():
-                _write_graph(body, target.graphs.add(), main=False)
-        elif attribute.type == ir.AttributeType.TENSOR:
-            target.type = onnx.AttributeProto.TENSOR
-            _write_tensor(target.t, attribute.as_tensor(), "")
-        else:
-            ir.serde.serialize_attribute_into(target, attribute)
-
-
-def _write_tensor(proto: onnx.TensorProto, tensor: ir.TensorProtocol, name: str) -> None:
-    """A small tensor whole; of a large one only its type and dimensions."""
-    if tensor.nbytes <= SMALL_TENSOR_BYTES:
-        ir.serde.serialize_tensor_into(proto, tensor)
-        if name:
-            proto.name = name
-        return
-    proto.name, proto.data_type = name, int(tensor.dtype)
-    proto.dims.extend(tensor.shape.numpy())
-    proto.data_location = onnx.TensorProto.EXTERNAL

@@ -88,6 +88,8 @@ def _loop(node: ir.Node) -> tuple[Port, ...]:
 
 def _scan(node: ir.Node) -> tuple[Port, ...]:
     body = _body(node, "body")
+    if len(body.inputs) != len(node.inputs):
+        return ()  # before opset 9 a first input gave the lengths of sequences, which the body does not see
     scan_inputs = node.attributes["num_scan_inputs"].as_int()
     states = len(node.inputs) - scan_inputs
     carried = [Port(node, k, k, body.inputs[k], (BodyOutput(body, k),)) for k in range(states)]

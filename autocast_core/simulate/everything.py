@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from autocast_core.config import Precision
+from autocast_core.model.paths import all_graphs, all_nodes
 from autocast_core.schemas import float_operands
 from autocast_core.simulate.roundtrip import RoundTrips
 
@@ -18,9 +19,9 @@ def round_everything(model: ir.Model, precision: Precision) -> ir.Model:
     """
     copy = model.clone()
     trips = RoundTrips(copy)
-    for graph in list(copy.graphs()):
+    for graph in list(all_graphs(copy.graph)):
         nodes = list(graph)
-        operands = {node: float_operands(node, copy.opset_imports, precision) for node in graph.all_nodes()}
+        operands = {node: float_operands(node, copy.opset_imports, precision) for node in all_nodes(graph)}
         for value in (*graph.inputs, *graph.initializers.values()):
             if isinstance(value.type, ir.TensorType) and value.dtype == ir.DataType.FLOAT:
                 uses = [(node, i) for node, i in value.uses() if node in operands and operands[node].inputs[i]]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
+from autocast_core.model.paths import all_graphs
+
 MOVES = frozenset(
     {
         "Abs", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "ConstantOfShape", "DepthToSpace",
@@ -88,7 +90,7 @@ def _graph_of(node: ir.Node) -> ir.Graph:
 
 def _fresh_names(model: ir.Model) -> Iterator[str]:
     used: set[str | None] = set()
-    for graph in model.graphs():
+    for graph in all_graphs(model.graph):
         used.update(value.name for value in (*graph.inputs, *graph.initializers.values()))
         for node in graph:
             used.add(node.name)

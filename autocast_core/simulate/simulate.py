@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from autocast_core.config import LOW_DTYPES
 from autocast_core.model import ConvertedTensor
+from autocast_core.model.paths import all_graphs
 from autocast_core.schemas import element_type, infer_missing_types, type_string, with_element_type
 from autocast_core.schemas.signature import find_signature
 from autocast_core.simulate.roundtrip import MOVES, RoundTrips
@@ -42,7 +43,7 @@ class _Simulation:
     def __init__(self, model: ir.Model) -> None:
         self.model = model
         self.trips = RoundTrips(model)
-        self.graphs = list(model.graphs())
+        self.graphs = list(all_graphs(model.graph))
         self.low: dict[ir.Value, ir.DataType] = {}
         for graph in self.graphs:
             for value in (*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)):

@@ -10,13 +10,13 @@ import onnx
 import onnx.checker
 import onnx.shape_inference
 
-from autocast_core.model.pieces import WEIGHTS_LOCATION, Structure
+from autocast_core.model.pieces import WEIGHTS_LOCATION
 
 _LONGEST_FINDING = 500
 
 
-def checker_finding(structure: Structure, *, full: bool) -> str | None:
-    """What onnx.checker says against a model, on one line, or None.
+def checker_finding(structure: bytes, *, full: bool) -> str | None:
+    """What onnx.checker says against a serialised model whose weights are at WEIGHTS_LOCATION, on one line, or None.
 
     With `full` also its strict type and shape inference. The checker looks for the file of external data beside the
     model (onnx.checker.check_model), so both lie in a temporary folder, the data empty.
@@ -24,7 +24,7 @@ def checker_finding(structure: Structure, *, full: bool) -> str | None:
     with TemporaryDirectory(prefix="autocast-check-") as folder:
         path = Path(folder) / "model.onnx"
         (path.parent / WEIGHTS_LOCATION).touch()
-        path.write_bytes(structure.data)
+        path.write_bytes(structure)
         try:
             onnx.checker.check_model(path, full_check=full)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:

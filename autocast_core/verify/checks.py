@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx.defs
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError, UnconvertibleError, VerificationError
+from autocast_core.model import ModelSource, model_structure, open_model, read_model
 from autocast_core.model.paths import nodes_with_ids
-from autocast_core.model.pieces import Structure, structure_of
+from autocast_core.model.pieces import WEIGHTS_LOCATION, Structure, structure_of
 from autocast_core.plan import PrecisionPlan
 from autocast_core.runtime import Runtime
 from autocast_core.verify.checker import checker_finding
@@ -34,9 +36,21 @@ class Verdict:
     skipped: tuple[str, ...] = ()
 
 
+def load_checked(source: ModelSource) -> ir.Model:
+    """The model in a file, as read_model says, once the file is seen to be valid ONNX; ModelError as check_source."""
+    file = open_model(source)
+    model = read_model(file)
+    _refuse_invalid(model, model_structure(file, WEIGHTS_LOCATION))
+    return model
+
+
 def check_source(model: ir.Model) -> None:
     """ModelError with the finding where the model is not valid ONNX (onnx.checker without full type inference)."""
-    finding = next(broken_edges(model), None) or checker_finding(structure_of(model), full=False)
+    _refuse_invalid(model, structure_of(model).data)
+
+
+def _refuse_invalid(model: ir.Model, structure: bytes) -> None:
+    finding = next(broken_edges(model), None) or checker_finding(structure, full=False)
     if finding is not None:
         raise ModelError(f"the model is not valid ONNX: {finding}: correct the export")
 
@@ -46,14 +60,14 @@ def verify(
     contract: IoContract,
     plan: PrecisionPlan,
     runtime: Runtime | None,
-    source: ir.Model | None = None,
+    original: Callable[[], ir.Model] | None = None,
 ) -> Verdict:
     """Check a converted model: it hangs together, keeps `contract` as `plan` says, passes onnx.checker with full type
     inference, and loads in `runtime`.
 
     Weights are neither read nor converted. VerificationError naming the node or value where one of these fails,
     UnconvertibleError where an operator has no form for the low type at the model's opset. A runtime that lacks an
-    operator, or refuses the `source` as well, is no failure: the verdict says why it loaded nothing.
+    operator, or refuses the `original` as well, is no failure: the verdict says why it loaded nothing.
     """
     for finding in (
         *broken_edges(model),
@@ -62,12 +76,12 @@ def verify(
     ):
         raise VerificationError(f"the converted model is wrong: {finding}: report this, and exclude the node meanwhile")
     structure = structure_of(model)
-    refused = checker_finding(structure, full=True)
+    refused = checker_finding(structure.data, full=True)
     if refused is not None:
         raise _explained(model, refused)
     if runtime is None:
         return Verdict(True, structure, skipped=("load: no runtime runs this precision here",))
-    refusal = load_finding(model, runtime, source)
+    refusal = load_finding(model, runtime, original)
     if refusal is not None:
         return Verdict(True, structure, (refusal,), skipped=(f"load: {refusal}",))
     return Verdict(True, structure, loaded_by=runtime.name)

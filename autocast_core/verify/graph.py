@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
-from autocast_core.model.paths import ROOT, bodies
+from autocast_core.model.paths import ROOT, all_graphs, bodies
 
 
 def broken_edges(model: ir.Model) -> Iterator[str]:
@@ -16,7 +16,7 @@ def broken_edges(model: ir.Model) -> Iterator[str]:
 
 def inconsistent_tensors(model: ir.Model) -> Iterator[str]:
     """A sentence for each initializer whose value says another type or shape than its data, or has none."""
-    for graph in model.graphs():
+    for graph in all_graphs(model.graph):
         for name, value in graph.initializers.items():
             tensor = value.const_value
             if tensor is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,17 +56,17 @@ def hollow(model: ir.Model) -> Iterator[None]:
             yield
 
 
-def load_finding(model: ir.Model, runtime: Runtime, source: ir.Model | None = None) -> str | None:
+def load_finding(model: ir.Model, runtime: Runtime, original: Callable[[], ir.Model] | None = None) -> str | None:
     """None where `runtime` loads the model, else why it is not able to, in its own words.
 
-    VerificationError where the runtime finds the model wrong: it loads the `source`, if one is given, and what it says
-    is not that it lacks something.
+    VerificationError where the runtime finds the model wrong: it loads the `original`, if one is given, and what it
+    says is not that it lacks something.
     """
     try:
         _open(model, runtime)
     except BackendError as error:
         lacks = any(phrase in str(error).lower() for phrase in _LIMITATIONS)
-        if lacks or (source is not None and not _loads(source, runtime)):
+        if lacks or (original is not None and not _loads(original(), runtime)):
             return str(error)
         raise VerificationError(f"the converted model does not load in {runtime.name}: {error}") from error
     return None

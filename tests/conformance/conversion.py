@@ -26,7 +26,7 @@ def convert(
     runtime = open_runtime(config)
     sanitized, plan = make_plan(source, config, runtime, calibration)
     applied = apply_plan(sanitized.model, plan)
-    verify_converted(applied.model, io_contract(source), applied.plan, runtime, source)
+    verify_converted(applied.model, io_contract(source), applied.plan, runtime, lambda: source)
     return ir.serde.serialize_model(applied.model), applied.plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ from onnx import TensorProto
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 LOW = FLOATS - {TensorProto.FLOAT}
+INSERTED = re.compile(r"_cast_(fp32|fp16|bf16)(_\d+)?$")
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -44,14 +46,13 @@ def repeated_casts(model: onnx.ModelProto) -> list[str]:
     return found
 
 
-def undone_casts(model: onnx.ModelProto, source: onnx.ModelProto) -> list[str]:
+def undone_casts(model: onnx.ModelProto) -> list[str]:
     """Casts that change nothing, or only undo another.
 
     What the source model rounds itself is its own affair; a Cast to the type that its input has may stand where it
     makes an output of its graph from a value that cannot be one (an input, an outer value, another output).
     """
     types = element_types(model)
-    own = {cast.output[0] for graph in graphs(source.graph) for cast in float_casts(graph).values()}
     casts = {name: cast for graph in graphs(model.graph) for name, cast in float_casts(graph).items()}
     found = []
     for graph in graphs(model.graph):
@@ -62,13 +63,14 @@ def undone_casts(model: onnx.ModelProto, source: onnx.ModelProto) -> list[str]:
             if types.get(cast.input[0]) == target(cast):
                 if name not in outputs or cast.input[0] in may_be_output:
                     found.append(name)
-            elif first is not None and types.get(first.input[0]) == target(cast) and not _rounds_by_itself(first, own):
+            elif first is not None and types.get(first.input[0]) == target(cast) and not _rounds_by_itself(first):
                 found.append(name)
     return found
 
 
-def _rounds_by_itself(first: onnx.NodeProto, own: set[str]) -> bool:
-    return first.output[0] in own and target(first) in LOW
+def _rounds_by_itself(first: onnx.NodeProto) -> bool:
+    """Whether it is a Cast of the source model to a low type; inserted ones are named after their value."""
+    return target(first) in LOW and INSERTED.search(first.name) is None
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from autocast_core.errors import ModelError
 from autocast_core.model import load_model, load_proto, save_model, structure_digest, weights_digest
-from autocast_core.verify import check_source
+from autocast_core.verify import check_source, load_checked
 
 SMALL = """<ir_version: 8, opset_import: ["" : 17]>
     g (float[1,64] x) => (float[1,64] y) { k = Constant<value = float[2] {1, 2}> () z = MatMul (x, w) y = Relu (z) }"""
@@ -82,7 +82,7 @@ def test_a_model_cut_anywhere_is_refused_or_read(tmp_path):
 
 def exercise(path) -> None:
     """Everything that is done with a model before it is understood."""
-    model = load_model(path)
+    model = load_checked(path)
     check_source(model)
     structure_digest(model)
     weights_digest(model)

@@ -12,9 +12,9 @@ from onnx import numpy_helper
 from autocast_core.backends.onnxruntime import OnnxRuntime
 from autocast_core.config import Precision
 from autocast_core.errors import BackendError, ModelError, UnconvertibleError, VerificationError
-from autocast_core.model import ConvertedTensor, load_model, load_proto, runtime_model
+from autocast_core.model import ConvertedTensor, load_proto, runtime_model
 from autocast_core.plan import PrecisionPlan
-from autocast_core.verify import check_source, io_contract, verify
+from autocast_core.verify import check_source, io_contract, load_checked, verify
 
 HEAD = '<ir_version: 10, opset_import: ["" : {}, "own" : 1]>'
 TEXT = "g (float[2,64] x) => (float[2,64] y) { [mul] h = MatMul (x, w) [relu] y = Relu (h) }"
@@ -176,6 +176,5 @@ def test_a_source_with_external_data_behind_links_passes(tmp_path):
     onnx.save(model, tmp_path / "real" / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
     for name in ("m.onnx", "m.data"):
         (tmp_path / name).symlink_to(tmp_path / "real" / name)
-    loaded = load_model(tmp_path / "m.onnx")
-    check_source(loaded)
+    loaded = load_checked(tmp_path / "m.onnx")
     assert judged(loaded, OnnxRuntime(threads=1)).loaded_by == "onnxruntime"

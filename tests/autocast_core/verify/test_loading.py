@@ -36,17 +36,17 @@ def model(name: str) -> ir.Model:
 
 def test_a_refusal_of_the_converted_model_alone_is_a_defect():
     with pytest.raises(VerificationError, match="type mismatch"):
-        load_finding(model("converted"), Refusing("type mismatch", "converted"), model("source"))
+        load_finding(model("converted"), Refusing("type mismatch", "converted"), lambda: model("source"))
 
 
 def test_a_refusal_of_the_source_as_well_says_only_that_the_runtime_lacks_something():
     runtime = Refusing("layout == 0 was false", "converted", "source")
-    assert load_finding(model("converted"), runtime, model("source")) == "layout == 0 was false"
+    assert load_finding(model("converted"), runtime, lambda: model("source")) == "layout == 0 was false"
 
 
 def test_a_runtime_that_lacks_a_kernel_is_no_judge():
     runtime = Refusing("Failed to find kernel for Cast(25)", "converted")
-    assert load_finding(model("converted"), runtime, model("source")) == "Failed to find kernel for Cast(25)"
+    assert load_finding(model("converted"), runtime, lambda: model("source")) == "Failed to find kernel for Cast(25)"
 
 
 def test_a_model_that_loads_has_no_finding():
