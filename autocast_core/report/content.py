@@ -223,6 +223,18 @@ def _accuracy(report: ReportInput) -> Iterator[Comparison]:
         yield Comparison(
             "Worst output: relative L2 error, SQNR", ("exact",), (error, ", ", ratio, " dB"), fidelity.backend
         )
+    floor = [
+        Measured(name, number(report.further[name]))
+        for name in ("noise_floor.worst.rel_l2", "noise_floor.worst.sqnr_db")
+        if name in report.further
+    ]
+    if len(floor) == 2:
+        yield Comparison(
+            "Noise floor: FP32 without graph optimisation",
+            ("exact",),
+            (floor[0], ", ", floor[1], " dB"),
+            next((fidelity.backend for fidelity in report.fidelity.values()), ""),
+        )
 
 
 def _task(report: ReportInput) -> Iterator[Comparison]:

@@ -1,4 +1,4 @@
-"""`autocast plan show|diff|apply`: plan files."""
+"""`autocast plan show|diff|apply|schema`: plan files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 PlanFile = Annotated[Path, typer.Argument(help="plan.json of a run, or written by --save_plan.")]
+
+RANKED = 20
+"""Nodes in the table of shares; the plan has all of them."""
 
 SHOW = """Show what a plan decides: nodes by precision and rule, and why nodes stay in FP32.
 
@@ -38,10 +41,11 @@ Example:
 
 
 def add_to(app: typer.Typer) -> None:
-    plans = typer.Typer(no_args_is_help=True, help="Show, compare and apply precision plans.")
+    plans = typer.Typer(no_args_is_help=True, help="Show, compare and apply precision plans; their schema.")
     plans.command("show", help=SHOW)(show)
     plans.command("diff", help=DIFF)(diff)
     plans.command("apply", help=APPLY)(apply)
+    plans.command("schema", help="Print the JSON schema of plan files, for those who read or write them.")(schema)
     app.add_typer(plans, name="plan")
 
 
@@ -59,6 +63,9 @@ def show(
         ]
         if rows:
             _print_table(("node", "operator", "precision", "rule", "reason"), rows)
+        if result["attribution"]:
+            print(f"nodes by their share of the output error if all were lowered, the first {RANKED}:")
+            _print_table(("node", "operator", "share", "local error", "overflows", "underflows"), result["attribution"])
         print(result["summary"])
 
 
@@ -70,6 +77,15 @@ def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
         if rows:
             _print_table(("node", "before", "after"), rows)
         print(f"{len(rows)} nodes differ" if len(rows) != 1 else "1 node differs")
+
+
+def schema() -> None:
+    """Print the JSON schema of a plan file."""
+    import json
+
+    from autocast_core.plan_schema import plan_schema
+
+    print(json.dumps(plan_schema(), indent=2))
 
 
 def apply(
@@ -105,6 +121,10 @@ def shown(path: Path, pattern: str | None) -> Mapping[str, Any]:
         "rules": dict(Counter(node.rule for node in plan.nodes)),
         "nodes": [
             {key: str(getattr(node, key)) for key in ("id", "op_type", "precision", "rule", "reason")} for node in nodes
+        ],
+        "attribution": [
+            (row["id"], row["op_type"], f"{row['share']:.2%}", f"{row['local']:.3g}", row["overflow"], row["underflow"])
+            for row in plan.data.get("attribution", [])[:RANKED]
         ],
     }
 

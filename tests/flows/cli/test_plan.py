@@ -5,7 +5,8 @@ import json
 import onnx
 import pytest
 
-from autocast_core import ConversionConfig, convert_file
+from autocast_core import ConversionConfig, convert_file, tune_file
+from tests.autocast_core.search.planted import planted_model
 from tests.flows.conversions import batches, mlp
 
 
@@ -64,6 +65,22 @@ def test_a_file_that_is_no_plan_is_named(autocast, plans):
 def test_a_pattern_that_does_not_compile_is_named(autocast, plans):
     ended = autocast("plan", "show", plans / "all.json", "--nodes", "(")
     assert ended.code == 2 and "no regular expression" in ended.err
+
+
+def test_nodes_are_ranked_by_their_share_of_the_error(autocast, tmp_path):
+    proto, data = planted_model()
+    onnx.save(proto, tmp_path / "m.onnx")
+    found = tune_file(tmp_path / "m.onnx", data, ["sqnr_db>=50"], ConversionConfig(batch_size=8))
+    (tmp_path / "plan.json").write_text(found.plan.to_json())
+    lines = autocast("plan", "show", tmp_path / "plan.json").out.partition("share of the output error")[2].splitlines()
+    first = found.attribution.nodes[0]
+    assert first.id in lines[4] and f"{first.share:.2%}" in lines[4]
+
+
+def test_the_schema_is_printed(autocast):
+    ended = autocast("plan", "schema")
+    assert ended.code == 0
+    assert json.loads(ended.out)["title"] == "Precision plan"
 
 
 def test_tables_are_printed_for_people(autocast, plans):
