@@ -61,7 +61,7 @@ def _node() -> dict[str, Any]:
                     "type": "object",
                     "additionalProperties": False,
                     "properties": {
-                        **dict.fromkeys(("tensor", "detail"), {"type": ["string", "null"]}),
+                        **{key: {"type": ["string", "null"]} for key in ("tensor", "detail")},
                         **dict.fromkeys(("min", "max", "absmax", "limit"), _NUMBER),
                     },
                 },

@@ -52,6 +52,27 @@ def test_half_the_nodes_reach_the_fidelity_of_the_thresholds(name, tmp_path):
     assert all(result.passed for result in found.budgets)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "beyond"), [("bert_base", 0.0), ("bert_base", 1.0), ("resnet50", 0.0), ("resnet50", 2.0)]
+)
+def test_whole_models_are_searched_and_certified_within_forty_evaluations(name, beyond, tmp_path):
+    built = build(name, tmp_path)
+    plan, seen, found = thresholds_and_search(
+        built.path,
+        built.calibration,
+        built.evaluation,
+        1,
+        lambda seen: [f"sqnr_db>={seen.fidelity.worst.sqnr_db + beyond!r}"],
+    )
+    assert found.complete and found.evaluations <= 40
+    assert found.metrics["fidelity.worst.sqnr_db"] >= seen.fidelity.worst.sqnr_db + beyond
+    assert [entry.node for entry in found.certificate] == list(found.kept_fp32)
+    assert all(entry.failing for entry in found.certificate)
+    if not beyond:
+        assert found.plan.counts().fp32 * 2 <= plan.counts().fp32
+
+
 def test_a_budget_beyond_the_thresholds_is_met_and_certified(tmp_path):
     built = build("resnet50", tmp_path, layers=2)
     _, seen, found = thresholds_and_search(
