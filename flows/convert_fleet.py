@@ -14,12 +14,13 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from autocast_core.calibrate.memory import available_bytes
 from autocast_core.errors import AutocastError
 from flows.convert_model import convert_model
 from flows.environment import set_defaults
 from flows.fleet import FleetModel, Outcome
 from flows.home import home
-from flows.memory import MemoryBudget, available_bytes
+from flows.memory import MemoryBudget
 from flows.spec import Spec
 from tasks.storage.size import bytes_of
 
@@ -36,8 +37,8 @@ def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> 
     """Converts every model; returns `Outcome.plain` of each, in order. `memory_bytes` for all that run at once:
     by default what is available."""
     set_defaults(home())
-    budget = MemoryBudget(memory_bytes or available_bytes())
-    futures = convert_one.map([one.model for one in models], [one.spec for one in models], unmapped(budget))
+    budget = MemoryBudget(memory_bytes or available_bytes() or 8 << 30)
+    futures = convert_one_task.map([one.model for one in models], [one.spec for one in models], unmapped(budget))
     outcomes = [_outcome(one, future) for one, future in zip(models, futures, strict=True)]
     create_table_artifact(key="fleet", table=summary_rows(outcomes), description="The models of the fleet")
     failed = [outcome for outcome in outcomes if not outcome.ok]
@@ -45,7 +46,6 @@ def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> 
     return [outcome.plain() for outcome in outcomes]
 
 
-@task(name="convert-one", task_run_name="convert {model}", cache_policy=NO_CACHE)
 def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
     """One model; what is wrong with it, or with its servers, is part of the outcome."""
     try:
@@ -56,6 +56,11 @@ def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
         found = getattr(error, "result", None)
         return Outcome(model, False, str(error), error.exit_code, found.to_json() if found else None).plain()
     return Outcome(model, True, result=result.to_json()).plain()
+
+
+# Two names: a function that its own module gives by another one travels to a Dask worker piece by piece, and arrives
+# without the types of convert-model's parameters.
+convert_one_task = task(name="convert-one", task_run_name="convert {model}", cache_policy=NO_CACHE)(convert_one)
 
 
 def _outcome(one: FleetModel, future: Any) -> Outcome:

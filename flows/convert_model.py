@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -31,7 +31,7 @@ from flows.service import check_metric, check_plugins, limits_for
 from flows.spec import Spec
 from flows.unended import end_left, noted
 from tasks.apply import ConvertedModel, apply_task
-from tasks.artifacts import show_conversion, summary_text
+from tasks.artifacts import show_conversion, stages_shown, summary_text
 from tasks.attribute import attribute_task
 from tasks.calibrate import Calibrated, calibrate_task
 from tasks.classify import Classified, casts_of_plan, classify_task
@@ -42,6 +42,7 @@ from tasks.fit import fit_task
 from tasks.gates import check_gates
 from tasks.identity import identity
 from tasks.isolation import isolation
+from tasks.lineage import show_lineage
 from tasks.progress import listener, stage
 from tasks.publish import PUBLISHED, publish_task
 from tasks.registry import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, end_abandoned, keep_result
@@ -150,7 +151,7 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> C
     check_plugins(spec, deployed=deployed)
     check_metric(spec.metric, deployed=deployed)
     try:
-        with isolation(limits_for(spec, deployed=deployed)):
+        with isolation(limits_for(spec, deployed=deployed)), stages_shown() if deployed else nullcontext():
             return _plan_only(job) if dry_run else _convert_once(job)
     except NoOnnxFlavorError as error:
         if not deployed:
@@ -284,6 +285,8 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
             registered = register_task(run, logged, record)
     text = summary_text(result.summary, result.metrics, registered.uri, output)
     show_conversion(run, judged.converted.plan, text, registered.uri)
+    made = [uri for uri in (output, registered.uri) if uri]
+    show_lineage(planned.source.uri_pinned, made, {**tags, **judged.metrics})
     return replace(result, output=output or registered.uri, registered=registered.uri, timings=job.timings)
 
 

@@ -68,19 +68,3 @@ def _only_large_one(lock: Path) -> Iterator[None]:
     with open(lock, "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def available_bytes() -> int:
-    """Memory that this machine or container has left (proc_meminfo(5), cgroup v2 memory.max)."""
-
-    def number(file: str, line: str) -> list[int]:
-        try:
-            texts = Path(file).read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
-        return [
-            int(text.removeprefix(line).split()[0]) for text in texts if text.startswith(line) and "max" not in text
-        ]
-
-    kilobytes = number("/proc/meminfo", "MemAvailable:")
-    return min([1024 * kilobytes[0] if kilobytes else 8 << 30, *number("/sys/fs/cgroup/memory.max", "")])

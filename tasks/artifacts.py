@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.progress import Nobody, listening
 from tasks.tracking.runs import RunRef
 
 if TYPE_CHECKING:
     from autocast_core.plan import NodeDecision
 
 LOG = logging.getLogger(__name__)
+STAGES = 10
+"""Stages of a conversion, from fetch to publish."""
 
 
 def precisions_by_operator(nodes: Iterable[NodeDecision]) -> list[dict[str, Any]]:
@@ -63,3 +67,31 @@ def links(run: RunRef, registered: str | None) -> dict[str, str]:
         name, _, version = registered.removeprefix("models:/").rpartition("/")
         found["registered-version"] = f"{base}/#/models/{name}/versions/{version}"
     return found
+
+
+@contextmanager
+def stages_shown() -> Iterator[None]:
+    """Meanwhile a progress artifact of this flow run says how many stages are done."""
+    with listening(_StagesShown()):
+        yield
+
+
+class _StagesShown(Nobody):
+    def __init__(self) -> None:
+        self._artifact: Any = None
+        self._done: set[str] = set()
+
+    def end(self, stage: str, seconds: float, failed: bool) -> None:
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        if failed:
+            return
+        self._done.add(stage)
+        progress = min(100.0, 100.0 * len(self._done) / STAGES)
+        try:
+            if self._artifact is None:
+                self._artifact = create_progress_artifact(progress, key="stages", description="Stages that are done")
+            else:
+                update_progress_artifact(self._artifact, progress)
+        except Exception as error:
+            LOG.warning("progress was not shown: %s", type(error).__name__)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 MANIFESTS = sorted((INFRA / "k8s").glob("*.yaml"))
 POOLS = sorted((INFRA / "k8s").glob("work-pool-*.json"))
+DOCKER_POOLS = sorted((INFRA / "docker").glob("work-pool-*.json"))
 DEPLOYMENTS = yaml.safe_load((INFRA / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 
@@ -26,7 +27,7 @@ def test_every_file_has_a_test_here():
     known |= {f"docker/{name}" for name in ("Dockerfile", "Dockerfile.gpu", "requirements.txt", "requirements-gpu.txt")}
     known |= {f"local/{name}" for name in ("up", "down", "packages")}
     known |= {f"local/{name}.py" for name in ("servers", "processes", "postgres", "ceph")}
-    known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS)}
+    known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS, *DOCKER_POOLS)}
     found = {str(path.relative_to(INFRA)) for path in INFRA.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert found == known
 
@@ -72,13 +73,27 @@ def test_every_variable_of_the_compose_file_is_explained():
     assert explained
 
 
-@pytest.mark.parametrize("path", POOLS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", (*POOLS, *DOCKER_POOLS), ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_a_work_pools_template_is_what_prefect_accepts(path):
     from prefect.client.schemas.actions import WorkPoolCreate
 
     template = json.loads(path.read_text(encoding="utf-8"))
     WorkPoolCreate(name="pool", type="kubernetes", base_job_template=template)
     jsonschema.Draft202012Validator.check_schema(template["variables"])
+    for name, value in template["variables"]["properties"].items():
+        if "default" in value:
+            jsonschema.validate(value["default"], value)
+        assert f"{{{{ {name} }}}}" in json.dumps(template["job_configuration"]), name
+
+
+@pytest.mark.parametrize("path", DOCKER_POOLS, ids=lambda path: path.name)
+def test_a_docker_pools_containers_get_what_compose_makes(path):
+    variables = json.loads(path.read_text(encoding="utf-8"))["variables"]["properties"]
+    compose = documents(INFRA / "compose.yaml")[0]
+    assert variables["networks"]["default"] == [f"{compose['name']}_default"]
+    assert [each.partition(":")[0] for each in variables["volumes"]["default"]] == [f"{compose['name']}_work"]
+    assert variables["privileged"]["default"] is False
+    assert ("device_requests" in variables["container_create_kwargs"]["default"]) is ("gpu" in path.name)
 
 
 @pytest.mark.parametrize("path", POOLS, ids=lambda path: path.name)

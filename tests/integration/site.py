@@ -149,6 +149,23 @@ class Site:
         mine = [run for run in runs if run.parameters.get("model") == model]
         return sorted(mine, key=lambda run: run.created)
 
+    def artifacts(self, flow_run: Any) -> dict[str, Any]:
+        """What the run shows in Prefect's UI, by key."""
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+        mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
+        with get_client(sync_client=True) as client:
+            return {each.key: each.data for each in client.read_artifacts(artifact_filter=mine)}
+
+    def events(self, name: str, resource: str) -> list[Any]:
+        """The events of this name about the resource, as Prefect's API gives them."""
+        from prefect.client.orchestration import get_client
+
+        wanted = {"event": {"name": [name]}, "resource": {"id": [resource]}}
+        with get_client(sync_client=True) as client:
+            return list(client.request("POST", "/events/filter", json={"filter": wanted}).json()["events"])
+
     def states(self, model: str) -> list[str]:
         return [run.state.name for run in self.flow_runs(model)]
 

@@ -1,5 +1,6 @@
 """From an event in the registry to a converted version, on real servers: PostgreSQL, Ceph, Prefect, MLflow."""
 
+import json
 import time
 
 import pytest
@@ -89,6 +90,21 @@ def test_a_new_version_that_opts_in_is_converted_once_and_its_output_starts_noth
     assert any(each["Key"].endswith(f"{run.info.run_id}/artifacts/plan.json") for each in stored)
     assert len(site.flow_runs(site.uri("plain"))) == 1
     assert len(site.outputs("plain")) == 1
+
+
+def test_a_conversion_shows_its_artifacts_and_its_lineage_in_prefect(site, begun):
+    made = site.converted("plain")
+    (run,) = site.flow_runs(site.uri("plain"))
+    shown = site.artifacts(run)
+    assert shown["stages"] == 100.0
+    assert "fidelity.worst.rel_l2" in shown["conversion"]
+    assert {row["operator"] for row in json.loads(shown["precisions"])} >= {"Conv", "Gemm"}
+    assert made.run_id in shown["mlflow-run"] and "/versions/1" in shown["registered-version"]
+    output = f"models://{made.name}/1"
+    (event,) = wait_for(lambda: site.events("prefect.asset.materialization.succeeded", output), 30, "the asset")
+    sources = [each["prefect.resource.id"] for each in event["related"]]
+    assert f"models://{site.name('plain')}/1" in sources
+    assert event["payload"]["autocast.output_sha256"] == made.tags["autocast.output_sha256"]
 
 
 def test_a_version_of_another_kind_is_skipped_with_a_reason(site, begun):
