@@ -1,0 +1,105 @@
+"""Fetching and publishing through a network that delays, cuts, corrupts, refuses and reorders."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from autocast_core.errors import AutocastError, InputError, ServiceError
+from tasks.storage.data import fetch_data
+from tasks.storage.publish import publish_files
+from tasks.storage.s3 import connect
+from tests.faults.conftest import QUICK
+from tests.flows.conversions import mlp
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
+
+FAULTS = ("delay", "cut", "drop", "slow down", "internal", "expired", "corrupt")
+PARTS = 6
+
+
+def body():
+    return np.random.default_rng(0).bytes(PARTS * QUICK.part_bytes)
+
+
+def every_other(fault):
+    """Every second transfer of content; what botocore tries again may get through."""
+    return lambda number, method, path: fault if number % 2 == 0 else None
+
+
+def from_the_third_on(fault):
+    """Nothing gets through from then on, as when credentials expire in mid-transfer."""
+    return lambda number, method, path: fault if number >= 3 else None
+
+
+@pytest.mark.parametrize("when", [every_other, from_the_third_on], ids=["now and then", "for good"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_fetched_is_whole_or_not_there(s3_proxy, bucket, tmp_path, trial, fault, when):
+    content = body()
+    connect(QUICK).put_object(Bucket=bucket, Key="data.npz", Body=content, ChecksumAlgorithm="SHA256")
+    s3_proxy.requests, s3_proxy.fault = 0, when(fault)
+    try:
+        found = fetch_data(f"s3://{bucket}/data.npz", tmp_path, options=QUICK).path
+        assert found.read_bytes() == content
+        outcome = "whole"
+    except AutocastError as error:
+        assert isinstance(error, InputError if fault in ("expired", "corrupt") else ServiceError), error
+        assert "\n" not in str(error) and "planted" not in str(error)
+        assert not any((tmp_path / "data").rglob("*.npz"))
+        outcome = "refused in one line"
+    done = s3_proxy.done.get(fault, 0)
+    assert done, "the fault was never tried"
+    s3_proxy.fault = lambda number, method, path: None
+    again = fetch_data(f"s3://{bucket}/data.npz", tmp_path, options=QUICK)
+    assert hashlib.sha256(again.path.read_bytes()).digest() == hashlib.sha256(content).digest()
+    trial(f"fetch: {fault}", done, f"{outcome}; then whole")
+
+
+@pytest.mark.parametrize("when", [every_other, from_the_third_on], ids=["now and then", "for good"])
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "corrupt"])
+def test_what_is_published_is_whole_or_taken_back(s3_proxy, bucket, tmp_path, trial, fault, when):
+    model, plan = mlp(tmp_path / "model.onnx"), tmp_path / "plan.json"
+    plan.write_text("{}")
+    s3_proxy.requests, s3_proxy.fault = 0, when(fault)
+    try:
+        publish_files(model, f"s3://{bucket}/out/", plan=plan, options=QUICK)
+        outcome = "whole"
+    except AutocastError as error:
+        assert isinstance(error, InputError if fault == "expired" else ServiceError), error
+        assert "\n" not in str(error) and "planted" not in str(error)
+        outcome = "refused in one line"
+    done = s3_proxy.done.get(fault, 0)
+    assert done, "the fault was never tried"
+    s3_proxy.fault = lambda number, method, path: None
+    keys = contents(bucket)
+    # The model comes last: whoever sees it sees the rest, and all of it.
+    assert keys.get("out/model.onnx") in (None, model.read_bytes())
+    assert "out/model.onnx" not in keys or set(keys) == {"out/model.onnx", "out/plan.json"}
+    publish_files(model, f"s3://{bucket}/out/", plan=plan, options=QUICK)
+    assert contents(bucket) == {"out/model.onnx": model.read_bytes(), "out/plan.json": b"{}"}
+    trial(f"publish: {fault}", done, f"{outcome}; then whole")
+
+
+def contents(bucket):
+    client = connect(QUICK)
+    found = client.list_objects_v2(Bucket=bucket).get("Contents", ())
+    return {each["Key"]: client.get_object(Bucket=bucket, Key=each["Key"])["Body"].read() for each in found}
+
+
+def test_ranges_that_arrive_in_another_order_make_the_same_file(s3_proxy, bucket, tmp_path, trial):
+    content = body()
+    connect(QUICK).put_object(Bucket=bucket, Key="data.npz", Body=content)
+    s3_proxy.requests, s3_proxy.fault = 0, lambda number, method, path: "delay" if number % 3 == 0 else None
+    assert fetch_data(f"s3://{bucket}/data.npz", tmp_path, options=QUICK).path.read_bytes() == content
+    trial("fetch: ranges reordered", PARTS, "whole")
+
+
+def test_a_clock_that_is_wrong_is_named(s3_proxy, bucket, tmp_path, trial, monkeypatch):
+    from tests.faults import proxy
+
+    monkeypatch.setitem(proxy.ANSWERS, "skew", (403, "RequestTimeTooSkewed"))
+    connect(QUICK).put_object(Bucket=bucket, Key="data.npz", Body=b"x")
+    s3_proxy.fault = lambda number, method, path: "skew"
+    with pytest.raises(InputError) as caught:
+        fetch_data(f"s3://{bucket}/data.npz", tmp_path, options=QUICK)
+    trial("fetch: clock skew", 1, str(caught.value)[-60:])
