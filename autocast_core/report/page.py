@@ -29,7 +29,7 @@ SOURCES = 20
 def page(report: ReportInput) -> str:
     """The page as HTML text. It loads nothing, and shows every name of the model as text."""
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -53,7 +53,8 @@ def page(report: ReportInput) -> str:
     )
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Where the pages' templates come from; what they show is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(

@@ -11,10 +11,10 @@ def main() -> None:
     """The console script: runs the command and maps what goes wrong to exit codes 2, 3 and 1."""
     # A finally clause must run when a service manager ends us, so that no server or half-made file is left.
     signal.signal(signal.SIGTERM, _terminated)
-    from flows.cli import bridge, demo, fleet, plan, run, schema, tune, validate
+    from flows.cli import bridge, compare, demo, fleet, plan, promote, review, run, schema, tune, validate, verify
     from flows.cli.app import app
 
-    for command in (demo, run, schema, plan, validate, tune, fleet, bridge):
+    for command in (demo, run, review, compare, promote, verify, schema, plan, validate, tune, fleet, bridge):
         command.add_to(app)
     try:
         app(standalone_mode=False)

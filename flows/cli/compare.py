@@ -1,0 +1,120 @@
+"""`autocast compare`: what differs between two conversions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+if TYPE_CHECKING:
+    from autocast_core.report.comparison import Difference, Side
+
+KEYS = ("runs", "settings", "metrics", "nodes", "html")
+HELP = """Compare two conversions: settings, metrics, and which nodes are decided differently and why.
+
+Each is a run's id, or a registered version.
+
+Example:
+
+  autocast compare 4c6b1f… models:/resnet-fp16/3 --html difference.html
+"""
+Run = Annotated[str, typer.Argument(help="A run's id, models:/NAME/VERSION or models:/NAME@ALIAS.")]
+_SHOWN = 60
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("compare", help=HELP)(compare)
+
+
+def compare(
+    run_a: Run,
+    run_b: Run,
+    html: Annotated[Path | None, typer.Option(help="Also write the comparison as one HTML page.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Compare two conversions."""
+    result = finish(lambda: compared(run_a, run_b, html), KEYS, as_json)
+    if not as_json:
+        show(result["difference"])
+        if html is not None:
+            print(f"page: {html}")
+
+
+def compared(run_a: str, run_b: str, html: Path | None) -> Mapping[str, Any]:
+    """Reads both runs and compares them."""
+    from autocast_core.errors import OutputError
+    from autocast_core.report.comparison import compare_runs, comparison_page
+    from flows.reading_session import reading_session
+
+    with reading_session():
+        difference = compare_runs(_side(run_a), _side(run_b))
+    if html is not None:
+        try:
+            html.write_text(comparison_page(difference), encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{html}: cannot be written ({error.strerror}): give another --html") from error
+    return {
+        "runs": [difference.before.run_id, difference.after.run_id],
+        "settings": [asdict(each) for each in difference.settings],
+        "metrics": [{**asdict(each), "change": each.change} for each in difference.metrics],
+        "nodes": [asdict(each) for each in difference.nodes],
+        "html": str(html) if html is not None else None,
+        "difference": difference,
+    }
+
+
+def _side(which: str) -> Side:
+    from autocast_core.plan import PrecisionPlan
+    from autocast_core.report.comparison import Side
+    from tasks.storage.registry import resolve_tracking_uri
+    from tasks.tracking.reading import read_artifact, read_run, read_version
+
+    tracking = resolve_tracking_uri()
+    run_id = read_version(tracking, which).run_id if which.startswith("models:/") else which.removeprefix("runs:/")
+    run = read_run(tracking, str(run_id))
+    plan = PrecisionPlan.from_json(read_artifact(tracking, run, "plan.json"))
+    tags = {name: run.tags[name] for name in ("autocast.source_sha256", "autocast.version") if name in run.tags}
+    return Side(run.run_id, run.name, {**run.params, **tags}, run.metrics, plan)
+
+
+def show(difference: Difference) -> None:
+    """Tables with the page's words."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from autocast_core.report.text import number, shown, visible
+
+    console = Console()
+
+    def table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        if not rows:
+            return
+        drawn = Table(*columns, title=title, title_justify="left")
+        for row in rows[:_SHOWN]:
+            drawn.add_row(*(Text(visible(cell, 300)) for cell in row))
+        console.print(drawn)
+        if len(rows) > _SHOWN:
+            console.print(f"… and {len(rows) - _SHOWN:,} more: --json or --html has them")
+
+    table(
+        "Settings",
+        ("setting", "first", "second"),
+        [(each.name, shown(each.before), shown(each.after)) for each in difference.settings],
+    )
+    table(
+        "Metrics",
+        ("metric", "first", "second", "change"),
+        [(each.name, number(each.before), number(each.after), number(each.change)) for each in difference.metrics],
+    )
+    table(
+        "Nodes decided differently",
+        ("node", "operator", "first", "second", "why, first", "why, second"),
+        [(n.id, n.op_type, n.before, n.after, n.before_reason, n.after_reason) for n in difference.nodes],
+    )
+    console.print(difference.sentence(), highlight=False)

@@ -1,0 +1,49 @@
+"""`autocast promote`: an alias for a version that still is what was reviewed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+KEYS = ("model", "alias", "output_sha256", "gates")
+HELP = """Set an alias on a registered conversion, after checking its digest and its gates again.
+
+Nothing is changed where the registered files are not those that were measured (exit code 2) or a gate does not hold on
+the run's metrics (exit code 3).
+
+Example:
+
+  autocast promote models:/resnet-fp16/3 --alias champion
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("promote", help=HELP)(promote)
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    alias: Annotated[str, typer.Option(help="The alias to set, for example champion.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Promote a registered conversion."""
+    result = finish(lambda: promoted(model, alias), KEYS, as_json)
+    if not as_json:
+        print(f"sha256 of the registered files: {result['output_sha256']}, as recorded")
+        for gate in result["gates"]:
+            print(f"gate {gate['expression']}: {'passed' if gate['passed'] else 'failed'}")
+        print(f"{result['model']} has the alias {result['alias']}")
+
+
+def promoted(model: str, alias: str) -> Mapping[str, Any]:
+    """Checks and promotes."""
+    from flows.reading_session import reading_session
+
+    with reading_session() as home:
+        from flows.checked_version import promote
+
+        return promote(model, alias, home).to_json()

@@ -1,0 +1,67 @@
+"""`autocast review`: a registered conversion's summary in the terminal, in the words of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+KEYS = ("model", "aliases", "run_id", "source", "source_sha256", "output_sha256", "precision", "gate", "metrics")
+HELP = """Show what a reviewer needs of a registered conversion: verdict, gates, what changed, why, and what it costs.
+
+Example:
+
+  autocast review models:/resnet-fp16/3
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("review", help=HELP)(review)
+
+
+def review(
+    model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Review a registered conversion."""
+    result = finish(lambda: reviewed(model), KEYS, as_json)
+    if not as_json:
+        show(result)
+
+
+def reviewed(model: str) -> Mapping[str, Any]:
+    """The version's record and its run's summary."""
+    from flows.reading_session import reading_session
+    from tasks.storage.registry import resolve_tracking_uri
+
+    with reading_session():
+        from flows.checked_version import our_version
+        from tasks.tracking.reading import read_artifact
+
+        version, run = our_version(model)
+        return {
+            "model": str(version),
+            "aliases": list(version.aliases),
+            "run_id": run.run_id,
+            **{key: version.tags.get(f"autocast.{key}") for key in KEYS[3:8]},
+            "metrics": dict(run.metrics),
+            "summary": read_artifact(resolve_tracking_uri(), run, "summary.md"),
+        }
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """The summary, with what the registry adds."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from autocast_core.report.text import visible
+
+    # Whoever can write to the store could hide terminal commands in it.
+    text = "\n".join(visible(line, 10_000) for line in result["summary"].splitlines())
+    console = Console()
+    console.print(Markdown(text))
+    aliases = ", ".join(map(visible, result["aliases"])) or "none"
+    console.print(f"{result['model']}, aliases: {aliases}, run {result['run_id']}", markup=False, highlight=False)

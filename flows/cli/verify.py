@@ -1,0 +1,47 @@
+"""`autocast verify`: the chain of digests from the source to a registered version, computed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.output import finish
+
+KEYS = ("model", "verified", "links")
+HELP = """Check that a registered conversion is what it says: compute every digest from the source to its files anew.
+
+The source is fetched from where the version says it came from, the run's plan is applied to it, and the result must be
+the registered files, byte for byte. Exit code 2 names the first link that does not hold.
+
+Example:
+
+  autocast verify models:/resnet-fp16/3
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("verify", help=HELP)(verify)
+
+
+def verify(
+    model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Verify a registered conversion."""
+    result = finish(lambda: verified(model), KEYS, as_json)
+    if not as_json:
+        for link in result["links"]:
+            print(f"{link['what']}: {link['found']}")
+        print(f"{result['model']} is what it says: all {len(result['links'])} links hold")
+
+
+def verified(model: str) -> Mapping[str, Any]:
+    """Verifies; the error of a broken chain has the links too."""
+    from flows.reading_session import reading_session
+
+    with reading_session() as home:
+        from flows.checked_version import verify_version
+
+        return verify_version(model, home).to_json()
