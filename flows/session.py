@@ -26,7 +26,7 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
     OutputError where the home folder cannot be written, ServiceError where the embedded server does not start.
     """
     where = home()
-    log = _log_file(where)
+    log = log_file(where)
     set_defaults(where)
     with ExitStack() as stack:
         stack.enter_context(listening(listener))
@@ -54,7 +54,8 @@ def _wait(server: EmbeddedServer | None, tracking: bool) -> None:
         server.wait()
 
 
-def _log_file(where: Home) -> Path:
+def log_file(where: Home) -> Path:
+    """A new file for the messages of this process. OutputError where the home folder cannot be written."""
     path = where.logs / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from flows.cli.output import finish
 from flows.values import without_infinity
 
 if TYPE_CHECKING:
+    from flows.home import Home
     from tasks.evaluate import Evaluated
 
 HELP = """Judge a converted model, whoever converted it.
@@ -136,7 +138,8 @@ def judged(
     from tasks.evaluate import ONNXRUNTIME, SIMULATION, evaluate_model
 
     prefix = SIMULATION if on is Backend.SIMULATION else ONNXRUNTIME
-    evaluated = evaluate_model(original, candidate, data, None, config, (prefix,), spec.metric)
+    with _messages_of(spec.metric, where):
+        evaluated = evaluate_model(original, candidate, data, None, config, (prefix,), spec.metric)
     measured = prefix in evaluated.fidelity
     return {
         "depth": ("simulated" if on is Backend.SIMULATION else "executed") if measured else "none",
@@ -147,6 +150,23 @@ def judged(
         "versions": versions(),
         "notes": _notes(evaluated, prefix),
     }
+
+
+@contextmanager
+def _messages_of(metric: str | None, where: Home) -> Iterator[None]:
+    """What the user's function says, tracebacks among it, goes to a log file, not to the terminal."""
+    import sys
+
+    from flows.environment import logs_in
+    from flows.session import log_file
+
+    if metric is None:
+        yield
+        return
+    log = log_file(where)
+    print(f"messages of {metric}: {log}", file=sys.stderr)
+    with logs_in(log):
+        yield
 
 
 def _notes(evaluated: Evaluated, prefix: str) -> tuple[str, ...]:

@@ -58,6 +58,8 @@ def test_a_metric_that_cannot_be_measured_is_one_line(autocast, pair, monkeypatc
     ):
         ended = autocast(*files, metric)
         assert ended.code == 2 and len(ended.errors) == 1 and message in ended.errors[0]
+        assert "Traceback" not in ended.err
+    assert "in mean" in "".join(path.read_text() for path in (pair / "home" / "logs").iterdir())
     ended = autocast(*files, "my_broken:mean", "--on", "tensorrt")
     assert ended.code == 2 and "--on simulation or onnxruntime" in ended.errors[0]
 
