@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from autocast_core.apply.casts import SUFFIX, Casts, may_be_output
+from autocast_core.apply.casts import SUFFIX, Casts, may_be_output, narrow_source
 from autocast_core.apply.literals import constant_tensor, convert_tensor, settle_literals, store
 from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import (
@@ -128,7 +128,8 @@ def _moves(
 
 
 def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.DataType | None]) -> list[ir.Node]:
-    """Let readers of a Cast that changes nothing, or repeats an earlier one of its graph, read the other value.
+    """Let readers of a Cast that changes nothing, undoes a widening one, or repeats an earlier one of its graph, read the
+    other value.
 
     Returns the nodes that are left: a Cast that makes an output of its graph is.
     """
@@ -139,7 +140,9 @@ def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.Dat
         source = node.inputs[0] if to in FLOATS else None
         other = None
         if source is not None:
-            other = source if original.get(source) == to else seen.register(node)
+            widened = narrow_source(source)
+            same = next((value for value in (source, widened) if value is not None and original.get(value) == to), None)
+            other = same if same is not None else seen.register(node)
         if other is not None:
             _redirect(node.outputs[0], other)
         if other is None or node.outputs[0].is_graph_output():

@@ -74,11 +74,8 @@ class Casts:
 
     def _origin(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         """What to cast instead: the 16-bit input of a widening Cast, whose detour through FP32 changes nothing."""
-        producer = value.producer()
-        if producer is None or cast_target(producer) != ir.DataType.FLOAT or dtype not in LOW_DTYPES:
-            return value
-        source = producer.inputs[0]
-        return source if source is not None and element_type(source) in LOW_DTYPES else value
+        source = narrow_source(value) if dtype in LOW_DTYPES else None
+        return source if source is not None else value
 
     def _insert(self, value: ir.Value, dtype: ir.DataType, graph: ir.Graph | None) -> ir.Value:
         name = self._names.make(f"{value.name}_cast_{SUFFIX[dtype]}")
@@ -114,6 +111,13 @@ class Casts:
             graph.remove(cast)
             graph.insert_after(producer, cast)
             self._last.setdefault(producer, cast)
+
+
+def narrow_source(value: ir.Value) -> ir.Value | None:
+    """The 16-bit value that a Cast made `value` of, which is FP32; None where none did."""
+    producer = value.producer()
+    source = producer.inputs[0] if producer is not None and cast_target(producer) == ir.DataType.FLOAT else None
+    return source if source is not None and element_type(source) in LOW_DTYPES else None
 
 
 def may_be_output(value: ir.Value, graph: ir.Graph) -> bool:

@@ -73,6 +73,8 @@ def exchanged(model: ir.Model, change: Change) -> Iterator[None]:
 
 def is_weight(tensor: ir.TensorProtocol) -> bool:
     """Whether a tensor is streamed: it is large, or lies in a file."""
+    if type(tensor) is ir.Tensor:  # by far the most; the checks below are slow, being those of protocols
+        return tensor.nbytes >= LARGE_BYTES
     if isinstance(tensor, ir.ExternalTensor):
         return True
     if isinstance(tensor, ir.serde.TensorProtoTensor):

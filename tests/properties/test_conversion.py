@@ -37,7 +37,6 @@ models = st.integers(0, 2**32).map(_shown)
 precisions = st.sampled_from([Precision.FP16, Precision.BF16])
 keeps = st.sampled_from([True, False, ("x0",)])
 bounded = settings(
-    derandomize=True,
     max_examples=40,
     deadline=None,
     database=None,

@@ -166,3 +166,24 @@ def test_nodes_read_what_a_copying_cast_of_a_body_output_copies(applied):
     branch = model.graph.node[0].attribute[0].g
     assert [node.input[0] for node in branch.node if node.op_type == "Neg"] == ["x"]
     assert casts(branch) == [("x", FP16, "a")]
+
+
+def test_a_cast_in_a_body_that_undoes_a_widening_one_outside_goes(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x, bool c) => (float[2] y) {
+            [round] r = Cast <to: int = 16> (x)
+            [widen] w = Cast <to: int = 1> (r)
+            [if] y = If (c) <
+                then_branch: graph = t () => (float[2] a) {
+                    [undo] u = Cast <to: int = 16> (w)
+                    [again] v = Cast <to: int = 1> (u)
+                    [kept] a = Neg (v)
+                },
+                else_branch: graph = e () => (float[2] b) { [kept_too] b = Neg (w) }>
+        }""",
+        keep=["kept", "kept_too", "if"],
+    )
+    branches = [attribute.g for attribute in model.graph.node[-1].attribute]
+    assert [casts(branch) for branch in branches] == [[("r", FP32, "v")], []]
+    assert [(source, to) for source, to, _ in casts(model.graph)] == [("x", BF16), ("r", FP32)]
