@@ -128,8 +128,7 @@ def _moves(
 
 
 def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.DataType | None]) -> list[ir.Node]:
-    """Let readers of a Cast that changes nothing, undoes a widening one, or repeats an earlier one of its graph, read the
-    other value.
+    """Let readers of a Cast that changes nothing, undoes a widening one or repeats one of its graph read the other value.
 
     Returns the nodes that are left: a Cast that makes an output of its graph is.
     """
