@@ -22,6 +22,8 @@ from flows.fleet import FleetModel, Outcome
 from flows.home import home
 from flows.memory import MemoryBudget
 from flows.spec import Spec
+from tasks.artifacts import version_page
+from tasks.storage.registry import resolve_tracking_uri
 from tasks.storage.size import bytes_of
 
 BYTES_PER_MODEL_BYTE = 3.0
@@ -40,7 +42,9 @@ def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> 
     budget = MemoryBudget(memory_bytes or available_bytes() or 8 << 30)
     futures = convert_one_task.map([one.model for one in models], [one.spec for one in models], unmapped(budget))
     outcomes = [_outcome(one, future) for one, future in zip(models, futures, strict=True)]
-    create_table_artifact(key="fleet", table=summary_rows(outcomes), description="The models of the fleet")
+    create_table_artifact(
+        key="fleet", table=summary_rows(outcomes, resolve_tracking_uri()), description="The models of the fleet"
+    )
     failed = [outcome for outcome in outcomes if not outcome.ok]
     get_run_logger().info("%d of %d models converted", len(outcomes) - len(failed), len(outcomes))
     return [outcome.plain() for outcome in outcomes]
@@ -71,17 +75,18 @@ def _outcome(one: FleetModel, future: Any) -> Outcome:
     return Outcome.from_json(value)
 
 
-def summary_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """One row a model, for tables: what it became, where, and how much of it is low."""
+def summary_rows(outcomes: Sequence[Outcome], tracking_uri: str) -> list[dict[str, Any]]:
+    """One row a model, for tables: what it became, where, its page in MLflow, and how much of it is low."""
     rows = []
     for outcome in outcomes:
         result = outcome.result or {}
-        metrics = result.get("metrics") or {}
+        metrics, registered = result.get("metrics") or {}, result.get("registered")
         rows.append(
             {
                 "model": outcome.model,
                 "state": "converted" if outcome.ok else "failed",
-                "registered": result.get("registered"),
+                "registered": registered,
+                "page": version_page(tracking_uri, registered) if registered else None,
                 "output": result.get("output"),
                 "run": result.get("run_id"),
                 "low precision share": metrics.get("nodes.low_precision_share"),

@@ -64,9 +64,16 @@ def links(run: RunRef, registered: str | None) -> dict[str, str]:
     base = run.tracking_uri.rstrip("/")
     found = {"mlflow-run": f"{base}/#/experiments/{run.experiment_id}/runs/{run.run_id}"}
     if registered:
-        name, _, version = registered.removeprefix("models:/").rpartition("/")
-        found["registered-version"] = f"{base}/#/models/{name}/versions/{version}"
+        found["registered-version"] = str(version_page(run.tracking_uri, registered))
     return found
+
+
+def version_page(tracking_uri: str, registered: str) -> str | None:
+    """The page of a registered version in MLflow's UI; None where the store has no pages."""
+    if not tracking_uri.startswith(("http://", "https://")):
+        return None
+    name, _, version = registered.removeprefix("models:/").rpartition("/")
+    return f"{tracking_uri.rstrip('/')}/#/models/{name}/versions/{version}"
 
 
 @contextmanager

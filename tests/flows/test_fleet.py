@@ -75,3 +75,13 @@ def test_an_outcome_is_one_flat_object():
     assert outcome.to_json() == {"model": "x.onnx", "ok": True, "error": None, "registered": "models:/x-fp16/1"}
     assert Outcome.from_json(outcome.plain()) == outcome
     assert FleetModel(model="x.onnx").spec.precision == "fp16"
+
+
+def test_a_fleets_table_links_to_what_was_registered():
+    from flows.convert_fleet import summary_rows
+
+    outcomes = [Outcome("x.onnx", True, result={"registered": "models:/x-fp16/1"}), Outcome("y.onnx", False, "none", 2)]
+    rows = summary_rows(outcomes, "http://mlflow:5050/")
+    assert [row["page"] for row in rows] == ["http://mlflow:5050/#/models/x-fp16/versions/1", None]
+    assert [row["state"] for row in rows] == ["converted", "failed"]
+    assert summary_rows(outcomes, "sqlite:///mlflow.db")[0]["page"] is None

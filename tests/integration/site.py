@@ -176,6 +176,13 @@ class Site:
         job = {"env": dict(variables)} if variables else None
         return run_deployment(deployment, parameters=parameters, job_variables=job, timeout=0)
 
+    def cancel(self, flow_run: Any) -> None:
+        from prefect.client.orchestration import get_client
+        from prefect.states import Cancelling
+
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(flow_run.id, Cancelling())
+
     def ended(self, flow_run: Any, within: float = 120.0) -> Any:
         """The run's final state."""
         from prefect.client.orchestration import get_client

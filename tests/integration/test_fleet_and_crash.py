@@ -1,4 +1,4 @@
-"""A worker's machine dies in mid-conversion; meanwhile a fleet is converted beside it."""
+"""A worker's machine dies in mid-conversion; meanwhile a fleet is converted beside it, on threads and on Dask."""
 
 import json
 import os

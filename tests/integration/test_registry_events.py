@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.integration.site import CONVERT, DATA, wait_for
+from tests.integration.site import CONVERT, DATA, DEMO, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
 
@@ -105,6 +105,33 @@ def test_a_conversion_shows_its_artifacts_and_its_lineage_in_prefect(site, begun
     sources = [each["prefect.resource.id"] for each in event["related"]]
     assert f"models://{site.name('plain')}/1" in sources
     assert event["payload"]["autocast.output_sha256"] == made.tags["autocast.output_sha256"]
+    (notice,) = site.events("autocast.conversion.completed", f"autocast.conversion.{run.id}")
+    assert (notice["payload"]["registered"], notice["payload"]["reason"]) == (f"models:/{made.name}/1", None)
+
+
+def test_a_request_that_the_spec_does_not_allow_is_refused_by_the_server(site):
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    with pytest.raises(PrefectHTTPStatusError, match="precison") as refused:
+        site.request(CONVERT, model="s3://models/digits/model.onnx", spec={"precison": "fp16"})
+    assert refused.value.response.status_code in (409, 422)
+
+
+def test_a_cancelled_conversion_leaves_nothing_and_its_tracking_run_ends(site):
+    model = site.upload(DEMO / "model.onnx", f"{site.name('cancelled')}/model.onnx")
+    name = f"{site.name('cancelled')}-fp16"
+    output = f"{site.name('cancelled')}/out/"
+    spec = {"name": name, "evaluation": DATA, "validation": "off", "output": f"s3://models/{output}"}
+    asked = site.request(CONVERT, model=model, spec=spec)
+    wait_for(lambda: site.tracking_runs_where(f"params.model = '{model}'"), 150, "the beginning of the conversion")
+    site.cancel(asked)
+    assert site.ended(asked).name == "Cancelled"
+    (run,) = wait_for(
+        lambda: site.tracking_runs_where(f"params.model = '{model}' and attributes.status != 'RUNNING'"), 60, "its end"
+    )
+    assert run.info.status in ("FAILED", "KILLED")
+    assert site.outputs("cancelled") == []
+    assert "Contents" not in site.s3.list_objects_v2(Bucket="models", Prefix=output)
 
 
 def test_a_version_of_another_kind_is_skipped_with_a_reason(site, begun):
