@@ -156,6 +156,7 @@ def _tuned(job: _Job, run: RunRef) -> TuningResult:
             job.home.root.absolute() / "trials" / f"{source.ref.digest[:16]}-{spec.precision}.jsonl",
             job.plan or job.home.root.absolute() / "tune" / name / "plan.json",
             run,
+            _options(job),
         )
     with stage("track", timings):
         _track(job, run, source, data, tuned)
@@ -173,6 +174,16 @@ def _tuned(job: _Job, run: RunRef) -> TuningResult:
         stopped=tuned.stopped,
         timings=timings,
     )
+
+
+def _options(job: _Job) -> str | None:
+    """The spec's text that measures as this search does, for `autocast validate`; None where defaults do."""
+    elsewhere = {"evaluation", "calibration", "output", "name", "gates", "precision"}
+    asked = job.spec.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
+    if job.budgets.metric is not None:
+        asked["metric"] = job.budgets.metric
+    # JSON is YAML.
+    return json.dumps(asked, indent=1, sort_keys=True) + "\n" if asked else None
 
 
 def _track(job: _Job, run: RunRef, source: Fetched, data: FetchedData | None, tuned: Tuned) -> None:

@@ -64,11 +64,13 @@ def tune_model(
     trials: Path,
     plan: Path,
     run: RunRef,
+    options: str | None = None,
 ) -> Tuned:
     """Searches, writes the plan and one plan for each certificate entry beside it, and logs every trial to `run`.
 
-    Trials are kept in the file `trials`: what it holds is not measured again. `data` None: seeded random data. Raises
-    as autocast_core.search.search.
+    `options` is the text of a spec with which a certificate entry is measured again as here. Trials are kept in the
+    file `trials`: what it holds is not measured again. `data` None: seeded random data. Raises as
+    autocast_core.search.search.
     """
     from autocast_core.calibrate import input_specs, open_batches, table_sizes
     from autocast_core.convert import check_upgrade, open_runtime
@@ -104,10 +106,10 @@ def tune_model(
         listener=lambda trial: log_trial(run, trial.number, trial.kept, trial.metrics, trial.error),
         progress=report,
     )
-    return _written(found, plan, source, data)
+    return _written(found, plan, source, data, options)
 
 
-def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | None) -> Tuned:
+def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | None, options: str | None = None) -> Tuned:
     from dataclasses import asdict, replace
 
     from autocast_core.convert import engine_version
@@ -115,13 +117,16 @@ def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | Non
 
     plan = replace(found.plan, engine_version=engine_version())
     entries = []
+    spec = None if options is None else path.parent / CERTIFICATE / f"{path.stem}.spec.yaml"
+    if spec is not None and options is not None and found.certificate:
+        _write(spec, options)
     for number, entry in enumerate(found.certificate, 1):
         lowered = plan.with_precisions(
             dict.fromkeys(entry.lowered, plan.precision), RULE, f"lowered to show that {entry.node} is needed"
         )
         file = path.parent / CERTIFICATE / f"{path.stem}.{number:02d}.json"
         _write(file, lowered.to_json())
-        entries.append(_entry(entry, file, source, data))
+        entries.append(_entry(entry, file, recheck(file, source.path, data, spec)))
     _write(path, plan.to_json())
     counts = plan.counts()
     floats = counts.low_precision + counts.fp32
@@ -163,7 +168,7 @@ def _write(path: Path, text: str) -> None:
         file.write(content)
 
 
-def _entry(entry: CertificateEntry, plan: Path, source: ModelRef, data: Path | None) -> dict[str, Any]:
+def _entry(entry: CertificateEntry, plan: Path, command: str) -> dict[str, Any]:
     return {
         "node": _name(entry.node),
         "lowered": [_name(node) for node in entry.lowered],
@@ -171,17 +176,19 @@ def _entry(entry: CertificateEntry, plan: Path, source: ModelRef, data: Path | N
         "metrics": dict(entry.metrics),
         "error": entry.error,
         "plan": str(plan),
-        "command": recheck(plan, source.path, data),
+        "command": command,
     }
 
 
-def recheck(plan: Path, model: Path, data: Path | None) -> str:
+def recheck(plan: Path, model: Path, data: Path | None, spec: Path | None = None) -> str:
     """The commands that print a certificate entry's plan out as a model and measure that."""
     output = plan.with_suffix(".onnx")
     apply: Sequence[str] = ("autocast", "plan", "apply", str(plan), str(model), str(output))
     judge = ["autocast", "validate", str(output), "--reference", str(model), "--on", "simulation"]
     if data is not None:
         judge += ["--evaluation", str(data)]
+    if spec is not None:
+        judge += ["--spec", str(spec)]
     return f"{shlex.join(apply)} && {shlex.join(judge)}"
 
 

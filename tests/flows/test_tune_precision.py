@@ -79,6 +79,21 @@ def test_the_printed_command_measures_a_reason_again(tune, autocast):  # noqa: F
     assert fidelity["fidelity.worst.new_nonfinite"] == entry["metrics"]["fidelity.worst.new_nonfinite"]
 
 
+def test_a_reason_on_a_metric_of_ones_own_is_measured_again_as_it_was(tune, autocast, workplace):  # noqa: F811
+    (workplace / "own_tune_metric.py").write_text(
+        "import numpy as np\n\ndef score(outputs, labels):\n"
+        "    return float(np.nan_to_num(1 / (1 + np.abs(outputs['y'] - 0.25).mean())))\n"
+    )
+    (workplace / "spec.yaml").write_text("batch_size: 8\n")
+    budget = ("--budget", "task_metric_ratio>=0.999", "--metric", "own_tune_metric:score", "--spec", "spec.yaml")
+    entry = tune(*budget).json["certificate"][0]
+    apply, judge = (shlex.split(part)[1:] for part in entry["command"].split("&&"))
+    assert autocast(*apply).code == 0
+    again = autocast(*judge, "--json").json["fidelity"]
+    assert again["task.metric_ratio"] == pytest.approx(entry["metrics"]["task.metric_ratio"], rel=1e-6)
+    assert again["task.metric_ratio"] < 0.999
+
+
 def test_a_second_search_measures_nothing_again(tune, material):
     first = tune(*BUDGETS).json
     lines = [path.read_text() for path in (Path(".autocast") / "trials").glob("*.jsonl")]

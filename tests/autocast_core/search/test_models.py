@@ -53,6 +53,7 @@ def test_half_the_nodes_reach_the_fidelity_of_the_thresholds(name, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("name", "beyond"), [("bert_base", 0.0), ("bert_base", 1.0), ("resnet50", 0.0), ("resnet50", 2.0)]
 )
