@@ -114,7 +114,7 @@ def words_of_nodes(value):
 def test_what_was_measured_names_its_backend(converted, tmp_path):
     _, result = converted
     text = Path(client().download_artifacts(result.run_id, "report.html", str(tmp_path))).read_text()
-    for table, lines in (("errors", 2), ("change", 3)):
+    for table, lines in (("errors", 2), ("change", 4)):
         section = text.split(f'<h2 id="{table}">')[1].split("</section>")[0]
         assert len(re.findall(r"<td>(?:simulation|onnxruntime)[^<]*</td>", section)) == lines
     assert "measured on onnxruntime-cpu" in text
