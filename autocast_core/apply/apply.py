@@ -73,6 +73,7 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     uses = collect_uses(nodes, original, moves)
     _retype_outputs(moves)
     contract.settle_made_outputs(uses, original)
+    _spare_detours(nodes, uses)
     _retarget_casts(nodes, uses)
     contract.settle_inputs(uses, original)
     contract.settle_passed_outputs(uses, original)
@@ -128,7 +129,7 @@ def _moves(
 
 
 def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.DataType | None]) -> list[ir.Node]:
-    """Let readers of a Cast that changes nothing, undoes a widening one or repeats one of its graph read the other value.
+    """Let readers of a Cast that changes nothing, undoes a widening one or repeats one read the other value.
 
     Returns the nodes that are left: a Cast that makes an output of its graph is.
     """
@@ -187,6 +188,20 @@ def _set_dtype_attribute(node: ir.Node, operands: Operands, low: ir.DataType) ->
         node.attributes.pop(name, None)  # the type of the scale, which moves too, says the same
     elif attribute is not None or rule["default"] == "FLOAT":
         node.attributes[name] = ir.AttrInt64(name, int(low))
+
+
+def _spare_detours(nodes: list[ir.Node], uses: Uses) -> None:
+    """Who wishes the 16-bit type that a value had before a Cast made it FP32 reads the value before."""
+    for node in nodes:
+        output = node.outputs[0] if cast_target(node) == ir.DataType.FLOAT else None
+        source = narrow_source(output) if output is not None else None
+        if output is None or source is None:
+            continue
+        for use in list(uses.by_value.get(output, ())):
+            may = not isinstance(use.place, GraphOutput) or may_be_output(source, use.place.graph)
+            if use.firm and use.wish == element_type(source) and may:
+                use.place.write(source)
+                uses.move(output, use, source)
 
 
 def _retarget_casts(nodes: list[ir.Node], uses: Uses) -> None:

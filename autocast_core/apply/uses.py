@@ -66,6 +66,11 @@ class Uses:
         if value is not None:
             self.by_value.setdefault(value, []).append(use)
 
+    def move(self, value: ir.Value, use: Use, other: ir.Value) -> None:
+        """Let a use of `value` be one of `other`."""
+        self.by_value[value].remove(use)
+        self.add(other, use)
+
     def change_wish(self, value: ir.Value | None, place: Place, wish: ir.DataType) -> None:
         """Let the use of `value` at `place`, where there is one, wish another type."""
         if value in self.by_value:

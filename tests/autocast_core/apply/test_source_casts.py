@@ -165,7 +165,7 @@ def test_nodes_read_what_a_copying_cast_of_a_body_output_copies(applied):
     )
     branch = model.graph.node[0].attribute[0].g
     assert [node.input[0] for node in branch.node if node.op_type == "Neg"] == ["x"]
-    assert casts(branch) == [("x", FP16, "a")]
+    assert casts(branch) == [("x", FP16, branch.output[0].name)]
 
 
 def test_a_cast_in_a_body_that_undoes_a_widening_one_outside_goes(applied):
@@ -187,3 +187,19 @@ def test_a_cast_in_a_body_that_undoes_a_widening_one_outside_goes(applied):
     branches = [attribute.g for attribute in model.graph.node[-1].attribute]
     assert [casts(branch) for branch in branches] == [[("r", FP32, "v")], []]
     assert [(source, to) for source, to, _ in casts(model.graph)] == [("x", BF16), ("r", FP32)]
+
+
+def test_a_cast_of_an_input_that_was_put_to_use_makes_an_output_too(applied):
+    model = applied(
+        HEAD
+        + """g (float[2] x) => (float[2] y, float[2] z) {
+            [tanh] z = Tanh (x)
+            [round] r = Cast <to: int = 10> (x)
+            [widen] y = Cast <to: int = 1> (r)
+            [other] o = Cast <to: int = 16> (y)
+            [read] p = Cast <to: int = 1> (o)
+        }""",
+        keep_io_types=("x",),
+    )
+    assert [output for source, _, output in casts(model.graph) if source == "x"] == ["y"]
+    assert [(source, to) for source, to, _ in casts(model.graph)][:2] == [("x", FP16), ("y", BF16)]
