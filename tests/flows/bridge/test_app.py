@@ -142,6 +142,7 @@ def test_a_stale_or_unreadable_timestamp_is_refused(bridge, timestamp):
     body = json.dumps(message()).encode()
     headers = {name: value.encode() for name, value in signed(body, timestamp=timestamp).items()}
     assert bridge.post("/mlflow", content=body, headers=headers).status_code == 401
+    assert count(bridge, "stale") + count(bridge, "bad_signature") == 1
 
 
 def test_a_replayed_delivery_is_refused(bridge, servers):
@@ -149,6 +150,7 @@ def test_a_replayed_delivery_is_refused(bridge, servers):
     assert deliver(bridge, message(), delivery=delivery).status_code == 202
     assert deliver(bridge, message(), delivery=delivery).status_code == 409
     assert len(servers.sent) == 1
+    assert (count(bridge, "replayed"), count(bridge, "requested")) == (1, 1)
 
 
 def test_an_oversized_body_is_refused_before_it_is_read(bridge, servers):
@@ -162,6 +164,7 @@ def test_an_oversized_body_is_refused_before_it_is_read(bridge, servers):
 def test_a_malformed_body_is_refused(bridge, servers, body):
     assert deliver(bridge, body).status_code == 422
     assert servers.sent == []
+    assert count(bridge, "malformed") == 1
 
 
 def test_a_delivery_id_that_is_no_uuid_is_refused(bridge):
