@@ -11,12 +11,16 @@ from tests.flows.conversions import batches, convert, mlp, registered, runs_of
 pytestmark = pytest.mark.xdist_group("prefect")
 
 STAGES = {
+    "begin-tracking": "track.begin_task",
+    "fetch": "fetch.fetch_model_task",
     "sanitize": "sanitize_task",
     "calibrate": "calibrate_task",
     "classify": "classify_task",
     "apply": "apply_task",
     "verify": "verify_task",
     "evaluate": "evaluate_task",
+    "attribute": "attribute_task",
+    "validate": "validate_task",
     "track": "track_task",
     "log-model": "track.log_model_task",
     "publish": "publish_task",

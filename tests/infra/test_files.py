@@ -28,7 +28,11 @@ def test_every_file_has_a_test_here():
     known |= {f"local/{name}" for name in ("up", "down", "packages")}
     known |= {f"local/{name}.py" for name in ("servers", "processes", "postgres", "ceph")}
     known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS, *DOCKER_POOLS)}
-    found = {str(path.relative_to(INFRA)) for path in INFRA.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    found = {
+        str(path.relative_to(INFRA))
+        for path in INFRA.rglob("*")
+        if path.is_file() and path.suffix not in (".pyc", ".md")
+    }
     assert found == known
 
 
