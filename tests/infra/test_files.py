@@ -25,6 +25,7 @@ def documents(path):
 def test_every_file_has_a_test_here():
     known = {"prefect.yaml", "automations.yaml", "compose.yaml", ".env.example"}
     known |= {f"docker/{name}" for name in ("Dockerfile", "Dockerfile.gpu", "requirements.txt", "requirements-gpu.txt")}
+    known |= {"SECURITY.md", "docker/inventory"}
     known |= {f"local/{name}" for name in ("up", "down", "packages")}
     known |= {f"local/{name}.py" for name in ("servers", "processes", "postgres", "ceph")}
     known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS, *DOCKER_POOLS)}
@@ -173,8 +174,19 @@ def test_the_automations_are_what_prefect_accepts():
 
 def test_the_requirements_are_pinned_and_need_no_address():
     for name in ("requirements.txt", "requirements-gpu.txt"):
-        for line in (INFRA / "docker" / name).read_text(encoding="utf-8").splitlines():
-            assert line.startswith("#") or re.match(r"^[a-z0-9._\[\]-]+==[^ ]+( ; .*)?$", line), line
+        for line in requirements(name):
+            assert re.match(r"^[a-z0-9._\[\]-]+==[^ ]+( ; .*?)?( --hash=sha256:[0-9a-f]{64})*$", line), line
+
+
+def test_the_images_install_nothing_without_its_hash():
+    assert all("--hash=sha256:" in line for line in requirements("requirements.txt"))
+    assert "--require-hashes" in (INFRA / "docker" / "Dockerfile").read_text(encoding="utf-8")
+
+
+def requirements(name):
+    """The requirements of a file, one a line, with their hashes."""
+    text = (INFRA / "docker" / name).read_text(encoding="utf-8").replace(" \\\n   ", "")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def test_the_images_copy_what_exists():
