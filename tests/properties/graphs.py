@@ -49,8 +49,9 @@ def repeated_casts(model: onnx.ModelProto) -> list[str]:
 def undone_casts(model: onnx.ModelProto) -> list[str]:
     """Casts that change nothing, or only undo another.
 
-    What the source model rounds itself is its own affair; a Cast to the type that its input has may stand where it
-    makes an output of its graph from a value that cannot be one (an input, an outer value, another output).
+    What the source model rounds itself is its own affair; a Cast to the type that its input has, or had before another
+    Cast, may stand where it makes an output of its graph from a value that cannot be one (an input, an outer value,
+    another output).
     """
     types = element_types(model)
     casts = {name: cast for graph in graphs(model.graph) for name, cast in float_casts(graph).items()}
@@ -60,10 +61,9 @@ def undone_casts(model: onnx.ModelProto) -> list[str]:
         may_be_output = {name for node in graph.node for name in node.output} - outputs
         for name, cast in float_casts(graph).items():
             first = casts.get(cast.input[0])
-            if types.get(cast.input[0]) == target(cast):
-                if name not in outputs or cast.input[0] in may_be_output:
-                    found.append(name)
-            elif first is not None and types.get(first.input[0]) == target(cast) and not _rounds_by_itself(first):
+            undone = first is not None and types.get(first.input[0]) == target(cast) and not _rounds_by_itself(first)
+            same = cast.input[0] if types.get(cast.input[0]) == target(cast) else first.input[0] if undone else None
+            if same is not None and (name not in outputs or same in may_be_output):
                 found.append(name)
     return found
 
