@@ -73,7 +73,7 @@ def embedded_server(log: Path) -> Iterator[EmbeddedServer]:
     }
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.embedded_server", str(port)],
+            [sys.executable, "-P", "-m", "flows.embedded_server", str(port)],
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,

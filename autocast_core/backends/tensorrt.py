@@ -95,7 +95,7 @@ def _run_child(request: Mapping[str, Any], folder: Path, timeout: float) -> tupl
     search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     asked, answers = folder / "request.json", folder / "events.jsonl"
     asked.write_text(json.dumps(request), encoding="utf-8")
-    command = [sys.executable, "-m", "autocast_core.backends.tensorrt_child", str(asked), str(answers)]
+    command = [sys.executable, "-P", "-m", "autocast_core.backends.tensorrt_child", str(asked), str(answers)]
     try:
         done = subprocess.run(
             command,

@@ -1,7 +1,8 @@
 """The web application: one webhook, its health, its metrics.
 
-What is refused gets 401 (signature, age), 409 (seen before), 413 (size) or 422 (content). 503 with Retry-After where a
-server that we need is down: MLflow delivers again. Counted by outcome; logged without bodies, headers and secrets.
+What is refused gets 401 (signature, age), 408 (slow), 409 (seen before), 413 (size), 422 (content) or 429 (too many).
+503 with Retry-After where a server that we need is down: MLflow delivers again. Counted by outcome; logged without
+bodies, headers and secrets.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from autocast_core.errors import ServiceError
 from flows.bridge.delivery import Delivery, RefusedError, Seen, check, read
 from flows.bridge.events import event_of, may_ask
+from flows.bridge.rate import Rate
 from flows.bridge.servers import Servers
 from flows.bridge.settings import Settings
 from flows.opting_in import ConversionRequest, Skipped, read_spec_file, request_for
@@ -39,6 +41,7 @@ class Bridge:
         self._settings, self.servers, self._clock = settings, servers, clock
         # A timestamp may be ahead by the tolerance, and is fresh for as long again.
         self._seen = Seen(2 * settings.tolerance)
+        self._rate = Rate(settings.per_second)
         self._registry = CollectorRegistry()
         self._outcomes = Counter(
             "autocast_bridge_deliveries", "Webhook deliveries by outcome", ["outcome"], registry=self._registry
@@ -69,7 +72,8 @@ class Bridge:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _handle(self, request: Request) -> tuple[str, Response]:
-        body = await _body(request, self._settings.max_bytes)
+        self._rate.take(self._clock())
+        body = await _body(request, self._settings.max_bytes, self._settings.timeout)
         now = self._clock()
         identifier = check(request.headers, body, self._settings.secret, now, self._settings.tolerance)
         self._seen.add(identifier, now)
@@ -109,13 +113,17 @@ def _accepted(identifier: UUID, delivery: Delivery, decision: ConversionRequest 
     return "skipped", JSONResponse({"skipped": decision.reason}, 202)
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """The body, never more than `limit` bytes of it. RefusedError with status 413."""
+async def _body(request: Request, limit: int, seconds: float) -> bytes:
+    """The body, never more than `limit` bytes of it. RefusedError with status 413, or 408 where it comes too slowly."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise RefusedError(413, "oversized", f"the body is larger than {limit} bytes")
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise RefusedError(413, "oversized", f"the body is larger than {limit} bytes")
+    except TimeoutError as error:
+        raise RefusedError(408, "slow", f"the body did not arrive within {seconds:g} s") from error
     return bytes(body)
 
 

@@ -24,6 +24,7 @@ class Settings:
     max_bytes: int = 1 << 20
     retry_after: int = 10
     timeout: float = 10.0
+    per_second: float = 500.0
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -41,6 +42,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         tracking_token=environment.get("MLFLOW_TRACKING_TOKEN"),
         tolerance=_number(environment, "AUTOCAST_BRIDGE_TOLERANCE_SECONDS", 300.0),
         max_bytes=int(_number(environment, "AUTOCAST_BRIDGE_MAX_BYTES", 1 << 20)),
+        per_second=_number(environment, "AUTOCAST_BRIDGE_PER_SECOND", 500.0),
         retry_after=int(_number(environment, "AUTOCAST_BRIDGE_RETRY_AFTER_SECONDS", 10.0)),
     )
 

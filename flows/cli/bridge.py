@@ -22,6 +22,10 @@ MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true in the server's environment.
 """
 
 
+_LIMITS: dict[str, Any] = {"limit_concurrency": 1000, "timeout_keep_alive": 10, "server_header": False}
+"""Of uvicorn: more open connections get 503, idle ones are closed."""
+
+
 def add_to(app: typer.Typer) -> None:
     bridge = typer.Typer(no_args_is_help=True, help="MLflow webhooks to Prefect events.")
     bridge.command("serve", help=SERVE_HELP)(serve)
@@ -62,7 +66,7 @@ def _serve(host: str, port: int) -> dict[str, Any]:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    uvicorn.run(make_app(from_environment()), host=host, port=port, access_log=False, log_level="warning")
+    uvicorn.run(make_app(from_environment()), host=host, port=port, access_log=False, log_level="warning", **_LIMITS)
     return {}
 
 

@@ -82,9 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         target = http.client.HTTPConnection(self.server.target.hostname or "", self.server.target.port, timeout=60)
         try:
-            headers = {
-                name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")
-            }
+            dropped = ("expect", "connection")
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in dropped}
             target.request(self.command, self.path, body or None, headers)
             answer = target.getresponse()
             content = answer.read()
@@ -107,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         if cut:
             self.close_connection = True
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Quiet."""
 
 

@@ -25,7 +25,7 @@ def documents(path):
 def test_every_file_has_a_test_here():
     known = {"prefect.yaml", "automations.yaml", "compose.yaml", ".env.example"}
     known |= {f"docker/{name}" for name in ("Dockerfile", "Dockerfile.gpu", "requirements.txt", "requirements-gpu.txt")}
-    known |= {"SECURITY.md", "docker/inventory"}
+    known |= {"docker/inventory"}
     known |= {f"local/{name}" for name in ("up", "down", "packages")}
     known |= {f"local/{name}.py" for name in ("servers", "processes", "postgres", "ceph")}
     known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS, *DOCKER_POOLS)}

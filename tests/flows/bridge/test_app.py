@@ -1,8 +1,10 @@
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import uuid
+from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
@@ -197,3 +199,36 @@ def test_nothing_secret_is_logged(bridge, caplog):
     for secret in (SECRET, headers["X-MLflow-Signature"], "private words", "guess"):
         assert secret not in caplog.text
     assert SECRET not in repr(SETTINGS)
+
+
+def test_two_hundred_deliveries_in_a_second_are_all_accepted(bridge, servers):
+    answers = [deliver(bridge, message(version=str(number))).status_code for number in range(200)]
+    assert answers == [202] * 200
+    assert len({event["id"] for event in servers.sent}) == 200
+
+
+def test_more_than_the_rate_are_told_to_come_again(servers):
+    clock = [float(NOW)]
+    settings = replace(SETTINGS, per_second=5.0)
+    with TestClient(make_app(settings, servers, lambda: clock[0])) as bridge:
+        answers = [deliver(bridge, message()).status_code for _ in range(15)]
+        assert answers == [202] * 10 + [429] * 5
+        clock[0] += 1
+        assert [deliver(bridge, message()).status_code for _ in range(6)] == [202] * 5 + [429]
+        clock[0] -= 100
+        assert deliver(bridge, message()).status_code == 429
+    assert len(servers.sent) == 15
+
+
+def test_a_body_that_never_ends_is_given_up(servers):
+    from flows.bridge.app import _body
+    from flows.bridge.delivery import RefusedError
+
+    class Stalled:
+        async def stream(self):
+            yield b"{"
+            await asyncio.sleep(600)
+
+    with pytest.raises(RefusedError, match=r"within 0\.05 s") as caught:
+        asyncio.run(_body(Stalled(), 100, 0.05))
+    assert caught.value.status == 408

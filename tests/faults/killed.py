@@ -1,0 +1,62 @@
+"""`python killed.py POINT SPEC MODEL DATA OUTPUT`: runs convert-model and kills this process at POINT.
+
+POINT is ``begin STAGE``, ``end STAGE``, or ``rename N``: the N-th file that gets its final name.
+"""
+
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def plant(point: str) -> None:
+    """Lets this process die at `point`."""
+    kind, _, where = point.partition(" ")
+    if kind == "rename":
+        left, replace = [int(where)], Path.replace
+
+        def counted(self, target):
+            left[0] -= 1
+            if left[0] == 0:
+                die()
+            return replace(self, target)
+
+        Path.replace = counted
+        return
+    import flows.convert_model as flow
+
+    stage = flow.stage
+
+    @contextmanager
+    def dying(name, timings=None):
+        if point == f"begin {name}":
+            die()
+        with stage(name, timings):
+            yield
+        if point == f"end {name}":
+            die()
+
+    flow.stage = dying
+
+
+def main() -> None:
+    point, model, data, output, isolation = sys.argv[1:]
+    from flows.environment import set_defaults
+    from flows.home import home
+
+    set_defaults(home())
+    from flows.convert_model import convert_model
+    from flows.spec import Spec
+
+    if point != "never":
+        plant(point)
+    convert_model(model, Spec(calibration=data, output=output, validation="off", isolation=isolation))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""kill -9 at every stage boundary and within writes: nothing half-published, none left RUNNING, a re-run succeeds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.flows.conversions import batches, client, mlp, registered, runs_of
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
+STAGES = ("fetch", "sanitize", "calibrate", "classify", "apply", "verify", "evaluate", "validate", "track", "publish")
+POINTS = [f"{edge} {stage}" for stage in STAGES for edge in ("begin", "end")] + [f"rename {n}" for n in (1, 2, 3, 4, 6)]
+SAMPLE = ("end publish", "rename 3")
+PROGRAM = Path(__file__).with_name("killed.py")
+
+
+def run(point, model, data, output, isolation="none"):
+    root = str(PROGRAM.parents[2])
+    return subprocess.run(
+        [sys.executable, str(PROGRAM), point, *map(str, (model, data, output)), isolation],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def check_published(output):
+    """What lies under a final name is whole."""
+    files = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    if "model.onnx" in files:
+        assert files == ["model.onnx", "plan.json"]
+        onnx.checker.check_model(onnx.load(output / "model.onnx"))
+    return files
+
+
+def check_registered(name):
+    """Every version has its model."""
+    versions = registered(name)
+    for version in versions:
+        files = {each.path for each in client().list_logged_model_artifacts(version.source.removeprefix("models:/"))}
+        assert {"MLmodel", "model.onnx"} <= files
+    return versions
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_killed_run_loses_nothing(workplace, trial, nightly, point):
+    if point not in SAMPLE and not nightly:
+        pytest.skip("with --nightly")
+    word = point.replace(" ", "-")
+    model, data, output = mlp(workplace / f"{word}.onnx"), batches(workplace / "data.npz"), workplace / "out"
+    killed = run(point, model, data, output)
+    assert killed.returncode == -9, killed.stderr[-2000:]
+    left = check_published(output)
+    check_registered(f"{word}-fp16")
+    again = run("never", model, data, output)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert check_published(output) == ["model.onnx", "plan.json"]
+    assert len(check_registered(f"{word}-fp16")) == 1
+    assert "RUNNING" not in [each.info.status for each in runs_of(model)]
+    trial(f"kill -9: {point}", 1, f"left {left or 'nothing'} under final names; the re-run registers one version")
+
+
+def test_two_runs_in_one_folder_register_one_version(workplace, trial):
+    model, data, output = mlp(workplace / "twice.onnx"), batches(workplace / "data.npz"), workplace / "out"
+    root = str(PROGRAM.parents[2])
+    command = [sys.executable, str(PROGRAM), "never", *map(str, (model, data, output)), "none"]
+    both = [
+        subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ends = [(each.communicate(timeout=300)[1][-2000:], each.returncode) for each in both]
+    assert [code for _, code in ends] == [0, 0], ends
+    assert len(check_registered("twice-fp16")) == 1
+    assert check_published(output) == ["model.onnx", "plan.json"]
+    assert [each.info.status for each in runs_of(model)] == ["FINISHED"]
+    trial("two runs in one folder", 2, "one version, one run, one output")
+
+
+def test_a_killed_run_takes_its_isolated_process_along(workplace, trial):
+    model, data = mlp(workplace / "isolated.onnx"), batches(workplace / "data.npz")
+    killed = run("end sanitize", model, data, workplace / "out", "process")
+    assert killed.returncode == -9, killed.stderr[-2000:]
+    import time
+
+    deadline = time.monotonic() + 20
+    while (left := children()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+    trial("kill -9 with an isolated process", 1, "no process is left")
+
+
+def children():
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+            parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        if b"tasks.isolated_child" in words and parent == 1:
+            found.append(path.parent.name)
+    return found
