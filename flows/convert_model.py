@@ -30,7 +30,7 @@ from flows.result import ConversionResult, GateMissedError
 from flows.service import check_metric, check_plugins, limits_for
 from flows.spec import Spec
 from flows.unended import end_left, noted
-from tasks.apply import ConvertedModel, apply_task
+from tasks.apply import ConvertedModel, apply_task, check_unchanged
 from tasks.artifacts import show_conversion, stages_shown, summary_text
 from tasks.attribute import attribute_task
 from tasks.calibrate import Calibrated, calibrate_task
@@ -281,6 +281,7 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
             if job.spec.output:
                 published = publish_task(judged.converted.model.path, job.spec.output, judged.converted.plan)
                 together.set(PUBLISHED, published)
+                check_unchanged(judged.converted, published.sha256)
                 output = published.uri
             registered = register_task(run, logged, record)
     text = summary_text(result.summary, result.metrics, registered.uri, output)

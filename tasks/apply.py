@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import task
 
+from autocast_core.errors import VerificationError
 from autocast_core.model.reference import ModelRef
 from tasks.isolation import isolated
 from tasks.progress import report
@@ -37,6 +38,19 @@ def apply_precision(model: ModelRef, plan: Path, folder: Path, file_name: str) -
     as_applied.parent.mkdir(exist_ok=True)
     as_applied.write_text(applied.plan.to_json(), encoding="utf-8")
     return ConvertedModel(ModelRef(saved.path, saved.sha256), files, saved.bytes, applied.casts_inserted, as_applied)
+
+
+def check_unchanged(converted: ConvertedModel, digest: str | None = None) -> None:
+    """VerificationError where the files, or what was read of them (`digest`), are not those that were verified."""
+    from autocast_core.model.digest import files_digest
+
+    path = converted.model.path
+    found = digest or files_digest(path.parent, converted.files)
+    if found != converted.model.digest:
+        raise VerificationError(
+            f"{path.name}: its sha256 is {found[:16]}… instead of {converted.model.digest[:16]}…: the work folder was "
+            "changed after the model was verified; keep others out of it and run again"
+        )
 
 
 apply_task = task(name="apply", persist_result=True)(isolated(apply_precision, ConvertedModel))

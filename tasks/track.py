@@ -14,7 +14,7 @@ from autocast_core.backends.validation import Validation
 from autocast_core.config import ConversionConfig
 from autocast_core.evaluate import GateResult
 from autocast_core.model.reference import ModelRef
-from tasks.apply import ConvertedModel
+from tasks.apply import ConvertedModel, check_unchanged
 from tasks.calibrate import Calibrated
 from tasks.evaluate import Evaluated
 from tasks.retries import on_service_errors
@@ -111,6 +111,7 @@ def log_converted(run: RunRef, record: Record) -> LoggedModel:
     from autocast_core.verify import io_contract
 
     model = record.converted.model
+    check_unchanged(record.converted)
     metadata = {"autocast": {key.removeprefix("autocast."): value for key, value in record.tags.items()}}
     contract = io_contract(load_model(model))
     return log_model(
