@@ -119,10 +119,10 @@ class _Search:
         return sites
 
     def _measured(self, wanted: Sequence[Kept], passes: int = 1) -> list[Trial]:
-        """The trials of `wanted`, from at most so many `passes`, as far as the limits allow; `best` becomes the
-        smallest that meets the budget."""
+        """The trials of `wanted`, from so many `passes`, or more where a pass would be too large;
+        as far as the limits allow; `best` becomes the smallest that meets the budget."""
         new = [kept for kept in dict.fromkeys(wanted) if self.measure.known(kept) is None]
-        size = -(-len(new) // passes) or 1
+        size = min(-(-len(new) // passes) or 1, self.measure.most)
         groups = [new[start : start + size] for start in range(0, len(new), size)]
         room = len(groups) if self.limits.passes is None else self.limits.passes - self.measure.passes
         if groups and self.limits.deadline is not None and self.limits.clock() >= self.limits.deadline:

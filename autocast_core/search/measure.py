@@ -21,6 +21,8 @@ from autocast_core.search.start import Start
 from autocast_core.search.trials import Trial, TrialListener, TrialStore, decoded, encoded, nobody, trial_key
 from autocast_core.simulate import simulate
 
+_LARGEST_GRAPH = 40_000
+"""Nodes of the plans that share a pass, before rounding is added: sessions take more than linearly long to open."""
 Kept = frozenset[str]
 Measured = tuple[dict[str, float], str | None]
 
@@ -51,6 +53,8 @@ class Measurements:
         self._metric = metric
         self._known: dict[Kept, Trial] = {}
         self.passes = 0
+        self.most = max(1, _LARGEST_GRAPH // max(1, len(begin.lowest.nodes)))
+        """Plans that may share a pass."""
 
     @property
     def trials(self) -> tuple[Trial, ...]:

@@ -15,7 +15,7 @@ from autocast_core.errors import BackendError, ConfigError, DataError, GateError
 from autocast_core.evaluate import evaluate
 from autocast_core.model import load_proto
 from autocast_core.plan import PrecisionPlan
-from autocast_core.search import FileTrials, MemoryTrials
+from autocast_core.search import FileTrials, MemoryTrials, measure
 from autocast_core.simulate import simulate
 from tests.autocast_core.search.planted import SENSITIVE, names, searched
 
@@ -206,3 +206,11 @@ def test_the_plan_is_plain_json_and_is_read_back(found):
     text = found.plan.to_json()
     assert PrecisionPlan.from_json(text).to_json() == text
     assert json.loads(text)["data"]["evaluations"] == found.evaluations
+
+
+def test_a_large_model_is_measured_in_more_passes_with_the_same_result(planted, found, monkeypatch):
+    monkeypatch.setattr(measure, "_LARGEST_GRAPH", 1)
+    alone = searched(*planted, *BUDGETS)
+    assert alone.evaluations == len(alone.trials) + 2 > found.evaluations
+    assert alone.kept_fp32 == found.kept_fp32
+    assert {trial.kept: trial.metrics for trial in alone.trials} == {t.kept: t.metrics for t in found.trials}
