@@ -119,7 +119,7 @@ class _Search:
         return sites
 
     def _measured(self, wanted: Sequence[Kept], passes: int = 1) -> list[Trial]:
-        """The trials of `wanted`, from so many `passes`, or more where a pass would be too large;
+        """The trials of `wanted`, from so many `passes`, or more where a pass would be too large,
         as far as the limits allow; `best` becomes the smallest that meets the budget."""
         new = [kept for kept in dict.fromkeys(wanted) if self.measure.known(kept) is None]
         size = min(-(-len(new) // passes) or 1, self.measure.most)
