@@ -12,7 +12,7 @@ from tasks.storage.s3 import connect
 from tests.faults.conftest import QUICK
 from tests.flows.conversions import mlp
 
-pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-transfers")]
 
 FAULTS = ("delay", "cut", "drop", "slow down", "internal", "expired", "corrupt")
 PARTS = 6

@@ -1,0 +1,198 @@
+"""Load: 200 webhooks in a second, 50 queued conversions, and a soak; nothing lost, nothing that grows."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flows.embedded_server import free_port
+from tests.flows.conversions import batches, client, mlp
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-load"), pytest.mark.timeout(3600)]
+SECRET = "a secret of the load test"
+AUTOCAST = str(Path(sys.executable).parent / "autocast")
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """What the bridge asks of Prefect and MLflow, with answers that take 20 ms; the events that came."""
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    events = []
+
+    async def answer(request):
+        await asyncio.sleep(0.02)
+        if request.url.path.endswith("/events"):
+            events.extend(await request.json())
+        tags = [{"key": "autocast.precision", "value": "fp16"}]
+        return JSONResponse({"model_version": {"tags": tags}, "registered_model": {"tags": []}})
+
+    port = free_port()
+    routes = [Route("/{path:path}", answer, methods=["GET", "POST"])]
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{port}", events
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def bridge(upstream, tmp_path):
+    """A bridge in a process of its own, and its address."""
+    address, _ = upstream
+    port = free_port()
+    settings = {"PREFECT_API_URL": f"{address}/api", "MLFLOW_TRACKING_URI": address, "AUTOCAST_WEBHOOK_SECRET": SECRET}
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(
+            [AUTOCAST, "bridge", "serve", "--port", str(port)],
+            env={"PATH": os.environ["PATH"], **settings},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
+                break
+            except httpx.HTTPError:
+                assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.2)
+        yield process, f"http://127.0.0.1:{port}/mlflow"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def signed(number):
+    said = {"entity": "model_version", "action": "created", "timestamp": datetime.now(UTC).isoformat()}
+    body = json.dumps({**said, "data": {"name": f"load-{number}", "version": "1"}}).encode()
+    delivery, stamp = str(uuid.uuid4()), str(int(time.time()))
+    digest = hmac.new(SECRET.encode(), f"{delivery}.{stamp}.".encode() + body, hashlib.sha256).digest()
+    headers = {"X-MLflow-Delivery-Id": delivery, "X-MLflow-Timestamp": stamp}
+    return body, {**headers, "X-MLflow-Signature": f"v1,{base64.b64encode(digest).decode()}"}
+
+
+async def deliver(url, count, seconds):
+    """Sends `count` deliveries spread over `seconds`, each again as MLflow does until it is accepted; statuses."""
+
+    async def one(session, number):
+        await asyncio.sleep(seconds * number / count)
+        body, headers = signed(number)
+        seen = []
+        for wait in (0.5, 1, 2, 4, 8, 16):
+            answer = await session.post(url, content=body, headers=headers)
+            seen.append(answer.status_code)
+            if answer.status_code not in (429, 500, 502, 503, 504):
+                break
+            await asyncio.sleep(wait)
+        return seen
+
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as session:
+        return await asyncio.gather(*(one(session, number) for number in range(count)))
+
+
+def grown(process):
+    """Resident bytes, open files and threads of a process (proc(5))."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    files = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+    return int(status["VmRSS"].split()[0]) << 10, files, int(status["Threads"])
+
+
+def test_two_hundred_webhooks_in_a_second_are_all_passed_on(bridge, upstream, trial):
+    process, url = bridge
+    before, (memory, _, _) = len(upstream[1]), grown(process)
+    started = time.monotonic()
+    answers = asyncio.run(deliver(url, 200, 1.0))
+    seconds = time.monotonic() - started
+    lost = sum(seen[-1] != 202 for seen in answers)
+    passed = {event["id"] for event in upstream[1][before:]}
+    mebibytes = (grown(process)[0] - memory) >> 20
+    assert len(passed) == 200
+    assert mebibytes < 100
+    said = f"accepted in {seconds:.1f} s, {sum(map(len, answers))} requests, memory +{mebibytes} MiB"
+    trial("200 webhooks in a second", 200, said, lost)
+
+
+def test_a_flood_of_forged_webhooks_passes_nothing_on(bridge, upstream, trial):
+    _, url = bridge
+    before = len(upstream[1])
+
+    async def flood():
+        async with httpx.AsyncClient(timeout=60) as session:
+            wrong = {**signed(0)[1], "X-MLflow-Signature": "v1,AAAA"}
+            posts = (session.post(url, content=os.urandom(1000), headers=wrong) for _ in range(300))
+            return [answer.status_code for answer in await asyncio.gather(*posts)]
+
+    answers = asyncio.run(flood())
+    assert set(answers) <= {401, 429, 503}
+    assert len(upstream[1]) == before
+    assert asyncio.run(deliver(url, 1, 0)) == [[202]]
+    trial("flood of forged webhooks", 300, "none passed on; the next true one is")
+
+
+def test_a_soak_of_the_bridge_grows_nothing(bridge, trial, nightly):
+    process, url = bridge
+    minutes = 20 if nightly else 0.1
+    asyncio.run(deliver(url, 100, 1.0))
+    memory, files, threads = grown(process)
+    sent, deadline = 0, time.monotonic() + 60 * minutes
+    while time.monotonic() < deadline:
+        answers = asyncio.run(deliver(url, 50, 1.0))
+        assert {seen[-1] for seen in answers} == {202}
+        sent += 50
+    time.sleep(1)
+    after = grown(process)
+    assert after[0] - memory < 64 << 20
+    assert after[1] <= files + 20 and after[2] <= threads + 20
+    said = f"memory +{(after[0] - memory) >> 20} MiB, files {files} to {after[1]}, threads {threads} to {after[2]}"
+    trial(f"soak of the bridge, {minutes:g} minutes", sent, said)
+
+
+def test_queued_conversions_are_all_made(workplace, trial, nightly):
+    if not nightly:
+        pytest.skip("50 conversions: with --nightly")
+    lines = ["spec: {validation: off, allow_random: true}", "output: out/", "models:"]
+    data = batches(workplace / "data.npz")
+    for number in range(50):
+        lines.append(f"- {mlp(workplace / f'queued{number}.onnx', number)}")
+    (workplace / "fleet.yaml").write_text("\n".join(lines) + "\n")
+    assert data.exists()
+    command = [AUTOCAST, "fleet", "fleet.yaml", "--json"]
+    started = time.monotonic()
+    process = subprocess.Popen(command, cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    most = 0
+    said: list[bytes] = []
+    reader = threading.Thread(target=lambda: said.append(process.stdout.read()))
+    reader.start()
+    while process.poll() is None:
+        try:
+            most = max(most, grown(process)[0])
+        except FileNotFoundError:
+            break
+        time.sleep(0.2)
+    reader.join()
+    models = json.loads(said[0])["models"]
+    lost = sum(not one["ok"] for one in models)
+    assert len({one["output_sha256"] for one in models if one["ok"]}) == 50
+    versions = [len(client().search_model_versions(f"name = 'queued{number}-fp16'")) for number in range(50)]
+    assert versions == [1] * 50
+    told = f"{time.monotonic() - started:.0f} s, at most {most >> 20} MiB"
+    trial("50 queued conversions", 50, told, lost)

@@ -1,0 +1,142 @@
+"""A tracking server that is gone before, during or after a run; full disks, folders that cannot be written."""
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from autocast_core.errors import AutocastError, OutputError, ServiceError
+from tests.faults.proxy import serving
+from tests.flows.conversions import batches, client, convert, mlp, registered, runs_of
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-servers"), pytest.mark.timeout(500)]
+
+
+@pytest.fixture
+def tracked(workplace, mlflow_server, monkeypatch):
+    """The flow tracks through a proxy that can be shut; short waits."""
+    with serving(mlflow_server[0]) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        yield proxy
+
+
+@contextmanager
+def gone_at(proxy, stage, monkeypatch):
+    """From the beginning of the flow's `stage` on no request reaches the tracking server."""
+    import flows.convert_model as flow
+
+    original = flow.stage
+
+    @contextmanager
+    def shutting(name, timings=None):
+        if name == stage:
+            proxy.fault = lambda number, method, path: "drop"
+        with original(name, timings):
+            yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(flow, "stage", shutting)
+        for task in (flow.begin_task, flow.track_task, flow.log_model_task, flow.register_task):
+            patch.setattr(task, "retries", 0)
+        yield
+    proxy.fault = lambda number, method, path: None
+
+
+@pytest.mark.parametrize("stage", ["track", "evaluate", "publish"], ids=["before", "during", "after"])
+def test_without_its_tracking_server_a_run_fails_before_it_publishes(tracked, workplace, trial, monkeypatch, stage):
+    model, data, output = mlp(workplace / f"gone-{stage}.onnx"), batches(workplace / "data.npz"), workplace / "out"
+    given = {"calibration": data, "output": output, "validation": "off"}
+    with gone_at(tracked, stage, monkeypatch), pytest.raises(ServiceError) as caught:
+        convert(model, **given)
+    assert "\n" not in str(caught.value)
+    assert not (output / "model.onnx").exists()
+    convert(model, **given)
+    assert sorted(path.name for path in output.iterdir()) == ["model.onnx", "plan.json"]
+    assert len(registered(f"gone-{stage}-fp16")) == 1
+    statuses = sorted(each.info.status for each in runs_of(model))
+    assert "RUNNING" not in statuses
+    assert statuses.count("FINISHED") == 1
+    trial(f"tracking server gone: {stage}", 1, f"nothing published; then one version; runs {', '.join(statuses)}")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 96 KiB; None where this process may not mount one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here; RLIMIT_FSIZE stands for it in another test")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def _large(path):
+    """A model of 256 KiB."""
+    import numpy as np
+    import onnx
+    import onnx.parser
+
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["": 17]> g (float[N, 256] x) => (float[N, 256] y) { y = MatMul(x, w) }'
+    )
+    weights = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, path)
+    return path
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(small_disk, workplace, trial):
+    model, output = _large(workplace / "large.onnx"), small_disk / "out"
+    with pytest.raises(OutputError) as caught:
+        convert(model, output=output, allow_random=True, validation="off")
+    assert not any(path.is_file() for path in small_disk.rglob("*"))
+    assert registered("large-fp16") == []
+    convert(model, output=workplace / "out", allow_random=True, validation="off")
+    assert len(registered("large-fp16")) == 1
+    trial("full disk at the destination", 1, str(caught.value).replace(str(small_disk), ""))
+
+
+def test_a_file_that_may_not_grow_is_told_and_leaves_nothing(workplace, trial):
+    """RLIMIT_FSIZE cuts the writing of the model short, as a disk does that fills up meanwhile."""
+    from autocast_core.config import ConversionConfig
+    from tasks.isolation import Limits, StageDefectError, isolated, isolation
+    from tasks.sanitize import sanitize_task
+    from tasks.storage.models import fetch_model
+    from tests.faults.stages import write_model
+
+    model = _large(workplace / "large.onnx")
+    with isolation(Limits(2 << 30, 120.0, 32 << 10)), pytest.raises(AutocastError) as caught:
+        source = fetch_model(str(model)).ref
+        sanitized = sanitize_task.fn(source, ConversionConfig(), workplace / "work")
+        isolated(write_model, None)(sanitized.model, workplace / "out.onnx")
+    assert not isinstance(caught.value, StageDefectError), caught.value
+    assert not (workplace / "out.onnx").exists()
+    assert not list(workplace.glob("*.partial")) and not list(workplace.glob(".out*"))
+    trial("file that may not grow", 1, str(caught.value).replace(str(workplace), ""))
+
+
+@pytest.mark.parametrize("place", ["/proc/out", "/sys/out", "/dev/null/out"])
+def test_a_destination_that_cannot_be_written_is_told_before_any_work(workplace, trial, place):
+    with pytest.raises(OutputError) as caught:
+        convert(mlp(workplace / "m.onnx"), output=place, allow_random=True, validation="off")
+    assert registered("m-fp16") == []
+    assert runs_of(workplace / "m.onnx")[0].info.status == "FAILED"
+    trial("destination that cannot be written", 1, str(caught.value))
+
+
+def test_a_home_that_cannot_be_written_is_told(workplace, trial, monkeypatch):
+    from flows.session import flow_session
+    from tasks.progress import Nobody
+
+    monkeypatch.setenv("AUTOCAST_HOME", "/proc/home")
+    with pytest.raises(OutputError, match="AUTOCAST_HOME") as caught, flow_session(Nobody()):
+        pass
+    assert os.environ["AUTOCAST_HOME"] == "/proc/home"
+    assert client() and Path("/proc").is_dir()
+    trial("home folder that cannot be written", 1, str(caught.value))
