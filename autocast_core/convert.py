@@ -188,8 +188,13 @@ def calibration_batches(
     """The batches to calibrate a sanitized model with: the user's, else random; None where no rule would look."""
     if calibration is None and config.data_max == float("inf"):
         return None
+    return data_batches(model, config, calibration)
+
+
+def data_batches(model: ir.Model, config: ConversionConfig, data: str | Path | Mapping[str, Any] | None) -> Batches:
+    """The batches of `data` for `model`, in the sizes that `config` says; None: seeded random data."""
     return open_batches(
-        calibration,
+        data,
         input_specs(model),
         batch_size=config.batch_size,
         shapes=config.shapes,

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autocast_core.calibrate import input_specs, open_batches, table_sizes
 from autocast_core.config import ConversionConfig
-from autocast_core.convert import check_upgrade, engine_version, open_runtime
+from autocast_core.convert import check_upgrade, data_batches, engine_version, open_runtime
 from autocast_core.evaluate import TaskMetric, load_metric
 from autocast_core.model import load_model
 from autocast_core.progress import ProgressCallback, silent
@@ -51,14 +50,7 @@ def tune_file(
     source, runtime = load_model(src), open_runtime(config)
     check_source(source)
     sanitized = sanitize(source, config)
-    batches = open_batches(
-        evaluation,
-        input_specs(source),
-        batch_size=config.batch_size,
-        shapes=config.shapes,
-        seed=config.seed,
-        table_sizes=table_sizes(source),
-    )
+    batches = data_batches(source, config, evaluation)
     if sanitized.opset_changed:
         check_upgrade(source, sanitized.model, batches, runtime)
     found = search(

@@ -68,8 +68,7 @@ def attribute_errors(
 
 
 def _attribution(sanitized: ModelRef, plan: Path, data: Path | None, config: ConversionConfig) -> Attribution:
-    from autocast_core.calibrate import input_specs, open_batches, table_sizes
-    from autocast_core.convert import open_runtime
+    from autocast_core.convert import data_batches, open_runtime
     from autocast_core.model import load_model
     from autocast_core.plan import read_plan
     from autocast_core.search.attribution import Attribution, attribute
@@ -81,14 +80,7 @@ def _attribution(sanitized: ModelRef, plan: Path, data: Path | None, config: Con
     low = {each.id: each.precision for each in read_plan(plan).nodes if each.precision.is_low}
     if not low:
         return Attribution(skipped="no node is lowered")
-    batches = open_batches(
-        data,
-        input_specs(model),
-        batch_size=config.batch_size,
-        shapes=config.shapes,
-        seed=config.seed,
-        table_sizes=table_sizes(model),
-    )
+    batches = data_batches(model, config, data)
     try:
         return attribute(model, low, config.precision, _First(batches, _MOST_BATCHES), open_runtime(config), report)
     except Exception as error:

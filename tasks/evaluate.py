@@ -95,22 +95,14 @@ def evaluate_model(
     noise floor. `metric` is ``module:function``, see autocast_core.evaluate.TaskMetric; its ratio takes the place of
     top-1's. DataError where the data does not fit; ConfigError where the metric cannot be used.
     """
-    from autocast_core.calibrate import input_specs, open_batches, table_sizes
-    from autocast_core.convert import open_runtime
+    from autocast_core.convert import data_batches, open_runtime
     from autocast_core.evaluate import load_metric, recorded
     from autocast_core.model import load_model
     from autocast_core.simulate import simulate
 
     own = load_metric(metric) if metric is not None else None
     original, candidate = load_model(source), load_model(converted)
-    batches = open_batches(
-        evaluation or calibration,
-        input_specs(original),
-        batch_size=config.batch_size,
-        shapes=config.shapes,
-        seed=config.seed,
-        table_sizes=table_sizes(original),
-    )
+    batches = data_batches(original, config, evaluation or calibration)
     kind = "evaluation" if evaluation else "calibration" if calibration else "random"
     found: dict[str, Evaluation] = {}
     skipped = []

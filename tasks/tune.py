@@ -72,20 +72,12 @@ def tune_model(
     file `trials`: what it holds is not measured again. `data` None: seeded random data. Raises as
     autocast_core.search.search.
     """
-    from autocast_core.calibrate import input_specs, open_batches, table_sizes
-    from autocast_core.convert import check_upgrade, open_runtime
+    from autocast_core.convert import check_upgrade, data_batches, open_runtime
     from autocast_core.model import load_model
     from autocast_core.search import FileTrials, load_metric, search
 
     original, model = load_model(source), load_model(sanitized.model)
-    batches = open_batches(
-        data,
-        input_specs(original),
-        batch_size=config.batch_size,
-        shapes=config.shapes,
-        seed=config.seed,
-        table_sizes=table_sizes(original),
-    )
+    batches = data_batches(original, config, data)
     runtime = open_runtime(config)
     if sanitized.opset_changed:
         check_upgrade(original, model, batches, runtime)

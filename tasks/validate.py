@@ -57,18 +57,10 @@ def validate_model(
 
 
 def _batches(model: ModelRef, data: Path | None, config: ConversionConfig) -> Batches:
-    from autocast_core.calibrate import input_specs, open_batches, table_sizes
+    from autocast_core.convert import data_batches
     from autocast_core.model import load_model
 
-    graph = load_model(model)
-    return open_batches(
-        data,
-        input_specs(graph),
-        batch_size=config.batch_size,
-        shapes=config.shapes,
-        seed=config.seed,
-        table_sizes=table_sizes(graph),
-    )
+    return data_batches(load_model(model), config, data)
 
 
 def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, list[Any]]]]:
