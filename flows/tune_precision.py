@@ -17,10 +17,11 @@ from autocast_core.convert import engine_version
 from autocast_core.errors import AutocastError, DataError
 from flows.environment import set_defaults
 from flows.home import Home, home
-from flows.service import check_metric, check_plugins
+from flows.service import check_metric, check_plugins, limits_for
 from flows.spec import Spec
 from flows.values import without_infinity
 from tasks.fetch import fetch_data_task, fetch_model_task
+from tasks.isolation import isolation
 from tasks.progress import listener, stage
 from tasks.sanitize import sanitize_task
 from tasks.storage.data import FetchedData
@@ -103,7 +104,7 @@ def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: 
     check_plugins(spec, deployed=deployed)
     check_metric(budgets.metric, deployed=deployed)
     job = _Job(model, budgets, spec, plan, where, folder, {})
-    with _tracked(job) as run:
+    with isolation(limits_for(spec, deployed=deployed)), _tracked(job) as run:
         return _tuned(job, run)
 
 

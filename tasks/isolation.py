@@ -30,9 +30,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from autocast_core import errors
 from autocast_core.calibrate.memory import available_bytes
-from autocast_core.errors import AutocastError, ConfigError, InputError
+from autocast_core.errors import AutocastError, InputError
 from autocast_core.progress import Progress
 from tasks.progress import report
+from tasks.settings import positive_number
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,21 +69,10 @@ class Limits:
         names the variable that is no positive number."""
         free = available_bytes()
         return Limits(
-            int(_number(environment, "MEMORY_BYTES", 0.9 * free if free else 1 << 40)),
-            _number(environment, "SECONDS", 3600.0),
-            int(_number(environment, "FILE_BYTES", 64 << 30)),
+            int(positive_number(environment, f"{_PREFIX}MEMORY_BYTES", 0.9 * free if free else 1 << 40)),
+            positive_number(environment, f"{_PREFIX}SECONDS", 3600.0),
+            int(positive_number(environment, f"{_PREFIX}FILE_BYTES", 64 << 30)),
         )
-
-
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
-    text = environment.get(_PREFIX + name)
-    try:
-        value = default if text is None else float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e18:
-        raise ConfigError(f"{_PREFIX}{name} is {text!r}: give a positive number")
-    return value
 
 
 @dataclass

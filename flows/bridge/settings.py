@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autocast_core.errors import ConfigError
+from tasks.settings import positive_number
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         prefect_key=environment.get("PREFECT_API_KEY"),
         tracking_auth=_tracking_auth(environment),
         tracking_token=environment.get("MLFLOW_TRACKING_TOKEN"),
-        tolerance=_number(environment, "AUTOCAST_BRIDGE_TOLERANCE_SECONDS", 300.0),
-        max_bytes=int(_number(environment, "AUTOCAST_BRIDGE_MAX_BYTES", 1 << 20)),
-        per_second=_number(environment, "AUTOCAST_BRIDGE_PER_SECOND", 500.0),
-        retry_after=int(_number(environment, "AUTOCAST_BRIDGE_RETRY_AFTER_SECONDS", 10.0)),
+        tolerance=positive_number(environment, "AUTOCAST_BRIDGE_TOLERANCE_SECONDS", 300.0),
+        max_bytes=int(positive_number(environment, "AUTOCAST_BRIDGE_MAX_BYTES", 1 << 20)),
+        per_second=positive_number(environment, "AUTOCAST_BRIDGE_PER_SECOND", 500.0),
+        retry_after=int(positive_number(environment, "AUTOCAST_BRIDGE_RETRY_AFTER_SECONDS", 10.0)),
     )
 
 
@@ -51,17 +52,6 @@ def _http(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name, "")
     if not value.startswith(("http://", "https://")):
         raise ConfigError(f"{name} must be set to the http(s) address of the server")
-    return value
-
-
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
-    text = environment.get(name)
-    try:
-        value = default if text is None else float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e9:
-        raise ConfigError(f"{name} is {text!r}: give a positive number")
     return value
 
 

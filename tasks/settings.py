@@ -1,0 +1,19 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autocast_core.errors import ConfigError
+
+
+def positive_number(environment: Mapping[str, str], name: str, default: float) -> float:
+    """The variable `name`, or `default` where it is not set. ConfigError where it is no positive number below 1e18."""
+    text = environment.get(name)
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e18:
+        raise ConfigError(f"{name} is {text!r}: give a positive number")
+    return value
