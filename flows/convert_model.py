@@ -264,7 +264,7 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
         **tags,
         "autocast.output_sha256": judged.converted.model.digest,
         "autocast.evaluation_data": judged.evaluated.data,
-        "autocast.backend": judged.evaluated.backend,
+        "autocast.backend": f"simulation on {judged.evaluated.backend}" if judged.evaluated.backend else "none",
         "autocast.low_precision_share": f"{judged.metrics['nodes.low_precision_share']:.4f}",
         "autocast.gate": "passed" if result.passed else "failed",
     }

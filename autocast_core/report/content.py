@@ -214,6 +214,16 @@ def before_after(report: ReportInput) -> tuple[Comparison, ...]:
     )
 
 
+def measured_on(prefix: str, fidelity: MeasuredFidelity) -> str:
+    """What computed the outputs: metrics called ``fidelity.*`` are those of the simulation that the backend ran."""
+    return f"simulation on {fidelity.backend}" if prefix == "fidelity" else fidelity.backend
+
+
+def first_backend(report: ReportInput) -> str:
+    """What measured the task, and where errors come from: the first of the fidelities."""
+    return next((measured_on(prefix, fidelity) for prefix, fidelity in report.fidelity.items()), "")
+
+
 def _accuracy(report: ReportInput) -> Iterator[Comparison]:
     for prefix, fidelity in report.fidelity.items():
         found = fidelity.metrics(prefix)
@@ -221,7 +231,10 @@ def _accuracy(report: ReportInput) -> Iterator[Comparison]:
             Measured(name, number(found.get(name))) for name in (f"{prefix}.worst.rel_l2", f"{prefix}.worst.sqnr_db")
         )
         yield Comparison(
-            "Worst output: relative L2 error, SQNR", ("exact",), (error, ", ", ratio, " dB"), fidelity.backend
+            "Worst output: relative L2 error, SQNR",
+            ("exact",),
+            (error, ", ", ratio, " dB"),
+            measured_on(prefix, fidelity),
         )
     floor = [
         Measured(name, number(report.further[name]))
@@ -239,7 +252,7 @@ def _accuracy(report: ReportInput) -> Iterator[Comparison]:
 
 def _task(report: ReportInput) -> Iterator[Comparison]:
     """Every metric of the task that was measured for both models: NAME and NAME_fp32."""
-    backend = next((fidelity.backend for fidelity in report.fidelity.values()), "")
+    backend = first_backend(report)
     for name, value in report.task.items():
         reference = f"{name}_fp32"
         if reference in report.task:
@@ -276,7 +289,7 @@ def output_errors(report: ReportInput) -> tuple[OutputErrors, ...]:
         found = fidelity.metrics(prefix)
         for output, safe in fidelity.names.items():
             values = tuple(found.get(f"{prefix}.{safe}.{error}") for error in ERRORS)
-            rows.append(OutputErrors(output, f"{prefix}.{safe}", fidelity.backend, values))
+            rows.append(OutputErrors(output, f"{prefix}.{safe}", measured_on(prefix, fidelity), values))
     return tuple(rows)
 
 

@@ -84,37 +84,25 @@ def _side(which: str) -> Side:
 
 def show(difference: Difference) -> None:
     """Tables with the page's words."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from autocast_core.report.text import number, shown
+    from flows.cli.tables import print_table
 
-    from autocast_core.report.text import number, shown, visible
-
-    console = Console()
-
-    def table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-        if not rows:
-            return
-        drawn = Table(*columns, title=title, title_justify="left")
-        for row in rows[:_SHOWN]:
-            drawn.add_row(*(Text(visible(cell, 300)) for cell in row))
-        console.print(drawn)
-        if len(rows) > _SHOWN:
-            console.print(f"… and {len(rows) - _SHOWN:,} more: --json or --html has them")
-
-    table(
+    print_table(
         "Settings",
         ("setting", "first", "second"),
         [(each.name, shown(each.before), shown(each.after)) for each in difference.settings],
+        _SHOWN,
     )
-    table(
+    print_table(
         "Metrics",
         ("metric", "first", "second", "change"),
         [(each.name, number(each.before), number(each.after), number(each.change)) for each in difference.metrics],
+        _SHOWN,
     )
-    table(
+    print_table(
         "Nodes decided differently",
         ("node", "operator", "first", "second", "why, first", "why, second"),
         [(n.id, n.op_type, n.before, n.after, n.before_reason, n.after_reason) for n in difference.nodes],
+        _SHOWN,
     )
-    console.print(difference.sentence(), highlight=False)
+    print(difference.sentence())

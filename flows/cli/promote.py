@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.output import finish
+from flows.cli.tables import gate_rows, print_table
 
 KEYS = ("model", "alias", "output_sha256", "gates")
 HELP = """Set an alias on a registered conversion, after checking its digest and its gates again.
@@ -34,8 +35,7 @@ def promote(
     result = finish(lambda: promoted(model, alias), KEYS, as_json)
     if not as_json:
         print(f"sha256 of the registered files: {result['output_sha256']}, as recorded")
-        for gate in result["gates"]:
-            print(f"gate {gate['expression']}: {'passed' if gate['passed'] else 'failed'}")
+        print_table("Gates", ("gate", "measured", "result", "why"), gate_rows(result["gates"]))
         print(f"{result['model']} has the alias {result['alias']}")
 
 

@@ -107,11 +107,13 @@ def convert(
 
 def show(result: Mapping[str, Any]) -> None:
     """What a person wants to know at the end."""
+    from flows.cli.tables import change_rows, gate_rows, print_table
+
+    print_table("Gates", ("gate", "measured", "result", "why"), gate_rows(result["gates"]))
+    print_table("Before and after", ("", "before", "after"), change_rows(result["metrics"]))
     print(result["summary"])
     for warning in result["warnings"]:
         print(f"warning: {warning}")
-    for gate in result["gates"]:
-        print(f"gate {gate['expression']}: {'passed' if gate['passed'] else 'failed'} ({gate['value']})")
     for label, key in (("run", "run_id"), ("output", "output"), ("registered", "registered")):
         if result[key]:
             print(f"{label}: {result[key]}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.output import finish
+from flows.cli.tables import print_table
 
 KEYS = ("model", "verified", "links")
 HELP = """Check that a registered conversion is what it says: compute every digest from the source to its files anew.
@@ -32,8 +33,8 @@ def verify(
     """Verify a registered conversion."""
     result = finish(lambda: verified(model), KEYS, as_json)
     if not as_json:
-        for link in result["links"]:
-            print(f"{link['what']}: {link['found']}")
+        rows = [(link["what"], link["found"], "holds") for link in result["links"]]
+        print_table("Chain of digests", ("link", "computed anew", "result"), rows)
         print(f"{result['model']} is what it says: all {len(result['links'])} links hold")
 
 

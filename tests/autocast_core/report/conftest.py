@@ -18,7 +18,7 @@ MakeReport = Callable[..., ReportInput]
 
 @dataclass(frozen=True)
 class Fidelity:
-    backend: str = "simulation-onnxruntime-cpu"
+    backend: str = "onnxruntime-cpu"
     names: Mapping[str, str] = field(default_factory=lambda: {"logits": "logits"})
     rel_l2: float = 0.000501
 
@@ -47,41 +47,42 @@ def fidelity() -> type[Fidelity]:
 
 @pytest.fixture
 def make_report() -> MakeReport:
-    """Builds a report on a chain of nodes: each reads the one before; every tenth reaches 1,000 and stays in FP32."""
+    """`build_report` as a fixture."""
+    return build_report
 
-    def make(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> ReportInput:
-        kept = {name for index, name in enumerate(names) if index % 10 == 0}
-        plan = PrecisionPlan(
-            precision=Precision.FP16,
-            structure_digest="5" * 64,
-            weights_digest="6" * 64,
-            nodes=tuple(_decision(name, name in kept) for name in names),
-            engine_version="0.1.0",
-        )
-        values = ["image", *(f"{name} out" for name in names)]
-        wires = zip(names, values, values[1:], strict=False)
-        defaults: dict[str, Any] = {
-            "name": "digits-fp16",
-            "plan": plan,
-            "statistics": Statistics(
-                {f"{name} out": TensorStats(10, -2.0, 1000.0 if name in kept else 3.0) for name in names},
-                batches=4,
-                origin="calibration",
-                digest="7" * 64,
-                backend="onnxruntime-cpu",
-            ),
-            "source": FileFacts("s3://models/digits.onnx", "1" * 64, 248_023),
-            "output": FileFacts("digits.fp16.onnx", "2" * 64, 126_000),
-            "casts_inserted": 2,
-            "fidelity": {"fidelity": Fidelity()},
-            "gates": (Gate("sqnr_db>=40", 66.25, True),),
-            "data": (DataUsed("calibration", "calibration", "c.npz", "7" * 64, 4),),
-            "versions": {"onnx": "1.23.2"},
-            "wiring": tuple(NodeWiring(f"graph/{n}", n, (left,), (right,)) for n, left, right in wires),
-        }
-        return ReportInput(**{**defaults, **changes})
 
-    return make
+def build_report(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> ReportInput:
+    """A report on a chain of nodes: each reads the one before; every tenth reaches 1,000 and stays in FP32."""
+    kept = {name for index, name in enumerate(names) if index % 10 == 0}
+    plan = PrecisionPlan(
+        precision=Precision.FP16,
+        structure_digest="5" * 64,
+        weights_digest="6" * 64,
+        nodes=tuple(_decision(name, name in kept) for name in names),
+        engine_version="0.1.0",
+    )
+    values = ["image", *(f"{name} out" for name in names)]
+    wires = zip(names, values, values[1:], strict=False)
+    defaults: dict[str, Any] = {
+        "name": "digits-fp16",
+        "plan": plan,
+        "statistics": Statistics(
+            {f"{name} out": TensorStats(10, -2.0, 1000.0 if name in kept else 3.0) for name in names},
+            batches=4,
+            origin="calibration",
+            digest="7" * 64,
+            backend="onnxruntime-cpu",
+        ),
+        "source": FileFacts("s3://models/digits.onnx", "1" * 64, 248_023),
+        "output": FileFacts("digits.fp16.onnx", "2" * 64, 126_000),
+        "casts_inserted": 2,
+        "fidelity": {"fidelity": Fidelity()},
+        "gates": (Gate("sqnr_db>=40", 66.25, True),),
+        "data": (DataUsed("calibration", "calibration", "c.npz", "7" * 64, 4),),
+        "versions": {"onnx": "1.23.2"},
+        "wiring": tuple(NodeWiring(f"graph/{n}", n, (left,), (right,)) for n, left, right in wires),
+    }
+    return ReportInput(**{**defaults, **changes})
 
 
 def _decision(name: str, kept: bool) -> NodeDecision:

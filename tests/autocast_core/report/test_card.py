@@ -17,7 +17,9 @@ def test_the_card_says_what_the_model_is_and_how_good(make_report):
     assert "# digits-fp16" in text
     assert "2 of 3 float nodes (66.67%) compute in fp16" in text
     assert "Passes its gate. Run abc has its report." in text
-    assert "| Worst output: relative L2 error, SQNR | exact | 0.000501, 66.25 dB | simulation-onnxruntime-cpu |" in text
+    assert (
+        "| Worst output: relative L2 error, SQNR | exact | 0.000501, 66.25 dB | simulation on onnxruntime-cpu |" in text
+    )
     assert "| input | x | float16 | N × 4 |" in text
 
 

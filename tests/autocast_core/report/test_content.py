@@ -33,7 +33,7 @@ def test_metrics_have_the_documented_names(make_report):
 
 
 def test_what_was_measured_names_its_backend(make_report):
-    assert [line.backend for line in before_after(make_report())][-1] == "simulation-onnxruntime-cpu"
+    assert [line.backend for line in before_after(make_report())][-1] == "simulation on onnxruntime-cpu"
 
 
 def test_random_calibration_is_named_as_unchecked(make_report):

@@ -119,7 +119,7 @@ def test_nodes_that_make_the_error_are_ranked(make_report):
     report = make_report(attribution=_attribution(("b", 0.75), ("c", 0.2499), ("a", 0.00001)))
     section = page(report).split('<h2 id="sources">')[1].split("</section>")[0]
     assert re.findall(r"graph/(\w)", section) == ["b", "c"]
-    assert "75.0%" in section and "simulation-onnxruntime-cpu" in section
+    assert "75.0%" in section and "simulation on onnxruntime-cpu" in section
     assert page_data(report)["shares"] == [1e-05, 0.75, 0.25]
 
 

@@ -26,7 +26,7 @@ def test_kept_nodes_have_their_reason(make_report):
 
 def test_output_names_are_mapped_to_their_metrics(make_report, fidelity):
     text = summary(make_report(fidelity={"fidelity": fidelity(names={"a:0": "a_0"})}))
-    assert "| a:0 | fidelity.a\\_0 | 0.000501 | – | – | – | – | simulation-onnxruntime-cpu |" in text
+    assert "| a:0 | fidelity.a\\_0 | 0.000501 | – | – | – | – | simulation on onnxruntime-cpu |" in text
 
 
 def test_digests_versions_and_data_are_there(make_report):

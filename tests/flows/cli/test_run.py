@@ -26,6 +26,8 @@ def test_words_name_the_result_the_log_file_and_every_stage(autocast, workplace)
     assert ended.code == 0
     assert "Converted 3/3 nodes (100.00%) to fp16" in ended.out
     assert "models:/words-fp16/1" in ended.out
+    for words in ("Before and after", "Casts inserted", "no_new_nonfinite", "passed", "dB"):
+        assert words in ended.out
     assert "evaluate: done after" in ended.err
     logs = list((workplace / ".autocast" / "logs").iterdir())
     assert len(logs) == 1 and ended.err.count(str(logs[0])) == 1

@@ -1,0 +1,103 @@
+"""report.html as a file of its own: accessibility, keyboard, print, hostile names; in both colour schemes."""
+
+import re
+
+import pytest
+
+from autocast_core.report.comparison import Side, compare_runs, comparison_page
+from autocast_core.report.page import page as report_page
+from autocast_core.search.attribution import Attribution, NodeError
+from tests.autocast_core.report.conftest import build_report
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+HOSTILE = (
+    "</script><script>document.title='owned'</script>",
+    "<img src=x onerror=\"document.title='owned'\">",
+    "a\nb\x1b[31m\u202e",
+    "\"'&`${1}",
+    "n" * 10_000,
+)
+
+
+@pytest.fixture
+def opened(window, tmp_path):
+    """`opened(text)`: the page with this HTML, from disk."""
+
+    def show(text):
+        (tmp_path / "page.html").write_text(text, encoding="utf-8")
+        window.page.goto((tmp_path / "page.html").as_uri())
+        return window.page
+
+    return show
+
+
+def full_report():
+    attribution = Attribution((NodeError("graph/b", "Relu", 0.01, 0.9), NodeError("graph/c", "Relu", 0.01, 0.1)))
+    return build_report([*"abcdefghijklmn"], attribution=attribution, task={"task.top1": 0.98, "task.top1_fp32": 0.99})
+
+
+def serious(page):
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("window", ["light", "dark"], indirect=True)
+def test_axe_finds_no_serious_problem(window, opened, request):
+    page = opened(report_page(full_report()))
+    page.get_by_role("button", name="graph/a", exact=True).click()
+    page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
+    assert serious(page) == []
+    window.show(f"disk-{request.node.callspec.params['window']}")
+    assert window.errors == []
+
+
+@pytest.mark.parametrize("window", ["light", "dark"], indirect=True)
+def test_axe_finds_no_serious_problem_in_a_comparison(window, opened):
+    left, right = (
+        Side(run, run, {"data_max": run}, {"m": value}, build_report(names).plan)
+        for run, value, names in (("1", 1.0, "abc"), ("2", 2.0, "abd"))
+    )
+    assert serious(opened(comparison_page(compare_runs(left, right)))) == []
+    window.show("comparison")
+    assert window.errors == []
+
+
+def test_the_keyboard_reaches_evidence(window, opened):
+    page = opened(report_page(full_report()))
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    page.locator("#search").focus()
+    page.keyboard.type("graph/k")
+    page.get_by_role("status").filter(has_text=re.compile("^1 of ")).wait_for()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.className") == "open":
+            break
+    page.keyboard.press("Enter")
+    assert "reaches 1000, over data_max 512" in page.locator("tr.evidence").inner_text()
+    assert page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
+    page.keyboard.press("Enter")
+    assert page.locator("tr.evidence").count() == 0
+
+
+def test_the_report_prints(window, opened):
+    page = opened(report_page(full_report()))
+    assert page.pdf()[:5] == b"%PDF-"
+    assert window.errors == []
+
+
+def test_hostile_names_are_shown_and_harmless(window, opened):
+    page = opened(report_page(build_report(HOSTILE, name=HOSTILE[0])))
+    for button in page.locator("button.open").all():
+        button.click()
+    shown = page.locator("button.open").all_inner_texts()
+    assert shown[0] == "graph/" + HOSTILE[0] and shown[1] == "graph/" + HOSTILE[1]
+    assert shown[2] == "graph/a\\nb\\x1b[31m\\u202e"
+    assert shown[4].endswith("(10,006 characters)") and len(shown[4]) < 300
+    assert page.title() != "owned"
+    assert page.evaluate("document.images.length") == 0
+    window.show("hostile")
+    assert window.errors == []
