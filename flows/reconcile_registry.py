@@ -22,7 +22,9 @@ from tasks.tracking.store import connect, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from prefect.client.orchestration import SyncPrefectClient
 
+_PAGE = 200
 DEPLOYMENT = "convert-model/convert-model"
 
 
@@ -96,17 +98,11 @@ def _tries(client: MlflowClient, uri: str) -> tuple[bool, int]:
 def _start(deployment: str, lost: Lost) -> bool:
     """Whether this started the conversion: not when it waits or runs already, or another reconciliation started it."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey, FlowRunFilterState
-    from prefect.client.schemas.filters import FlowRunFilterStateType as States
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
     from prefect.deployments import run_deployment
 
-    pending = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
     with get_client(sync_client=True) as client:
-        waiting = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=States(any_=pending)))
-        )
-        if any(run.parameters.get("model") == lost.request.model for run in waiting):
+        if any(run.parameters.get("model") == lost.request.model for run in _waiting(client, deployment)):
             return False
         if client.read_flow_runs(
             flow_run_filter=FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[lost.key]))
@@ -116,6 +112,24 @@ def _start(deployment: str, lost: Lost) -> bool:
     # Two reconciliations at once start one run: the server knows the key.
     run_deployment(deployment, parameters=parameters, timeout=0, idempotency_key=lost.key, as_subflow=False)
     return True
+
+
+def _waiting(client: SyncPrefectClient, deployment: str) -> Iterator[Any]:
+    """The runs of the deployment's flow that wait or run; the server gives them by pages."""
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
+    from prefect.client.schemas.filters import FlowRunFilterStateType as States
+    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    pending = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
+    flow_filter = FlowFilter(name=FlowFilterName(any_=[deployment.partition("/")[0]]))
+    state_filter = FlowRunFilter(state=FlowRunFilterState(type=States(any_=pending)))
+    seen = 0
+    while page := client.read_flow_runs(
+        flow_filter=flow_filter, flow_run_filter=state_filter, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=seen
+    ):
+        yield from page
+        seen += len(page)
 
 
 def _over(client: MlflowClient, tracking_uri: str) -> Iterator[tuple[str, str]]:

@@ -142,12 +142,20 @@ class Site:
 
     def flow_runs(self, model: str) -> list[Any]:
         """The runs of convert-model for the model at this URI, oldest first."""
-        from prefect.client.orchestration import get_client
-
-        with get_client(sync_client=True) as client:
-            runs = client.read_flow_runs(limit=200)
-        mine = [run for run in runs if run.parameters.get("model") == model]
+        mine = [run for run in self.runs_of("convert-model") if run.parameters.get("model") == model]
         return sorted(mine, key=lambda run: run.created)
+
+    def runs_of(self, flow: str) -> list[Any]:
+        """Every run of the flow, scheduled ones too; the server gives them by pages."""
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+        from prefect.client.schemas.sorting import FlowRunSort
+
+        wanted, found = FlowFilter(name=FlowFilterName(any_=[flow])), []
+        with get_client(sync_client=True) as client:
+            while page := client.read_flow_runs(flow_filter=wanted, sort=FlowRunSort.ID_DESC, offset=len(found)):
+                found += page
+        return found
 
     def artifacts(self, flow_run: Any) -> dict[str, Any]:
         """What the run shows in Prefect's UI, by key."""
