@@ -23,7 +23,7 @@ from pathlib import Path
 
 import ceph
 import postgres
-from processes import Process, answers, free_port, heed_interrupts, is_running, start, stop, wait
+from processes import Process, answers, free_port, heed_interrupts, is_running, names, start, stop, wait
 
 PROJECT = Path(__file__).resolve().parents[2]
 POOL, GPU_POOL = "autocast-cpu", "autocast-gpu"
@@ -86,7 +86,11 @@ def up(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
 
 
 def down(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
-    """Stops those of `servers` that run, whoever needs another one first."""
+    """Stops those of `servers` that run, whoever needs another one first; with all of them whatever else was started
+    in the folder, as further workers."""
+    if set(servers) == set(SERVERS):
+        for name in set(names(folder)) - set(_STOP_ORDER):
+            stop(folder, name)
     chosen = {part for name in servers for part in (_CEPH if name == "ceph" else (name,))}
     for name in _STOP_ORDER:
         if name in chosen:
