@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,11 +30,23 @@ def connect(tracking_uri: str) -> MlflowClient:
         database = sqlite_file(tracking_uri)
         if database is not None:
             database.parent.mkdir(parents=True, exist_ok=True)
-        client = client_of(tracking_uri)
-        # A registry in a database looks logged models up in the process's own tracking store, not in its client's.
-        mlflow.set_tracking_uri(tracking_uri)
-        client.search_experiments(max_results=1)
+        with _alone(database):
+            client = client_of(tracking_uri)
+            # A registry in a database looks logged models up in the process's own tracking store, not in its client's.
+            mlflow.set_tracking_uri(tracking_uri)
+            client.search_experiments(max_results=1)
         return client
+
+
+@contextmanager
+def _alone(database: Path | None) -> Iterator[None]:
+    """No other process makes the database or brings it up to date meanwhile: MLflow's migrations bear no company."""
+    if database is None:
+        yield
+        return
+    with open(database.with_name(f"{database.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def client_of(tracking_uri: str) -> MlflowClient:

@@ -1,6 +1,8 @@
 """Runs, logged models and versions in a local MLflow store."""
 
 import json
+import subprocess
+import sys
 from hashlib import sha256
 from urllib.parse import unquote
 
@@ -192,3 +194,12 @@ def test_a_password_in_the_stores_uri_reaches_no_result_and_no_message(tmp_path,
     with pytest.raises(ServiceError) as caught, tracking_errors(uri):
         raise MlflowException(f"API request to {uri} and {unquote(uri)} failed")
     assert password not in str(caught.value) and unquote(password) not in str(caught.value)
+
+
+def test_processes_that_make_the_store_at_once_all_find_it_made(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    program = "import sys; from tasks.tracking.store import connect; connect(sys.argv[1])"
+    command = [sys.executable, "-c", program, uri]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [each.communicate(timeout=120)[1] for each in started]
+    assert [each.returncode for each in started] == [0, 0], errors
