@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -41,11 +41,12 @@ def connect(tracking_uri: str) -> MlflowClient:
 @contextmanager
 def _alone(database: Path | None) -> Iterator[None]:
     """No other process makes the database or brings it up to date meanwhile: MLflow's migrations bear no company."""
-    if database is None:
-        yield
-        return
-    with open(database.with_name(f"{database.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        # Where no file can be made no database is made either, and MLflow says so.
+        with suppress(OSError):
+            if database is not None:
+                file = stack.enter_context(open(database.with_name(f"{database.name}.lock"), "w"))
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
