@@ -12,6 +12,11 @@ class AutocastError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The message, with line ends and other control characters escaped: it may hold names from anyone's files."""
+        text = super().__str__()
+        return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 class InputError(AutocastError):
     """Something the user gave us cannot be used: a file, data, an option, a credential."""

@@ -63,3 +63,13 @@ def test_a_scan_that_scans_more_than_it_has_is_refused():
     next(each for each in proto.graph.node[0].attribute if each.name == "num_scan_inputs").i = 9
     with pytest.raises(ModelError, match="has 2 inputs instead of 9"):
         load_proto(proto)
+
+
+def test_a_name_with_line_ends_and_escapes_makes_no_second_line():
+    proto = model(IF)
+    del body(proto, "then_branch").output[:]
+    next(each for each in proto.graph.node[0].attribute if each.name == "then_branch").name = "a\nb\x1b[2J"
+    with pytest.raises(ModelError) as caught:
+        load_proto(proto)
+    assert str(caught.value).isprintable()
+    assert r"a\nb\x1b[2J" in str(caught.value)
