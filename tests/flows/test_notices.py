@@ -29,7 +29,7 @@ def test_a_completed_conversion_says_what_it_made():
 def test_a_missed_gate_is_told_apart_from_other_failures():
     missed = GateError("gate missed: rel_l2<=1e-9\nis 0.1")
     kind, payload = notices.notice(RUN, state("FAILED", missed))
-    assert (kind, payload["reason"]) == ("gate_failed", "gate missed: rel_l2<=1e-9 is 0.1")
+    assert (kind, payload["reason"]) == ("gate_failed", r"gate missed: rel_l2<=1e-9\nis 0.1")
     assert notices.notice(RUN, state("FAILED", ServiceError("down")))[0] == "failed"
     assert notices.notice(RUN, state("CRASHED", None, "killed"))[1]["reason"] == "killed"
 
