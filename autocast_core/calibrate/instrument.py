@@ -27,7 +27,7 @@ from autocast_core.calibrate.probes import is_float_tensor, probe
 from autocast_core.calibrate.sizes import Sizes
 from autocast_core.calibrate.writer import GraphWriter
 from autocast_core.config import Precision
-from autocast_core.model.paths import all_graphs
+from autocast_core.model.paths import fresh_names
 
 WHOLE_ELEMENTS = 4096
 _PREFIX = "calibration"
@@ -103,7 +103,7 @@ def instrumented_exactly(
 @contextmanager
 def _changed(model: ir.Model) -> Iterator[GraphWriter]:
     with ExitStack() as undo:
-        yield GraphWriter(model.graph, _fresh_names(model), model.opset_imports.get("", 1), undo)
+        yield GraphWriter(model.graph, fresh_names(model.graph, _PREFIX), model.opset_imports.get("", 1), undo)
 
 
 def _finish(writer: GraphWriter, outputs: Collection[ir.Value]) -> None:
@@ -172,13 +172,6 @@ def sample_indices(count: int) -> np.ndarray:
 
 def _positions() -> np.ndarray:
     return (np.arange(WHOLE_ELEMENTS) + np.random.default_rng(0).random(WHOLE_ELEMENTS)) / WHOLE_ELEMENTS
-
-
-def _fresh_names(model: ir.Model) -> Iterator[str]:
-    """Names that no value or node of the model has."""
-    used = {value.name for graph in all_graphs(model.graph) for node in graph for value in node.outputs}
-    used |= {value.name for graph in all_graphs(model.graph) for value in (*graph.inputs, *graph.initializers.values())}
-    return (name for n in itertools.count() if (name := f"{_PREFIX}.{n}") not in used)
 
 
 def _names(values: Collection[ir.Value]) -> tuple[str, ...]:

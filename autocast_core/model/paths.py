@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import onnx_ir as ir
@@ -48,6 +49,13 @@ def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
         yield node
         for _, body in bodies(node):
             yield from all_nodes(body)
+
+
+def fresh_names(graph: ir.Graph, prefix: str) -> Iterator[str]:
+    """Names ``PREFIX.0``, ``PREFIX.1``, … without those that values of the graph or of its bodies have."""
+    used = {value.name for each in all_graphs(graph) for node in each for value in node.outputs}
+    used |= {value.name for each in all_graphs(graph) for value in (*each.inputs, *each.initializers.values())}
+    return (name for number in itertools.count() if (name := f"{prefix}.{number}") not in used)
 
 
 def is_counted(node: ir.Node) -> bool:

@@ -11,7 +11,6 @@ large error like any other, which can be followed to the outputs; it is counted 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import Precision
-from autocast_core.model.paths import bodies, nodes_with_ids
+from autocast_core.model.paths import bodies, fresh_names, nodes_with_ids
 from autocast_core.schemas import float_operands
 from autocast_core.simulate.roundtrip import RoundTrips, put_first
 
@@ -75,7 +74,7 @@ class _Builder:
 
     def __post_init__(self) -> None:
         self.trips = RoundTrips(self.model)
-        self.names = _fresh_names(self.model)
+        self.names = fresh_names(self.model.graph, "attribution")
         self.graph = self.model.graph
         self.ids = {node: node_id for node_id, node in nodes_with_ids(self.graph)}
         self.lowered: dict[ir.Value, ir.Value] = {}
@@ -333,9 +332,3 @@ def _is_measurable(value: ir.Value) -> bool:
 def _is_weight(value: ir.Value) -> bool:
     producer = value.producer()
     return value.const_value is not None or (producer is not None and producer.op_type == "Constant")
-
-
-def _fresh_names(model: ir.Model) -> Iterator[str]:
-    used = {value.name for graph in model.graphs() for node in graph for value in node.outputs}
-    used |= {value.name for graph in model.graphs() for value in (*graph.inputs, *graph.initializers.values())}
-    return (name for n in itertools.count() if (name := f"attribution.{n}") not in used)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from autocast_core.model import ConvertedTensor
-from autocast_core.model.paths import bodies
+from autocast_core.model.paths import bodies, fresh_names
 
 _SMALL_BYTES = 4096
 
@@ -41,7 +40,7 @@ class _Merger:
     def __post_init__(self) -> None:
         graph = self.model.graph
         self.inputs = {value.name: value for value in graph.inputs}
-        self.names = _fresh_names(self.model)
+        self.names = fresh_names(self.model.graph, "beside")
         for value in graph.initializers.values():
             self.weights.setdefault(_weight_key(value), value)
         for node in graph:
@@ -147,9 +146,3 @@ def _tensor_key(tensor: ir.TensorProtocol) -> Hashable:
     if tensor.dtype is not ir.DataType.STRING and tensor.nbytes <= _SMALL_BYTES:
         return (*kind, tensor.tobytes())
     return (*kind, id(tensor))
-
-
-def _fresh_names(model: ir.Model) -> Iterator[str]:
-    used = {value.name for graph in model.graphs() for node in graph for value in node.outputs}
-    used |= {value.name for graph in model.graphs() for value in (*graph.inputs, *graph.initializers.values())}
-    return (name for number in itertools.count() if (name := f"beside.{number}") not in used)
