@@ -10,11 +10,10 @@ from typing import Any
 from autocast_core.config import ConversionConfig
 from autocast_core.convert import check_upgrade, data_batches, engine_version, open_runtime
 from autocast_core.evaluate import TaskMetric, load_metric
-from autocast_core.model import load_model
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize import sanitize
 from autocast_core.search import FileTrials, MemoryTrials, SearchResult, search
-from autocast_core.verify import check_source
+from autocast_core.verify import load_checked
 
 _DEFAULT = ConversionConfig()
 
@@ -47,8 +46,7 @@ def tune_file(
     GateError where not even the all-FP32 model meets the budgets.
     """
     own = load_metric(metric) if isinstance(metric, str) else metric
-    source, runtime = load_model(src), open_runtime(config)
-    check_source(source)
+    source, runtime = load_checked(src), open_runtime(config)
     sanitized = sanitize(source, config)
     batches = data_batches(source, config, evaluation)
     if sanitized.opset_changed:

@@ -18,16 +18,14 @@ from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.opset import choose_opset, raise_opset
 from autocast_core.sanitize.types import infer_types
 
-__all__ = ["PASSES", "Change", "MaskPath", "Sanitized", "mask_paths", "sanitize", "sanitize_in_place"]
+__all__ = ["Change", "MaskPath", "Sanitized", "mask_paths", "sanitize", "sanitize_in_place"]
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
 
 NAMING: tuple[Pass, ...] = (import_default_domain, inline_functions, give_unique_names)
 REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, normalize_constants)
 REPAIRING: tuple[Pass, ...] = (fuse_layer_norm, clamp_masks)
-PASSES = (*NAMING, infer_types, *REWRITING, infer_types, *REPAIRING)
-"""The passes in their order; each works in place and tells what it changed. The second inference of types is left out
-where nothing was rewritten since the first."""
+"""Each pass works in place and tells what it changed; `sanitize_in_place` has their order."""
 
 
 def sanitize(model: ir.Model, config: ConversionConfig) -> Sanitized:
