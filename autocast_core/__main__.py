@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from autocast_core.imports import load_when_used
+
 EXAMPLES = """examples:
   python -m autocast_core --onnx_path model.onnx
   python -m autocast_core --onnx_path model.onnx -t bf16 -d calibration.npz --output_path out/model.onnx
@@ -155,4 +157,6 @@ def _write_text(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
+    # Symbolic arithmetic on dimensions, which no conversion does, is most of what importing onnx_ir costs.
+    load_when_used("sympy", "onnx_ir._symbolic_shapes")
     sys.exit(main())

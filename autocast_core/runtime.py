@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class RuntimeModel:
+    """A model serialised for a runtime; external locations in `bytes` are relative to `data_folder`."""
+
+    bytes: bytes
+    data_folder: Path | None
 
 
 class Session(Protocol):
@@ -37,10 +47,13 @@ class Runtime(Protocol):
 
     `open` takes an ir.Model whose weights may lie in files (they are not copied through protobuf). `few_runs` says that
     the session will see only a handful of batches, so that time spent on preparing weights would not pay;
-    `exact` asks for the graph as written, without graph optimisation. BackendError if the runtime refuses the model.
+    `exact` asks for the graph as written, without graph optimisation; `content` is the model serialised, where the
+    caller has it already. BackendError if the runtime refuses the model.
     """
 
     @property
     def name(self) -> str: ...
 
-    def open(self, model: ir.Model, *, exact: bool = False, few_runs: bool = False) -> Session: ...
+    def open(
+        self, model: ir.Model, *, exact: bool = False, few_runs: bool = False, content: RuntimeModel | None = None
+    ) -> Session: ...

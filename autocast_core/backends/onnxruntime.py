@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import BackendError
 from autocast_core.model import runtime_model
 from autocast_core.model.paths import all_nodes
+from autocast_core.runtime import RuntimeModel
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -53,7 +55,9 @@ class OnnxRuntime:
         for provider in self.providers:
             parse(provider)
 
-    def open(self, model: ir.Model, *, exact: bool = False, few_runs: bool = False) -> OrtSession:
+    def open(
+        self, model: ir.Model, *, exact: bool = False, few_runs: bool = False, content: RuntimeModel | None = None
+    ) -> OrtSession:
         """A session; see Runtime. Weights that lie in files are mapped, not copied.
 
         With `few_runs` weights are not repacked and memory patterns not traced, which pays from about five runs on.
@@ -64,12 +68,12 @@ class OnnxRuntime:
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
         wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
-        with runtime_model(with_readable_outputs(model) if has_bfloat16_outputs(model) else model) as content:
-            options = self._options(onnxruntime, exact, few_runs, content.data_folder)
+        with _serialised(model) if content is None else nullcontext(content) as given:
+            options = self._options(onnxruntime, exact, few_runs, given.data_folder)
             if not exact and _has_16_bit_types(model):
                 options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             try:
-                session = onnxruntime.InferenceSession(content.bytes, options, providers=wanted)
+                session = onnxruntime.InferenceSession(given.bytes, options, providers=wanted)
             except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
                 raise BackendError(f"ONNX Runtime refuses the model: {one_line(error)}") from error
         check_started(wanted, session.get_providers())
@@ -92,6 +96,10 @@ class OnnxRuntime:
         if folder:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         return options
+
+
+def _serialised(model: ir.Model) -> AbstractContextManager[RuntimeModel]:
+    return runtime_model(with_readable_outputs(model) if has_bfloat16_outputs(model) else model)
 
 
 def _has_16_bit_types(model: ir.Model) -> bool:

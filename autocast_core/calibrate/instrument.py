@@ -1,6 +1,7 @@
 """What calibration has the runtime compute beside each float tensor, and how the results are read.
 
-A tensor of the main graph is
+A tensor of the main graph that only rearranges another one has its statistics (see views.py). Any other, input or
+output of a node, is
 
 - *whole*, an output of the run, if it has at most 4,096 elements: reduced outside, all at once;
 - *sampled* if it is larger, or of unknown size: its maximum, minimum and sum of squares are reduced in the graph, and
@@ -19,12 +20,14 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import onnx_ir as ir
 
 from autocast_core.calibrate.probes import is_float_tensor, probe
 from autocast_core.calibrate.sizes import Sizes
+from autocast_core.calibrate.views import views
 from autocast_core.calibrate.writer import GraphWriter
 from autocast_core.config import Precision
 from autocast_core.model.paths import fresh_names
@@ -55,13 +58,10 @@ def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: boo
 
     `small` asks for the small-value quantities too.
     """
-    values = [
-        value
-        for node in model.graph
-        if node.op_type != "Constant"
-        for value in node.outputs
-        if value.name and is_float_tensor(value)
-    ]
+    rearranged = views(model.graph)
+    made = (value for node in model.graph if node.op_type != "Constant" for value in node.outputs)
+    own = (value for value in made if value not in rearranged)
+    values = [value for value in (*own, *model.graph.inputs) if value.name and is_float_tensor(value)]
     small_enough = {name for name, count in sizes.counts.items() if count <= WHOLE_ELEMENTS}
     whole = [v for v in values if v.name in small_enough and v.dtype != ir.DataType.BFLOAT16]
     sampled = [v for v in values if v.name not in small_enough and v.dtype == ir.DataType.FLOAT]
@@ -140,7 +140,9 @@ def _reductions(
     if small:
         flat = writer("Reshape", value, writer.constant(np.array([-1])))
         if count is not None:
-            indices = writer.constant(sample_indices(count))
+            indices = writer.once(
+                ("indices", count), lambda: writer("Constant", value=ir.tensor(sample_indices(count)))
+            )
         else:
             assert size is not None
             indices = writer.once(("indices", size), lambda: _indices_of(writer, size))
@@ -170,6 +172,7 @@ def sample_indices(count: int) -> np.ndarray:
     return (_positions() * count).astype(np.int64)
 
 
+@lru_cache(maxsize=1)
 def _positions() -> np.ndarray:
     return (np.arange(WHOLE_ELEMENTS) + np.random.default_rng(0).random(WHOLE_ELEMENTS)) / WHOLE_ELEMENTS
 

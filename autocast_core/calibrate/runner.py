@@ -13,10 +13,11 @@ import onnx_ir as ir
 from autocast_core.calibrate.batches import Batches
 from autocast_core.calibrate.instrument import Probes, instrumented, instrumented_exactly, sample_indices
 from autocast_core.calibrate.memory import available_bytes
-from autocast_core.calibrate.probes import is_float_tensor, stats_of
+from autocast_core.calibrate.probes import stats_of
 from autocast_core.calibrate.sizes import Sizes, peak_bytes, sizes_of
 from autocast_core.calibrate.statistics import EMPTY, Statistics, TensorStats
 from autocast_core.calibrate.totals import Totals, segments, small_columns
+from autocast_core.calibrate.views import with_views
 from autocast_core.config import Precision
 from autocast_core.errors import BackendError, DataError
 from autocast_core.progress import Progress, ProgressCallback, silent
@@ -49,7 +50,8 @@ def calibrate(
     except BackendError as error:
         _LOG.warning("no calibration: %s", error)
         return Statistics(skipped=str(error))
-    return Statistics(gathered.stats(), len(batches), batches.origin, batches.digest, gathered.backend)
+    stats = with_views(model.graph, gathered.stats())
+    return Statistics(stats, len(batches), batches.origin, batches.digest, gathered.backend)
 
 
 @dataclass
@@ -104,7 +106,6 @@ def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progres
                 shapes, sizes = None, sizes_of(gathered.model, {})
                 session, probes = _open(gathered, sizes, runtime)
             _add(gathered, probes, sizes, number, session.run(feeds))
-            gathered.merge(_input_stats(gathered, feeds))
     finally:
         session.close()
     progress(Progress("calibrate", len(batches), len(batches), "batches"))
@@ -171,23 +172,29 @@ def _second_pass(gathered: _Gathered, batches: Batches, runtime: Runtime) -> Non
 
     Only the part of the model that computes them runs.
     """
-    names = sorted(set().union(*gathered.flagged.values()))
+    inputs = {str(value.name) for value in gathered.model.graph.inputs}
+    names = sorted(set().union(*gathered.flagged.values()) - inputs)
+    session, probes = _open_part(gathered, names, runtime) if names else (None, None)
+    try:
+        for number, feeds in enumerate(batches):
+            if number not in gathered.flagged:
+                continue
+            flagged = gathered.flagged[number]
+            gathered.merge({name: TensorStats.of(feeds[name], gathered.measured) for name in flagged & inputs})
+            if session is not None and probes is not None and flagged - inputs:
+                stats = stats_of(probes.exact, session.run(feeds), gathered.small)
+                gathered.merge({name: stats[name] for name in flagged - inputs})
+    finally:
+        if session is not None:
+            session.close()
+
+
+def _open_part(gathered: _Gathered, names: Sequence[str], runtime: Runtime) -> tuple[Session, Probes]:
+    """A session of the part of the model that computes the tensors `names`, with exact statistics of them."""
     graph = ir.convenience.extract(gathered.model.graph, list(gathered.model.graph.inputs), names)
     part = ir.Model(graph, ir_version=gathered.model.ir_version)
     with instrumented_exactly(part, names, gathered.precision, gathered.small) as probes:
-        session = runtime.open(part, exact=True, few_runs=True)
-    try:
-        for number, feeds in enumerate(batches):
-            if number in gathered.flagged:
-                stats = stats_of(probes.exact, session.run(feeds), gathered.small)
-                gathered.merge({name: stats[name] for name in gathered.flagged[number]})
-    finally:
-        session.close()
-
-
-def _input_stats(gathered: _Gathered, feeds: Mapping[str, np.ndarray]) -> dict[str, TensorStats]:
-    inputs = [str(value.name) for value in gathered.model.graph.inputs if is_float_tensor(value)]
-    return {name: TensorStats.of(feeds[name], gathered.measured) for name in inputs if name in feeds}
+        return runtime.open(part, exact=True, few_runs=True), probes
 
 
 def _shapes(feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.model import runtime_model
+from autocast_core.model.encode import encode_undeclared
+from autocast_core.model.skeleton import LARGE_BYTES
 
 if TYPE_CHECKING:
     import onnx
@@ -37,11 +38,12 @@ def sizes_of(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
     lengths = _symbols(model, feeds)
     values = [
         value
-        for node in model.graph
-        for value in node.outputs
+        for values in (model.graph.inputs, *(node.outputs for node in model.graph))
+        for value in values
         if value.type is None or isinstance(value.type, ir.TensorType)
     ]
     shapes = {str(value.name): _filled(value.shape, lengths) for value in values if value.name}
+    shapes |= {name: np.shape(array) for name, array in feeds.items() if name in shapes}
     if not all(map(_is_static, shapes.values())):
         shapes |= {name: dims for name, dims in _inferred(model, feeds).items() if not _is_static(shapes.get(name, ()))}
     return Sizes(
@@ -97,18 +99,15 @@ def _is_static(dims: Dims) -> bool:
 
 def _inferred(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dims]:
     """By shape inference of the structure with the shapes of `feeds`; empty where that fails."""
-    import onnx
     import onnx.shape_inference
 
-    with runtime_model(model) as content:
-        proto = onnx.ModelProto.FromString(content.bytes)
+    proto = encode_undeclared(model, LARGE_BYTES)
     for value in proto.graph.input:
         array = feeds.get(value.name)
         if isinstance(array, np.ndarray) and value.type.HasField("tensor_type"):
             del value.type.tensor_type.shape.dim[:]
             for length in array.shape:
                 value.type.tensor_type.shape.dim.add().dim_value = length
-    del proto.graph.value_info[:]
     try:
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # the C++ side raises many kinds; sizes are then unknown

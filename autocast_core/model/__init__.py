@@ -16,7 +16,7 @@ from autocast_core.model.rounding import RoundBlock
 from autocast_core.model.structure import structure_digest
 from autocast_core.model.tensors import ConvertedTensor, FileTensor, byte_blocks, chunks
 from autocast_core.model.traverse import all_tensors, map_tensors
-from autocast_core.model.writer import RuntimeModel, SavedModel, runtime_model, save_model, save_skeleton
+from autocast_core.model.writer import SavedModel, runtime_model, save_model, save_skeleton
 
 __all__ = [
     "ConvertedTensor",
@@ -25,7 +25,6 @@ __all__ = [
     "ModelRef",
     "ModelSource",
     "RoundBlock",
-    "RuntimeModel",
     "SavedModel",
     "all_tensors",
     "byte_blocks",

@@ -15,6 +15,7 @@ RoundBlock = Callable[[np.ndarray, np.ndarray], None]
 """Rounds a contiguous 1-d block into an array of the target type, to nearest even; beyond its range to infinity."""
 
 _WORTHWHILE = 4096
+_MAGNITUDE = 0x7FFFFFFF
 _FIRST_INFINITE = 0x477FF000  # the bits of 65520, which rounds beyond 65504
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -23,7 +24,7 @@ _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 def round_block(source: np.ndarray, target: np.ndarray) -> None:
     """The default RoundBlock: numpy's and ml_dtypes' conversions, and a faster one of our own with the same bits."""
     if source.dtype == np.float32 and target.dtype == np.float16 and source.size >= _WORTHWHILE:
-        magnitude = source.view(np.uint32) & 0x7FFFFFFF
+        magnitude = source.view(np.uint32) & _MAGNITUDE
         if magnitude.max() < _FIRST_INFINITE:
             _round_to_half(source.view(np.uint32), magnitude, target)
             return
@@ -51,14 +52,26 @@ def _has_nonfinite(block: np.ndarray) -> bool:
     return bool(block.size) and bool((block.view(np.uint16) & 0x7FFF).max() >= infinity)
 
 
-def _round_to_half(bits: np.ndarray, magnitude: np.ndarray, target: np.ndarray) -> None:
-    """float32 `bits` below 65520 to float16, by whole-array operations; `magnitude` (bits without sign) is used up.
+def half_magnitudes(magnitude: np.ndarray) -> np.ndarray:
+    """What FP16 makes of the float32 numbers `magnitude`, none negative, each below 65520: as float32, which holds it
+    exactly."""
+    shift = _shift(magnitude.view(np.uint32)).view(np.float32)
+    return (magnitude + shift) - shift
 
-    Adding 2**(exponent + 13) leaves the FPU's rounding to nearest even at the last bit of a half, and the exponent is
-    floored at the one of the smallest normal half, so that subnormals round at theirs.
+
+def _shift(bits: np.ndarray) -> np.ndarray:
+    """The bits of 2**(exponent + 13) for float32 `bits`.
+
+    Adding that leaves the FPU's rounding to nearest even at the last bit of a half; the exponent is floored at the one
+    of the smallest normal half, so that subnormals round at theirs.
     """
-    exponent = np.maximum(bits & 0x7F800000, 113 << 23)
-    shift = exponent + (13 << 23)
+    return np.maximum(bits & 0x7F800000, 113 << 23) + (13 << 23)
+
+
+def _round_to_half(bits: np.ndarray, magnitude: np.ndarray, target: np.ndarray) -> None:
+    """float32 `bits` below 65520 to float16, by whole-array operations; `magnitude` (bits without sign) is used up."""
+    shift = _shift(bits)
+    exponent = shift - (13 << 23)
     np.add(magnitude.view(np.float32), shift.view(np.float32), out=magnitude.view(np.float32))
     np.subtract(magnitude, shift, out=magnitude)  # the significand as an integer, with its leading one
     np.right_shift(exponent, 13, out=exponent)

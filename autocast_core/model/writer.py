@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO
@@ -15,13 +15,14 @@ import onnx_ir as ir
 
 from autocast_core.errors import OutputError
 from autocast_core.model.atomic import check_destination, written_whole
-from autocast_core.model.digest import combined_digest
+from autocast_core.model.digest import file_digest, files_digest
 from autocast_core.model.pieces import Locate, Reference, Structure, Weight, pieces, structure_of, total_bytes
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.model.skeleton import LARGE_BYTES, Piece
 from autocast_core.model.tensors import ConvertedTensor, DataFile, FileTensor, byte_blocks
 from autocast_core.progress import Progress, ProgressCallback, silent
+from autocast_core.runtime import RuntimeModel
 
 INLINE_LIMIT = (1 << 31) - 1
 """The largest protobuf message, in bytes."""
@@ -31,20 +32,21 @@ _REPORT_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A written model: its file, its data file if any, their bytes together, and their digest (sha256, hex)."""
+    """A written model: its file, its data file if any, and their bytes together."""
 
     path: Path
     data_path: Path | None
     bytes: int
-    sha256: str
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file and its data file, if any."""
+        return (self.path,) if self.data_path is None else (self.path, self.data_path)
 
-@dataclass(frozen=True)
-class RuntimeModel:
-    """A model serialised for a runtime; external locations in `bytes` are relative to `data_folder`."""
-
-    bytes: bytes
-    data_folder: Path | None
+    @cached_property
+    def sha256(self) -> str:
+        """The digest (hex) of the files, as model.files_digest says; they are read when it is first asked for."""
+        return files_digest(self.path.parent, self.files)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def save_model(
     with written_whole((path,), size) as (file,):
         out = _Writer(file, size, progress, round_blocks)
         out.pieces(parts)
-    return SavedModel(path, None, size, out.hash.hexdigest())
+    return SavedModel(path, None, size)
 
 
 def _save_with_data(
@@ -106,8 +108,7 @@ def _save_with_data(
             data.weight(tensor)
         out = _Writer(file, size, silent, round_blocks)
         out.pieces(parts)
-    digest = combined_digest({path.name: out.hash.hexdigest(), data_path.name: data.hash.hexdigest()})
-    return SavedModel(path, data_path, size + layout.length, digest)
+    return SavedModel(path, data_path, size + layout.length)
 
 
 def save_skeleton(model: ir.Model, path: str | Path) -> ModelRef:
@@ -128,7 +129,7 @@ def save_skeleton(model: ir.Model, path: str | Path) -> ModelRef:
     with written_whole((path,), size) as (file,):
         out = _Writer(file, size, silent, round_block)
         out.pieces(parts)
-    return ModelRef(path, out.hash.hexdigest(), folder)
+    return ModelRef(path, file_digest(path), folder)
 
 
 @contextmanager
@@ -150,16 +151,14 @@ def runtime_model(model: ir.Model, round_blocks: RoundBlock = round_block) -> It
 
 
 class _Writer:
-    """Writes blocks to a file, counts and hashes them, and reports progress."""
+    """Writes blocks to a file, counts them, and reports progress."""
 
     def __init__(self, file: BinaryIO, total: int, progress: ProgressCallback, round_blocks: RoundBlock) -> None:
         self.file, self.total, self.progress, self.round_blocks = file, total, progress, round_blocks
-        self.hash = hashlib.sha256()
         self.done = self.reported = 0
 
     def write(self, block: bytes | memoryview) -> None:
         self.file.write(block)
-        self.hash.update(block)
         self.done += len(block)
         if self.done - self.reported >= _REPORT_BYTES:
             self.reported = self.done

@@ -81,7 +81,7 @@ def verify(
         raise _explained(model, refused)
     if runtime is None:
         return Verdict(True, structure, skipped=("load: no runtime runs this precision here",))
-    refusal = load_finding(model, runtime, original)
+    refusal = load_finding(model, structure, runtime, original)
     if refusal is not None:
         return Verdict(True, structure, (refusal,), skipped=(f"load: {refusal}",))
     return Verdict(True, structure, loaded_by=runtime.name)

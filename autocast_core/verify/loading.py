@@ -10,10 +10,8 @@ from tempfile import TemporaryDirectory
 import onnx_ir as ir
 
 from autocast_core.errors import BackendError, VerificationError
-from autocast_core.model.pieces import exchanged, is_weight
-from autocast_core.model.tensors import DataFile, FileTensor
-from autocast_core.model.traverse import all_tensors
-from autocast_core.runtime import Runtime
+from autocast_core.model.pieces import WEIGHTS_LOCATION, Structure, structure_of
+from autocast_core.runtime import Runtime, RuntimeModel
 from autocast_core.verify.kinds import one_of_each_kind
 
 _LIMITATIONS = (
@@ -38,32 +36,26 @@ WHOLE_NODES = 2000
 
 
 @contextmanager
-def hollow(model: ir.Model) -> Iterator[None]:
-    """`model` with zeros in the place of its weights, which cost neither memory nor disk: one file full of holes."""
+def hollow(structure: Structure) -> Iterator[RuntimeModel]:
+    """A model for a runtime with zeros in the place of its weights, which cost neither memory nor disk: a file of
+    holes, in which a weight begins at the byte of its number."""
     with TemporaryDirectory(prefix="autocast-load-") as folder:
-        path = Path(folder) / "zeros"
-        with path.open("wb") as file:
-            file.truncate(max((tensor.nbytes for tensor in all_tensors(model) if is_weight(tensor)), default=0) + 1)
-        zeros = DataFile.of(path.resolve())
-
-        def emptied(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-            if not is_weight(tensor):
-                return tensor
-            shape = ir.Shape(tensor.shape.numpy())
-            return FileTensor(zeros, zeros.path.parent, 0, tensor.dtype, shape, tensor.name)
-
-        with exchanged(model, emptied):
-            yield
+        with (Path(folder) / WEIGHTS_LOCATION).open("wb") as file:
+            file.truncate(max((index + tensor.nbytes for index, tensor in enumerate(structure.weights)), default=0))
+        yield RuntimeModel(structure.data, Path(folder))
 
 
-def load_finding(model: ir.Model, runtime: Runtime, original: Callable[[], ir.Model] | None = None) -> str | None:
-    """None where `runtime` loads the model, else why it is not able to, in its own words.
+def load_finding(
+    model: ir.Model, structure: Structure, runtime: Runtime, original: Callable[[], ir.Model] | None = None
+) -> str | None:
+    """None where `runtime` loads `model`, of which `structure` is what structure_of gives, else why it is not able to,
+    in its own words.
 
     VerificationError where the runtime finds the model wrong: it loads the `original`, if one is given, and what it
     says is not that it lacks something.
     """
     try:
-        _open(model, runtime)
+        _open(model, structure, runtime)
     except BackendError as error:
         lacks = any(phrase in str(error).lower() for phrase in _LIMITATIONS)
         if lacks or (original is not None and not _loads(original(), runtime)):
@@ -74,13 +66,13 @@ def load_finding(model: ir.Model, runtime: Runtime, original: Callable[[], ir.Mo
 
 def _loads(model: ir.Model, runtime: Runtime) -> bool:
     try:
-        _open(model, runtime)
+        _open(model, structure_of(model), runtime)
     except BackendError:
         return False
     return True
 
 
-def _open(model: ir.Model, runtime: Runtime) -> None:
+def _open(model: ir.Model, structure: Structure, runtime: Runtime) -> None:
     opened = model if len(model.graph) <= WHOLE_NODES else one_of_each_kind(model)
-    with hollow(opened):
-        runtime.open(opened, exact=True, few_runs=True).close()
+    with hollow(structure if opened is model else structure_of(opened)) as content:
+        runtime.open(opened, exact=True, few_runs=True, content=content).close()

@@ -130,6 +130,20 @@ print(sorted(heavy & set(sys.modules)))
     assert done.stdout.strip() == "[]"
 
 
+def test_a_conversion_loads_no_symbolic_arithmetic(source):
+    """Which alone costs more than everything else that a small conversion imports."""
+    script = """
+import atexit, runpy, sys
+atexit.register(lambda: print("sympy.core" in sys.modules))
+runpy.run_module("autocast_core", run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--onnx_path", str(source), "--log_level", "ERROR"],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "False", "")
+
+
 def test_the_summary_is_logged_as_autocast_does(source, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "autocast_core", "--onnx_path", str(source), "--log_level", "DEBUG"],

@@ -84,6 +84,29 @@ def test_a_sample_sees_a_channel_that_underflows(share: float) -> None:
     assert run(model, {"x": x}).tensors["y"].underflow_share == pytest.approx(share, abs=0.004)
 
 
+def test_rearranged_tensors_have_the_statistics_of_what_they_rearrange() -> None:
+    model = model_of("""
+    g (float[N, 100, 100] x) => (float[N, 100, 100] y) <float[3, 2] w = {0, 1, 2, 3, 4, 5}, int64[2] flat = {-1, 100}> {
+        a = Exp(x) r = Reshape(a, flat) t = Transpose<perm = [1, 0]>(r) u = Identity(x) v = Transpose<perm = [1, 0]>(w)
+        y = Relu(u)
+    }""")
+    x = np.random.default_rng(0).standard_normal((2, 100, 100)).astype(np.float32)
+    found = run(model, {"x": x}).tensors
+    assert found["t"] == found["r"] == found["a"]
+    assert found["u"] == found["x"]
+    assert (found["x"].count, found["x"].min, found["x"].max) == (x.size, x.min(), x.max())
+    assert_stats(found["v"], np.tile(np.arange(6), 2))
+
+
+def test_nan_and_infinity_in_an_input_are_counted_exactly() -> None:
+    model = model_of("g (float[N, 100, 100] x) => (float[N, 100, 100] y) { y = Identity(x) }")
+    x = np.ones((2, 100, 100), np.float32)
+    x[1, 0, :3], x[1, 0, 3] = np.nan, -np.inf
+    found = run(model, {"x": x}).tensors
+    assert found["y"] == found["x"]
+    assert (found["x"].count, found["x"].nonfinite, found["x"].min, found["x"].max) == (20_000, 4, -np.inf, 1.0)
+
+
 def test_sampled_indices_cover_a_small_tensor_and_spread_over_a_large_one() -> None:
     assert set(sample_indices(1000)) == set(range(1000))
     indices = sample_indices(10**9)
