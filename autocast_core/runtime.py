@@ -47,13 +47,19 @@ class Runtime(Protocol):
 
     `open` takes an ir.Model whose weights may lie in files (they are not copied through protobuf). `few_runs` says that
     the session will see only a handful of batches, so that time spent on preparing weights would not pay;
-    `exact` asks for the graph as written, without graph optimisation; `content` is the model serialised, where the
-    caller has it already. BackendError if the runtime refuses the model.
+    `exact` asks for the graph as written, without graph optimisation; `one_thread` that the caller's alone computes;
+    `content` is the model serialised, where the caller has it already. BackendError if the runtime refuses the model.
     """
 
     @property
     def name(self) -> str: ...
 
     def open(
-        self, model: ir.Model, *, exact: bool = False, few_runs: bool = False, content: RuntimeModel | None = None
+        self,
+        model: ir.Model,
+        *,
+        exact: bool = False,
+        few_runs: bool = False,
+        one_thread: bool = False,
+        content: RuntimeModel | None = None,
     ) -> Session: ...

@@ -56,7 +56,13 @@ class OnnxRuntime:
             parse(provider)
 
     def open(
-        self, model: ir.Model, *, exact: bool = False, few_runs: bool = False, content: RuntimeModel | None = None
+        self,
+        model: ir.Model,
+        *,
+        exact: bool = False,
+        few_runs: bool = False,
+        one_thread: bool = False,
+        content: RuntimeModel | None = None,
     ) -> OrtSession:
         """A session; see Runtime. Weights that lie in files are mapped, not copied.
 
@@ -70,6 +76,8 @@ class OnnxRuntime:
         wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
         with _serialised(model) if content is None else nullcontext(content) as given:
             options = self._options(onnxruntime, exact, few_runs, given.data_folder)
+            if one_thread:
+                options.intra_op_num_threads = 1
             if not exact and _has_16_bit_types(model):
                 options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
             try:

@@ -5,8 +5,8 @@ output of a node, is
 
 - *whole*, an output of the run, if it has at most 4,096 elements: reduced outside, all at once;
 - *sampled* if it is larger, or of unknown size: its maximum, minimum and sum of squares are reduced in the graph, and
-  4,096 of its elements come out for the small-value quantities, which would cost as much as the inference itself if
-  every element were examined;
+  up to 4,096 of its elements come out for the small-value quantities, which would cost as much as the inference itself
+  if every element were examined;
 - *exact* where it is not FP32, or where a first look found NaN or infinity: see probes.py. Tensors in bodies are always
   exact.
 
@@ -17,6 +17,7 @@ order every intermediate would stay alive.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -139,21 +140,38 @@ def _reductions(
     ]
     if small:
         flat = writer("Reshape", value, writer.constant(np.array([-1])))
-        if count is not None:
-            indices = writer.once(
-                ("indices", count), lambda: writer("Constant", value=ir.tensor(sample_indices(count)))
-            )
-        else:
-            assert size is not None
-            indices = writer.once(("indices", size), lambda: _indices_of(writer, size))
-        results.append(writer("Gather", flat, indices))
+        results.append(_every_nth(writer, flat, count) if count is not None else _drawn(writer, flat, size))
     for result in results:
         result.type = ir.TensorType(ir.DataType.FLOAT)
     return results
 
 
+def _every_nth(writer: GraphWriter, flat: ir.Value, count: int) -> ir.Value:
+    start, end, axis = (writer.constant(np.array([number])) for number in (0, count, 0))
+    return writer("Slice", flat, start, end, axis, writer.constant(np.array([sample_step(count)])))
+
+
+def sample_step(count: int) -> int:
+    """The step at which a flattened tensor of `count` elements is sampled: the smallest that gives at most 4,096 of
+    them and has no divisor in common with `count`.
+
+    So it has none in common with the length of any dimension either, and meets all of its indices equally often: no
+    channel can hide.
+    """
+    step = -(-count // WHOLE_ELEMENTS)
+    while math.gcd(step, count) != 1:
+        step += 1
+    return step
+
+
+def _drawn(writer: GraphWriter, flat: ir.Value, size: ir.Value | None) -> ir.Value:
+    """The elements at `sample_indices` of a size that only the run knows."""
+    assert size is not None
+    return writer("Gather", flat, writer.once(("indices", size), lambda: _indices_of(writer, size)))
+
+
 def _indices_of(writer: GraphWriter, size: ir.Value) -> ir.Value:
-    """`sample_indices` of a size that only the run knows; none of an empty tensor."""
+    """`sample_indices` in the graph; none of an empty tensor."""
     exact = writer("Cast", size, to=int(ir.DataType.DOUBLE))
     scaled = writer("Mul", exact, writer.constant(_positions()))
     indices = writer("Cast", scaled, to=int(ir.DataType.INT64))

@@ -20,10 +20,14 @@ from autocast_core.calibrate.totals import Totals, segments, small_columns
 from autocast_core.calibrate.views import with_views
 from autocast_core.config import Precision
 from autocast_core.errors import BackendError, DataError
+from autocast_core.model.tensors import stored_bytes
+from autocast_core.model.traverse import all_tensors
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime, Session
 
 _LOG = logging.getLogger(__name__)
+_FEW_BATCHES, _SMALL_MODEL_BYTES = 4, 1 << 29
+"""Up to here calibration takes about a second, which further threads shorten little and make a fifth dearer."""
 
 
 def calibrate(
@@ -97,25 +101,26 @@ def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progres
     sizes = sizes_of(gathered.model, first)
     del first
     _check_memory(peak_bytes(gathered.model, sizes.counts))
-    session, probes = _open(gathered, sizes, runtime)
+    alone = len(batches) <= _FEW_BATCHES and sum(map(stored_bytes, all_tensors(gathered.model))) <= _SMALL_MODEL_BYTES
+    session, probes = _open(gathered, sizes, runtime, alone)
     try:
         for number, feeds in enumerate(batches):
             progress(Progress("calibrate", number, len(batches), "batches"))
             if shapes is not None and _shapes(feeds) != shapes:
                 session.close()
                 shapes, sizes = None, sizes_of(gathered.model, {})
-                session, probes = _open(gathered, sizes, runtime)
+                session, probes = _open(gathered, sizes, runtime, alone)
             _add(gathered, probes, sizes, number, session.run(feeds))
     finally:
         session.close()
     progress(Progress("calibrate", len(batches), len(batches), "batches"))
 
 
-def _open(gathered: _Gathered, sizes: Sizes, runtime: Runtime) -> tuple[Session, Probes]:
+def _open(gathered: _Gathered, sizes: Sizes, runtime: Runtime, alone: bool) -> tuple[Session, Probes]:
     """A session of the instrumented model, with new totals for what it puts out; the old ones are added up."""
     gathered.fold()
     with instrumented(gathered.model, sizes, gathered.precision, gathered.small) as probes:
-        session = runtime.open(gathered.model, exact=True, few_runs=True)
+        session = runtime.open(gathered.model, exact=True, few_runs=True, one_thread=alone)
     gathered.backend = session.backend
     gathered.whole = Totals(probes.whole, small=gathered.small)
     gathered.sampled = Totals(probes.sampled, small=gathered.small)

@@ -16,6 +16,7 @@ from autocast_core.calibrate.totals import Totals
 from autocast_core.config import Precision
 from autocast_core.model import chunks
 from autocast_core.model.paths import all_graphs
+from autocast_core.model.tensors import stored_bytes
 from autocast_core.progress import Progress, ProgressCallback, silent
 
 _UNSUSPICIOUS = 2.0**-10
@@ -35,7 +36,7 @@ def scan_weights(model: ir.Model, precision: Precision, progress: ProgressCallba
     small = {name: tensor for name, tensor in weights.items() if _is_at_hand(tensor)}
     found = _small_stats(small, precision)
     large = {name: tensor for name, tensor in weights.items() if name not in small}
-    done = sum(tensor.nbytes for tensor in small.values())
+    done = sum(map(stored_bytes, small.values()))
     total = done + sum(tensor.nbytes for tensor in large.values())
     for name, tensor in large.items():
         progress(Progress("weights", done, total, "bytes"))
@@ -46,7 +47,11 @@ def scan_weights(model: ir.Model, precision: Precision, progress: ProgressCallba
 
 
 def _is_at_hand(tensor: ir.TensorProtocol) -> bool:
-    return type(tensor) is ir.Tensor and tensor.dtype == ir.DataType.FLOAT and tensor.size <= WHOLE_ELEMENTS
+    return (
+        type(tensor) is ir.Tensor
+        and tensor.dtype == ir.DataType.FLOAT
+        and stored_bytes(tensor) <= WHOLE_ELEMENTS * tensor.dtype.itemsize
+    )
 
 
 def _small_stats(weights: Mapping[str, ir.TensorProtocol], precision: Precision) -> dict[str, TensorStats]:

@@ -147,6 +147,23 @@ def _facts(
 
     masks = mask_ends(model, stats_of, config.data_max)
     numbers = find_numbers(node for _, node in nodes_with_ids(model.graph))
+    known: dict[ir.Value, TensorFacts] = {}
+
+    def facts_of(value: ir.Value) -> TensorFacts:
+        found = known.get(value)
+        if found is None:
+            name = value.name or ""
+            found = known[value] = TensorFacts(
+                name,
+                stats_of(value),
+                is_weight=name in weights,
+                mask_end=masks.get(name, 0),
+                is_whole=value in numbers.whole,
+                is_position=value in numbers.positions,
+                is_angle=value in numbers.angles,
+            )
+        return found
+
     facts = []
     for node_id, node in nodes.items():
         operands = float_operands(node, model.opset_imports, config.precision, plugins, config.operands_to_exclude)
@@ -154,18 +171,7 @@ def _facts(
         moved += [v for v, moves in zip(node.outputs, operands.outputs, strict=True) if moves]
         if any(operands.inputs) or any(operands.outputs):
             moved += _inner_values(node)
-        tensors = tuple(
-            TensorFacts(
-                v.name or "",
-                stats_of(v),
-                is_weight=(v.name or "") in weights,
-                mask_end=masks.get(v.name or "", 0),
-                is_whole=v in numbers.whole,
-                is_position=v in numbers.positions,
-                is_angle=v in numbers.angles,
-            )
-            for v in dict.fromkeys(moved)
-        )
+        tensors = tuple(map(facts_of, dict.fromkeys(moved)))
         sizes = node in numbers.sizes
         facts.append(NodeFacts(node_id, node, _names(node), operands, tensors, config.precision, sizes))
     return facts

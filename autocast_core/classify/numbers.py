@@ -41,6 +41,9 @@ ARITHMETIC = WHOLE | frozenset(
     | {"Reciprocal", "Sign", "Gemm", "ReduceMean"}
 )
 ROUNDING = frozenset({"Floor", "Ceil", "Round"})
+_FOLLOWED = ARITHMETIC | MOVEMENT | {"Cast", "CastLike", "Concat", "Where", "Range"}
+_OF_FIRST_INPUT = MOVEMENT | {"Cast", "CastLike", "CumSum"}
+_JOINING = MOVEMENT | {"Concat", "Cast"}
 COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"})
 PERIODIC = frozenset({"Sin", "Cos", "Tan"})
 
@@ -85,7 +88,7 @@ def _follow(node: ir.Node, whole: set[ir.Value], positions: set[ir.Value]) -> No
         whole.update(outputs)
         positions.update(outputs)
         return
-    if node.op_type not in ARITHMETIC | MOVEMENT | {"Cast", "CastLike", "Concat", "Where", "Range"} or not inputs:
+    if node.op_type not in _FOLLOWED or not inputs:
         return
     constant = [value for value in inputs if _constant(value) is not None]
     if len(constant) == len(inputs) and node.op_type != "Range":
@@ -101,7 +104,7 @@ def _follow(node: ir.Node, whole: set[ir.Value], positions: set[ir.Value]) -> No
 def _numeric_inputs(node: ir.Node) -> list[ir.Value]:
     """The inputs whose elements are in the outputs, or are computed with."""
     given = list(node.inputs)
-    if node.op_type in MOVEMENT | {"Cast", "CastLike", "CumSum"} or node.op_type.startswith("Reduce"):
+    if node.op_type in _OF_FIRST_INPUT or node.op_type.startswith("Reduce"):
         given = given[:1]
     elif node.op_type == "Where":
         given = given[1:]
@@ -120,7 +123,7 @@ def _angles(nodes: list[ir.Node], positions: set[ir.Value]) -> set[ir.Value]:
         node = value.producer()
         if node is None or node.domain != "":
             continue
-        if node.op_type in MOVEMENT | {"Concat", "Cast"}:
+        if node.op_type in _JOINING:
             pending.extend(_numeric_inputs(node))
         elif node.op_type in ARITHMETIC:
             pending.extend(each for each in _numeric_inputs(node) if each in positions)

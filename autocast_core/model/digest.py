@@ -12,7 +12,7 @@ import xxhash
 
 from autocast_core.errors import ModelError
 from autocast_core.model.paths import all_graphs
-from autocast_core.model.tensors import byte_blocks
+from autocast_core.model.tensors import byte_blocks, stored_bytes
 from autocast_core.progress import Progress, ProgressCallback, silent
 
 _BLOCK_BYTES = 1 << 20
@@ -76,4 +76,4 @@ def _content_digest(tensor: ir.TensorProtocol) -> bytes:
 
 
 def _nbytes(tensor: ir.TensorProtocol | None) -> int:
-    return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
+    return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else stored_bytes(tensor)

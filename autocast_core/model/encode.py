@@ -2,7 +2,7 @@
 
 onnx_ir's own serializer spends most of its time on the types of values, which repeat, and checks protocols at every
 step; this one writes each type once and copies it. What is rare (functions, devices, attributes other than bodies) is
-left to onnx_ir. The result is the same message.
+left to onnx_ir. The result is the same message, but for the type and shape of initializers, which their tensors say.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from autocast_core.model.tensors import stored_bytes
+
+ANNOTATED = "autocast.annotated"
+"""In the main graph's `meta`: whether any graph of the model has quantization annotations; unknown where it is not."""
 _QUANTIZATION = "quant_parameter_tensor_names"
 """Where onnx_ir keeps what GraphProto.quantization_annotation says of a value, in the value's `meta`."""
 
@@ -32,7 +36,7 @@ def encode(model: ir.Model) -> onnx.ModelProto:
     for domain, version in model.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
     _add_properties(proto.metadata_props, model.metadata_props)
-    _Encoder().graph(model.graph, proto.graph)
+    _Encoder(model.graph.meta.get(ANNOTATED, True)).graph(model.graph, proto.graph)
     return proto
 
 
@@ -44,15 +48,16 @@ def encode_undeclared(model: ir.Model, large_bytes: int) -> onnx.ModelProto:
     proto = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     for domain, version in model.graph.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
-    _UndeclaredEncoder(large_bytes).graph(model.graph, proto.graph)
+    _UndeclaredEncoder(model.graph.meta.get(ANNOTATED, True), large_bytes).graph(model.graph, proto.graph)
     return proto
 
 
 class _Encoder:
-    """Keeps the types that were written, by what they say."""
+    """Keeps the types that were written; `annotated` is whether to look for annotations."""
 
-    def __init__(self) -> None:
-        self.types: dict[object, onnx.TypeProto] = {}
+    def __init__(self, annotated: bool) -> None:
+        self.types: dict[object, tuple[ir.Shape | None, onnx.TypeProto]] = {}
+        self.annotated = annotated
 
     def graph(self, graph: ir.Graph, proto: onnx.GraphProto) -> None:
         if graph.name:
@@ -61,13 +66,10 @@ class _Encoder:
             proto.doc_string = graph.doc_string
         for value in graph.inputs:
             self.value(value, proto.input)
-            if value.name not in graph.initializers:
-                _add_quantization(value, proto)
         inputs = {value.name for value in graph.inputs}
         for value in graph.initializers.values():
-            _add_quantization(value, proto)
-            if value.name not in inputs:
-                self.info(value, proto)
+            if value.name not in inputs and (value.metadata_props or value.doc_string):
+                self.value(value, proto.value_info)
             if value.const_value is not None:
                 value.const_value.name = value.name
                 self.tensor(value.const_value, proto.initializer.add())
@@ -75,33 +77,34 @@ class _Encoder:
             self.node(node, proto.node.add())
             for value in node.outputs:
                 if not value.is_graph_output():
-                    _add_quantization(value, proto)
                     self.info(value, proto)
         for value in graph.outputs:
             self.value(value, proto.output)
-            _add_quantization(value, proto)
         _add_properties(proto.metadata_props, graph.metadata_props)
+        if self.annotated:
+            _add_annotations(graph, proto)
 
     def node(self, node: ir.Node, proto: onnx.NodeProto) -> None:
         if node.device_configurations:
             ir.serde.serialize_node_into(proto, node)
             return
         proto.op_type = node.op_type
-        if node.domain:
-            proto.domain = node.domain
         if node.name:
             proto.name = node.name
+        if node.domain:
+            proto.domain = node.domain
         if node.overload:
             proto.overload = node.overload
         if node.doc_string:
             proto.doc_string = node.doc_string
-        _add_properties(proto.metadata_props, node.metadata_props)
+        if node.metadata_props:
+            _add_properties(proto.metadata_props, node.metadata_props)
         proto.input.extend(["" if value is None else value.name for value in node.inputs])  # type: ignore[misc]
         outputs = [value.name or "" for value in node.outputs]
         while outputs and not outputs[-1]:
             outputs.pop()
         proto.output.extend(outputs)
-        for attribute in node.attributes.values():
+        for attribute in node.attributes.data.values():
             self.attribute(attribute, proto.attribute.add())
 
     def attribute(self, attribute: ir.Attr, proto: onnx.AttributeProto) -> None:
@@ -130,7 +133,7 @@ class _Encoder:
         self.graph(graph, proto)
 
     def tensor(self, tensor: ir.TensorProtocol, proto: onnx.TensorProto) -> None:
-        if type(tensor) is not ir.Tensor or tensor.doc_string or tensor.metadata_props:
+        if not isinstance(tensor, ir.Tensor | ir.LazyTensor) or tensor.doc_string or tensor.metadata_props:
             ir.serde.serialize_tensor_into(proto, tensor)
             return
         if tensor.name:
@@ -146,12 +149,14 @@ class _Encoder:
             self.value(value, proto.value_info)
 
     def value(self, value: ir.Value, listed: Any) -> None:
-        if isinstance(value.type, ir.TensorType):
-            proto = listed.add(name=value.name, type=self.tensor_type(value.type, value.shape))
+        proto = listed.add()
+        proto.name = value.name
+        kind = value.type
+        if isinstance(kind, ir.TensorType):
+            proto.type.CopyFrom(self.tensor_type(kind, value.shape))
         else:
-            proto = listed.add(name=value.name)
-            if value.type is not None:
-                ir.serde.serialize_type_into(proto.type, value.type)
+            if kind is not None:
+                ir.serde.serialize_type_into(proto.type, kind)
             if value.shape is not None:
                 ir.serde.serialize_shape_into(proto.type, value.shape)
         if value.metadata_props:
@@ -160,21 +165,23 @@ class _Encoder:
             proto.doc_string = value.doc_string
 
     def tensor_type(self, kind: ir.TensorType, shape: ir.Shape | None) -> onnx.TypeProto:
-        dims = None if shape is None else tuple((dim, shape.get_denotation(i)) for i, dim in enumerate(shape.dims))
-        key = (kind.dtype, kind.denotation, dims)
-        if key not in self.types:
-            proto = self.types[key] = onnx.TypeProto()
+        """Written once for all values that share a shape object."""
+        key = (kind.dtype, kind.denotation, id(shape))
+        known = self.types.get(key)
+        if known is None:
+            proto = onnx.TypeProto()
             ir.serde.serialize_type_into(proto, kind)
             if shape is not None:
                 ir.serde.serialize_shape_into(proto, shape)
-        return self.types[key]
+            known = self.types[key] = (shape, proto)  # the shape is held, so that no other one gets its id
+        return known[1]
 
 
 class _UndeclaredEncoder(_Encoder):
     """Leaves out what is declared of inner values and the outputs of bodies, and the elements of large tensors."""
 
-    def __init__(self, large_bytes: int) -> None:
-        super().__init__()
+    def __init__(self, annotated: bool, large_bytes: int) -> None:
+        super().__init__(annotated)
         self.large_bytes = large_bytes
 
     def info(self, value: ir.Value, proto: onnx.GraphProto) -> None:
@@ -186,7 +193,7 @@ class _UndeclaredEncoder(_Encoder):
             output.ClearField("type")
 
     def tensor(self, tensor: ir.TensorProtocol, proto: onnx.TensorProto) -> None:
-        if tensor.dtype == ir.DataType.STRING or tensor.nbytes <= self.large_bytes:
+        if tensor.dtype == ir.DataType.STRING or stored_bytes(tensor) <= self.large_bytes:
             super().tensor(tensor, proto)
             return
         proto.name, proto.data_type = tensor.name or "", int(tensor.dtype)
@@ -194,13 +201,21 @@ class _UndeclaredEncoder(_Encoder):
         proto.data_location = onnx.TensorProto.EXTERNAL
 
 
-def _add_quantization(value: ir.Value, proto: onnx.GraphProto) -> None:
-    names = value.meta.get(_QUANTIZATION)
-    if names:
-        annotation = proto.quantization_annotation.add(tensor_name=value.name)
-        _add_properties(annotation.quant_parameter_tensor_names, names)
+def _add_annotations(graph: ir.Graph, proto: onnx.GraphProto) -> None:
+    """The quantization annotations, in onnx_ir's order."""
+    made = [value for node in graph for value in node.outputs if not value.is_graph_output()]
+    for value in (
+        *(value for value in graph.inputs if value.name not in graph.initializers),
+        *graph.initializers.values(),
+        *made,
+        *graph.outputs,
+    ):
+        names = value.meta.get(_QUANTIZATION)
+        if names:
+            annotation = proto.quantization_annotation.add(tensor_name=value.name)
+            _add_properties(annotation.quant_parameter_tensor_names, names)
 
 
 def _add_properties(listed: Any, properties: Mapping[str, str]) -> None:
-    for key in sorted(properties):
+    for key in sorted(properties) if properties else ():
         listed.add(key=key, value=properties[key])

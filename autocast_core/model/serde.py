@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from autocast_core.errors import ModelError
 from autocast_core.model.bodies import check_bodies
-from autocast_core.model.encode import encode
+from autocast_core.model.encode import ANNOTATED, encode
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +69,14 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     for function in proto.functions:
         check_bodies(_nodes(function.node), opset, label)
     maps = _take_map_types(proto.graph)
+    annotated = any(graph.quantization_annotation for graph in _graphs(proto.graph))
     try:
         model = ir.serde.deserialize_model(proto)
     except (RecursionError, MemoryError):
         raise ModelError(f"{label}: nested too deeply to be a model of ours") from None
     except Exception as error:
         raise ModelError(f"{label}: not a valid ONNX model: {one_line(error)}: export it again") from error
+    model.graph.meta[ANNOTATED] = annotated
     if maps:
         model.graph.meta[_MAPS] = maps
     if proto.training_info:

@@ -65,7 +65,7 @@ class FileTensor(ir.ExternalTensor):
             done += len(block)
         if self.dtype.bitwidth < 8:
             return ir.PackedTensor(np.frombuffer(data, np.uint8), self.dtype, shape=self.shape).numpy()
-        return np.frombuffer(data, _little_endian(self.dtype)).reshape(self.shape.numpy())
+        return np.frombuffer(data, little_endian(self.dtype)).reshape(self.shape.numpy())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.numpy(), dtype)
@@ -140,7 +140,7 @@ def chunks(
     if isinstance(tensor, ConvertedTensor):
         yield from _converted(tensor, elements, round_blocks)
     elif isinstance(tensor, ir.ExternalTensor) and tensor.dtype.bitwidth >= 8:
-        dtype = _little_endian(tensor.dtype)
+        dtype = little_endian(tensor.dtype)
         for block in _file_blocks(tensor, elements * dtype.itemsize):
             yield np.frombuffer(block, dtype)
     else:
@@ -161,6 +161,12 @@ def byte_blocks(tensor: ir.TensorProtocol, round_blocks: RoundBlock = round_bloc
         data = memoryview(tensor.tobytes())
         for start in range(0, len(data), _COPY_BYTES):
             yield data[start : start + _COPY_BYTES]
+
+
+def stored_bytes(tensor: ir.TensorProtocol) -> int:
+    """As `tensor.nbytes`, of an array without working out its shape anew; of elements below a byte at least that."""
+    raw = tensor.raw if type(tensor) is ir.Tensor else None
+    return raw.nbytes if isinstance(raw, np.ndarray) else tensor.nbytes
 
 
 def shape_size(shape: ir.Shape) -> int:
@@ -215,6 +221,7 @@ def _fill(descriptor: int, block: memoryview, offset: int, tensor: ir.ExternalTe
         done += count
 
 
-def _little_endian(dtype: ir.DataType) -> np.dtype:
+def little_endian(dtype: ir.DataType) -> np.dtype:
+    """The numpy type of elements as ONNX's raw_data holds them."""
     numpy = np.dtype(dtype.numpy())
     return numpy.newbyteorder("<") if numpy.itemsize > 1 and numpy.kind in "iufc" else numpy

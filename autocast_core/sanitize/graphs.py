@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.model.paths import all_graphs, all_nodes
+from autocast_core.model.tensors import stored_bytes
 
 SMALL_TENSOR_BYTES = 4096
 """Tensors up to this size may be read by a pass; larger ones stay on disk unless their values are the question."""
@@ -78,7 +79,7 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
 def small_array(value: ir.Value | None) -> np.ndarray | None:
     """The constant's elements where it is at most SMALL_TENSOR_BYTES, else None."""
     tensor = constant_tensor(value)
-    if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.nbytes > SMALL_TENSOR_BYTES:
+    if tensor is None or tensor.dtype == ir.DataType.STRING or stored_bytes(tensor) > SMALL_TENSOR_BYTES:
         return None
     return tensor.numpy()
 

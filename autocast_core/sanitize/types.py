@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 
 import onnx
@@ -13,7 +12,7 @@ from autocast_core.model.encode import encode_undeclared
 from autocast_core.model.paths import all_graphs
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.graphs import SMALL_TENSOR_BYTES, defined_values
-from autocast_core.schemas import infer_missing_types
+from autocast_core.schemas import infer_missing_types, with_element_type
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ def _update(value: ir.Value, kind: ir.TypeProtocol, shape: ir.Shape | None) -> b
     contradicts = False
     if value.type != kind:
         contradicts = value.type is not None
-        value.type = copy.deepcopy(kind)
+        value.type = with_element_type(kind, kind.dtype)  # a copy: types can be changed
     if shape is None or shape == value.shape:
         return contradicts
     if value.shape is None or _contradict(value.shape, shape):
