@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -159,4 +160,6 @@ def _write_text(path: Path, text: str) -> None:
 if __name__ == "__main__":
     # Symbolic arithmetic on dimensions, which no conversion does, is most of what importing onnx_ir costs.
     load_when_used("sympy", "onnx_ir._symbolic_shapes")
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # Python would look for garbage once more among all that a conversion made
+    sys.exit(code)

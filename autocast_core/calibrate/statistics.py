@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -87,7 +87,12 @@ class TensorStats:
             min=min(self.min, other.min),
             max=max(self.max, other.max),
             nonfinite=self.nonfinite + other.nonfinite,
-            **{name: _sum(getattr(self, name), getattr(other, name)) for name in _SMALL_VALUE_FIELDS},
+            nonzero=_sum(self.nonzero, other.nonzero),
+            underflow=_sum(self.underflow, other.underflow),
+            subnormal=_sum(self.subnormal, other.subnormal),
+            sum_squares=_sum(self.sum_squares, other.sum_squares),
+            rounding_sum_squares=_sum(self.rounding_sum_squares, other.rounding_sum_squares),
+            examined=_sum(self.examined, other.examined),
         )
 
     @staticmethod
@@ -104,7 +109,6 @@ class TensorStats:
         return TensorStats(count=values.size, min=low, max=high, nonfinite=nonfinite, **small)
 
 
-_SMALL_VALUE_FIELDS = tuple(f.name for f in fields(TensorStats) if f.default is None)
 EMPTY = TensorStats(count=0, min=math.inf, max=-math.inf)
 
 

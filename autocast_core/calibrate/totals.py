@@ -76,7 +76,7 @@ class Segments:
 
 
 def segments(arrays: Sequence[np.ndarray]) -> Iterator[Segments]:
-    """`arrays` (any shapes, float) joined in groups of some hundred thousand elements, as float32; empty ones left out."""
+    """`arrays` (any shapes, float) joined in groups of at most 131,072 elements, as float32; empty ones left out."""
     group: list[int] = []
     size = 0
     for index, array in enumerate(arrays):

@@ -31,7 +31,7 @@ def views(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
 
 def with_views(graph: ir.Graph, stats: Mapping[str, TensorStats]) -> dict[str, TensorStats]:
     """`stats` by name of the tensors of `graph`, and the same for the tensors that rearrange them, in graph order."""
-    seen = {view.name: source.name for view, source in views(graph).items()}
-    names = [value.name for node in graph for value in node.outputs]
+    seen = {str(view.name): str(source.name) for view, source in views(graph).items()}
+    names = [str(value.name) for node in graph for value in node.outputs]
     known = {name: stats[source] for name in names if (source := seen.get(name, name)) in stats}
     return known | {name: each for name, each in stats.items() if name not in known}

@@ -15,6 +15,7 @@ from autocast_core.calibrate.statistics import EMPTY, TensorStats, value_range
 from autocast_core.calibrate.totals import Totals
 from autocast_core.config import Precision
 from autocast_core.model import chunks
+from autocast_core.model.digest import hashed
 from autocast_core.model.paths import all_graphs
 from autocast_core.model.tensors import stored_bytes
 from autocast_core.progress import Progress, ProgressCallback, silent
@@ -86,7 +87,8 @@ def _constant(node: ir.Node) -> ir.TensorProtocol | None:
 
 
 def _stats(tensor: ir.TensorProtocol, precision: Precision) -> TensorStats:
-    counted = reduce(TensorStats.merge, (_counted(chunk, precision) for chunk in chunks(tensor)), EMPTY)
+    blocks = hashed(tensor, chunks(tensor))
+    counted = reduce(TensorStats.merge, (_counted(block, precision) for block in blocks), EMPTY)
     if (counted.rounding_error or 0.0) <= _UNSUSPICIOUS:
         return counted
     return reduce(TensorStats.merge, (TensorStats.of(chunk, precision) for chunk in chunks(tensor)), EMPTY)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import xxhash
 
@@ -16,6 +17,7 @@ from autocast_core.model.tensors import byte_blocks, stored_bytes
 from autocast_core.progress import Progress, ProgressCallback, silent
 
 _BLOCK_BYTES = 1 << 20
+_CONTENT = "autocast.content"
 
 
 def file_digest(path: str | Path) -> str:
@@ -64,7 +66,22 @@ def weights_digest(model: ir.Model, progress: ProgressCallback = silent) -> str:
     return digest.hexdigest()
 
 
+def hashed(tensor: ir.TensorProtocol, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Passes on `blocks`, all the elements of `tensor` in order, and notes their digest with the tensor.
+
+    So a digest of weights need not read again what was read before it.
+    """
+    digest = xxhash.xxh3_128()
+    for block in blocks:
+        digest.update(block.view(np.uint8))
+        yield block
+    tensor.meta[_CONTENT] = digest.digest()
+
+
 def _content_digest(tensor: ir.TensorProtocol) -> bytes:
+    noted = tensor.meta.get(_CONTENT)
+    if noted is not None:
+        return noted
     digest = xxhash.xxh3_128()
     if isinstance(tensor, ir.StringTensor):
         for item in tensor.string_data():

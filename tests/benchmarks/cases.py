@@ -10,7 +10,7 @@ from tests.benchmarks import synthetic
 from tests.benchmarks.peers import Peers
 from tests.models import BuiltModel, build
 
-REAL = ("bert_base", "vit_base", "gpt2", "swin_tiny", "resnet50")
+REAL = ("bert_base", "vit_base", "gpt2", "swin_tiny", "swin_tiny_traced", "resnet50")
 MANY_NODES, LARGE_NODES = "deep_5000", "deep_20000"
 LARGE = "wide_39"
 """2.6 GB of weights in an external file."""

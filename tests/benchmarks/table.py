@@ -8,6 +8,9 @@ from typing import Any
 from tests.benchmarks.cases import AUTOCAST, FLOOR, MATRICES, NODES, OURS, SAMPLES, SIMPLE, WITHOUT_DATA
 from tests.benchmarks.growth import exponent
 
+OWN_STAGES = ("sanitize", "calibrate", "classify", "apply", "verify", "evaluate", "attribute")
+"""What converting and evaluating take without a flow around them."""
+
 Results = Mapping[str, Mapping[str, Any]]
 
 
@@ -73,8 +76,9 @@ def _flow(results: Results) -> Iterator[str]:
     for key, found in results.items():
         if key.startswith("flow "):
             yield f"{key}: {found['cpu_s']} CPU s, {found['wall_s']} wall s, {found['peak_mib']} MiB"
-            stages = found.get("stages_wall_s", {})
-            total = sum(stages.values()) or 1.0
-            yield "  " + ", ".join(
-                f"{name} {seconds:.2f} s ({seconds / total:.0%})" for name, seconds in stages.items()
-            )
+            stages = dict(found["stages_cpu_s"])
+            total = stages.pop("in all")
+            rest = {**stages, "between stages": total - sum(stages.values())}
+            yield "  " + ", ".join(f"{name} {seconds:.2f} s ({seconds / total:.0%})" for name, seconds in rest.items())
+            own = sum(stages.get(name, 0.0) for name in OWN_STAGES)
+            yield f"  beside the conversion and its evaluation: {total - own:.2f} CPU s"

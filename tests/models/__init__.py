@@ -24,6 +24,7 @@ ARCHITECTURES: tuple[str, ...] = (
     "t5_small",
     "whisper_encoder",
     "swin_tiny",
+    "swin_tiny_traced",
     "mobilenet_v2",
     "lstm",
     "unet",

@@ -80,6 +80,7 @@ _INPUTS: Mapping[str, Callable[[np.random.Generator, int], Batch]] = {
     "t5_small": _t5,
     "whisper_encoder": _log_mel,
     "swin_tiny": _images,
+    "swin_tiny_traced": _images,
     "mobilenet_v2": _images,
     "lstm": _lstm,
     "unet": _unet,
