@@ -73,7 +73,7 @@ def hashed(tensor: ir.TensorProtocol, blocks: Iterable[np.ndarray]) -> Iterator[
     """
     digest = xxhash.xxh3_128()
     for block in blocks:
-        digest.update(block.view(np.uint8))
+        digest.update(block.view(np.uint8).data)
         yield block
     tensor.meta[_CONTENT] = digest.digest()
 
