@@ -64,11 +64,12 @@ def apply_plan(model: ir.Model, plan: PrecisionPlan) -> Applied:
 
 def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     """`apply_plan` on `model` itself, for a caller that has no other use for it; it is spoilt where this raises."""
-    nodes, decided = _match(model, plan)
+    by_id, decided = _match(model, plan)
+    nodes = list(by_id.values())
     names = UniqueNames(name for graph in all_graphs(model.graph) for name in _names_in(graph) if name is not None)
     contract = _Contract(model.graph, plan)
     original = types_before(model.graph, nodes)
-    moves = _moves(model, plan, decided)
+    moves = _moves(model, plan, by_id, decided)
     nodes = _merge_source_casts(nodes, original)
     uses = collect_uses(nodes, original, moves)
     _retype_outputs(moves)
@@ -98,7 +99,7 @@ def _names_in(graph: ir.Graph) -> list[str | None]:
     return names
 
 
-def _match(model: ir.Model, plan: PrecisionPlan) -> tuple[list[ir.Node], dict[str, Precision]]:
+def _match(model: ir.Model, plan: PrecisionPlan) -> tuple[dict[str, ir.Node], dict[str, Precision]]:
     by_id = dict(nodes_with_ids(model.graph))
     counted = {node_id for node_id, node in by_id.items() if is_counted(node)}
     decided = {decision.id: decision.precision for decision in plan.nodes}
@@ -109,16 +110,16 @@ def _match(model: ir.Model, plan: PrecisionPlan) -> tuple[list[ir.Node], dict[st
         if missing:
             shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
             raise PlanError(f"the plan is for another structure: {text} {len(missing)} node(s): {shown}")
-    return list(by_id.values()), decided
+    return by_id, decided
 
 
 def _moves(
-    model: ir.Model, plan: PrecisionPlan, decided: Mapping[str, Precision]
+    model: ir.Model, plan: PrecisionPlan, by_id: Mapping[str, ir.Node], decided: Mapping[str, Precision]
 ) -> dict[ir.Node, tuple[Operands, ir.DataType]]:
     plugins = plugins_from_settings(plan.settings.get("plugin_precisions", {}))
     blocks = plan.settings.get("operands_to_exclude", {})
     moves = {}
-    for node_id, node in nodes_with_ids(model.graph):
+    for node_id, node in by_id.items():
         precision = decided.get(node_id, Precision.NONE)
         if precision.is_low or node.op_type in plugins:
             low = precision if precision.is_low else plan.precision

@@ -68,7 +68,7 @@ def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: boo
     sampled = [v for v in values if v.name not in small_enough and v.dtype == ir.DataType.FLOAT]
     chosen = {v.name for v in values} - {v.name for v in whole} - {v.name for v in sampled}
     with _changed(model) as writer:
-        vectors = probe(writer, lambda value: value.name in chosen, precision, small, inputs=False)
+        vectors = probe(writer, lambda value: value.name in chosen, precision, small, inputs=True)
         groups = _groups(writer, [v for v in sampled if v.name not in sizes.counts], sizes)
         reductions = [
             _reductions(writer, v, groups.get(v), sizes.counts.get(str(v.name)), small) for v in sampled[::-1]

@@ -31,7 +31,7 @@ from autocast_core.classify.rules.whole_numbers import WholeNumbersRule
 from autocast_core.classify.sequences import uncastable_groups
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.model import chunks, structure_digest, weights_digest
-from autocast_core.model.paths import all_graphs, is_counted, nodes_with_ids
+from autocast_core.model.paths import all_graphs, all_nodes, is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan, WeightChange
 from autocast_core.schemas import (
     PluginPrecision,
@@ -41,6 +41,7 @@ from autocast_core.schemas import (
     plugin_settings,
     ports_of,
 )
+from autocast_core.schemas.ports import CONTROL_FLOW
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def _facts(
         return weights.get(value.name or "") or statistics.tensors.get(value.name or "")
 
     masks = mask_ends(model, stats_of, config.data_max)
-    numbers = find_numbers(node for _, node in nodes_with_ids(model.graph))
+    numbers = find_numbers(all_nodes(model.graph))
     known: dict[ir.Value, TensorFacts] = {}
 
     def facts_of(value: ir.Value) -> TensorFacts:
@@ -169,7 +170,7 @@ def _facts(
         operands = float_operands(node, model.opset_imports, config.precision, plugins, config.operands_to_exclude)
         moved = [v for v, moves in zip(node.inputs, operands.inputs, strict=True) if moves and v is not None]
         moved += [v for v, moves in zip(node.outputs, operands.outputs, strict=True) if moves]
-        if any(operands.inputs) or any(operands.outputs):
+        if node.op_type in CONTROL_FLOW and moved:
             moved += _inner_values(node)
         tensors = tuple(map(facts_of, dict.fromkeys(moved)))
         sizes = node in numbers.sizes

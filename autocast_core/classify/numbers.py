@@ -41,6 +41,8 @@ ARITHMETIC = WHOLE | frozenset(
     | {"Reciprocal", "Sign", "Gemm", "ReduceMean"}
 )
 ROUNDING = frozenset({"Floor", "Ceil", "Round"})
+_SOURCES = frozenset({"Cast", "CastLike", "Range"})
+"""Operators that make floats of integers, or whole numbers of nothing else."""
 _FOLLOWED = ARITHMETIC | MOVEMENT | {"Cast", "CastLike", "Concat", "Where", "Range"}
 _OF_FIRST_INPUT = MOVEMENT | {"Cast", "CastLike", "CumSum"}
 _JOINING = MOVEMENT | {"Concat", "Cast"}
@@ -72,9 +74,10 @@ def find_numbers(nodes: Iterable[ir.Node]) -> Numbers:
     nodes = list(nodes)
     whole: set[ir.Value] = set()
     positions: set[ir.Value] = set()
-    for node in nodes:
-        if node.domain == "":
-            _follow(node, whole, positions)
+    if any(node.op_type in _SOURCES for node in nodes):
+        for node in nodes:
+            if node.domain == "":
+                _follow(node, whole, positions)
     angles = _angles(nodes, positions)
     return Numbers(frozenset(whole), frozenset(positions), frozenset(angles), _sizes(nodes, positions))
 
@@ -133,7 +136,7 @@ def _angles(nodes: list[ir.Node], positions: set[ir.Value]) -> set[ir.Value]:
 def _sizes(nodes: list[ir.Node], positions: set[ir.Value]) -> frozenset[ir.Node]:
     """Backward over all nodes: those of whose float outputs nothing is left but integers and scales."""
     found: set[ir.Node] = set()
-    for node in reversed(nodes):
+    for node in reversed(nodes) if positions else ():
         floats = [value for value in node.outputs if _is_float(value)]
         if floats and all(value in positions and _ends_as_size(value, positions, found) for value in floats):
             found.add(node)

@@ -83,7 +83,9 @@ def _content_digest(tensor: ir.TensorProtocol) -> bytes:
     if noted is not None:
         return noted
     digest = xxhash.xxh3_128()
-    if isinstance(tensor, ir.StringTensor):
+    if type(tensor) is ir.Tensor and tensor.dtype.bitwidth >= 8:
+        digest.update(tensor.tobytes())
+    elif isinstance(tensor, ir.StringTensor):
         for item in tensor.string_data():
             digest.update(len(item).to_bytes(8, "little") + item)
     else:

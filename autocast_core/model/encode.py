@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from autocast_core.model.tensors import stored_bytes
+from autocast_core.model.tensors import ConvertedTensor, stored_bytes
 
 ANNOTATED = "autocast.annotated"
 """In the main graph's `meta`: whether any graph of the model has quantization annotations; unknown where it is not."""
@@ -133,7 +133,7 @@ class _Encoder:
         self.graph(graph, proto)
 
     def tensor(self, tensor: ir.TensorProtocol, proto: onnx.TensorProto) -> None:
-        if not isinstance(tensor, ir.Tensor | ir.LazyTensor) or tensor.doc_string or tensor.metadata_props:
+        if type(tensor) not in (ir.Tensor, ConvertedTensor) or tensor.doc_string or tensor.metadata_props:
             ir.serde.serialize_tensor_into(proto, tensor)
             return
         if tensor.name:

@@ -9,6 +9,8 @@ import onnx_ir as ir
 
 ROOT = "graph"
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+# Below, `node.attributes.data` is the dictionary behind the attributes (collections.UserDict). Most nodes have none,
+# and to learn that from the wrapper, or from `bodies`, costs ten times as much.
 
 
 def nodes_with_ids(graph: ir.Graph, prefix: str = ROOT) -> Iterator[tuple[str, ir.Node]]:
@@ -18,14 +20,9 @@ def nodes_with_ids(graph: ir.Graph, prefix: str = ROOT) -> Iterator[tuple[str, i
     """
     for node in graph:
         yield f"{prefix}/{node.name}", node
-        if may_have_bodies(node):
+        if node.attributes.data:
             for name, body in bodies(node):
                 yield from nodes_with_ids(body, f"{prefix}/{node.name}:{name}")
-
-
-def may_have_bodies(node: ir.Node) -> bool:
-    """Whether to ask for the bodies of a node; most nodes have no attribute, and asking costs ten times as much."""
-    return bool(node.attributes.data)
 
 
 def bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
@@ -45,7 +42,7 @@ def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
     """The graph, then every body, each before the bodies in it."""
     yield graph
     for node in graph:
-        if may_have_bodies(node):
+        if node.attributes.data:
             for _, body in bodies(node):
                 yield from all_graphs(body)
 
@@ -54,7 +51,7 @@ def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Every node of the graph and of its bodies, a node before its bodies."""
     for node in graph:
         yield node
-        if may_have_bodies(node):
+        if node.attributes.data:
             for _, body in bodies(node):
                 yield from all_nodes(body)
 

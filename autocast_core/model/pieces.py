@@ -19,7 +19,7 @@ from autocast_core.model.skeleton import (
     rewrite,
     without_data,
 )
-from autocast_core.model.tensors import stored_bytes, unconverted
+from autocast_core.model.tensors import ConvertedTensor, stored_bytes, unconverted
 from autocast_core.model.traverse import Change, map_tensors
 from autocast_core.model.wire import BytesSource, Field, Source
 
@@ -73,7 +73,7 @@ def exchanged(model: ir.Model, change: Change) -> Iterator[None]:
 
 def is_weight(tensor: ir.TensorProtocol) -> bool:
     """Whether a tensor is streamed: it is large, or lies in a file."""
-    if type(tensor) is ir.Tensor:  # by far the most; the checks below are slow, being those of protocols
+    if type(tensor) in (ir.Tensor, ConvertedTensor):  # by far the most; what follows asks protocols, which is slow
         return stored_bytes(tensor) >= LARGE_BYTES
     if isinstance(tensor, ir.ExternalTensor):
         return True

@@ -126,7 +126,7 @@ def _model(
 def _placed(tensor: ir.TensorProtocol, folders: DataFolders, memory: tuple[onnx.TensorProto, ...]) -> ir.TensorProtocol:
     """`tensor`, checked, with what it refers to found."""
     label = str(folders.model)
-    if not isinstance(tensor, ir.ExternalTensor):
+    if type(tensor) is ir.serde.TensorProtoTensor or not isinstance(tensor, ir.ExternalTensor):
         return checked(tensor, label)
     location, name = str(tensor.location), tensor.name or ""
     if memory and location.startswith(_MEMORY):

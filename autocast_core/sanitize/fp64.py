@@ -34,9 +34,10 @@ def replace_fp64(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...
     com.microsoft: these get Casts around them. FP64 between integers, as in shape arithmetic, becomes FP32 too:
     TensorRT has no FP64.
     """
-    if any(value.type is None and value.name for graph in all_graphs(model.graph) for value in defined_values(graph)):
+    values = [value for graph in all_graphs(model.graph) for value in defined_values(graph)]
+    if any(value.type is None and value.name for value in values):
         infer_missing_types(model)
-    if not any(_is_fp64(value) for graph in all_graphs(model.graph) for value in defined_values(graph)):
+    if not any(map(_is_fp64, values)):
         return ()
     ports = _find_ports(model, config)
     found: Counter[str] = Counter()

@@ -85,8 +85,9 @@ def clamp_masks(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     if not config.clamp_masks:
         return ()
     changes = []
-    constants = {str(value.name): value for value in _candidates(model)}
-    for path in mask_paths(model):
+    paths = mask_paths(model)
+    constants = {str(value.name): value for value in _candidates(model)} if paths else {}
+    for path in paths:
         limit = np.float32(largest_mask(config.precision, path.sums))
         value = constants[path.constant]
         count = _clamp(value, path.sign, limit)

@@ -47,7 +47,7 @@ def _update(value: ir.Value, kind: ir.TypeProtocol, shape: ir.Shape | None) -> b
     if value.type != kind:
         contradicts = value.type is not None
         value.type = with_element_type(kind, kind.dtype)  # a copy: types can be changed
-    if shape is None or shape == value.shape:
+    if shape is None or (value.shape is not None and shape == value.shape):
         return contradicts
     if value.shape is None or _contradict(value.shape, shape):
         contradicts |= value.shape is not None

@@ -39,6 +39,8 @@ def is_tensor(value: ir.Value) -> bool:
 
 def with_element_type(kind: ir.TypeProtocol, dtype: ir.DataType) -> ir.TypeProtocol:
     """The same kind of value holding `dtype`; `kind` itself is not changed."""
+    if type(kind) is ir.TensorType:  # nearly always, and asking a protocol's class is slow
+        return ir.TensorType(dtype, denotation=kind.denotation)
     if isinstance(kind, ir.SequenceType | ir.OptionalType):
         return type(kind)(with_element_type(kind.elem_type, dtype), denotation=kind.denotation)
     return type(kind)(dtype, denotation=kind.denotation)  # type: ignore[call-arg]

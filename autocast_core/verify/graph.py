@@ -25,23 +25,26 @@ def inconsistent_tensors(model: ir.Model) -> Iterator[str]:
                 yield f"initializer {name!r} is declared {value.dtype.name} and holds {tensor.dtype.name}"
             elif value.shape is not None and _differ(value.shape, tensor.shape.numpy()):
                 yield f"initializer {name!r} is declared {value.shape} and holds {list(tensor.shape.numpy())}"
-            elif isinstance(tensor, ir.ExternalTensor) and tensor.length not in (None, tensor.nbytes):
-                yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to {tensor.length}"
+            elif type(tensor) is not ir.Tensor and _refers_to_another_length(tensor):
+                yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to {tensor.length}"  # type: ignore[attr-defined]
+
+
+def _refers_to_another_length(tensor: ir.TensorProtocol) -> bool:
+    return isinstance(tensor, ir.ExternalTensor) and tensor.length not in (None, tensor.nbytes)
 
 
 def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Iterator[str]:
     """As broken_edges, of one graph and its bodies; `outer` holds what the graphs around it have made so far."""
     made = {*graph.inputs, *graph.initializers.values()}
-    scopes = (*outer, made)
     for node in graph:
         for value in node.inputs:
-            if value is not None and not any(value in scope for scope in scopes):
+            if value is not None and value not in made and not any(value in scope for scope in outer):
                 yield f"node {path}/{node.name} ({node.op_type}) reads {value.name!r}, which nothing before it makes"
         for name, body in bodies(node):
-            yield from _broken(body, f"{path}/{node.name}:{name}", scopes)
+            yield from _broken(body, f"{path}/{node.name}:{name}", (*outer, made))
         made.update(node.outputs)
     for index, value in enumerate(graph.outputs):
-        if not any(value in scope for scope in scopes):
+        if not any(value in scope for scope in (*outer, made)):
             yield f"output {index} ({value.name!r}) of {path} is made by no node of it"
 
 

@@ -103,6 +103,16 @@ def test_rearranged_tensors_have_the_statistics_of_what_they_rearrange() -> None
     assert_stats(found["v"], np.tile(np.arange(6), 2))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "double"])
+@pytest.mark.parametrize("columns", [3, 5000])
+def test_inputs_of_other_float_types_are_measured_too(dtype: str, columns: int) -> None:
+    model = model_of(f"g ({dtype}[N, {columns}] x) => (float[N, {columns}] y) {{ y = Cast<to = 1>(x) }}")
+    x = np.random.default_rng(0).standard_normal((2, columns)).astype(dtype)
+    found = run(model, {"x": x}).tensors["x"]
+    assert (found.count, found.nonfinite) == (x.size, 0)
+    assert (found.min, found.max) == pytest.approx((x.min(), x.max()), rel=1e-6)
+
+
 def test_nan_and_infinity_in_an_input_are_counted_exactly() -> None:
     model = model_of("g (float[N, 100, 100] x) => (float[N, 100, 100] y) { y = Identity(x) }")
     x = np.ones((2, 100, 100), np.float32)
