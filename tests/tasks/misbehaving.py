@@ -2,11 +2,13 @@
 
 import ctypes
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +84,10 @@ def shout() -> int:
     logging.getLogger("autocast_core.model").warning("look at this")
     report(Progress("calibrate", 3, 3, "batches"))
     return 1
+
+
+def tell_slowly(times: int, seconds: float, *, tell: Callable[[tuple[int, float]], None]) -> int:
+    for number in range(times):
+        time.sleep(seconds)
+        tell((number, math.nan))
+    return times
