@@ -80,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(_OneLine("%(levelname)s %(message)s"))
+    logging.basicConfig(level=arguments.log_level, handlers=[terminal])
     from autocast_core.errors import AutocastError
 
     try:
@@ -89,6 +91,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+class _OneLine(logging.Formatter):
+    """Messages hold names from models: what would move the cursor or end the line is written as an escape."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        from autocast_core.report.text import visible
+
+        return visible(super().formatMessage(record), 100_000)
 
 
 def _convert(arguments: argparse.Namespace) -> None:

@@ -204,8 +204,11 @@ def _finite(value: Any) -> Any:
 
 
 def _plan_from(raw: Mapping[str, Any]) -> PrecisionPlan:
+    precision = Precision(raw["precision"])
+    if not precision.is_low:
+        raise ValueError(f"precision {precision} is no 16-bit type")
     return PrecisionPlan(
-        precision=Precision(raw["precision"]),
+        precision=precision,
         structure_digest=str(raw["structure_digest"]),
         weights_digest=str(raw["weights_digest"]),
         nodes=tuple(_decision_from(item) for item in raw["nodes"]),

@@ -142,7 +142,7 @@ def _value(text: str, kind: Mapping[str, Any]) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -194,10 +194,10 @@ def _of_run(version: VersionRecord, run: RunRecord) -> Iterator[Link]:
 def _from_source(
     version: VersionRecord, run: RunRecord, registered: Fetched, home: Home, folder: Path
 ) -> Iterator[Link]:
-    from autocast_core.model import load_model, structure_digest, weights_digest
     from autocast_core.plan import PrecisionPlan
-    from tasks.apply import apply_precision
-    from tasks.sanitize import sanitize_model
+    from tasks.apply import apply_task
+    from tasks.outline import digests_of
+    from tasks.sanitize import sanitize_task
 
     expected = version.tags["autocast.source_sha256"]
     try:
@@ -208,12 +208,12 @@ def _from_source(
     yield _link("sha256 of the source", expected, source.ref.digest)
     text = read_artifact(resolve_tracking_uri(), run, "plan.json")
     plan = PrecisionPlan.from_json(text)
-    sanitized = sanitize_model(source.ref, spec_of(run).config(), folder)
-    model = load_model(sanitized.model)
-    yield _link("structure that the plan is for", plan.structure_digest, structure_digest(model))
-    yield _link("weights that the plan is for", plan.weights_digest, weights_digest(model))
+    sanitized = sanitize_task.fn(source.ref, spec_of(run).config(), folder)
+    structure, weights = digests_of(sanitized.model)
+    yield _link("structure that the plan is for", plan.structure_digest, structure)
+    yield _link("weights that the plan is for", plan.weights_digest, weights)
     (folder / "plan.json").write_text(text, encoding="utf-8")
-    made = apply_precision(sanitized.model, folder / "plan.json", folder / "again", registered.ref.path.name)
+    made = apply_task.fn(sanitized.model, folder / "plan.json", folder / "again", registered.ref.path.name)
     yield _link("sha256 of plan applied to source", version.tags["autocast.output_sha256"], made.model.digest)
 
 

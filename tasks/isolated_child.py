@@ -26,6 +26,7 @@ from autocast_core.progress import Progress
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _PROGRESS_SECONDS = 0.1
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 _TRACE = 10_000
 """Letters of a traceback that are passed on, its last ones."""
 _Call = tuple[str, str, Any, Any, bool]
@@ -96,7 +97,7 @@ def _is_for_memory(error: BaseException) -> bool:
     """Whether an allocation failed below: ONNX Runtime and others say so in their own exceptions."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or "bad_alloc" in str(cause) or "bad allocation" in str(cause):
+        if isinstance(cause, MemoryError) or any(words in str(cause) for words in _NO_MEMORY):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -23,5 +23,14 @@ def read_ports(model: ModelRef) -> tuple[PortRow, ...]:
     return port_rows(io_contract(load_model(model)))
 
 
+def read_digests(model: ModelRef) -> tuple[str, str]:
+    """The digests of the structure and of the weights, for which a plan is made."""
+    from autocast_core.model import load_model, structure_digest, weights_digest
+
+    found = load_model(model)
+    return structure_digest(found), weights_digest(found)
+
+
 wiring_of = isolated(read_wiring, tuple[NodeWiring, ...])
 ports_of = isolated(read_ports, tuple[PortRow, ...])
+digests_of = isolated(read_digests, tuple[str, str])
