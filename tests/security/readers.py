@@ -34,8 +34,8 @@ def model(data: bytes) -> str:
 
     path, config = _file("m.onnx", data), ConversionConfig()
     model_files(path)
-    load_model(path)
     graph = sanitize(load_checked(path), config).model
+    load_model(path)
     plan = classify(graph, Statistics(), scan_weights(graph, Precision.FP16), config)
     save_model(apply_plan(graph, plan).model, path.with_name("out.onnx"))
     return plan.summary()
