@@ -126,6 +126,8 @@ def _convert(arguments: argparse.Namespace) -> None:
         shapes=_shapes(arguments.shapes),
         target=arguments.target,
     )
+    for path in filter(None, (arguments.onnx_path, arguments.calibration_data)):
+        _require_file_or_folder(Path(path))
     source = Path(arguments.onnx_path)
     output = Path(arguments.output_path or source.with_suffix(f".{config.precision}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
@@ -133,6 +135,14 @@ def _convert(arguments: argparse.Namespace) -> None:
     if arguments.save_plan:
         _write_text(Path(arguments.save_plan), conversion.plan.to_json())
     logging.getLogger("autocast_core").info("wrote %s", conversion.output.path)
+
+
+def _require_file_or_folder(path: Path) -> None:
+    """A pipe or device would keep its reader for ever. What is not there is its reader's to name."""
+    from autocast_core.errors import InputError
+
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is a pipe or device: give a file, or a folder of data")
 
 
 def _keep(names: list[str] | None) -> bool | tuple[str, ...]:

@@ -94,10 +94,12 @@ def _done(asked: _Call, line: _Line) -> dict[str, Any]:
 
 
 def _is_for_memory(error: BaseException) -> bool:
-    """Whether an allocation failed below: ONNX Runtime and others say so in their own exceptions."""
+    """Whether an allocation failed below: native libraries say so in the words of their own exceptions. Other messages
+    may hold such words as a name from a file."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or any(words in str(cause) for words in _NO_MEMORY):
+        native = isinstance(cause, RuntimeError) or type(cause).__module__.startswith("onnxruntime")
+        if isinstance(cause, MemoryError) or (native and any(words in str(cause) for words in _NO_MEMORY)):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import ConfigError, GateError
+from autocast_core.errors import BackendError, ConfigError, GateError
 from flows.cli.output import finish, say
 from flows.values import without_infinity
 
 if TYPE_CHECKING:
+    from autocast_core.model.reference import ModelRef
     from flows.home import Home
     from flows.spec import Spec
     from tasks.evaluate import Evaluated
@@ -113,7 +114,9 @@ def judged(
     from flows.home import home
     from flows.service import limits_of_a_command
     from flows.spec import load_spec
+    from tasks.fetch import fetch_source
     from tasks.isolation import isolation
+    from tasks.verify import is_valid
 
     spec = load_spec(spec_file, {"metric": metric})
     if on is Backend.TENSORRT and metric is not None:
@@ -121,17 +124,23 @@ def judged(
     where = home()
     set_defaults(where)
     with isolation(limits_of_a_command(spec)):
-        return _measured(model, reference, evaluation, on, spec, where)
+        candidate, original = (fetch_source(uri, where.cache).ref for uri in (model, reference))
+        try:
+            return _measured(candidate, original, evaluation, on, spec, where)
+        except BackendError:
+            # A runtime is blamed only for models that are valid.
+            is_valid(original)
+            is_valid(candidate)
+            raise
 
 
 def _measured(
-    model: str, reference: str, evaluation: str | None, on: Backend, spec: Spec, where: Home
+    candidate: ModelRef, original: ModelRef, evaluation: str | None, on: Backend, spec: Spec, where: Home
 ) -> Mapping[str, Any]:
-    from tasks.fetch import fetch_batches, fetch_source
+    from tasks.fetch import fetch_batches
     from tasks.versions import versions
 
     config = spec.config()
-    candidate, original = (fetch_source(uri, where.cache).ref for uri in (model, reference))
     data = fetch_batches(evaluation, where.cache).path if evaluation else None
     if on is Backend.TENSORRT:
         from tasks.validate import validate_task

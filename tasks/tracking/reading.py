@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autocast_core.errors import InputError
 from tasks.storage.uri import RegistryLocation, parse_uri
-from tasks.tracking.runs import DIGEST_TAG, FAILURE_TAG
+from tasks.tracking.runs import DIGEST_TAG, FAILURE_TAG, PLACE_TAG
 from tasks.tracking.store import client_of, sqlite_file, tracking_errors
 
 if TYPE_CHECKING:
@@ -75,19 +74,11 @@ def read_run(tracking_uri: str, run_id: str) -> RunRecord:
     for entry in found.inputs.dataset_inputs if found.inputs else ():
         tags = {tag.key: tag.value for tag in entry.tags}
         digests[entry.dataset.name] = tags.get(DIGEST_TAG, entry.dataset.digest)
-        places[entry.dataset.name] = _place(entry.dataset.source)
+        places[entry.dataset.name] = tags.get(PLACE_TAG, "")
     data = found.data
     return RunRecord(
         run_id, found.info.run_name, found.info.status, data.metrics, data.params, data.tags, digests, places
     )
-
-
-def _place(source: str) -> str:
-    """The location that `log_dataset` wrote; empty where another one wrote something else."""
-    try:
-        return str(json.loads(source)["uri"])
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return ""
 
 
 def read_artifact(tracking_uri: str, run: RunRecord, path: str) -> str:

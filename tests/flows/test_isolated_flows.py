@@ -131,3 +131,18 @@ def test_a_missed_budget_is_exit_code_3_and_a_metric_that_raises_is_in_the_log(t
     assert "Traceback" not in ended.err
     logs = "".join(path.read_text() for path in (workplace / ".autocast" / "logs").iterdir())
     assert "Traceback" in logs and "raising_metric.py" in logs
+
+
+def test_commands_without_a_flow_read_in_their_child_alone(autocast, workplace, monkeypatch, only_the_child_reads):  # noqa: F811
+    monkeypatch.setenv("AUTOCAST_ISOLATION", "process")
+    model, data = mlp(workplace / "judged.onnx"), batches(workplace / "d.npz")
+    result = convert(model, calibration=data, validation="off", output=workplace / "out")
+    for command in (
+        ("validate", result.output, "--reference", model, "--evaluation", data),
+        ("plan", "apply", workplace / "out" / "plan.json", model, workplace / "again.onnx"),
+        ("verify", result.registered),
+        ("promote", result.registered, "--alias", "champion"),
+    ):
+        ended = autocast(*command, "--json")
+        assert ended.code == 0, (command, ended.err)
+    assert (workplace / "again.onnx").read_bytes() == Path(result.output).read_bytes()

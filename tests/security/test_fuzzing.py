@@ -31,7 +31,7 @@ from tests.security.protobuf_edits import damaged
 pytestmark = [pytest.mark.security, pytest.mark.xdist_group("fuzzing"), pytest.mark.timeout(900)]
 pytestmark += [pytest.mark.filterwarnings("ignore:Duplicate name")]
 LIMITS = Limits(memory_bytes=1 << 30, stage_seconds=20.0, file_bytes=64 << 20)
-ROUNDS, EXAMPLES = 5, 50
+ROUNDS, EXAMPLES = 3, 50
 NIGHTLY_SECONDS = 60.0
 
 JSON = st.recursive(

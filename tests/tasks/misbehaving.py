@@ -91,3 +91,17 @@ def tell_slowly(times: int, seconds: float, *, tell: Callable[[tuple[int, float]
         time.sleep(seconds)
         tell((number, math.nan))
     return times
+
+
+def refuse_by_name(name: str) -> None:
+    try:
+        raise ValueError(f"no such option {name}")
+    except ValueError as error:
+        raise ModelError(f"tensor {name!r} is not there: export it again") from error
+
+
+def native_want(words: str) -> None:
+    try:
+        raise RuntimeError(words)
+    except RuntimeError as error:
+        raise ModelError("the runtime fails: give less") from error

@@ -156,3 +156,11 @@ def test_an_error_of_whoever_hears_ends_the_call(limited):
     with pytest.raises(ConfigError, match="does not want it"):
         isolated(misbehaving.tell_slowly, int, tuple[int, float])(1, 0.0, tell=refuse)
     assert square(3) == 9
+
+
+def test_a_name_that_speaks_of_memory_is_no_want_of_memory(limited):
+    with pytest.raises(ModelError, match="tensor 'bad_alloc' is not there"):
+        isolated(misbehaving.refuse_by_name, None)("bad_alloc")
+    for words in ("std::bad_alloc", "Failed to allocate memory for requested buffer of size 9"):
+        with pytest.raises(StageDiedError, match="needs more than the"):
+            isolated(misbehaving.native_want, None)(words)
