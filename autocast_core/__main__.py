@@ -83,7 +83,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(_OneLine("%(levelname)s %(message)s"))
+    logging.basicConfig(level=arguments.log_level, handlers=[terminal])
     from autocast_core.errors import AutocastError
 
     try:
@@ -92,6 +94,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+class _OneLine(logging.Formatter):
+    """Messages hold names from models: what would move the cursor or end the line is written as an escape."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        from autocast_core.report.text import visible
+
+        return visible(super().formatMessage(record), 100_000)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -118,6 +129,8 @@ def _convert(arguments: argparse.Namespace) -> None:
         shapes=_shapes(arguments.shapes),
         target=arguments.target,
     )
+    for path in filter(None, (arguments.onnx_path, arguments.calibration_data)):
+        _require_file_or_folder(Path(path))
     source = Path(arguments.onnx_path)
     output = Path(arguments.output_path or source.with_suffix(f".{config.precision}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
@@ -125,6 +138,14 @@ def _convert(arguments: argparse.Namespace) -> None:
     if arguments.save_plan:
         _write_text(Path(arguments.save_plan), conversion.plan.to_json())
     logging.getLogger("autocast_core").info("wrote %s", conversion.output.path)
+
+
+def _require_file_or_folder(path: Path) -> None:
+    """A pipe or device would keep its reader for ever. What is not there is its reader's to name."""
+    from autocast_core.errors import InputError
+
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is a pipe or device: give a file, or a folder of data")
 
 
 def _keep(names: list[str] | None) -> bool | tuple[str, ...]:

@@ -6,6 +6,8 @@ command line: 2 for what the user gave us, 3 for a gate, 1 for the rest.
 
 from __future__ import annotations
 
+_LONGEST = 2000
+
 
 class AutocastError(Exception):
     """The root of all errors that this project raises on purpose."""
@@ -13,8 +15,11 @@ class AutocastError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        """The message, with line ends and other control characters escaped: it may hold names from anyone's files."""
+        """The message, with line ends and other control characters escaped, and what goes beyond 2,000 letters cut out
+        of its middle: it may hold names from anyone's files."""
         text = super().__str__()
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"
         return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -204,17 +204,20 @@ def _finite(value: Any) -> Any:
 
 
 def _plan_from(raw: Mapping[str, Any]) -> PrecisionPlan:
+    precision = Precision(raw["precision"])
+    if not precision.is_low:
+        raise ValueError(f"precision {precision} is no 16-bit type")
     return PrecisionPlan(
-        precision=Precision(raw["precision"]),
+        precision=precision,
         structure_digest=str(raw["structure_digest"]),
         weights_digest=str(raw["weights_digest"]),
         nodes=tuple(_decision_from(item) for item in raw["nodes"]),
-        settings=dict(raw.get("settings", {})),
+        settings=_settings_from(raw.get("settings", {})),
         sanitize=tuple(dict(item) for item in raw.get("sanitize", ())),
         weights=tuple(WeightChange(**item) for item in _with_zeros(raw.get("weights", ()))),
-        io_kept=tuple(raw.get("io_kept", ())),
+        io_kept=_texts(raw.get("io_kept", []), "io_kept"),
         data=dict(raw.get("data", {})),
-        warnings=tuple(raw.get("warnings", ())),
+        warnings=_texts(raw.get("warnings", []), "warnings"),
         engine_version=str(raw.get("engine_version", "")),
     )
 
@@ -232,5 +235,28 @@ def _decision_from(item: Mapping[str, Any]) -> NodeDecision:
         rule=str(item["rule"]),
         reason=str(item.get("reason", "")),
         evidence=tuple(Evidence(**entry) for entry in item.get("evidence", ())),
-        replaces=tuple(item.get("replaces", ())),
+        replaces=_texts(item.get("replaces", []), "replaces"),
     )
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"{what} is no list of texts")
+    return tuple(value)
+
+
+def _settings_from(raw: Any) -> dict[str, Any]:
+    """The settings, each of the form in which the classifier writes it."""
+    settings = dict(raw)
+    keep, most = settings.get("keep_io_types", False), settings.get("init_conversion_max_bytes")
+    if not isinstance(keep, bool):
+        _texts(keep, "keep_io_types")
+    if most is not None and (type(most) is not int or most < 0):
+        raise TypeError("init_conversion_max_bytes is no number of bytes")
+    for block in dict(settings.get("operands_to_exclude", {})).values():
+        if any(type(index) is not int for indices in dict(block).values() for index in indices):
+            raise TypeError("operands_to_exclude holds no indices")
+    for inputs, outputs in dict(settings.get("plugin_precisions", {})).values():
+        for each in (inputs, outputs):
+            tuple(map(Precision, _texts(each, "plugin_precisions")))
+    return settings

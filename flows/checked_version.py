@@ -17,10 +17,16 @@ from flows.values import without_infinity
 from tasks.gates import NO_DATA
 from tasks.identity import identity
 from tasks.registry import IDENTITY_TAG
+from tasks.storage.data import fetch_data
 from tasks.storage.models import Fetched, fetch_model
 from tasks.storage.registry import resolve_tracking_uri
 from tasks.tracking.reading import RunRecord, VersionRecord, read_artifact, read_run, read_version, set_alias
 
+_SAID_TWICE = tuple(
+    f"autocast.{name}"
+    for name in ("source", "source_sha256", "output_sha256", "precision", "version", "evaluation_data", "gate")
+)
+"""Tags that a version and its run both have."""
 _NEEDED = ("autocast.source", "autocast.source_sha256", "autocast.output_sha256", "autocast.precision")
 
 
@@ -142,19 +148,19 @@ def _value(text: str, kind: Mapping[str, Any]) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
 def verify_version(uri: str, home: Home) -> Verification:
-    """Computes the chain of the version at `uri` anew: its files, its run, its identity, its source, the plan on the
-    source, and the bytes that applying the plan to the source gives.
+    """Computes the chain of the version at `uri` anew: its files, its run, its identity, its data, its source, the plan
+    on the source, and the bytes that applying the plan to the source gives.
 
     BrokenChainError (with all links) where one does not hold or could not be checked.
     """
     version, run = our_version(uri)
     registered = _registered(version, home)
-    links = [_files(version, registered), *_of_run(version, run)]
+    links = [_files(version, registered), *_of_run(version, run), *_of_data(run, home)]
     with tempfile.TemporaryDirectory(prefix="autocast-verify-") as folder:
         links += _from_source(version, run, registered, home, Path(folder))
     found = Verification(str(version), tuple(links))
@@ -178,8 +184,8 @@ def _files(version: VersionRecord, registered: Fetched) -> Link:
 
 
 def _of_run(version: VersionRecord, run: RunRecord) -> Iterator[Link]:
-    for tag in ("autocast.source_sha256", "autocast.output_sha256"):
-        yield _link(f"{tag} of run {run.run_id}", version.tags[tag], run.tags.get(tag))
+    for tag in _SAID_TWICE:
+        yield _link(f"{tag} of run {run.run_id}", version.tags.get(tag, "–"), run.tags.get(tag))
     calibration, evaluation = (run.inputs.get(name) for name in ("calibration", "evaluation"))
     again = identity(
         run.tags.get("autocast.source_sha256", ""),
@@ -191,13 +197,23 @@ def _of_run(version: VersionRecord, run: RunRecord) -> Iterator[Link]:
     yield _link("identity of source, data, spec and engine version", version.tags.get(IDENTITY_TAG, "–"), again)
 
 
+def _of_data(run: RunRecord, home: Home) -> Iterator[Link]:
+    for purpose in ("calibration", "evaluation"):
+        if purpose in run.inputs:
+            what, expected = f"sha256 of the {purpose} data", run.inputs[purpose]
+            try:
+                yield _link(what, expected, fetch_data(run.places[purpose], home.cache).digest)
+            except AutocastError as error:
+                yield Link(what, expected, None, None, str(error))
+
+
 def _from_source(
     version: VersionRecord, run: RunRecord, registered: Fetched, home: Home, folder: Path
 ) -> Iterator[Link]:
-    from autocast_core.model import load_model, structure_digest, weights_digest
     from autocast_core.plan import PrecisionPlan
-    from tasks.apply import apply_precision
-    from tasks.sanitize import sanitize_model
+    from tasks.apply import apply_task
+    from tasks.outline import digests_of
+    from tasks.sanitize import sanitize_task
 
     expected = version.tags["autocast.source_sha256"]
     try:
@@ -208,13 +224,19 @@ def _from_source(
     yield _link("sha256 of the source", expected, source.ref.digest)
     text = read_artifact(resolve_tracking_uri(), run, "plan.json")
     plan = PrecisionPlan.from_json(text)
-    sanitized = sanitize_model(source.ref, spec_of(run).config(), folder)
-    model = load_model(sanitized.model)
-    yield _link("structure that the plan is for", plan.structure_digest, structure_digest(model))
-    yield _link("weights that the plan is for", plan.weights_digest, weights_digest(model))
-    (folder / "plan.json").write_text(text, encoding="utf-8")
-    made = apply_precision(sanitized.model, folder / "plan.json", folder / "again", registered.ref.path.name)
-    yield _link("sha256 of plan applied to source", version.tags["autocast.output_sha256"], made.model.digest)
+    yield _link("precision of the plan", version.tags["autocast.precision"], str(plan.precision))
+    what, wanted = "sha256 of plan applied to source", version.tags["autocast.output_sha256"]
+    try:
+        sanitized = sanitize_task.fn(source.ref, spec_of(run).config(), folder)
+        structure, weights = digests_of(sanitized.model)
+        yield _link("structure that the plan is for", plan.structure_digest, structure)
+        yield _link("weights that the plan is for", plan.weights_digest, weights)
+        (folder / "plan.json").write_text(text, encoding="utf-8")
+        made = apply_task.fn(sanitized.model, folder / "plan.json", folder / "again", registered.ref.path.name)
+    except AutocastError as error:
+        yield Link(what, wanted, None, None, str(error))
+        return
+    yield _link(what, wanted, made.model.digest)
 
 
 def _link(what: str, expected: str, found: str | None) -> Link:

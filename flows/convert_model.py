@@ -52,6 +52,7 @@ from tasks.storage.local import MODEL_FILE
 from tasks.storage.models import Fetched
 from tasks.storage.publish import is_there, output_name
 from tasks.storage.registry import NoOnnxFlavorError, resolve_tracking_uri
+from tasks.storage.uri import LocalLocation, parse_uri
 from tasks.track import DataRecord, Record, begin_task, log_model_task, register_task, size_of, track_task
 from tasks.tracking.runs import RunRef, end_run, go_on, log
 from tasks.verify import verify_task
@@ -374,7 +375,8 @@ def _record(job: _Job, planned: _Planned, judged: _Judged, name: str, tags: Mapp
         ("evaluation", job.spec.evaluation, planned.evaluation),
     ):
         if uri and fetched:
-            data.append(DataRecord(purpose, uri, fetched.digest))
+            place = str(fetched.path) if isinstance(parse_uri(uri), LocalLocation) else uri
+            data.append(DataRecord(purpose, place, fetched.digest))
     return Record(
         name=name,
         source=planned.source,

@@ -113,5 +113,5 @@ def _options(text: str | None, read_spec: Callable[[str], Mapping[str, Any]]) ->
         return read_spec(text)
     try:
         return dict(json.loads(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"tag autocast.spec is no JSON object: {error}") from error

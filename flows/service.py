@@ -43,6 +43,11 @@ def limits_for(spec: Spec, *, deployed: bool, environment: Mapping[str, str] = o
     return Limits.from_environment(environment) if chosen == "process" else None
 
 
+def limits_of_a_command(spec: Spec | None = None) -> Limits | None:
+    """The limits of a command that a person gives; without a spec the operator's setting alone decides."""
+    return limits_for(spec or Spec(), deployed=False)
+
+
 def check_plugins(spec: Spec, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> None:
     """ConfigError where a request to a deployment names a library outside the operator's folders: loading one runs its
     code. Links are followed."""

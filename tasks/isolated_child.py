@@ -26,6 +26,11 @@ from autocast_core.progress import Progress
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _PROGRESS_SECONDS = 0.1
+_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
+_TRACE = 10_000
+"""Letters of a traceback that are passed on, its last ones."""
+_Call = tuple[str, str, Any, Any, bool]
+"""Module, function, arguments, options, and whether the caller hears what is told."""
 
 
 def main() -> None:
@@ -61,17 +66,22 @@ def restrict(limits: Mapping[str, Any]) -> None:
         sys.exit(1)
 
 
-def _done(asked: tuple[str, str, Any, Any], line: _Line) -> dict[str, Any]:
+def _done(asked: _Call, line: _Line) -> dict[str, Any]:
     """What a call came to."""
     from pydantic_core import to_jsonable_python
 
     from tasks.progress import listening
 
-    module, name, arguments, options = asked
+    module, name, arguments, options, tells = asked
+
+    def tell(value: Any) -> None:
+        line.send({"told": to_jsonable_python(value, inf_nan_mode="constants")})
+
     try:
         function = getattr(importlib.import_module(module), name)
         with listening(_Reporter(line)):
-            return {"result": to_jsonable_python(function(*arguments, **options), inf_nan_mode="constants")}
+            result = function(*arguments, **options, **({"tell": tell} if tells else {}))
+            return {"result": to_jsonable_python(result, inf_nan_mode="constants")}
     except MemoryError as error:
         return {"error": str(error), "kinds": ["MemoryError"], "memory": True, "dead": True}
     except Exception as error:
@@ -84,10 +94,12 @@ def _done(asked: tuple[str, str, Any, Any], line: _Line) -> dict[str, Any]:
 
 
 def _is_for_memory(error: BaseException) -> bool:
-    """Whether an allocation failed below: ONNX Runtime and others say so in their own exceptions."""
+    """Whether an allocation failed below: native libraries say so in the words of their own exceptions. Other messages
+    may hold such words as a name from a file."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or "bad_alloc" in str(cause) or "bad allocation" in str(cause):
+        native = isinstance(cause, RuntimeError) or type(cause).__module__.startswith("onnxruntime")
+        if isinstance(cause, MemoryError) or (native and any(words in str(cause) for words in _NO_MEMORY)):
             return True
         cause = cause.__cause__ or cause.__context__
     return False
@@ -100,10 +112,10 @@ class _Line:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def next_call(self) -> tuple[str, str, Any, Any] | None:
+    def next_call(self) -> _Call | None:
         """What the parent asks next; None where it has gone."""
         try:
-            asked: tuple[str, str, Any, Any] = pickle.loads(self._connection.recv_bytes())
+            asked: _Call = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             return None
         return asked
@@ -140,8 +152,10 @@ class _PassOn(logging.Handler):
         self._line = line
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = "".join(letter for letter in record.getMessage()[:2000] if letter.isprintable())
-        self._line.send({"log": record.levelno, "text": text})
+        trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
+        for line in (record.getMessage(), *trace[-_TRACE:].splitlines()):
+            text = "".join(letter for letter in line[:2000] if letter.isprintable())
+            self._line.send({"log": record.levelno, "text": text})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
 of one goes to one child process (`tasks.isolated_child`), which starts with the block and anew when it has died;
 outside it is an ordinary call. The child gets no credentials: its environment is an allow-list, its home and temporary
 files are a folder that ends with the block. Its answers are read as JSON and checked against the declared type.
+What has to be known while a call lasts, and is no progress, the function passes to its option `tell`, which is called
+on this side.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ LARGEST_MESSAGE = 256 << 20
 """Bytes of one answer; a plan's counts and paths take kilobytes."""
 PASSED_ON = ("PATH", "LANG", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 PASSED_ON_PREFIXES = ("LC_", "OMP_", "OPENBLAS_", "MKL_", "CUDA_", "NVIDIA_")
+TELL = "tell"
+"""The option by which a function tells its caller something while it runs."""
 _PREFIX = "AUTOCAST_ISOLATION_"
 
 
@@ -127,17 +131,26 @@ class IsolatedProcess:
         child.process.wait()
         child.line.close()
 
-    def call(self, function: Callable[..., Any], arguments: Any, options: Any, result: Any) -> Any:
+    def call(self, function: Callable[..., Any], arguments: Any, options: Any, result: Any, told: Any = None) -> Any:
         """What the function returns in the child; its AutocastErrors are raised here as well.
 
         StageDiedError where the child dies or goes beyond a limit, StageDefectError for any other exception.
         """
         stage = function.__name__
+        options = dict(options)
+        tell = options.pop(TELL, None) if told is not None else None
+
+        def hear(value: Any) -> None:
+            if tell is None:
+                raise StageDiedError(_nonsense(stage))
+            tell(_typed(told, value, stage))
+
         with self._lock:
             child = self.start()
             try:
-                child.line.send_bytes(pickle.dumps((function.__module__, function.__qualname__, arguments, options)))
-                answer = _answer(child, stage, self.limits)
+                call = (function.__module__, function.__qualname__, arguments, options, tell is not None)
+                child.line.send_bytes(pickle.dumps(call))
+                answer = _answer(child, stage, self.limits, hear)
             except BaseException:
                 self.stop()
                 raise
@@ -151,10 +164,11 @@ class IsolatedProcess:
 _PROCESS: ContextVar[IsolatedProcess | None] = ContextVar("isolated process", default=None)
 
 
-def isolated(function: Callable[P, R], result: Any) -> Callable[P, R]:
+def isolated(function: Callable[P, R], result: Any, told: Any = None) -> Callable[P, R]:
     """`function`, of a module that can be imported by name, called in the child within `isolation`.
 
-    Its arguments are pickled; what it returns is of the type `result`, which pydantic can write as JSON and read.
+    Its arguments are pickled; what it returns is of the type `result`, which pydantic can write as JSON and read, and
+    what it passes to its option `tell` is of the type `told`. Each time that it tells something its seconds begin anew.
     """
 
     @wraps(function)
@@ -162,7 +176,7 @@ def isolated(function: Callable[P, R], result: Any) -> Callable[P, R]:
         process = _PROCESS.get()
         if process is None:
             return function(*arguments, **options)
-        return process.call(function, arguments, options, result)
+        return process.call(function, arguments, options, result, told)
 
     return call
 
@@ -199,8 +213,8 @@ def _environment(folder: Path) -> dict[str, str]:
     return {**kept, **quiet, "HOME": own, "TMPDIR": own}
 
 
-def _answer(child: _Child, stage: str, limits: Limits) -> dict[str, Any]:
-    """The last message of a call; what comes before it, progress and log lines, is passed on."""
+def _answer(child: _Child, stage: str, limits: Limits, hear: Callable[[Any], None]) -> dict[str, Any]:
+    """The last message of a call; what comes before it, progress, log lines and what is told, is passed on."""
     deadline = time.monotonic() + limits.stage_seconds
     while True:
         try:
@@ -210,11 +224,14 @@ def _answer(child: _Child, stage: str, limits: Limits) -> dict[str, Any]:
                     f"ever, or {_PREFIX}SECONDS is too low for it"
                 )
             message = json.loads(child.line.recv_bytes(LARGEST_MESSAGE))
-        except (EOFError, OSError, ValueError) as error:
+        except (EOFError, OSError, ValueError, RecursionError) as error:
             child.line.close()
             raise StageDiedError(_ending(child, stage, limits)) from error
         if "progress" in message:
-            report(Progress(**message["progress"]))
+            report(_typed(Progress, message["progress"], stage))
+        elif "told" in message:
+            hear(message["told"])
+            deadline = time.monotonic() + limits.stage_seconds
         elif "log" in message:
             logging.getLogger("autocast_core").log(min(int(message["log"]), logging.ERROR), "%s", message["text"])
         else:
@@ -272,4 +289,8 @@ def _typed(result: Any, value: Any, stage: str) -> Any:
     try:
         return TypeAdapter(result).validate_python(value)
     except ValidationError as error:
-        raise StageDiedError(f"{stage}: its process answers nonsense: do not use this file") from error
+        raise StageDiedError(_nonsense(stage)) from error
+
+
+def _nonsense(stage: str) -> str:
+    return f"{stage}: its process answers nonsense: do not use this file"

@@ -17,9 +17,11 @@ from autocast_core.model.reference import ModelRef
 from tasks.apply import ConvertedModel, check_unchanged
 from tasks.calibrate import Calibrated
 from tasks.evaluate import Evaluated
+from tasks.outline import ports_of, wiring_of
 from tasks.retries import on_service_errors
+from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
-from tasks.tracking.example import input_example
+from tasks.tracking.example import sample_of
 from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.registry import CANDIDATE, Registered, register_version
 from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
@@ -69,8 +71,6 @@ class Record:
 
 def size_of(model: ModelRef) -> int:
     """Bytes of the model and its external data."""
-    from autocast_core.model.reader import model_files
-
     return sum(path.stat().st_size for path in model_files(model.path))
 
 
@@ -106,14 +106,11 @@ def track(run: RunRef, record: Record) -> bool:
 
 def log_converted(run: RunRef, record: Record) -> LoggedModel:
     """The converted model as a logged model of `run`, with its card and a sample of its inputs."""
-    from autocast_core.model import load_model
     from autocast_core.report.card import card
-    from autocast_core.verify import io_contract
 
     model = record.converted.model
     check_unchanged(record.converted)
     metadata = {"autocast": {key.removeprefix("autocast."): value for key, value in record.tags.items()}}
-    contract = io_contract(load_model(model))
     return log_model(
         run,
         model,
@@ -121,8 +118,8 @@ def log_converted(run: RunRef, record: Record) -> LoggedModel:
         name=record.name,
         params=record.spec,
         metadata=metadata,
-        example=input_example(record.source.ref, model, record.sample, record.config),
-        card=card(report_input(run, record), contract, model.path.name, f"Its report is in {run_link(run)}."),
+        example=sample_of(record.source.ref, model, record.sample, record.config),
+        card=card(report_input(run, record), ports_of(model), model.path.name, f"Its report is in {run_link(run)}."),
     )
 
 
@@ -134,9 +131,8 @@ def run_link(run: RunRef) -> str:
 def report_input(run: RunRef, record: Record) -> ReportInput:
     """What the reports show of the conversion."""
     from autocast_core.calibrate import Statistics
-    from autocast_core.model import load_model
     from autocast_core.plan import read_plan
-    from autocast_core.report.content import FileFacts, ReportInput, wiring
+    from autocast_core.report.content import FileFacts, ReportInput
     from autocast_core.search.attribution import Attribution
 
     evaluated, converted = record.evaluated, record.converted
@@ -157,7 +153,7 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         data=_data_used(record),
         spec=record.spec,
         versions=versions(),
-        wiring=wiring(load_model(record.sanitized)),
+        wiring=wiring_of(record.sanitized),
         warnings=record.warnings,
         not_checked=evaluated.skipped,
         run_id=run.run_id,

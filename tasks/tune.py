@@ -13,6 +13,8 @@ from prefect import task
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import OutputError
 from autocast_core.model.reference import ModelRef
+from autocast_core.search.trials import Trial, TrialListener
+from tasks.isolation import isolated
 from tasks.progress import report
 from tasks.sanitize import SanitizedModel
 from tasks.tracking.runs import RunRef
@@ -66,7 +68,27 @@ def tune_model(
     run: RunRef,
     options: str | None = None,
 ) -> Tuned:
-    """Searches, writes the plan and one plan for each certificate entry beside it, and logs every trial to `run`.
+    """As `search_plan`, with every trial logged to `run`."""
+
+    def log_to_run(trial: Trial) -> None:
+        log_trial(run, trial.number, trial.kept, trial.metrics, trial.error)
+
+    return _search(source, sanitized, data, config, budgets, trials, plan, options, tell=log_to_run)
+
+
+def search_plan(
+    source: ModelRef,
+    sanitized: SanitizedModel,
+    data: Path | None,
+    config: ConversionConfig,
+    budgets: Budgets,
+    trials: Path,
+    plan: Path,
+    options: str | None = None,
+    *,
+    tell: TrialListener,
+) -> Tuned:
+    """Searches, writes the plan and one plan for each certificate entry beside it, and tells of every trial.
 
     `options` is the text of a spec with which a certificate entry is measured again as here. Trials are kept in the
     file `trials`: what it holds is not measured again. `data` None: seeded random data. Raises as
@@ -95,10 +117,13 @@ def tune_model(
         minutes=budgets.minutes,
         workers=budgets.workers,
         trials_store=FileTrials(trials),
-        listener=lambda trial: log_trial(run, trial.number, trial.kept, trial.metrics, trial.error),
+        listener=tell,
         progress=report,
     )
     return _written(found, plan, source, data, options)
+
+
+_search = isolated(search_plan, Tuned, Trial)
 
 
 def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | None, options: str | None = None) -> Tuned:

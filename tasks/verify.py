@@ -27,4 +27,13 @@ def verify_model(source: ModelRef, converted: ModelRef, plan: Path, config: Conv
     return True
 
 
+def check_valid(model: ModelRef) -> bool:
+    """ModelError where the model is not valid ONNX."""
+    from autocast_core.verify import load_checked
+
+    load_checked(model)
+    return True
+
+
+is_valid = isolated(check_valid, bool)
 verify_task = task(name="verify", persist_result=True)(isolated(verify_model, bool))

@@ -12,10 +12,21 @@ from autocast_core.report.text import markdown, number, table
 from autocast_core.verify.contract import IoContract, Port
 
 _KEPT = 20
+PortRow = tuple[str, str, str, str]
+"""Of an input or output: which of both it is, its name, type and shape in words."""
 
 
-def card(report: ReportInput, contract: IoContract, file_name: str, review: str = "") -> str:
-    """The card of the model `file_name` with the inputs and outputs `contract`; `review` says where its run is."""
+def port_rows(contract: IoContract) -> tuple[PortRow, ...]:
+    """The inputs and outputs of a model as a card lists them."""
+    return tuple(
+        (role, port.name, _type(port), _shape(port))
+        for role, ports in (("input", contract.inputs), ("output", contract.outputs))
+        for port in ports
+    )
+
+
+def card(report: ReportInput, ports: Sequence[PortRow], file_name: str, review: str = "") -> str:
+    """The card of the model `file_name` with the inputs and outputs `ports`; `review` says where its run is."""
     counts, precision = report.plan.counts(), str(report.plan.precision)
     sections = (
         f"# {markdown(report.name)}",
@@ -23,7 +34,7 @@ def card(report: ReportInput, contract: IoContract, file_name: str, review: str 
         f" {counts.low_precision + counts.fp32:,} float nodes ({counts.share:.2%}) compute in {precision}, the others"
         f" in FP32. {verdict(report).sentence} {review}".rstrip(),
         f"## Use\n\n{_use(precision, file_name)}",
-        f"## Inputs and outputs\n\n{_ports(contract)}",
+        f"## Inputs and outputs\n\n{_ports(ports)}",
         f"## Accuracy and size\n\n{_measured(report)}",
         f"## Gates\n\n{_gates(report)}" if report.gates else "",
         f"## Nodes that stay in FP32\n\n{_kept(report)}",
@@ -42,13 +53,8 @@ def _use(precision: str, file_name: str) -> str:
     )
 
 
-def _ports(contract: IoContract) -> str:
-    rows = [
-        (role, markdown(port.name), markdown(_type(port)), markdown(_shape(port)))
-        for role, ports in (("input", contract.inputs), ("output", contract.outputs))
-        for port in ports
-    ]
-    return table(("", "name", "type", "shape"), rows)
+def _ports(ports: Sequence[PortRow]) -> str:
+    return table(("", "name", "type", "shape"), [tuple(map(markdown, row)) for row in ports])
 
 
 def _type(port: Port) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.output import finish, say
 
 HELP = """Convert many models with one spec; run it again to convert only what is missing.
 
@@ -97,4 +97,4 @@ def task_runner(name: str) -> Any:
 def show(models: Sequence[Mapping[str, Any]]) -> None:
     """One line a model."""
     for one in models:
-        print(f"{one['model']}: {one['summary']}; {one['registered']}")
+        say(f"{one['model']}: {one['summary']}; {one['registered']}")

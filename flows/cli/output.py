@@ -48,6 +48,14 @@ def finish(
     return result
 
 
+def say(text: str) -> None:
+    """One line on stdout. It may hold names from anyone's files: what would move the cursor or end the line is written
+    as an escape."""
+    from autocast_core.report.text import visible
+
+    print(visible(text, 100_000))
+
+
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout, with None for NaN and infinity."""
     from flows.values import without_infinity

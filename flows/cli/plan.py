@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.output import finish, say
+from flows.cli.tables import print_table
 
 if TYPE_CHECKING:
     from autocast_core.plan import NodeDecision, PrecisionPlan
@@ -57,16 +58,17 @@ def show(
     """Show a plan."""
     result = finish(lambda: shown(plan, nodes), ("summary", "rules", "nodes"), as_json)
     if not as_json:
-        _print_table(("rule", "nodes"), sorted(result["rules"].items(), key=lambda item: -item[1]))
+        rules = sorted(result["rules"].items(), key=lambda item: -item[1])
+        print_table("Rules", ("rule", "nodes"), [(rule, str(count)) for rule, count in rules])
         rows = [
             (node["id"], node["op_type"], node["precision"], node["rule"], node["reason"]) for node in result["nodes"]
         ]
-        if rows:
-            _print_table(("node", "operator", "precision", "rule", "reason"), rows)
+        print_table("Nodes", ("node", "operator", "precision", "rule", "reason"), rows)
         if result["attribution"]:
-            print(f"nodes by their share of the output error if all were lowered, the first {RANKED}:")
-            _print_table(("node", "operator", "share", "local error", "overflows", "underflows"), result["attribution"])
-        print(result["summary"])
+            say(f"nodes by their share of the output error if all were lowered, the first {RANKED}:")
+            columns = ("node", "operator", "share", "local error", "overflows", "underflows")
+            print_table("", columns, result["attribution"])
+        say(result["summary"])
 
 
 def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
@@ -74,9 +76,8 @@ def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
     result = finish(lambda: compared(before, after), ("changes",), as_json)
     if not as_json:
         rows = [(change["id"], change["before"] or "–", change["after"] or "–") for change in result["changes"]]
-        if rows:
-            _print_table(("node", "before", "after"), rows)
-        print(f"{len(rows)} nodes differ" if len(rows) != 1 else "1 node differs")
+        print_table("Differences", ("node", "before", "after"), rows)
+        say(f"{len(rows)} nodes differ" if len(rows) != 1 else "1 node differs")
 
 
 def schema() -> None:
@@ -95,11 +96,13 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Apply a plan."""
-    result = finish(lambda: applied(plan, model, output), ("output", "output_sha256", "summary", "warnings"), as_json)
+    result = finish(
+        lambda: applied_within_limits(plan, model, output), ("output", "output_sha256", "summary", "warnings"), as_json
+    )
     if not as_json:
         for warning in result["warnings"]:
-            print(f"warning: {warning}")
-        print(f"{result['summary']}: {result['output']}")
+            say(f"warning: {warning}")
+        say(f"{result['summary']}: {result['output']}")
 
 
 def shown(path: Path, pattern: str | None) -> Mapping[str, Any]:
@@ -122,11 +125,28 @@ def shown(path: Path, pattern: str | None) -> Mapping[str, Any]:
         "nodes": [
             {key: str(getattr(node, key)) for key in ("id", "op_type", "precision", "rule", "reason")} for node in nodes
         ],
-        "attribution": [
-            (row["id"], row["op_type"], f"{row['share']:.2%}", f"{row['local']:.3g}", row["overflow"], row["underflow"])
-            for row in plan.data.get("attribution", [])[:RANKED]
-        ],
+        "attribution": _ranked(path, plan),
     }
+
+
+def _ranked(path: Path, plan: PrecisionPlan) -> list[tuple[str, ...]]:
+    """The nodes with the largest shares of the error. PlanError where they are not written as we write them."""
+    from autocast_core.errors import PlanError
+
+    try:
+        return [
+            (
+                str(row["id"]),
+                str(row["op_type"]),
+                f"{row['share']:.2%}",
+                f"{row['local']:.3g}",
+                str(row["overflow"]),
+                str(row["underflow"]),
+            )
+            for row in plan.data.get("attribution", [])[:RANKED]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise PlanError(f"{path}: the plan's attribution lacks or misspells a field: {error!r}") from error
 
 
 def compared(before: Path, after: Path) -> Mapping[str, Any]:
@@ -141,7 +161,16 @@ def compared(before: Path, after: Path) -> Mapping[str, Any]:
     }
 
 
-def applied(plan: Path, model: Path, output: Path) -> Mapping[str, Any]:
+def applied_within_limits(plan: Path, model: Path, output: Path) -> Mapping[str, Any]:
+    """As `applied`, isolated where this machine's owner wants that."""
+    from flows.service import limits_of_a_command
+    from tasks.isolation import isolated, isolation
+
+    with isolation(limits_of_a_command()):
+        return isolated(applied, dict[str, Any])(plan, model, output)
+
+
+def applied(plan: Path, model: Path, output: Path) -> dict[str, Any]:
     """Converts `model` by `plan`."""
     from autocast_core.convert import convert_file
     from autocast_core.plan import read_plan
@@ -159,14 +188,3 @@ def _words(decision: NodeDecision | None) -> str | None:
     if decision is None:
         return None
     return f"{decision.precision} by {decision.rule}" + (f": {decision.reason}" if decision.reason else "")
-
-
-def _print_table(columns: tuple[str, ...], rows: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.output import finish, say
 from flows.cli.tables import gate_rows, print_table
 
 KEYS = ("model", "alias", "output_sha256", "gates")
@@ -34,16 +34,18 @@ def promote(
     """Promote a registered conversion."""
     result = finish(lambda: promoted(model, alias), KEYS, as_json)
     if not as_json:
-        print(f"sha256 of the registered files: {result['output_sha256']}, as recorded")
+        say(f"sha256 of the registered files: {result['output_sha256']}, as recorded")
         print_table("Gates", ("gate", "measured", "result", "why"), gate_rows(result["gates"]))
-        print(f"{result['model']} has the alias {result['alias']}")
+        say(f"{result['model']} has the alias {result['alias']}")
 
 
 def promoted(model: str, alias: str) -> Mapping[str, Any]:
     """Checks and promotes."""
     from flows.reading_session import reading_session
+    from flows.service import limits_of_a_command
+    from tasks.isolation import isolation
 
-    with reading_session() as home:
+    with reading_session() as home, isolation(limits_of_a_command()):
         from flows.checked_version import promote
 
         return promote(model, alias, home).to_json()

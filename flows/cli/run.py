@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.output import finish, say
 
 KEYS = (
     "run_id",
@@ -111,9 +111,9 @@ def show(result: Mapping[str, Any]) -> None:
 
     print_table("Gates", ("gate", "measured", "result", "why"), gate_rows(result["gates"]))
     print_table("Before and after", ("", "before", "after"), change_rows(result["metrics"]))
-    print(result["summary"])
+    say(result["summary"])
     for warning in result["warnings"]:
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
     for label, key in (("run", "run_id"), ("output", "output"), ("registered", "registered")):
         if result[key]:
-            print(f"{label}: {result[key]}")
+            say(f"{label}: {result[key]}")

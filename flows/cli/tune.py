@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.output import finish, say
 
 KEYS = ("kept_fp32", "metrics", "trials", "certificate", "plan")
 HELP = """Find the smallest set of FP32 nodes with which a model meets its budgets, and show why each is needed.
@@ -97,21 +97,21 @@ def tuned(
 
 def show(result: Mapping[str, Any]) -> None:
     """What a person wants to know at the end."""
-    print(result["summary"])
+    say(result["summary"])
     for budget in result["budgets"]:
-        print(f"budget {budget['expression']}: {'met' if budget['passed'] else 'missed'} ({budget['value']})")
-    print(result["measured"])
+        say(f"budget {budget['expression']}: {'met' if budget['passed'] else 'missed'} ({budget['value']})")
+    say(result["measured"])
     kept, stopped = len(result["kept_fp32"]), result["stopped"]
     ending = f"ended early: {stopped}" if stopped else "none of them can be lowered alone"
-    print(f"{kept} nodes kept in FP32 after {result['trials']} evaluations; {ending if kept else 'none is needed'}")
+    say(f"{kept} nodes kept in FP32 after {result['trials']} evaluations; {ending if kept else 'none is needed'}")
     shares = {row["id"].removeprefix("graph/"): row["share"] for row in result["attribution"]}
     certified = {entry["node"]: entry for entry in result["certificate"]}
     for name in result["kept_fp32"]:
         share = f" ({shares[name]:.1%} of the error)" if name in shares else ""
-        print(f"- {name}{share}")
+        say(f"- {name}{share}")
         if name in certified:
             for gate in certified[name]["failing"]:
-                print(f"    lowered too: {gate['expression']} fails: {gate['reason']}")
-            print(f"    check it: {certified[name]['command']}")
-    print(f"plan: {result['plan']}")
-    print(f"run: {result['run_id']}")
+                say(f"    lowered too: {gate['expression']} fails: {gate['reason']}")
+            say(f"    check it: {certified[name]['command']}")
+    say(f"plan: {result['plan']}")
+    say(f"run: {result['run_id']}")

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import ConfigError, GateError
-from flows.cli.output import finish
+from autocast_core.errors import BackendError, ConfigError, GateError
+from flows.cli.output import finish, say
 from flows.values import without_infinity
 
 if TYPE_CHECKING:
+    from autocast_core.model.reference import ModelRef
     from flows.home import Home
+    from flows.spec import Spec
     from tasks.evaluate import Evaluated
 
 HELP = """Judge a converted model, whoever converted it.
@@ -84,11 +86,11 @@ def validate(
     """Judge a converted model."""
     result = finish(lambda: accepted(judged(model, reference, evaluation, on, spec, metric)), KEYS, as_json)
     if not as_json:
-        print(f"depth: {result['depth']}")
+        say(f"depth: {result['depth']}")
         for line in (*result["skipped"], *result["notes"]):
-            print(f"- {line}")
+            say(f"- {line}")
         for name, value in result["fidelity"].items():
-            print(f"{name} = {value:.6g}")
+            say(f"{name} = {value:.6g}")
 
 
 def accepted(found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -110,22 +112,40 @@ def judged(
     """Fetches both models and the data, and measures."""
     from flows.environment import set_defaults
     from flows.home import home
+    from flows.service import limits_of_a_command
     from flows.spec import load_spec
-    from tasks.fetch import fetch_batches, fetch_source
-    from tasks.versions import versions
+    from tasks.fetch import fetch_source
+    from tasks.isolation import isolation
+    from tasks.verify import is_valid
 
     spec = load_spec(spec_file, {"metric": metric})
     if on is Backend.TENSORRT and metric is not None:
         raise ConfigError("--metric is measured --on simulation or onnxruntime: TensorRT's outputs are not kept for it")
-    config = spec.config()
     where = home()
     set_defaults(where)
-    candidate, original = (fetch_source(uri, where.cache).ref for uri in (model, reference))
+    with isolation(limits_of_a_command(spec)):
+        candidate, original = (fetch_source(uri, where.cache).ref for uri in (model, reference))
+        try:
+            return _measured(candidate, original, evaluation, on, spec, where)
+        except BackendError:
+            # A runtime is blamed only for models that are valid.
+            is_valid(original)
+            is_valid(candidate)
+            raise
+
+
+def _measured(
+    candidate: ModelRef, original: ModelRef, evaluation: str | None, on: Backend, spec: Spec, where: Home
+) -> Mapping[str, Any]:
+    from tasks.fetch import fetch_batches
+    from tasks.versions import versions
+
+    config = spec.config()
     data = fetch_batches(evaluation, where.cache).path if evaluation else None
     if on is Backend.TENSORRT:
-        from tasks.validate import validate_model
+        from tasks.validate import validate_task
 
-        found = validate_model(candidate.path, reference=original, data=data, config=config)
+        found = validate_task.fn(candidate.path, reference=original, data=data, config=config)
         return {
             "depth": found.depth,
             "skipped": list(found.skipped),
@@ -135,11 +155,11 @@ def judged(
             "versions": {**versions(), **found.versions},
             "notes": (),
         }
-    from tasks.evaluate import ONNXRUNTIME, SIMULATION, evaluate_model
+    from tasks.evaluate import ONNXRUNTIME, SIMULATION, evaluate_task
 
     prefix = SIMULATION if on is Backend.SIMULATION else ONNXRUNTIME
     with _messages_of(spec.metric, where):
-        evaluated = evaluate_model(original, candidate, data, None, config, (prefix,), spec.metric)
+        evaluated = evaluate_task.fn(original, candidate, data, None, config, (prefix,), spec.metric)
     measured = prefix in evaluated.fidelity
     return {
         "depth": ("simulated" if on is Backend.SIMULATION else "executed") if measured else "none",

@@ -41,8 +41,10 @@ def verify(
 def verified(model: str) -> Mapping[str, Any]:
     """Verifies; the error of a broken chain has the links too."""
     from flows.reading_session import reading_session
+    from flows.service import limits_of_a_command
+    from tasks.isolation import isolation
 
-    with reading_session() as home:
+    with reading_session() as home, isolation(limits_of_a_command()):
         from flows.checked_version import verify_version
 
         return verify_version(model, home).to_json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +75,12 @@ def parse_uri(text: str) -> Location:
 
     An S3 key is taken literally (no percent decoding), as the AWS command line does. ConfigError for anything else.
     """
-    if not text.strip() or "\0" in text:
-        raise ConfigError(f"location {text!r} is empty or holds a null character: give a path or URI")
+    if not text.strip() or "\0" in text or not _is_a_name(text):
+        raise ConfigError(f"location {text!r} is empty or holds a character that no name has: give a path or URI")
     scheme = _SCHEME.match(text)
     match scheme and scheme.group(1).lower():
         case None:
-            return LocalLocation(Path(text).expanduser())
+            return LocalLocation(_at_home(text))
         case "file":
             return _file(text)
         case "s3":
@@ -97,11 +98,33 @@ def without_credentials(url: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@", "", url)
 
 
+def _is_a_name(text: str) -> bool:
+    """Whether the system can name a file so: half a surrogate pair cannot be written."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _at_home(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"location {text!r}: there is no such user: write ./{text} for a name with a tilde"
+        ) from error
+
+
 def _file(text: str) -> LocalLocation:
-    parts = urlsplit(text)
-    if parts.netloc not in ("", "localhost") or not parts.path:
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ConfigError(f"location {text!r}: {error}; write file:///data/model.onnx") from error
+    path = url2pathname(parts.path)
+    if parts.netloc not in ("", "localhost") or not path or "\0" in path:
         raise ConfigError(f"location {text!r}: a file URI needs an absolute path, as in file:///data/model.onnx")
-    return LocalLocation(Path(url2pathname(parts.path)))
+    return LocalLocation(Path(path))
 
 
 def _s3(text: str) -> S3Location:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autocast_core.model.reference import ModelRef
+from tasks.isolation import isolated
 
 if TYPE_CHECKING:
     from autocast_core.config import ConversionConfig
@@ -27,11 +28,12 @@ INFO: Mapping[str, str] = {
 """What MLmodel says of the example."""
 _MOST_ELEMENTS = 200_000
 
+Example = dict[str, Any]
+"""Nested lists of numbers by input name."""
 
-def input_example(
-    source: ModelRef, converted: ModelRef, data: Path | None, config: ConversionConfig
-) -> dict[str, np.ndarray] | None:
-    """The first batch of `data` (seeded random without) with the types that the converted model takes.
+
+def input_example(source: ModelRef, converted: ModelRef, data: Path | None, config: ConversionConfig) -> Example | None:
+    """The first batch of `data` (seeded random without), rounded to the types that the converted model takes.
 
     None where it has more than 200,000 elements, or what that form cannot hold: NaN, infinity, texts, sequences, types
     that numpy has no name for.
@@ -56,12 +58,14 @@ def input_example(
         return None
     if not all(np.isfinite(array).all() for array in first.values() if array.dtype.kind in "fc"):
         return None
-    return {name: first[name].astype(type_) for name, type_ in wanted.items()}
+    return {name: first[name].astype(type_).tolist() for name, type_ in wanted.items()}
 
 
-def write_example(folder: Path, example: Mapping[str, np.ndarray]) -> dict[str, Any]:
+sample_of = isolated(input_example, Example | None)
+
+
+def write_example(folder: Path, example: Example) -> dict[str, Any]:
     """Writes the example's files into `folder` and returns what MLmodel says of them."""
-    arrays = {name: array.tolist() for name, array in example.items()}
-    for name, content in ((FILE, arrays), (SERVING_FILE, {"inputs": arrays})):
+    for name, content in ((FILE, example), (SERVING_FILE, {"inputs": example})):
         (folder / name).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
     return dict(INFO)

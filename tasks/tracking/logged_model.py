@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autocast_core.model.reference import ModelRef
-from tasks.tracking.example import write_example
+from tasks.isolation import isolated
+from tasks.tracking.example import Example, write_example
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import tracking_errors
 from tasks.versions import RUNTIMES, installed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 
 CARD = "README.md"
+_Tensor = tuple[str, str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def log_model(
     name: str,
     params: Mapping[str, str],
     metadata: Mapping[str, Any],
-    example: Mapping[str, np.ndarray] | None = None,
+    example: Example | None = None,
     card: str = "",
 ) -> LoggedModel:
     """Uploads `files` (of which `model` is the model) as a logged model of `run`, with a sample of its inputs and its
@@ -89,7 +91,7 @@ def _describe(
     run: RunRef,
     logged: Any,
     metadata: Mapping[str, Any],
-    example: Mapping[str, np.ndarray] | None,
+    example: Example | None,
 ) -> None:
     """Writes MLmodel, requirements.txt, python_env.yaml and the input example into `folder`."""
     from mlflow.models import Model
@@ -135,24 +137,34 @@ def _add_flavors(described: Model, data: str) -> None:
 def signature(model: ModelRef) -> ModelSignature | None:
     """The model's inputs and outputs; None where one has a type that numpy (so MLflow) has no name for, as bfloat16."""
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import Schema
+    from mlflow.types.schema import Schema, TensorSpec
 
+    found = _tensors(model)
+    if found is None:
+        return None
+    inputs, outputs = (Schema([TensorSpec(np.dtype(type_), shape, name) for name, type_, shape in ts]) for ts in found)
+    return ModelSignature(inputs=inputs, outputs=outputs)
+
+
+def read_tensors(model: ModelRef) -> tuple[tuple[_Tensor, ...], tuple[_Tensor, ...]] | None:
+    """Of each input and output its name, numpy's name of its type, and its shape, -1 where that varies; None where
+    numpy has no name."""
     from autocast_core.model.reader import load_model
 
     graph = load_model(model).graph
-    inputs, outputs = ([_tensor_spec(value) for value in values] for values in (graph.inputs, graph.outputs))
-    if any(spec is None for spec in (*inputs, *outputs)) or not inputs:
+    inputs, outputs = ([_tensor(value) for value in values] for values in (graph.inputs, graph.outputs))
+    if not inputs or None in (*inputs, *outputs):
         return None
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+    return tuple(each for each in inputs if each), tuple(each for each in outputs if each)
 
 
-def _tensor_spec(value: ir.Value) -> Any:
-    from mlflow.types.schema import TensorSpec
+_tensors = isolated(read_tensors, tuple[tuple[_Tensor, ...], tuple[_Tensor, ...]] | None)
 
+
+def _tensor(value: ir.Value) -> _Tensor | None:
     if value.dtype is None or value.shape is None:
         return None
     dtype = value.dtype.numpy()
     if dtype.kind not in "biufc" or dtype.isbuiltin != 1:
         return None
-    shape = tuple(dim if isinstance(dim, int) else -1 for dim in value.shape)
-    return TensorSpec(np.dtype(dtype), shape, name=value.name)
+    return value.name or "", dtype.name, tuple(dim if isinstance(dim, int) else -1 for dim in value.shape)

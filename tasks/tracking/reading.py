@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autocast_core.errors import InputError
 from tasks.storage.uri import RegistryLocation, parse_uri
-from tasks.tracking.runs import DIGEST_TAG, FAILURE_TAG
+from tasks.tracking.runs import DIGEST_TAG, FAILURE_TAG, PLACE_TAG
 from tasks.tracking.store import client_of, sqlite_file, tracking_errors
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run's record. `inputs` are the digests of what it read, by the names calibration, evaluation, source-model."""
+    """A run's record. `inputs` are the digests of what it read, by the names calibration, evaluation, source-model;
+    `places` where that was."""
 
     run_id: str
     name: str
@@ -31,6 +32,7 @@ class RunRecord:
     params: Mapping[str, str]
     tags: Mapping[str, str]
     inputs: Mapping[str, str]
+    places: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,15 @@ def read_run(tracking_uri: str, run_id: str) -> RunRecord:
         found = client.get_run(run_id)
     if found.info.lifecycle_stage == "deleted":
         raise InputError(f"run {run_id} is deleted: restore it with `mlflow runs restore`, or give another")
-    digests = {}
+    digests, places = {}, {}
     for entry in found.inputs.dataset_inputs if found.inputs else ():
         tags = {tag.key: tag.value for tag in entry.tags}
         digests[entry.dataset.name] = tags.get(DIGEST_TAG, entry.dataset.digest)
+        places[entry.dataset.name] = tags.get(PLACE_TAG, "")
     data = found.data
-    return RunRecord(run_id, found.info.run_name, found.info.status, data.metrics, data.params, data.tags, digests)
+    return RunRecord(
+        run_id, found.info.run_name, found.info.status, data.metrics, data.params, data.tags, digests, places
+    )
 
 
 def read_artifact(tracking_uri: str, run: RunRecord, path: str) -> str:

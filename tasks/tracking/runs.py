@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 _BATCH = 100
 _LONGEST = 5000
-_DIGEST, _NAME = 36, 500
-"""MLflow's limits for a dataset's digest and name (mlflow.utils.validation)."""
+_DIGEST, _NAME, _TAG = 36, 500, 500
+"""MLflow's limits for a dataset's digest and name and a tag of it (mlflow.utils.validation)."""
 FAILURE_TAG = "autocast.failure"
 NOTE_TAG = "mlflow.note.content"
 DIGEST_TAG = "autocast.sha256"
 """A dataset's whole digest: MLflow's own field holds its beginning."""
+PLACE_TAG = "autocast.uri"
+"""Where a run has read a dataset."""
 _CUT = "\n\n… cut here: summary.md among the artifacts has the rest."
 
 
@@ -133,7 +135,9 @@ def log_dataset(run: RunRef, name: str, uri: str, digest: str, context: str) -> 
         source=json.dumps({"uri": uri}),
     )
     with tracking_errors(run.tracking_uri):
+        # MLflow keeps one dataset of a name and digest, with the place where it was seen first; tags are the run's own.
         tags = [InputTag("mlflow.data.context", context), InputTag(DIGEST_TAG, digest)]
+        tags += [InputTag(PLACE_TAG, uri)] if len(uri) <= _TAG else []
         run.client().log_inputs(run.run_id, [DatasetInput(data, tags)])
 
 

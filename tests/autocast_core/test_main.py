@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +154,15 @@ def test_the_summary_is_logged_as_autocast_does(source, tmp_path):
     assert "Converted 2/2 nodes (100.00%) to fp16" in done.stderr
     assert "graph/m goes fp16: no rule keeps it" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("option", ["--onnx_path", "--calibration_data"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_device_is_refused_and_not_read(source, tmp_path, capsys, option, kind):
+    path = tmp_path / "given"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    assert main(["--onnx_path", str(source), option, str(path)]) == 2
+    assert f"error: {path} is a pipe or device" in capsys.readouterr().err

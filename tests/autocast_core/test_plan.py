@@ -101,6 +101,7 @@ def test_a_diff_lists_what_differs_in_order():
         ('{"format": 1}', "lacks or misspells a field"),
         ("[" * 100000, "nested too deeply"),
         (plan().to_json().replace('"fp16"', '"fp8"'), "lacks or misspells a field"),
+        (plan().to_json().replace('"fp16"', '"none"'), "is no 16-bit type"),
         (plan().to_json().replace('"absmax"', '"absmaximum"'), "lacks or misspells a field"),
         (plan().to_json().replace('"nodes": [', '"nodes": 7, "x": ['), "lacks or misspells a field"),
     ],

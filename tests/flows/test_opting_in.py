@@ -25,7 +25,11 @@ def test_the_spec_tag_holds_json_or_names_a_file():
     assert named.spec == {"precision": "fp16", "seed": 17}
 
 
-@pytest.mark.parametrize("spec", ["{", "[1]", '{"data_mx": 1}', "/etc/passwd", "file:///etc/passwd", "gopher://x/y"])
+@pytest.mark.parametrize(
+    "spec",
+    ["{", "[1]", '{"data_mx": 1}', "/etc/passwd", "file:///etc/passwd", "gopher://x/y", '{"a":' * 1600],
+    ids=range(7),
+)
 def test_a_spec_that_cannot_be_used_is_a_reason_to_skip(spec):
     assert isinstance(asked({"autocast.precision": "fp16", "autocast.spec": spec}), Skipped)
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -15,6 +16,7 @@ INFRA = ROOT / "infra"
 MANIFESTS = sorted((INFRA / "k8s").glob("*.yaml"))
 POOLS = sorted((INFRA / "k8s").glob("work-pool-*.json"))
 DOCKER_POOLS = sorted((INFRA / "docker").glob("work-pool-*.json"))
+REQUIREMENTS = ("requirements.txt", "requirements-gpu.txt", "requirements-ci.txt")
 DEPLOYMENTS = yaml.safe_load((INFRA / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
 
 
@@ -24,8 +26,7 @@ def documents(path):
 
 def test_every_file_has_a_test_here():
     known = {"prefect.yaml", "automations.yaml", "compose.yaml", ".env.example"}
-    known |= {f"docker/{name}" for name in ("Dockerfile", "Dockerfile.gpu", "requirements.txt", "requirements-gpu.txt")}
-    known |= {"docker/inventory"}
+    known |= {f"docker/{name}" for name in ("Dockerfile", "Dockerfile.gpu", "inventory", *REQUIREMENTS)}
     known |= {f"local/{name}" for name in ("up", "down", "packages")}
     known |= {f"local/{name}.py" for name in ("servers", "processes", "postgres", "ceph")}
     known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS, *DOCKER_POOLS)}
@@ -172,15 +173,34 @@ def test_the_automations_are_what_prefect_accepts():
         AutomationCore.model_validate(automation)
 
 
-def test_the_requirements_are_pinned_and_need_no_address():
-    for name in ("requirements.txt", "requirements-gpu.txt"):
-        for line in requirements(name):
-            assert re.match(r"^[a-z0-9._\[\]-]+==[^ ]+( ; .*?)?( --hash=sha256:[0-9a-f]{64})*$", line), line
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_the_requirements_are_pinned_with_their_hashes_and_need_no_address(name):
+    for line in requirements(name):
+        assert re.match(r"^[a-z0-9._\[\]-]+==[^ ]+( ; .*?)?( --hash=sha256:[0-9a-f]{64})+$", line), line
 
 
-def test_the_images_install_nothing_without_its_hash():
-    assert all("--hash=sha256:" in line for line in requirements("requirements.txt"))
-    assert "--require-hashes" in (INFRA / "docker" / "Dockerfile").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.gpu"])
+def test_an_image_installs_nothing_without_its_hash(name):
+    text = (INFRA / "docker" / name).read_text(encoding="utf-8")
+    installs = re.findall(r"pip install (.*)", text)
+    assert installs
+    for options in installs:
+        # The project itself is in the image; what builds it is among the requirements.
+        assert "--require-hashes -r" in options or options.endswith("--no-deps --no-build-isolation /src"), options
+
+
+def test_the_images_install_what_builds_the_project():
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert wanted["build-system"]["requires"] == wanted["dependency-groups"]["build"]
+    assert any(line.startswith("hatchling==") for line in requirements("requirements.txt"))
+
+
+def test_the_gpu_image_adds_to_what_the_image_has_and_changes_none():
+    base, above = (
+        {line.partition("==")[0] for line in requirements(name)}
+        for name in ("requirements.txt", "requirements-gpu.txt")
+    )
+    assert {"onnxruntime-gpu", "tensorrt"} <= above and not above & base
 
 
 def requirements(name):

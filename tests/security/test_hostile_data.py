@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -15,24 +14,9 @@ from autocast_core.calibrate import InputSpec, open_batches
 from autocast_core.calibrate.readers.part import read_header
 from autocast_core.errors import AutocastError, DataError
 from tasks.isolation import Limits, isolated, isolation
+from tests.security.hostile_data import MAGIC, Opened, archive, bomb, described, header
 
 pytestmark = [pytest.mark.security, pytest.mark.xdist_group("hostile")]
-MAGIC = b"\x93NUMPY"
-
-
-def header(text, length=None):
-    body = text.encode().ljust(117) + b"\n"
-    return MAGIC + b"\x01\x00" + (length or len(body)).to_bytes(2, "little") + body
-
-
-def described(dtype, shape):
-    return header(f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}")
-
-
-def archive(path, content, name="x.npy", method=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", method) as file:
-        file.writestr(name, content)
-    return path
 
 
 def read_all(path: str) -> int:
@@ -45,14 +29,6 @@ def refused(path):
         read_all(str(path))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
     return str(caught.value).replace(str(path), "")
-
-
-class Opened:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return (os.mkdir, (self.mark,))
 
 
 def test_pickles_are_never_opened(tmp_path, trial):
@@ -106,17 +82,6 @@ def test_a_header_of_gigabytes_is_not_read(tmp_path, trial):
         read_header(stream, "a.npz")
     assert stream.most <= 10_000
     trial("data: header of 4 GiB", 1, "refused unread")
-
-
-def bomb(path, mebibytes):
-    """Zeros, a thousandth of their size when compressed."""
-    rows = mebibytes << 16
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w", force_zip64=True) as member:
-        member.write(described("<f4", f"({rows}, 4)"))
-        block = bytes(1 << 24)
-        for _ in range(mebibytes >> 4):
-            member.write(block)
-    return path
 
 
 def test_an_archive_larger_than_its_file_is_read_piece_by_piece(tmp_path, trial, nightly):

@@ -14,7 +14,7 @@ from tasks.storage.models import fetch_model
 from tests.security import hostile_models
 
 pytestmark = [pytest.mark.security, pytest.mark.xdist_group("hostile")]
-LIMITS = Limits(memory_bytes=3 << 29, stage_seconds=8.0, file_bytes=1 << 30)
+LIMITS = Limits(memory_bytes=3 << 29, stage_seconds=5.0, file_bytes=1 << 30)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,13 @@
 
 import ctypes
 import logging
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +84,24 @@ def shout() -> int:
     logging.getLogger("autocast_core.model").warning("look at this")
     report(Progress("calibrate", 3, 3, "batches"))
     return 1
+
+
+def tell_slowly(times: int, seconds: float, *, tell: Callable[[tuple[int, float]], None]) -> int:
+    for number in range(times):
+        time.sleep(seconds)
+        tell((number, math.nan))
+    return times
+
+
+def refuse_by_name(name: str) -> None:
+    try:
+        raise ValueError(f"no such option {name}")
+    except ValueError as error:
+        raise ModelError(f"tensor {name!r} is not there: export it again") from error
+
+
+def native_want(words: str) -> None:
+    try:
+        raise RuntimeError(words)
+    except RuntimeError as error:
+        raise ModelError("the runtime fails: give less") from error

@@ -131,3 +131,36 @@ def test_limits_are_the_operators():
     given = {"MEMORY_BYTES": "1e9", "SECONDS": "60", "FILE_BYTES": "1e6"}
     limits = Limits.from_environment({f"AUTOCAST_ISOLATION_{name}": value for name, value in given.items()})
     assert limits == Limits(10**9, 60.0, 10**6)
+
+
+def test_what_a_function_tells_is_heard_here_and_renews_its_time():
+    heard = []
+    with isolation(Limits(1 << 30, 5.0, 1 << 20)):
+        assert isolated(misbehaving.tell_slowly, int, tuple[int, float])(3, 2.0, tell=heard.append) == 3
+        with pytest.raises(StageDiedError, match="longer than 5 s"):
+            isolated(misbehaving.tell_slowly, int, tuple[int, float])(1, 60.0, tell=heard.append)
+    assert [number for number, _ in heard] == [0, 1, 2]
+    assert all(value != value for _, value in heard)
+
+
+def test_what_is_told_is_of_the_declared_type_or_not_believed(limited):
+    with pytest.raises(StageDiedError, match="nonsense"):
+        isolated(misbehaving.tell_slowly, int, str)(1, 0.0, tell=print)
+    assert square(3) == 9
+
+
+def test_an_error_of_whoever_hears_ends_the_call(limited):
+    def refuse(_):
+        raise ConfigError("the tracking server does not want it")
+
+    with pytest.raises(ConfigError, match="does not want it"):
+        isolated(misbehaving.tell_slowly, int, tuple[int, float])(1, 0.0, tell=refuse)
+    assert square(3) == 9
+
+
+def test_a_name_that_speaks_of_memory_is_no_want_of_memory(limited):
+    with pytest.raises(ModelError, match="tensor 'bad_alloc' is not there"):
+        isolated(misbehaving.refuse_by_name, None)("bad_alloc")
+    for words in ("std::bad_alloc", "Failed to allocate memory for requested buffer of size 9"):
+        with pytest.raises(StageDiedError, match="needs more than the"):
+            isolated(misbehaving.native_want, None)(words)

@@ -53,6 +53,10 @@ def test_a_location_prints_as_it_was_read(text):
         "models:/resnet/3/extra",
         "models:/resnet@",
         "models://resnet/3",
+        "file://[",
+        "file:///a%00b",
+        "~nobody-of-this-name/a.onnx",
+        "\ud800",
     ],
 )
 def test_a_malformed_location_is_refused_in_one_line(text):

@@ -34,8 +34,7 @@ def example(tmp_path):
 
 def test_the_example_is_one_sample_in_the_types_of_the_converted_model(example):
     found = example(np.array([[1.0001, 2, 3, 4], [5, 6, 7, 8]], "f4"))
-    assert found["x"].dtype == np.float16
-    np.testing.assert_array_equal(found["x"], [[1, 2, 3, 4]])
+    assert found == {"x": [[1.0, 2.0, 3.0, 4.0]]}
 
 
 @pytest.mark.parametrize(
@@ -46,6 +45,6 @@ def test_what_the_form_cannot_hold_gives_no_example(example, value, kind):
 
 
 def test_the_scoring_servers_file_wraps_the_same_lists(tmp_path):
-    info = write_example(tmp_path, {"x": np.array([[1.5]], "f2")})
+    info = write_example(tmp_path, {"x": [[1.5]]})
     plain, serving = (json.loads((tmp_path / info[key]).read_text()) for key in ("artifact_path", "serving_input_path"))
     assert (plain, serving) == ({"x": [[1.5]]}, {"inputs": {"x": [[1.5]]}})

@@ -148,6 +148,7 @@ def test_a_source_model_is_an_input_with_its_whole_digest(run, uri, kind):
     assert {tag.key: tag.value for tag in found.tags} == {
         "mlflow.data.context": "source-model",
         "autocast.sha256": digest,
+        "autocast.uri": uri,
     }
 
 

@@ -1,0 +1,78 @@
+"""What fuzzing has found, by name: each file ends in one of our errors, or is read."""
+
+import json
+
+import pytest
+
+from autocast_core.errors import AutocastError
+from tasks.isolation import Limits, StageDefectError, StageDiedError, isolated, isolation
+from tests.security import readers
+from tests.security.found_models import MODELS, TO_MEND
+
+pytestmark = [pytest.mark.security, pytest.mark.xdist_group("fuzzing")]
+
+
+@pytest.fixture(scope="module")
+def limited():
+    with isolation(Limits(memory_bytes=1 << 30, stage_seconds=30.0, file_bytes=64 << 20)):
+        yield
+
+
+def cases():
+    for name in MODELS:
+        reason = f"to be mended in autocast_core/{TO_MEND.get(name)}"
+        yield pytest.param(
+            name, id=name, marks=[pytest.mark.xfail(reason=reason, strict=True)] if name in TO_MEND else []
+        )
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_model_that_fuzzing_found(limited, name, trial):
+    try:
+        said = isolated(readers.model, str)(MODELS[name]())
+    except (StageDefectError, StageDiedError):
+        raise
+    except AutocastError as error:
+        assert error.exit_code == 2
+        said = str(error)
+        assert said.isprintable() and len(said) < 2000
+    trial("models that fuzzing found", 1, said)
+
+
+def test_a_place_that_is_to_be_mended_is_where_its_model_ends():
+    assert TO_MEND.keys() <= MODELS.keys()
+
+
+def test_a_plan_whose_precision_is_no_low_one():
+    text = readers.a_plan().replace('"precision": "fp16"', '"precision": "none"')
+    with pytest.raises(AutocastError, match="is no 16-bit type"):
+        readers.plan(text)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"keep_io_types": -1},
+        {"keep_io_types": [1]},
+        {"init_conversion_max_bytes": "many"},
+        {"operands_to_exclude": {"Relu": {"inputs": ["a"]}}},
+        {"operands_to_exclude": 5},
+        {"plugin_precisions": {"Op": [["fp8"], []]}},
+        {"plugin_precisions": {"Op": "fp16"}},
+    ],
+    ids=str,
+)
+def test_settings_of_a_plan_of_another_kind(settings):
+    text = json.dumps(json.loads(readers.a_plan()) | {"settings": settings})
+    with pytest.raises(AutocastError, match="lacks or misspells a field"):
+        readers.plan(text)
+
+
+@pytest.mark.parametrize("text", ["file://[", "~nobody-of-this-name/a", "\ud800", "file:///%00"])
+def test_a_location(text):
+    with pytest.raises(AutocastError, match="location"):
+        readers.location(text)
+
+
+def test_a_tag_of_nested_objects():
+    assert "Skipped" in readers.tags({"autocast.spec": '{"a":' * 1600})
