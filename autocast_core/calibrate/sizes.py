@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.model.encode import encode_undeclared
+from autocast_core.model.serde import serialize_undeclared
 from autocast_core.model.skeleton import LARGE_BYTES
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _inferred(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dim
     """By shape inference of the structure with the shapes of `feeds`; empty where that fails."""
     import onnx.shape_inference
 
-    proto = encode_undeclared(model, LARGE_BYTES)
+    proto = serialize_undeclared(model, LARGE_BYTES)
     for value in proto.graph.input:
         array = feeds.get(value.name)
         if isinstance(array, np.ndarray) and value.type.HasField("tensor_type"):

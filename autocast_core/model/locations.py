@@ -56,6 +56,8 @@ class DataFolders:
         if location == SELF:
             real = self.model.resolve()
             return FoundData(self.model, DataFile.of(real), real.parent)
+        if not isinstance(location, str):  # protobuf hands out bytes that are no UTF-8 as they are
+            raise ModelError(f"{where}: the location is no text: export the model again")
         if not location:
             raise ModelError(f"{where}: no location is given: export the model again")
         if _leaves(location):

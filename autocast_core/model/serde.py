@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import google.protobuf.message
 import numpy as np
@@ -18,14 +19,18 @@ import onnx.shape_inference
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError
+from autocast_core.model.attributes import check_attributes
 from autocast_core.model.bodies import check_bodies
-from autocast_core.model.encode import ANNOTATED, encode
+from autocast_core.model.encode import ANNOTATED, encode, encode_undeclared
 
 logger = logging.getLogger(__name__)
 
 _TRAINING = "autocast.training_info"
 _MAPS = "autocast.map_types"
 _DENSE_LIMIT = 1 << 31
+_ANY_DENSE = 1 << 20
+_SPARSEST = 10_000
+"""Larger tensors than _ANY_DENSE have at least one value in so many elements: a few bytes must not become gigabytes."""
 _WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
@@ -65,6 +70,7 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     opset = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 1)
     for graph in _graphs(proto.graph):
         check_bodies(graph.node, opset, label)
+        check_attributes(graph.node, label)
         _make_dense(graph, label)
     for function in proto.functions:
         check_bodies(_nodes(function.node), opset, label)
@@ -89,10 +95,8 @@ def serialize(model: ir.Model) -> onnx.ModelProto:
 
     ModelError where the model holds what ONNX cannot.
     """
-    try:
+    with _holding_what_onnx_can():
         proto = encode(model)
-    except (ir.serde.SerdeError, TypeError, ValueError) as error:
-        raise ModelError(f"not a valid ONNX model: {one_line(error)}: export it again") from error
     for info in model.graph.meta.get(_TRAINING, ()):
         proto.training_info.add().ParseFromString(info)
     maps = model.graph.meta.get(_MAPS, {})
@@ -100,6 +104,20 @@ def serialize(model: ir.Model) -> onnx.ModelProto:
         if value.name in maps:
             value.type.ParseFromString(maps[value.name])
     return proto
+
+
+def serialize_undeclared(model: ir.Model, large_bytes: int) -> onnx.ModelProto:
+    """See encode_undeclared. ModelError as `serialize`."""
+    with _holding_what_onnx_can():
+        return encode_undeclared(model, large_bytes)
+
+
+@contextmanager
+def _holding_what_onnx_can() -> Iterator[None]:
+    try:
+        yield
+    except (ir.serde.SerdeError, TypeError, ValueError) as error:
+        raise ModelError(f"not a valid ONNX model: {one_line(error)}: export it again") from error
 
 
 def _refuse_recursion(proto: onnx.ModelProto, label: str) -> None:
@@ -157,7 +175,8 @@ def _dense(sparse: onnx.SparseTensorProto, label: str) -> onnx.TensorProto:
     """The dense form of a SparseTensorProto; onnx.proto says how its indices, linear or by axis, are stored."""
     name, dims = sparse.values.name, tuple(sparse.dims)
     try:
-        if math.prod(dims) > _DENSE_LIMIT or min(dims, default=0) < 0:
+        given = math.prod(sparse.values.dims)
+        if min(dims, default=0) < 0 or math.prod(dims) > min(_DENSE_LIMIT, max(_ANY_DENSE, _SPARSEST * given)):
             raise ValueError(f"shape {dims} is too large for a dense tensor")
         if onnx.TensorProto.EXTERNAL in (sparse.values.data_location, sparse.indices.data_location):
             raise ValueError("its data are external, which only dense tensors may be")
@@ -165,9 +184,9 @@ def _dense(sparse: onnx.SparseTensorProto, label: str) -> onnx.TensorProto:
         indices = onnx.numpy_helper.to_array(sparse.indices)
         dense = np.zeros(dims, values.dtype)
         dense[np.unravel_index(indices, dims) if indices.ndim == 1 else tuple(indices.T)] = values
-    except (ValueError, IndexError, TypeError) as error:
+        return onnx.numpy_helper.from_array(dense, name)
+    except (ValueError, IndexError, TypeError, KeyError) as error:
         raise ModelError(f"{label}: sparse tensor {name!r} cannot be read: {one_line(error)}") from error
-    return onnx.numpy_helper.from_array(dense, name)
 
 
 def _take_map_types(graph: onnx.GraphProto) -> dict[str, bytes]:

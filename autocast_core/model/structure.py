@@ -14,22 +14,10 @@ from typing import Any
 
 import onnx_ir as ir
 
+from autocast_core.model.attributes import TYPE_ATTRIBUTES
 from autocast_core.model.traverse import node_lists
 
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
-# Attributes that hold an element type of onnx.proto's TensorProto.DataType.
-_TYPE_ATTRIBUTES = frozenset(
-    {
-        "to",
-        "dtype",
-        "output_dtype",
-        "output_datatype",
-        "stash_type",
-        "precision",
-        "softmax_precision",
-        "qk_matmul_output_precision",
-    }
-)
 _COMPARED_ELEMENTS = 64
 """Integer literals with at most so many elements (axes, shapes, pads) count with their values."""
 
@@ -122,7 +110,7 @@ def _attribute(node: ir.Node, attribute: ir.Attr) -> str | None:
     if attribute.is_ref():
         return f"reference {attribute.ref_attr_name}"
     kind, value = attribute.type, attribute.value
-    if kind == ir.AttributeType.INT and attribute.name in _TYPE_ATTRIBUTES and value in _FLOATS:
+    if kind == ir.AttributeType.INT and attribute.name in TYPE_ATTRIBUTES and value in _FLOATS:
         return None
     if kind in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
         return f"{1 if kind == ir.AttributeType.GRAPH else len(value)} bodies"  # their content follows in its place

@@ -8,8 +8,8 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.model.encode import encode_undeclared
 from autocast_core.model.paths import all_graphs
+from autocast_core.model.serde import serialize_undeclared
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.graphs import SMALL_TENSOR_BYTES, defined_values
 from autocast_core.schemas import infer_missing_types, with_element_type
@@ -72,7 +72,7 @@ def _merged(declared: ir.Shape, inferred: ir.Shape) -> ir.Shape:
 
 def _inferred(model: ir.Model) -> dict[str, tuple[ir.TypeProtocol, ir.Shape | None]]:
     """What onnx infers, by value name, names being unique over the model; empty where inference fails."""
-    proto = encode_undeclared(model, SMALL_TENSOR_BYTES)
+    proto = serialize_undeclared(model, SMALL_TENSOR_BYTES)
     try:
         result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # the C++ side raises many kinds; without inference the declared types stand

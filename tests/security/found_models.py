@@ -185,27 +185,3 @@ MODELS = {
     "a Constant with two values": constant_with_two_values,
     "an attribute of another kind": attribute_of_another_kind,
 }
-
-TO_MEND = {
-    "no text in the graph's name": "model/encode.py:graph",
-    "no text in the graph's description": "model/encode.py:graph",
-    "no text in a node's name": "model/encode.py:node",
-    "no text in a node's description": "model/encode.py:node",
-    "no text in an input's description": "model/encode.py:value",
-    "no text in an opset's domain": "model/encode.py:encode_undeclared",
-    "no text in a value's name": "model/encode.py:value",
-    "no text in a location": "model/locations.py:_leaves",
-    "no text in a sparse tensor's name": "model/serde.py:_dense",
-    "a sparse tensor of type 1000": "model/serde.py:_dense",
-    "a sparse tensor of type -1": "model/serde.py:_dense",
-    "sparse gigabytes": "model/serde.py:_dense",
-    "a Cast to type 1048576": "apply/uses.py:cast_target",
-    "a Cast to type -1": "apply/uses.py:cast_target",
-    "a Cast in between to type 2**40": "schemas/inference.py:_stated_type",
-    "a device configuration without a name": "model/encode.py:node",
-    "an attribute of a function that is not there": "schemas/inference.py:_constant_type",
-    "a Constant without a value": "classify/numbers.py:_constant",
-    "a Constant with two values": "classify/numbers.py:_constant",
-}
-"""Models that do not end in one of our errors yet, and where in autocast_core they end. Fuzzing passes over these
-places; whoever mends one takes it out."""

@@ -6,7 +6,6 @@ import functools
 import json
 import resource
 import tempfile
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.errors import AutocastError, ConfigError
-from tests.security.found_models import TO_MEND
-
-KNOWN = "to be mended"
+from autocast_core.errors import ConfigError
 
 
 def peak() -> int:
@@ -43,26 +39,6 @@ def model(data: bytes) -> str:
     plan = classify(graph, Statistics(), scan_weights(graph, Precision.FP16), config)
     save_model(apply_plan(graph, plan).model, path.with_name("out.onnx"))
     return plan.summary()
-
-
-def model_but_for_what_is_to_be_mended(data: bytes) -> str:
-    """As `model`; ConfigError for a fault that is known."""
-    try:
-        return model(data)
-    except AutocastError:
-        raise
-    except Exception as error:
-        place = where(error)
-        if place in TO_MEND.values():
-            raise ConfigError(f"{KNOWN} in {place}") from error
-        raise
-
-
-def where(error: BaseException) -> str:
-    """The last place in autocast_core that the error has passed."""
-    frames = [(Path(frame.filename), frame.name) for frame in traceback.extract_tb(error.__traceback__)]
-    ours = [f"{path.parent.name}/{path.name}:{name}" for path, name in frames if "autocast_core" in path.parts]
-    return ours[-1] if ours else ""
 
 
 def batches(data: bytes, suffix: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 from autocast_core.errors import AutocastError
 from tasks.isolation import Limits, StageDefectError, StageDiedError, isolated, isolation
 from tests.security import readers
-from tests.security.found_models import MODELS, TO_MEND
+from tests.security.found_models import MODELS
 
 pytestmark = [pytest.mark.security, pytest.mark.xdist_group("fuzzing")]
 
@@ -18,15 +18,7 @@ def limited():
         yield
 
 
-def cases():
-    for name in MODELS:
-        reason = f"to be mended in autocast_core/{TO_MEND.get(name)}"
-        yield pytest.param(
-            name, id=name, marks=[pytest.mark.xfail(reason=reason, strict=True)] if name in TO_MEND else []
-        )
-
-
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_that_fuzzing_found(limited, name, trial):
     try:
         said = isolated(readers.model, str)(MODELS[name]())
@@ -37,10 +29,6 @@ def test_a_model_that_fuzzing_found(limited, name, trial):
         said = str(error)
         assert said.isprintable() and len(said) < 2000
     trial("models that fuzzing found", 1, said)
-
-
-def test_a_place_that_is_to_be_mended_is_where_its_model_ends():
-    assert TO_MEND.keys() <= MODELS.keys()
 
 
 def test_a_plan_whose_precision_is_no_low_one():

@@ -1,0 +1,51 @@
+"""Whether attributes of nodes say what can be: onnx.checker asks none of this.
+
+Sources: onnx.proto, TensorProto.DataType and AttributeProto.ref_attr_name; ONNX operator Constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+import onnx_ir as ir
+
+from autocast_core.errors import ModelError
+
+TYPE_ATTRIBUTES = frozenset(
+    {
+        "to",
+        "dtype",
+        "output_dtype",
+        "output_datatype",
+        "stash_type",
+        "precision",
+        "softmax_precision",
+        "qk_matmul_output_precision",
+    }
+)
+"""Integer attributes of ai.onnx operators that hold an element type."""
+_ONNX = ("", "ai.onnx")
+_KNOWN = frozenset(map(int, ir.DataType))
+
+
+def check_attributes(nodes: Iterable[onnx.NodeProto], label: str) -> None:
+    """ModelError where a node among `nodes`, which stand in no function, names an element type that there is not, or
+    refers to an attribute of a function, or is a Constant without exactly one value."""
+    for node in nodes:
+        if node.op_type == "Constant" and node.domain in _ONNX and len(node.attribute) != 1:
+            held = f"has {len(node.attribute)} attributes instead of one, its value"
+            raise ModelError(f"{label}: node {node.name!r} (Constant) {held}: export the model again")
+        for attribute in node.attribute:
+            if attribute.ref_attr_name:
+                what = f"refers to {attribute.ref_attr_name!r} of a function, but stands in none"
+            elif _names_a_type(node, attribute) and attribute.i not in _KNOWN:
+                what = f"is the element type {attribute.i}, which there is not"
+            else:
+                continue
+            where = f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r}"
+            raise ModelError(f"{label}: {where} {what}: export the model again")
+
+
+def _names_a_type(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> bool:
+    return attribute.name in TYPE_ATTRIBUTES and attribute.type == onnx.AttributeProto.INT and node.domain in _ONNX
