@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.sanitize import Sanitized, sanitize, sanitize_in_place
 from autocast_core.verify import IoContract, Verdict, check_source, io_contract, load_checked, verify
+from autocast_core.version import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -271,10 +271,7 @@ def open_rounding(precision: Precision) -> RoundBlock:
 
 def engine_version() -> str:
     """The version of this package."""
-    try:
-        return metadata.version("autocast-flow")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
+    return VERSION
 
 
 def convert_to_mixed_precision(

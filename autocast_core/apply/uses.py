@@ -1,9 +1,14 @@
-"""Which type every reader of a float value wishes to find."""
+"""Which type every reader of a float value wishes to find.
+
+Places and uses are named tuples: there are several for each node, and a frozen dataclass takes four times as long to
+make.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -15,39 +20,36 @@ FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
 TYPE_BLIND = frozenset({"Shape", "Size", "SequenceLength", "OptionalHasElement"})
 
 
-@dataclass(frozen=True)
-class NodeInput:
-    """Input `index` of a node as a place that reads a value."""
+class NodeInput(NamedTuple):
+    """Input `position` of a node as a place that reads a value."""
 
     node: ir.Node
-    index: int
+    position: int
 
     def read(self) -> ir.Value | None:
-        return self.node.inputs[self.index]
+        return self.node.inputs[self.position]
 
     def write(self, value: ir.Value) -> None:
-        self.node.replace_input_with(self.index, value)
+        self.node.replace_input_with(self.position, value)
 
 
-@dataclass(frozen=True)
-class GraphOutput:
-    """Output `index` of a graph or a body as a place that reads a value."""
+class GraphOutput(NamedTuple):
+    """Output `position` of a graph or a body as a place that reads a value."""
 
     graph: ir.Graph
-    index: int
+    position: int
 
     def read(self) -> ir.Value:
-        return self.graph.outputs[self.index]
+        return self.graph.outputs[self.position]
 
     def write(self, value: ir.Value) -> None:
-        self.graph.outputs[self.index] = value
+        self.graph.outputs[self.position] = value
 
 
 Place = NodeInput | GraphOutput
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """A place and the element type it wishes; not `firm` for a Cast, which takes any type but may become needless."""
 
     place: Place
@@ -75,7 +77,7 @@ class Uses:
         """Let the use of `value` at `place`, where there is one, wish another type."""
         if value in self.by_value:
             uses = self.by_value[value]
-            uses[:] = [replace(use, wish=wish) if use.place == place else use for use in uses]
+            uses[:] = [use._replace(wish=wish) if use.place == place else use for use in uses]
 
     def wishes(self, value: ir.Value) -> list[ir.DataType]:
         """The distinct types that the readers of `value` wish, in order."""

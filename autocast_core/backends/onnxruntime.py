@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from autocast_core.backends.bfloat16 import has_bfloat16_outputs, with_readable_outputs
-from autocast_core.backends.providers import RECORD_ASSIGNMENT, check_started, choose, parse, used
+from autocast_core.backends.providers import NAMES, RECORD_ASSIGNMENT, check_started, choose, parse, used
 from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import BackendError
 from autocast_core.model import runtime_model
@@ -76,6 +76,8 @@ class OnnxRuntime:
         wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
         with _serialised(model) if content is None else nullcontext(content) as given:
             options = self._options(onnxruntime, exact, few_runs, given.data_folder)
+            if wanted != [(NAMES["cpu"], {})]:
+                options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
             if one_thread:
                 options.intra_op_num_threads = 1
             if not exact and _has_16_bit_types(model):
@@ -100,7 +102,6 @@ class OnnxRuntime:
         options.enable_mem_pattern = not (exact or few_runs)
         if few_runs:
             options.add_session_config_entry("session.disable_prepacking", "1")
-        options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
         if folder:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         return options

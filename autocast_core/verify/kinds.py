@@ -36,9 +36,9 @@ def one_of_each_kind(model: ir.Model) -> ir.Model:
 
 
 def _kind(node: ir.Node) -> object:
-    attributes = tuple((name, _content(attribute)) for name, attribute in node.attributes.items())
-    operands = tuple((_type(value), value is not None and _is_small_constant(value)) for value in node.inputs)
-    return (node.domain, node.op_type, node.overload, attributes, operands, *map(_type, node.outputs))
+    attributes = [(name, _content(attribute)) for name, attribute in node.attributes.data.items()]
+    operands = [(_type(value), value is not None and _is_small_constant(value)) for value in node.inputs]
+    return (node.domain, node.op_type, node.overload, *attributes, *operands, *map(_type, node.outputs))
 
 
 def _content(attribute: ir.Attr) -> object:
@@ -54,7 +54,7 @@ def _type(value: ir.Value | None) -> object:
 
 
 def _is_small_constant(value: ir.Value) -> bool:
-    return value.is_initializer() and value.const_value is not None and not is_weight(value.const_value)
+    return value.const_value is not None and value.is_initializer() and not is_weight(value.const_value)
 
 
 def _with_constants(nodes: Iterable[ir.Node]) -> list[ir.Node]:
