@@ -118,7 +118,7 @@ def _settings(config: ConversionConfig, plugins: Mapping[str, PluginPrecision]) 
 
 
 def _rules(model: ir.Model, config: ConversionConfig) -> _Rules:
-    exclude: list[Rule] = [NodeNameRule(config.nodes_to_exclude), OperatorTypeRule(config.op_types_to_exclude)]
+    exclude = _named(config.nodes_to_exclude, config.op_types_to_exclude)
     kept = _names_from(model.metadata_props.get(KEPT_NODES_PROPERTY))
     if kept:
         exclude.insert(0, EarlierConversionRule(kept))
@@ -130,8 +130,13 @@ def _rules(model: ir.Model, config: ConversionConfig) -> _Rules:
         exclude.append(ReductionDepthRule(config.max_depth_of_reduction))
     if config.custom_rule is not None:
         exclude.append(custom_rule(config.custom_rule))
-    include = (NodeNameRule(config.nodes_to_include), OperatorTypeRule(config.op_types_to_include))
-    return _Rules(include, tuple(exclude))
+    return _Rules(tuple(_named(config.nodes_to_include, config.op_types_to_include)), tuple(exclude))
+
+
+def _named(patterns: Sequence[str], op_types: Sequence[str]) -> list[Rule]:
+    """The rules that can fire: each is asked about every node."""
+    rules: list[Rule] = [NodeNameRule(patterns)] if patterns else []
+    return [*rules, OperatorTypeRule(op_types)] if op_types else rules
 
 
 def _facts(

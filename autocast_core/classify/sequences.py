@@ -38,7 +38,8 @@ def uncastable_groups(ids: Mapping[str, ir.Node]) -> list[tuple[str, frozenset[s
 
 
 def _uncastable(node: ir.Node) -> Iterable[ir.Value]:
-    inner = [part for port in ports_of(node) for part in (port.inner_input, *port.inner_outputs)]
+    ports = ports_of(node)
+    inner = [part for port in ports for part in (port.inner_input, *port.inner_outputs)] if ports else ()
     for value in (*node.inputs, *node.outputs, *inner):
-        if value is not None and element_type(value) == ir.DataType.FLOAT and not is_tensor(value):
+        if value is not None and not is_tensor(value) and element_type(value) == ir.DataType.FLOAT:
             yield value

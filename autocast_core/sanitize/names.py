@@ -33,6 +33,8 @@ def name_function_nodes(function: ir.Function) -> None:
 
 def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:
     nodes = list(all_nodes(graph))
+    if _are_unique([node.name for node in nodes]):
+        return ()
     names = Names(node.name for node in nodes)
     seen: set[str] = set()
     counts: Counter[str] = Counter()
@@ -57,8 +59,10 @@ def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:
 
 def _name_values(model: ir.Model) -> tuple[Change, ...]:
     interface = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
+    taken = [value.name for graph in all_graphs(model.graph) for value in defined_values(graph) if value.name != ""]
+    if _are_unique(taken):
+        return ()
     fixed = {id(value) for value in interface}
-    taken = {value.name for graph in all_graphs(model.graph) for value in defined_values(graph) if value.name}
     names = Names(taken)
     seen = {value.name for value in interface}
     renamed = 0
@@ -85,6 +89,11 @@ def _name_values(model: ir.Model) -> tuple[Change, ...]:
 
     visit(model.graph, {})
     return (Change("names", f"renamed {renamed} values that had no name or one in use"),) if renamed else ()
+
+
+def _are_unique(names: list[str | None]) -> bool:
+    distinct = set(names)
+    return len(distinct) == len(names) and not distinct & {None, ""}
 
 
 def _follow_annotations(graph: ir.Graph, renamed: dict[str, str]) -> None:
