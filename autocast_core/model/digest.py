@@ -58,7 +58,7 @@ def weights_digest(model: ir.Model, progress: ProgressCallback = silent) -> str:
         tensor = value.const_value
         if tensor is None:
             continue
-        head = f"{value.name}\0{tensor.dtype.name}\0{list(tensor.shape.numpy())}\0"
+        head = f"{value.name}\0{tensor.dtype.name}\0{list(tensor.shape)}\0"
         digest.update(head.encode())
         digest.update(_content_digest(tensor))
         done += _nbytes(tensor)

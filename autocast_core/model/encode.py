@@ -139,7 +139,7 @@ class _Encoder:
         if tensor.name:
             proto.name = tensor.name
         proto.data_type = tensor.dtype
-        proto.dims.extend(tensor.shape.numpy())
+        proto.dims.extend(tensor.shape)  # type: ignore[arg-type]
         proto.raw_data = tensor.tobytes()
 
     def info(self, value: ir.Value, proto: onnx.GraphProto) -> None:
@@ -197,7 +197,7 @@ class _UndeclaredEncoder(_Encoder):
             super().tensor(tensor, proto)
             return
         proto.name, proto.data_type = tensor.name or "", int(tensor.dtype)
-        proto.dims.extend(tensor.shape.numpy())
+        proto.dims.extend(tensor.shape)  # type: ignore[arg-type]
         proto.data_location = onnx.TensorProto.EXTERNAL
 
 

@@ -148,7 +148,7 @@ def _constant(node: ir.Node) -> Any:
 def _literal(tensor: ir.TensorProtocol | None) -> Any:
     if tensor is None:
         return ("literal", "unknown")
-    shape = list(tensor.shape.numpy())
+    shape = list(tensor.shape)
     if tensor.dtype in _FLOATS:
         return ("literal", "float", shape)
     if tensor.dtype.is_integer() and tensor.size <= _COMPARED_ELEMENTS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import onnx_ir as ir
 
@@ -23,14 +23,11 @@ def inconsistent_tensors(model: ir.Model) -> Iterator[str]:
                 yield f"initializer {name!r} has no data"
             elif value.dtype is not None and value.dtype != tensor.dtype:
                 yield f"initializer {name!r} is declared {value.dtype.name} and holds {tensor.dtype.name}"
-            elif value.shape is not None and _differ(value.shape, tensor.shape.numpy()):
-                yield f"initializer {name!r} is declared {value.shape} and holds {list(tensor.shape.numpy())}"
-            elif type(tensor) is not ir.Tensor and _refers_to_another_length(tensor):
-                yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to {tensor.length}"  # type: ignore[attr-defined]
-
-
-def _refers_to_another_length(tensor: ir.TensorProtocol) -> bool:
-    return isinstance(tensor, ir.ExternalTensor) and tensor.length not in (None, tensor.nbytes)
+            elif value.shape is not None and value.shape is not tensor.shape and _differ(value.shape, tensor.shape):
+                yield f"initializer {name!r} is declared {value.shape} and holds {list(tensor.shape)}"
+            elif type(tensor) is not ir.Tensor and isinstance(tensor, ir.ExternalTensor):
+                if tensor.length not in (None, tensor.nbytes):
+                    yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to {tensor.length}"
 
 
 def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Iterator[str]:
@@ -48,7 +45,7 @@ def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Ite
             yield f"output {index} ({value.name!r}) of {path} is made by no node of it"
 
 
-def _differ(declared: ir.Shape, held: Sequence[int]) -> bool:
+def _differ(declared: ir.Shape, held: ir.ShapeProtocol) -> bool:
     return len(declared) != len(held) or any(
         isinstance(dim, int) and dim != length for dim, length in zip(declared, held, strict=True)
     )
