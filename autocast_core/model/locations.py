@@ -17,6 +17,9 @@ from autocast_core.model.tensors import DataFile
 SELF = "\0"
 """The location of tensors that lie in the model file itself; no path has this name."""
 
+_LONGEST = 4096
+"""Letters of a path that Linux knows (PATH_MAX)."""
+
 
 @dataclass(frozen=True)
 class FoundData:
@@ -62,6 +65,9 @@ class DataFolders:
             raise ModelError(f"{where}: no location is given: export the model again")
         if _leaves(location):
             raise ModelError(f"{where}: location {location!r} is not inside the model's folder: move the data there")
+        if len(location) > _LONGEST:
+            shown = f"{location[:80]}…"
+            raise ModelError(f"{where}: location {shown!r} cannot be used: it has {len(location)} letters")
         said = self._existing(location, where)
         real = said.resolve()
         folder = _containing(real, (path.resolve() for path in reversed(self.folders)))

@@ -25,9 +25,14 @@ def inconsistent_tensors(model: ir.Model) -> Iterator[str]:
                 yield f"initializer {name!r} is declared {value.dtype.name} and holds {tensor.dtype.name}"
             elif value.shape is not None and value.shape is not tensor.shape and _differ(value.shape, tensor.shape):
                 yield f"initializer {name!r} is declared {value.shape} and holds {list(tensor.shape)}"
-            elif type(tensor) is not ir.Tensor and isinstance(tensor, ir.ExternalTensor):
-                if tensor.length not in (None, tensor.nbytes):
-                    yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to {tensor.length}"
+            elif _has_another_length(tensor):
+                yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to another number"
+
+
+def _has_another_length(tensor: ir.TensorProtocol) -> bool:
+    if type(tensor) is ir.Tensor or not isinstance(tensor, ir.ExternalTensor):
+        return False
+    return tensor.length not in (None, tensor.nbytes)
 
 
 def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Iterator[str]:
