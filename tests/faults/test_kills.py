@@ -47,10 +47,10 @@ def check_registered(name):
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_killed_run_loses_nothing(workplace, trial, nightly, point):
+def test_a_killed_run_loses_nothing(workplace, trial, named, nightly, point):
     if point not in SAMPLE and not nightly:
         pytest.skip("with --nightly")
-    word = point.replace(" ", "-")
+    word = named(point.replace(" ", "-"))
     model, data, output = mlp(workplace / f"{word}.onnx"), batches(workplace / "data.npz"), workplace / "out"
     killed = run(point, model, data, output)
     assert killed.returncode == -9, killed.stderr[-2000:]
@@ -64,8 +64,9 @@ def test_a_killed_run_loses_nothing(workplace, trial, nightly, point):
     trial(f"kill -9: {point}", 1, f"left {left or 'nothing'} under final names; the re-run registers one version")
 
 
-def test_two_runs_in_one_folder_register_one_version(workplace, trial):
-    model, data, output = mlp(workplace / "twice.onnx"), batches(workplace / "data.npz"), workplace / "out"
+def test_two_runs_in_one_folder_register_one_version(workplace, trial, named):
+    name = named("twice")
+    model, data, output = mlp(workplace / f"{name}.onnx"), batches(workplace / "data.npz"), workplace / "out"
     root = str(PROGRAM.parents[2])
     command = [sys.executable, str(PROGRAM), "never", *map(str, (model, data, output)), "none"]
     both = [
@@ -74,14 +75,14 @@ def test_two_runs_in_one_folder_register_one_version(workplace, trial):
     ]
     ends = [(each.communicate(timeout=300)[1][-2000:], each.returncode) for each in both]
     assert [code for _, code in ends] == [0, 0], ends
-    assert len(check_registered("twice-fp16")) == 1
+    assert len(check_registered(f"{name}-fp16")) == 1
     assert check_published(output) == ["model.onnx", "plan.json"]
     assert [each.info.status for each in runs_of(model)] == ["FINISHED"]
     trial("two runs in one folder", 2, "one version, one run, one output")
 
 
-def test_a_killed_run_takes_its_isolated_process_along(workplace, trial):
-    model, data = mlp(workplace / "isolated.onnx"), batches(workplace / "data.npz")
+def test_a_killed_run_takes_its_isolated_process_along(workplace, trial, named):
+    model, data = mlp(workplace / f"{named('isolated')}.onnx"), batches(workplace / "data.npz")
     killed = run("end sanitize", model, data, workplace / "out", "process")
     assert killed.returncode == -9, killed.stderr[-2000:]
     import time
