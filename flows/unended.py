@@ -1,4 +1,5 @@
-"""Tracking runs that their process could not end: killed, or its server gone. The next run of this home ends them.
+"""Runs that their process could not end: killed, or its server gone. The next run of this home ends them, in MLflow and
+in Prefect.
 
 Each run in progress is a file below the home folder that its process holds locked; a lock ends with its process, so a
 file that can be locked is that of a dead one. Runs of other machines are ended by `reconcile-registry`.
@@ -15,12 +16,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from typing import IO
+from uuid import UUID
 
 from autocast_core.errors import AutocastError
 from flows.home import Home
+from tasks.registry import flow_run_of
 from tasks.tracking.runs import RunRef, abandon
 
 LOG = logging.getLogger(__name__)
+REASON = "its process ended before it could say so"
 
 
 @contextmanager
@@ -49,13 +53,34 @@ def end_left(home: Home) -> tuple[str, ...]:
             if run is None:
                 continue
             try:
-                abandon(run, "its process ended before it could say so")
+                abandon(run, REASON)
+                _end_flow_run(run)
             except AutocastError as error:
                 LOG.warning("tracking run %s stays RUNNING for now: %s", run.run_id, error)
                 continue
             path.unlink(missing_ok=True)
             ended.append(run.run_id)
     return tuple(ended)
+
+
+def _end_flow_run(run: RunRef) -> None:
+    """Nobody has to wait any more for locks that the run's flow run holds (tasks.exclusive). A deployed one is left to
+    its worker, which may be trying it again."""
+    from httpx import HTTPError
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+    from prefect.states import Crashed
+
+    flow_run_id = flow_run_of(run)
+    if flow_run_id is None:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            flow_run = client.read_flow_run(UUID(flow_run_id))
+            if flow_run.deployment_id is None and flow_run.state and not flow_run.state.is_final():
+                client.set_flow_run_state(flow_run.id, Crashed(message=REASON), force=True)
+    except (HTTPError, ObjectNotFound, ValueError) as error:
+        LOG.warning("flow run %s is not ended: %s", flow_run_id, error)
 
 
 def _dead(file: IO[str]) -> RunRef | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autocast_core.errors import InputError
 from tasks.tracking.runs import FAILURE_TAG, RunRef
 from tasks.tracking.store import tracking_errors
 
@@ -47,6 +48,15 @@ def discard(run: RunRef) -> None:
     """Deletes a run in which nothing was done; MLflow keeps it, restorable, out of sight."""
     with tracking_errors(run.tracking_uri):
         run.client().delete_run(run.run_id)
+
+
+def flow_run_of(run: RunRef) -> str | None:
+    """The id of the flow run that began it; None where the tracking server knows none."""
+    try:
+        with tracking_errors(run.tracking_uri):
+            return run.client().get_run(run.run_id).data.tags.get(FLOW_RUN_TAG)
+    except InputError:
+        return None
 
 
 def end_abandoned(tracking_uri: str, flow_run_id: str, reason: str) -> tuple[str, ...]:

@@ -46,6 +46,33 @@ def test_the_run_of_a_killed_process_is_ended_by_the_next_one_and_one_in_progres
     assert list((home.root / "running").iterdir()) == []
 
 
+def test_the_flow_run_of_a_killed_process_is_ended_too_and_a_deployed_one_is_left_to_its_worker(workplace, services):
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.states import Running
+
+    from flows.unended import end_left
+    from tasks.registry import FLOW_RUN_TAG
+    from tasks.tracking.runs import begin_run
+
+    @flow(name="killed")
+    def killed():
+        pass
+
+    home, states = Home(workplace / "home"), []
+    with get_client(sync_client=True) as prefect:
+        alone = prefect.create_flow_run(killed, state=Running())
+        deployment = prefect.create_deployment(prefect.create_flow(killed), "killed")
+        deployed = prefect.create_flow_run_from_deployment(deployment, state=Running())
+        for flow_run in (alone, deployed):
+            dead = begin_run(services, "left", {}, {FLOW_RUN_TAG: str(flow_run.id)})
+            arguments = [str(home.root), dead.tracking_uri, dead.experiment_id, dead.run_id]
+            subprocess.run([sys.executable, "-c", DIES, *arguments], check=False)
+            assert end_left(home) == (dead.run_id,)
+            states.append(prefect.read_flow_run(flow_run.id).state.name)
+    assert states == ["Crashed", "Running"]
+
+
 def test_a_server_that_is_gone_at_the_end_hides_no_reason_and_the_next_run_makes_up_for_it(workplace, monkeypatch):
     import flows.convert_model as flow
 
