@@ -18,6 +18,7 @@ STANDS_FOR = {
     "MLflow/sqlite": "its server, on sqlite and files",
     "Prefect/sqlite": "its server, on sqlite",
     "sqlite": "stands for a tracking server",
+    "stub": "answers as Prefect and MLflow would, after 20 ms",
 }
 
 

@@ -46,7 +46,9 @@ def gone_at(proxy, stage, monkeypatch):
 
 
 @pytest.mark.parametrize("stage", ["track", "evaluate", "publish"], ids=["before", "during", "after"])
-def test_without_its_tracking_server_a_run_fails_before_it_publishes(tracked, workplace, trial, named, monkeypatch, stage):
+def test_without_its_tracking_server_a_run_fails_before_it_publishes(
+    tracked, workplace, trial, named, monkeypatch, stage
+):
     name = named(f"gone-{stage}")
     model, data, output = mlp(workplace / f"{name}.onnx"), batches(workplace / "data.npz"), workplace / "out"
     given = {"calibration": data, "output": output, "validation": "off"}
