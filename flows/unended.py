@@ -12,16 +12,17 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import IO
 from uuid import UUID
 
-from autocast_core.errors import AutocastError
+from autocast_core.errors import AutocastError, OutputError
 from flows.home import Home
 from tasks.registry import flow_run_of
-from tasks.tracking.runs import RunRef, abandon
+from tasks.tracking.runs import RunRef, abandon, end_run
 
 LOG = logging.getLogger(__name__)
 REASON = "its process ended before it could say so"
@@ -29,18 +30,37 @@ REASON = "its process ended before it could say so"
 
 @contextmanager
 def noted(home: Home, run: RunRef) -> Iterator[Callable[[], None]]:
-    """Within it the run is known to be in progress; call what it yields when the run has been ended."""
+    """Within it the run is known to be in progress; call what it yields when the run has been ended.
+
+    OutputError, and the run has ended, where the home folder cannot be written.
+    """
     path = home.root / "running" / f"{run.run_id}.json"
+    try:
+        file = _locked_note(path, run)
+    except OSError as error:
+        reason = (
+            f"{path.parent}: cannot be written ({error.strerror}); set AUTOCAST_HOME to a folder that can be written"
+        )
+        end_run(run, reason)
+        raise OutputError(reason) from error
+    with file:
+        yield partial(path.unlink, missing_ok=True)
+
+
+def _locked_note(path: Path, run: RunRef) -> IO[str]:
+    """The file, open: under its final name it is locked from the beginning."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Under its final name it is locked from the beginning.
     beginning = path.with_suffix(f".{os.getpid()}")
-    with open(beginning, "w", encoding="utf-8") as file:
+    with ExitStack() as undo:
+        undo.callback(beginning.unlink, missing_ok=True)
+        file = undo.enter_context(open(beginning, "w", encoding="utf-8"))
         fcntl.flock(file, fcntl.LOCK_EX)
         json.dump(asdict(run), file)
         file.flush()
         os.fsync(file.fileno())
         beginning.replace(path)
-        yield partial(path.unlink, missing_ok=True)
+        undo.pop_all()
+    return file
 
 
 def end_left(home: Home) -> tuple[str, ...]:

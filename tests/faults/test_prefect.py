@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.embedded_server import free_port
-from tests.faults.test_kills import PROGRAM, check_published, check_registered
+from tests.faults.test_kills import check_published, check_registered, command, variables
 from tests.flows.conversions import batches, mlp, runs_of
 from tests.real_servers import RealServers, processes, servers
 
@@ -53,9 +53,8 @@ def stopped(process):
 
 def begun(point, model, data, output, **settings):
     """A conversion in a process of its own."""
-    command = [sys.executable, str(PROGRAM), point, *map(str, (model, data, output)), "none"]
-    variables = {**os.environ, "PYTHONPATH": str(PROGRAM.parents[2]), **settings}
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command(point, model, data, output), env=variables(**settings), **said)
 
 
 @contextmanager
@@ -110,6 +109,11 @@ def test_a_run_without_prefects_api_ends_and_the_next_one_finds_what_it_did(guar
     trial("Prefect's API gone for good", 1, f"the run ends; the next registers one version; runs {', '.join(statuses)}")
 
 
+def autocast(*arguments, **settings):
+    """The command, with these variables too."""
+    return subprocess.run([AUTOCAST, *arguments], env={**os.environ, **settings}, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("wrong", [f"{USER}:wrong-planted", ""], ids=["a wrong password", "none"])
 def test_a_wrong_prefect_credential_is_one_clear_line(guarded, settings, workplace, trial, named, wrong):
     model = mlp(workplace / f"{named('m')}.onnx")
@@ -119,7 +123,7 @@ def test_a_wrong_prefect_credential_is_one_clear_line(guarded, settings, workpla
     )
     assert done.returncode == 2, done.stdout + done.stderr[-2000:]
     error = json.loads(done.stdout)["error"]
-    assert "PREFECT_API_AUTH_STRING" in error and variables["PREFECT_API_URL"] in error
+    assert "PREFECT_API_AUTH_STRING" in error and os.environ["PREFECT_API_URL"] in error
     assert "\n" not in error and "wrong-planted" not in error
     assert runs_of(model) == []
     trial(f"credentials: {'wrong' if wrong else 'no'} PREFECT_API_AUTH_STRING", 1, error)

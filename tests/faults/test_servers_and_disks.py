@@ -65,16 +65,31 @@ def test_without_its_tracking_server_a_run_fails_before_it_publishes(
     trial(f"tracking server gone: {stage}", 1, f"nothing published; then one version; runs {', '.join(statuses)}")
 
 
+@contextmanager
+def mounted(folder, options):
+    """A file system in memory at the folder, made here; the test is skipped where this process may not mount one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here; RLIMIT_FSIZE and /proc stand for it in other tests")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 96 KiB; None where this process may not mount one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here; RLIMIT_FSIZE stands for it in another test")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    """A file system of 96 KiB."""
+    with mounted(tmp_path / "small", "size=96k") as folder:
+        yield folder
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A file system that nobody may write, root included."""
+    with mounted(tmp_path / "read-only", "size=96k,ro") as folder:
+        yield folder
 
 
 def _large(path):
@@ -102,6 +117,45 @@ def test_a_full_disk_is_told_and_leaves_nothing(small_disk, workplace, trial, na
     convert(model, output=workplace / "out", allow_random=True, validation="off")
     assert len(registered(f"{name}-fp16")) == 1
     trial("full disk at the destination", 1, str(caught.value).replace(str(small_disk), ""))
+
+
+def test_a_full_disk_under_the_home_folder_is_told_and_nothing_is_published(
+    small_disk, workplace, trial, named, monkeypatch
+):
+    name = named("home")
+    model, output = _large(workplace / f"{name}.onnx"), workplace / "out"
+    given = {"output": output, "allow_random": True, "validation": "off"}
+    with monkeypatch.context() as patch, pytest.raises(OutputError) as caught:
+        patch.setenv("AUTOCAST_HOME", str(small_disk))
+        convert(model, **given)
+    assert not output.exists() or not list(output.iterdir())
+    assert registered(f"{name}-fp16") == []
+    assert [each.info.status for each in runs_of(model)] == ["FAILED"]
+    convert(model, **given)
+    assert len(registered(f"{name}-fp16")) == 1
+    trial("full disk under the home folder", 1, str(caught.value).replace(str(small_disk), ""))
+
+
+def test_a_read_only_destination_is_told_before_any_work(read_only, workplace, trial, named):
+    name = named("ro")
+    model = mlp(workplace / f"{name}.onnx")
+    for output in (read_only / "out", read_only / "model.onnx", read_only):
+        with pytest.raises(OutputError) as caught:
+            convert(model, output=output, allow_random=True, validation="off")
+        assert "\n" not in str(caught.value)
+    assert registered(f"{name}-fp16") == []
+    assert {each.info.status for each in runs_of(model)} == {"FAILED"}
+    trial("read-only destination", 3, str(caught.value).replace(str(read_only), ""))
+
+
+def test_a_read_only_home_is_told(read_only, workplace, trial, named, monkeypatch):
+    model = mlp(workplace / f"{named('ro-home')}.onnx")
+    monkeypatch.setenv("AUTOCAST_HOME", str(read_only))
+    with pytest.raises(OutputError) as caught:
+        convert(model, allow_random=True, validation="off")
+    assert "\n" not in str(caught.value)
+    assert [each.info.status for each in runs_of(model)] == ["FAILED"]
+    trial("read-only home folder", 1, str(caught.value).replace(str(read_only), ""))
 
 
 def test_a_file_that_may_not_grow_is_told_and_leaves_nothing(workplace, trial):
