@@ -115,7 +115,9 @@ def autocast(*arguments, **settings):
 
 
 @pytest.mark.parametrize("wrong", [f"{USER}:wrong-planted", ""], ids=["a wrong password", "none"])
-def test_a_wrong_prefect_credential_is_one_clear_line(guarded, settings, workplace, trial, named, wrong):
+def test_a_wrong_prefect_credential_is_one_clear_line(guarded, settings, workplace, trial, named, nightly, wrong):
+    if not wrong and not nightly:
+        pytest.skip("no credential at all: with --nightly")
     model = mlp(workplace / f"{named('m')}.onnx")
     variables = {**os.environ, "PREFECT_API_AUTH_STRING": wrong}
     done = subprocess.run(
@@ -129,7 +131,9 @@ def test_a_wrong_prefect_credential_is_one_clear_line(guarded, settings, workpla
     trial(f"credentials: {'wrong' if wrong else 'no'} PREFECT_API_AUTH_STRING", 1, error)
 
 
-def test_a_prefect_api_that_is_not_there_is_one_clear_line(workplace, trial, named, monkeypatch):
+def test_a_prefect_api_that_is_not_there_is_one_clear_line(workplace, trial, named, nightly):
+    if not nightly:
+        pytest.skip("with --nightly")
     url = f"http://127.0.0.1:{free_port()}/api"
     model, variables = mlp(workplace / f"{named('m')}.onnx"), {**os.environ, "PREFECT_API_URL": url}
     done = subprocess.run(

@@ -120,8 +120,10 @@ def test_a_full_disk_is_told_and_leaves_nothing(small_disk, workplace, trial, na
 
 
 def test_a_full_disk_under_the_home_folder_is_told_and_nothing_is_published(
-    small_disk, workplace, trial, named, monkeypatch
+    small_disk, workplace, trial, named, monkeypatch, nightly
 ):
+    if not nightly:
+        pytest.skip("with --nightly")
     name = named("home")
     model, output = _large(workplace / f"{name}.onnx"), workplace / "out"
     given = {"output": output, "allow_random": True, "validation": "off"}
@@ -178,7 +180,9 @@ def test_a_file_that_may_not_grow_is_told_and_leaves_nothing(workplace, trial):
 
 
 @pytest.mark.parametrize("place", ["/proc/out", "/sys/out", "/dev/null/out"])
-def test_a_destination_that_cannot_be_written_is_told_before_any_work(workplace, trial, named, place):
+def test_a_destination_that_cannot_be_written_is_told_before_any_work(workplace, trial, named, nightly, place):
+    if place != "/proc/out" and not nightly:
+        pytest.skip("with --nightly")
     name = named("m")
     model = mlp(workplace / f"{name}.onnx")
     with pytest.raises(OutputError) as caught:

@@ -144,3 +144,15 @@ def test_a_clock_that_is_wrong_is_named(s3_proxy, s3_server, bucket, tmp_path, t
     s3_proxy.fault = lambda number, method, path: None
     assert fetch_data(uri, tmp_path, options=QUICK).path.read_bytes() == b"x"
     trial("fetch: clock an hour off", 1, str(caught.value).partition(": ")[2])
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_a_wrong_s3_credential_is_one_clear_line(s3_proxy, s3_server, bucket, tmp_path, trial, monkeypatch, name):
+    if s3_server.name == "moto":
+        pytest.skip("moto lets everybody in; infra/local/packages installs a server that does not")
+    uri = stored(bucket, b"x")
+    monkeypatch.setenv(name, "wrong-planted")
+    with pytest.raises(InputError, match="AWS_|credentials") as caught:
+        fetch_data(uri, tmp_path, options=QUICK)
+    check_line(caught.value)
+    trial(f"credentials: wrong {name}", 1, str(caught.value).partition(": ")[2])
