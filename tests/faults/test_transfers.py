@@ -152,7 +152,7 @@ def test_a_wrong_s3_credential_is_one_clear_line(s3_proxy, s3_server, bucket, tm
         pytest.skip("moto lets everybody in; infra/local/packages installs a server that does not")
     uri = stored(bucket, b"x")
     monkeypatch.setenv(name, "wrong-planted")
-    with pytest.raises(InputError, match="AWS_|credentials") as caught:
+    with pytest.raises(InputError, match=r"AWS_|credentials") as caught:
         fetch_data(uri, tmp_path, options=QUICK)
     check_line(caught.value)
     trial(f"credentials: wrong {name}", 1, str(caught.value).partition(": ")[2])
