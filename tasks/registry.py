@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autocast_core.errors import InputError
 from tasks.tracking.runs import FAILURE_TAG, RunRef
-from tasks.tracking.store import tracking_errors
+from tasks.tracking.store import connect, tracking_errors
 
 RESULT_FILE = "result.json"
 IDENTITY_TAG = "autocast.identity"
@@ -50,21 +49,10 @@ def discard(run: RunRef) -> None:
         run.client().delete_run(run.run_id)
 
 
-def flow_run_of(run: RunRef) -> str | None:
-    """The id of the flow run that began it; None where the tracking server knows none."""
-    try:
-        with tracking_errors(run.tracking_uri):
-            return run.client().get_run(run.run_id).data.tags.get(FLOW_RUN_TAG)
-    except InputError:
-        return None
-
-
 def end_abandoned(tracking_uri: str, flow_run_id: str, reason: str) -> tuple[str, ...]:
     """Ends, as KILLED, the runs that a dead flow run left RUNNING, and returns their ids."""
-    from tasks.tracking.store import client_of
-
+    client = connect(tracking_uri)
     with tracking_errors(tracking_uri):
-        client = client_of(tracking_uri)
         experiments = [one.experiment_id for one in client.search_experiments()]
         left = client.search_runs(
             experiments, f"attributes.status = 'RUNNING' and tags.`{FLOW_RUN_TAG}` = '{flow_run_id}'"

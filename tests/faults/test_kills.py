@@ -13,7 +13,7 @@ from tests.flows.conversions import batches, client, mlp, registered, runs_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-kills")]
 STAGES = ("fetch", "sanitize", "calibrate", "classify", "apply", "verify", "evaluate", "validate", "track", "publish")
-POINTS = [f"{edge} {stage}" for stage in STAGES for edge in ("begin", "end")] + [f"rename {n}" for n in (1, 2, 3, 4, 6)]
+POINTS = [f"{edge} {stage}" for stage in STAGES for edge in ("begin", "end")] + [f"rename {n}" for n in range(1, 6)]
 SAMPLE = ("end publish",)
 PROGRAM = Path(__file__).with_name("killed.py")
 
@@ -31,8 +31,9 @@ def run(*arguments):
 
 
 def check_published(output):
-    """What lies under a final name is whole."""
-    files = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    """What lies under a final name is whole; a writer that was killed leaves its hidden .part files for an hour."""
+    found = output.iterdir() if output.is_dir() else ()
+    files = sorted(path.name for path in found if not (path.name.startswith(".") and path.suffix == ".part"))
     if "model.onnx" in files:
         assert files == ["model.onnx", "plan.json"]
         onnx.checker.check_model(onnx.load(output / "model.onnx"))

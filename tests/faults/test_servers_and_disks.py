@@ -156,7 +156,7 @@ def test_a_read_only_home_is_told(read_only, workplace, trial, named, monkeypatc
     with pytest.raises(OutputError) as caught:
         convert(model, allow_random=True, validation="off")
     assert "\n" not in str(caught.value)
-    assert [each.info.status for each in runs_of(model)] == ["FAILED"]
+    assert runs_of(model) == []
     trial("read-only home folder", 1, str(caught.value).replace(str(read_only), ""))
 
 

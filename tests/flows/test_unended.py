@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import uuid
 
 import pytest
 
@@ -16,27 +17,32 @@ DIES = """
 import sys
 from flows.home import Home
 from flows.unended import noted
-from tasks.tracking.runs import RunRef
 from pathlib import Path
-with noted(Home(Path(sys.argv[1])), RunRef(*sys.argv[2:])):
+with noted(Home(Path(sys.argv[1])), *sys.argv[2:]):
     import os, signal
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def a_run(services):
+def a_run(services, flow_run):
+    from tasks.registry import FLOW_RUN_TAG
     from tasks.tracking.runs import begin_run
 
-    return begin_run(services, "left", {}, {})
+    return begin_run(services, "left", {}, {FLOW_RUN_TAG: flow_run})
+
+
+def die(home, services, flow_run):
+    """A process dies in the midst of the flow run."""
+    subprocess.run([sys.executable, "-c", DIES, str(home.root), services, flow_run], check=False)
 
 
 def test_the_run_of_a_killed_process_is_ended_by_the_next_one_and_one_in_progress_is_not(workplace, services):
     from flows.unended import end_left, noted
 
-    home, dead, alive = Home(workplace / "home"), a_run(services), a_run(services)
-    arguments = [str(home.root), dead.tracking_uri, dead.experiment_id, dead.run_id]
-    subprocess.run([sys.executable, "-c", DIES, *arguments], check=False)
-    with noted(home, alive) as forget:
+    home, ids = Home(workplace / "home"), [str(uuid.uuid4()) for _ in range(2)]
+    dead, alive = (a_run(services, flow_run) for flow_run in ids)
+    die(home, services, ids[0])
+    with noted(home, services, ids[1]) as forget:
         assert end_left(home) == (dead.run_id,)
         assert end_left(home) == ()
         forget()
@@ -46,14 +52,27 @@ def test_the_run_of_a_killed_process_is_ended_by_the_next_one_and_one_in_progres
     assert list((home.root / "running").iterdir()) == []
 
 
+def test_a_run_that_ends_before_it_knows_its_tracking_run_leaves_none_running(workplace, monkeypatch):
+    import flows.convert_model as flow
+
+    def gone(*_):
+        raise ServiceError("tracking server: does not answer")
+
+    model = mlp(workplace / "begun.onnx")
+    with monkeypatch.context() as patch, pytest.raises(ServiceError):
+        patch.setattr(flow, "go_on", gone)
+        convert(model, allow_random=True, validation="off")
+    assert [each.info.status for each in runs_of(model)] == ["RUNNING"]
+    convert(mlp(workplace / "next.onnx"), allow_random=True, validation="off")
+    assert [each.info.status for each in runs_of(model)] == ["KILLED"]
+
+
 def test_the_flow_run_of_a_killed_process_is_ended_too_and_a_deployed_one_is_left_to_its_worker(workplace, services):
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.states import Running
 
     from flows.unended import end_left
-    from tasks.registry import FLOW_RUN_TAG
-    from tasks.tracking.runs import begin_run
 
     @flow(name="killed")
     def killed():
@@ -65,9 +84,8 @@ def test_the_flow_run_of_a_killed_process_is_ended_too_and_a_deployed_one_is_lef
         deployment = prefect.create_deployment(prefect.create_flow(killed), "killed")
         deployed = prefect.create_flow_run_from_deployment(deployment, state=Running())
         for flow_run in (alone, deployed):
-            dead = begin_run(services, "left", {}, {FLOW_RUN_TAG: str(flow_run.id)})
-            arguments = [str(home.root), dead.tracking_uri, dead.experiment_id, dead.run_id]
-            subprocess.run([sys.executable, "-c", DIES, *arguments], check=False)
+            dead = a_run(services, str(flow_run.id))
+            die(home, services, str(flow_run.id))
             assert end_left(home) == (dead.run_id,)
             states.append(prefect.read_flow_run(flow_run.id).state.name)
     assert states == ["Crashed", "Running"]
