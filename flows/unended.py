@@ -71,15 +71,18 @@ def end_left(home: Home) -> tuple[str, ...]:
     """Ends, as KILLED, the tracking runs whose process is over, and returns their ids; those whose server does not
     answer stay for the next time."""
     ended: list[str] = []
+    silent: set[str] = set()
     for path in sorted((home.root / "running").glob("*.json")):
         with suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             note = _dead(file)
-            if note is None:
+            # A server that does not answer is not asked again for every note.
+            if note is None or note.tracking_uri in silent:
                 continue
             try:
                 ended += end_abandoned(usable(note.tracking_uri), note.flow_run, REASON)
             except AutocastError as error:
                 LOG.warning("the tracking run of flow run %s stays RUNNING for now: %s", note.flow_run, error)
+                silent.add(note.tracking_uri)
                 continue
             _end_flow_run(note.flow_run)
             path.unlink(missing_ok=True)

@@ -109,6 +109,25 @@ def test_a_server_that_is_gone_at_the_end_hides_no_reason_and_the_next_run_makes
     assert [each.info.status for each in runs_of(model)] == ["KILLED"]
 
 
+def test_a_tracking_server_that_is_gone_is_asked_once_for_all_notes(workplace, services, monkeypatch):
+    import flows.unended as unended
+
+    asked = []
+
+    def gone(uri, *_):
+        asked.append(uri)
+        raise ServiceError("tracking server: does not answer")
+
+    home = Home(workplace / "home")
+    for _ in range(3):
+        with unended.noted(home, services, str(uuid.uuid4())):
+            pass
+    monkeypatch.setattr(unended, "end_abandoned", gone)
+    assert unended.end_left(home) == ()
+    assert asked == [services]
+    assert len(list((home.root / "running").iterdir())) == 3
+
+
 def test_a_note_that_cannot_be_read_is_in_nobodys_way(workplace):
     from flows.unended import end_left
 

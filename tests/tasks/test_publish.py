@@ -6,7 +6,6 @@ import onnx.parser
 from tasks.publish import publish_model, publish_task
 from tasks.retries import is_transient
 
-
 MODEL = '<ir_version: 10, opset_import: ["": 21]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
 
 
@@ -30,12 +29,7 @@ def test_a_folder_receives_the_model_and_its_plan(tmp_path):
 
 def test_parts_that_killed_writers_left_are_removed_and_those_of_live_ones_stay(tmp_path):
     model, out = tmp_path / "model.onnx", tmp_path / "out"
-    onnx.save_model(
-        onnx.parser.parse_model(
-            '<ir_version: 10, opset_import: ["": 21]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
-        ),
-        model,
-    )
+    save_model(model)
     out.mkdir()
     dead, alive, other = (out / name for name in (".model.onnx.0a.part", ".model.onnx.0b.part", ".notes.0a.part"))
     for path in (dead, alive, other):
