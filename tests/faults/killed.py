@@ -1,7 +1,7 @@
 """`python killed.py POINT MODEL DATA OUTPUT ISOLATION`: runs convert-model and kills this process at POINT.
 
-POINT is ``begin STAGE``, ``end STAGE``, ``rename N``: the N-th file that gets its final name; ``stop STAGE``: this
-process stops there until it is told to go on (SIGCONT); or ``never``.
+POINT is ``begin STAGE``, ``end STAGE``, ``call FUNCTION`` of the flow's module, ``rename N``: the N-th file that gets
+its final name; ``stop STAGE``: this process stops there until it is told to go on (SIGCONT); or ``never``.
 """
 
 import os
@@ -31,6 +31,9 @@ def plant(point: str) -> None:
         return
     import flows.convert_model as flow
 
+    if kind == "call":
+        setattr(flow, where, lambda *_, **__: die())
+        return
     stage = flow.stage
 
     @contextmanager
