@@ -108,7 +108,9 @@ def test_a_run_killed_while_it_uploads_loses_nothing(
     )
 
 
-def test_two_runs_in_one_folder_register_one_version(workplace, trial, named):
+def test_two_runs_in_one_folder_register_one_version(workplace, trial, named, nightly):
+    if not nightly:
+        pytest.skip("with --nightly")
     name = named("twice")
     model, data, output = mlp(workplace / f"{name}.onnx"), batches(workplace / "data.npz"), workplace / "out"
     never = command("never", model, data, output)
