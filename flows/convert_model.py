@@ -197,23 +197,20 @@ def _plan_only(job: _Job) -> ConversionResult:
 @contextmanager
 def _tracked(job: _Job) -> Iterator[RunRef]:
     """Begins the MLflow run, and ends it whatever happens, with the reason where that is a failure."""
-    with stage("track", job.timings):
-        end_left(job.home)
-        tags = {
-            "autocast.source": job.model,
-            "autocast.precision": job.spec.precision,
-            "autocast.version": engine_version(),
-            FLOW_RUN_TAG: str(runtime.flow_run.id),
-        }
-        run = begin_task(
-            resolve_tracking_uri(),
-            f"{_stem(job.model)}-{job.spec.precision}",
-            {"model": job.model, **job.spec.flat()},
-            tags,
-        )
-        go_on(run)
-    listener().note("run_id", run.run_id)
-    with noted(job.home, run) as forget:
+    uri, flow_run = resolve_tracking_uri(), str(runtime.flow_run.id)
+    with noted(job.home, uri, flow_run) as forget:
+        with stage("track", job.timings):
+            end_left(job.home)
+            tags = {
+                "autocast.source": job.model,
+                "autocast.precision": job.spec.precision,
+                "autocast.version": engine_version(),
+                FLOW_RUN_TAG: flow_run,
+            }
+            name = f"{_stem(job.model)}-{job.spec.precision}"
+            run = begin_task(uri, name, {"model": job.model, **job.spec.flat()}, tags)
+            go_on(run)
+        listener().note("run_id", run.run_id)
         try:
             yield run
         except BaseException as error:

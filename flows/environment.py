@@ -23,6 +23,8 @@ def set_defaults(home: Home) -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Waits of 2, 4, ..., 64 s: its API may be gone for a minute.
+        "PREFECT_CLIENT_MAX_RETRIES": "6",
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",

@@ -16,6 +16,7 @@ from autocast_core.errors import OutputError
 from flows.embedded_server import EmbeddedServer, embedded_server
 from flows.environment import logs_in, set_defaults
 from flows.home import Home, home
+from flows.prefect_errors import prefect_errors
 from tasks.progress import Listener, listening, stage
 
 
@@ -23,7 +24,8 @@ from tasks.progress import Listener, listening, stage
 def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]:
     """Within it the flows can be called; yields the log file. `tracking`: whether the run will be tracked.
 
-    OutputError where the home folder cannot be written, ServiceError where the embedded server does not start.
+    OutputError where the home folder cannot be written, ServiceError where the embedded server does not start. What
+    Prefect's client raises within it arrives as our errors.
     """
     where = home()
     log = log_file(where)
@@ -41,6 +43,7 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
 
             stack.enter_context(logs_in(log))
             _wait(server, tracking)
+        stack.enter_context(prefect_errors())
         yield log
 
 

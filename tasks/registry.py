@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.tracking.runs import FAILURE_TAG, RunRef
-from tasks.tracking.store import tracking_errors
+from tasks.tracking.store import connect, tracking_errors
 
 RESULT_FILE = "result.json"
 IDENTITY_TAG = "autocast.identity"
@@ -51,10 +51,8 @@ def discard(run: RunRef) -> None:
 
 def end_abandoned(tracking_uri: str, flow_run_id: str, reason: str) -> tuple[str, ...]:
     """Ends, as KILLED, the runs that a dead flow run left RUNNING, and returns their ids."""
-    from tasks.tracking.store import client_of
-
+    client = connect(tracking_uri)
     with tracking_errors(tracking_uri):
-        client = client_of(tracking_uri)
         experiments = [one.experiment_id for one in client.search_experiments()]
         left = client.search_runs(
             experiments, f"attributes.status = 'RUNNING' and tags.`{FLOW_RUN_TAG}` = '{flow_run_id}'"

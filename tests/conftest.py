@@ -1,10 +1,62 @@
-"""How the suite is run, and the table of the faults and attacks that were tried."""
+"""How the suite is run, its real servers, and the table of the faults and attacks that were tried."""
+
+import os
+import tempfile
+import uuid
+from pathlib import Path
 
 import pytest
+
+FOLDER = pytest.StashKey[Path]()
+"""Where this session's real servers are, once a test has asked for them; the same for all of its processes."""
+
+STANDS_FOR = {
+    "Ceph": "its S3 gateway",
+    "MLflow": "its server, on PostgreSQL and Ceph",
+    "Prefect": "its server, on PostgreSQL",
+    "moto": "stands for an S3 server",
+    "MLflow/sqlite": "its server, on sqlite and files",
+    "Prefect/sqlite": "its server, on sqlite",
+    "sqlite": "stands for a tracking server",
+    "stub": "answers as Prefect and MLflow would, after 20 ms",
+}
 
 
 def pytest_addoption(parser):
     parser.addoption("--nightly", action="store_true", help="faults, fuzzing and load at full size: hours, not minutes")
+
+
+def pytest_configure(config):
+    name = f"autocast-servers-{uuid.uuid4().hex[:8]}"
+    given = getattr(config, "workerinput", {}).get("servers") or os.environ.get("AUTOCAST_TEST_SERVERS")
+    # Not in pytest's own folder: nobody else may enter that, and PostgreSQL runs as a user of its own.
+    config.stash[FOLDER] = Path(given or Path(tempfile.gettempdir()) / name).absolute()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """pytest-xdist's, for each of its processes."""
+    node.workerinput["servers"] = str(node.config.stash[FOLDER])
+
+
+def pytest_unconfigure(config):
+    folder = config.stash[FOLDER]
+    if hasattr(config, "workerinput") or "AUTOCAST_TEST_SERVERS" in os.environ or not folder.exists():
+        return
+    from tests.real_servers import RealServers
+
+    RealServers(folder).remove()
+
+
+@pytest.fixture(scope="session")
+def real_servers(pytestconfig):
+    """The session's real servers, of which each test starts those that it needs; None where they are not installed.
+
+    With AUTOCAST_TEST_SERVERS=FOLDER they are those of infra/local/up FOLDER, and are left running.
+    """
+    from tests.real_servers import RealServers, servers
+
+    return None if servers.missing() else RealServers(pytestconfig.stash[FOLDER])
 
 
 @pytest.fixture
@@ -14,18 +66,24 @@ def nightly(request):
 
 
 @pytest.fixture
-def trial(record_property):
+def used():
+    """The servers that this test's fixtures gave it, by their names in STANDS_FOR."""
+    return set()
+
+
+@pytest.fixture
+def trial(record_property, used):
     """Notes what was tried, how often, what came of it, and how much was lost, for the table at the end."""
 
     def note(what, times, outcome, lost=0):
-        record_property("trial", [what, times, outcome, lost])
+        record_property("trial", [what, times, outcome, lost, ", ".join(sorted(used))])
         assert lost == 0, f"{what}: {lost} lost"
 
     return note
 
 
 def pytest_terminal_summary(terminalreporter):
-    """What was done, how often, what came of it, what was lost."""
+    """What was done, how often, on which servers, what came of it, what was lost."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
     rows = [value for report in reports for key, value in report.user_properties if key == "trial"]
     if not rows:
@@ -33,14 +91,20 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.section("tried")
     for what in sorted({row[0] for row in rows}):
         times, lost = (sum(row[i] for row in rows if row[0] == what) for i in (1, 3))
-        outcome = next(" ".join(row[2].split()) for row in rows if row[0] == what)
-        terminalreporter.write_line(f"{what:<58.58} {times:>6} x  lost {lost}  {outcome:.110}")
+        outcome, on = next((" ".join(row[2].split()), row[4]) for row in rows if row[0] == what)
+        terminalreporter.write_line(f"{what:<58.58} {times:>6} x  lost {lost}  {on:<15} {outcome:.110}")
     total, lost = (sum(row[i] for row in rows) for i in (1, 3))
     terminalreporter.write_line(f"{total} trials, {lost} lost")
+    for name in sorted({name for row in rows for name in row[4].split(", ") if name}):
+        terminalreporter.write_line(f"{name}: {STANDS_FOR[name]}")
+    from tests.real_servers import servers
+
+    if lacks := servers.missing():
+        terminalreporter.write_line("not on real servers: " + "; ".join(lacks))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Tests on real servers share one set of them, so they run in one process."""
+    """The tests of whole workflows share one set of servers, which they stop and start, so they run in one process."""
     if config.option.markexpr == "integration":
         config.option.numprocesses = 0

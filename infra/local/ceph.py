@@ -5,6 +5,7 @@ Objects live as long as the processes: a stopped cluster is made anew at the nex
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 import time
@@ -52,6 +53,8 @@ keyring = {folder}/keyring
 rgw frontends = beast endpoint=127.0.0.1:{gateway}
 rgw enable usage log = false
 rgw dns name =
+rgw s3 auth use sts = true
+rgw sts key = {session_key}
 """
 
 
@@ -88,10 +91,10 @@ def _make_cluster(home: Path, settings: Path, ports: dict[str, int]) -> None:
         (home / name).mkdir(parents=True)
     fsid, keys, monmap = str(uuid.uuid4()), str(home / "keyring"), str(home / "monmap")
     monitor, monitor_v1 = ports["ceph-mon"], ports["ceph-mon-v1"]
-    settings.write_text(
-        _SETTINGS.format(fsid=fsid, folder=home, monitor=monitor, monitor_v1=monitor_v1, gateway=ports["s3"]),
-        encoding="utf-8",
-    )
+    places = {"folder": home, "monitor": monitor, "monitor_v1": monitor_v1, "gateway": ports["s3"]}
+    settings.touch(mode=0o600)
+    # The key is one of AES-128: the gateway encrypts in it what its session tokens say.
+    settings.write_text(_SETTINGS.format(fsid=fsid, session_key=secrets.token_hex(8), **places), encoding="utf-8")
     _run("ceph-authtool", "--create-keyring", keys, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
     everything = [item for part in ("mon", "osd", "mgr") for item in ("--cap", part, "allow *")]
     _run("ceph-authtool", keys, "--gen-key", "-n", "client.admin", *everything)

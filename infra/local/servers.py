@@ -140,6 +140,61 @@ def worker(folder: Path, name: str = "worker", pool: str = POOL) -> Process:
     return Process(name, [*command, "--limit", "4"], lambda: answers(address), variables)
 
 
+def prefect_server(folder: Path, name: str = "prefect", port: int | None = None, **variables: str) -> Process:
+    """Prefect's server; a second one, on the same database, needs a name and a port of its own."""
+    settings = _settings(folder)
+    port = port or settings.ports["prefect"]
+    address = f"http://127.0.0.1:{port}/api"
+    return Process(
+        name,
+        [_program("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        lambda: answers(f"{address}/health"),
+        {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": address,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url(
+                "asyncpg", settings.ports["postgres"], settings.database_password, "prefect"
+            ),
+            # Schedules made by hand are looked at soon, not once a minute.
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+            "DO_NOT_TRACK": "1",
+            **variables,
+        },
+    )
+
+
+def mlflow_server(
+    folder: Path, name: str = "mlflow", port: int | None = None, *options: str, **variables: str
+) -> Process:
+    """MLflow's server; a second one, on the same database and bucket, needs a name and a port of its own."""
+    settings = _settings(folder)
+    port = port or settings.ports["mlflow"]
+    database = postgres.url("psycopg2", settings.ports["postgres"], settings.database_password, "mlflow")
+    return Process(
+        name,
+        [
+            *(_program("mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", database, "--artifacts-destination", "s3://mlflow/artifacts"),
+            *("--allowed-hosts", "localhost:*,127.0.0.1:*", *options),
+        ],
+        lambda: answers(f"http://127.0.0.1:{port}/health"),
+        {
+            **{key: value for key, value in environment(folder, settings).items() if key.startswith("AWS_")},
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": settings.webhook_key,
+            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+            "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+            # Waits of 0, 2, 4, 8, 16 and 32 s: a restart of the bridge loses nothing.
+            "MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES": "6",
+            **variables,
+        },
+    )
+
+
 def _settings(folder: Path) -> Settings:
     file = folder / "settings.json"
     if file.exists():
@@ -199,42 +254,8 @@ def _start_ceph(folder: Path, settings: Settings) -> None:
 
 def _processes(folder: Path, settings: Settings) -> Iterator[Process]:
     ports, used = settings.ports, environment(folder, settings)
-    database = {"port": ports["postgres"], "password": settings.database_password}
-    yield Process(
-        "prefect",
-        [_program("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"])],
-        lambda: answers(f"{used['PREFECT_API_URL']}/health"),
-        {
-            "PREFECT_HOME": used["PREFECT_HOME"],
-            "PREFECT_API_URL": used["PREFECT_API_URL"],
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url("asyncpg", database="prefect", **database),
-            # Schedules made by hand are looked at soon, not once a minute.
-            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
-            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
-            "DO_NOT_TRACK": "1",
-        },
-    )
-    yield Process(
-        "mlflow",
-        [
-            *(_program("mlflow"), "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]), "--workers", "1"),
-            *("--backend-store-uri", postgres.url("psycopg2", database="mlflow", **database)),
-            *("--artifacts-destination", "s3://mlflow/artifacts", "--allowed-hosts", "localhost:*,127.0.0.1:*"),
-        ],
-        lambda: answers(f"{used['MLFLOW_TRACKING_URI']}/health"),
-        {
-            **{name: value for name, value in used.items() if name.startswith("AWS_")},
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": settings.webhook_key,
-            "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
-            "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
-            "MLFLOW_WEBHOOK_CACHE_TTL": "1",
-            # Waits of 0, 2, 4, 8, 16 and 32 s: a restart of the bridge loses nothing.
-            "MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES": "6",
-        },
-    )
+    yield prefect_server(folder)
+    yield mlflow_server(folder)
     yield Process(
         "bridge",
         [_program("autocast"), "bridge", "serve", "--host", "127.0.0.1", "--port", str(ports["bridge"])],

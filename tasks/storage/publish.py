@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from tasks.storage.uri import LocalLocation, Location, RegistryLocation, S3Locat
 
 PLAN_FILE = "plan.json"
 _BLOCK = 1 << 20
+_LEFT_SECONDS = 3600
+"""A writer that is alive has written within this time."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,8 @@ def _copy(copies: Mapping[Path, Path], *, make_folder: bool, progress: ProgressC
     needed = sum(source.stat().st_size for source in copies.values())
     if make_folder:
         _make_folder(model.parent)
+    for target in copies:
+        _remove_left_parts(target)
     check_destination(model, needed)
     with written_whole(tuple(copies), needed) as outputs:
         done = 0
@@ -158,6 +165,15 @@ def _copy(copies: Mapping[Path, Path], *, make_folder: bool, progress: ProgressC
         if others:
             # An old model must not be seen with new data.
             model.unlink(missing_ok=True)
+
+
+def _remove_left_parts(target: Path) -> None:
+    """What killed writers of this file left beside it (autocast_core.model.atomic): parts that no one writes to."""
+    oldest = time.time() - _LEFT_SECONDS
+    for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        with suppress(OSError):
+            if part.stat().st_mtime < oldest:
+                part.unlink()
 
 
 def _make_folder(folder: Path) -> None:

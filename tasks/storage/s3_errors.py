@@ -31,6 +31,8 @@ _REFUSED: Mapping[str, str] = {
     "AuthorizationHeaderMalformed": "the request was signed for another region; set AWS_REGION to the bucket's",
     "PermanentRedirect": "the bucket is in another region; set AWS_REGION to the bucket's",
     "InvalidToken": "the session token is invalid; renew the credentials",
+    # Ceph's word for a session token that it did not give.
+    "InvalidArgument": "the server cannot read the request or its session token; check AWS_SESSION_TOKEN",
     "ExpiredToken": "the credentials have expired; renew them and run again: what was transferred is kept",
     "RequestTimeTooSkewed": "this machine's clock differs from the server's; set the clock",
     "InvalidBucketName": "the bucket's name is invalid; check it",

@@ -161,23 +161,6 @@ def end_run(run: RunRef, failure: str | None = None) -> None:
         client.set_terminated(run.run_id, "FINISHED" if failure is None else "FAILED")
 
 
-def abandon(run: RunRef, reason: str) -> None:
-    """Ends the run as KILLED if it is still RUNNING. InputError and ServiceError as begin_run."""
-    from mlflow.exceptions import MlflowException
-
-    with tracking_errors(run.tracking_uri):
-        client = run.client()
-        try:
-            status = client.get_run(run.run_id).info.status
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return
-            raise
-        if status == "RUNNING":
-            client.set_tag(run.run_id, FAILURE_TAG, reason)
-            client.set_terminated(run.run_id, "KILLED")
-
-
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,6 +1,7 @@
-"""`python killed.py POINT SPEC MODEL DATA OUTPUT`: runs convert-model and kills this process at POINT.
+"""`python killed.py POINT MODEL DATA OUTPUT ISOLATION`: runs convert-model and kills this process at POINT.
 
-POINT is ``begin STAGE``, ``end STAGE``, or ``rename N``: the N-th file that gets its final name.
+POINT is ``begin STAGE``, ``end STAGE``, ``call FUNCTION`` of the flow's module, ``rename N``: the N-th file that gets
+its final name; ``stop STAGE``: this process stops there until it is told to go on (SIGCONT); or ``never``.
 """
 
 import os
@@ -30,12 +31,17 @@ def plant(point: str) -> None:
         return
     import flows.convert_model as flow
 
+    if kind == "call":
+        setattr(flow, where, lambda *_, **__: die())
+        return
     stage = flow.stage
 
     @contextmanager
     def dying(name, timings=None):
         if point == f"begin {name}":
             die()
+        if point == f"stop {name}":
+            os.kill(os.getpid(), signal.SIGSTOP)
         with stage(name, timings):
             yield
         if point == f"end {name}":

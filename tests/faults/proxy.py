@@ -16,7 +16,8 @@ ANSWERS = {"slow down": (503, "SlowDown"), "expired": (400, "ExpiredToken"), "in
 HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "date", "server"})
 
 Fault = Callable[[int, str, str], str | None]
-"""What is done to request number N (from 1), by method and path: delay, cut, corrupt, drop, a key of ANSWERS, None."""
+"""What is done to request number N (from 1), by method and path: delay, hold (until a later one is answered), cut,
+corrupt, drop, a key of ANSWERS, None."""
 
 
 class Proxy(ThreadingHTTPServer):
@@ -31,7 +32,9 @@ class Proxy(ThreadingHTTPServer):
         self.fault: Fault = lambda number, method, path: None
         self.requests = 0
         self.done: dict[str, int] = {}
-        self.lock = threading.Lock()
+        self.ranges: list[str] = []
+        """Of the answers so far, in their order."""
+        self.lock = threading.Condition()
 
     @property
     def url(self) -> str:
@@ -44,6 +47,17 @@ class Proxy(ThreadingHTTPServer):
             if fault:
                 self.done[fault] = self.done.get(fault, 0) + 1
             return fault
+
+    def hold(self) -> None:
+        """Returns when a further request is answered."""
+        with self.lock:
+            before = len(self.ranges)
+            assert self.lock.wait_for(lambda: len(self.ranges) > before, 10), "no other request came"
+
+    def note(self, answered: str) -> None:
+        with self.lock:
+            self.ranges.append(answered)
+            self.lock.notify_all()
 
     def handle_error(self, request, client_address):
         """Clients that break off are part of the trial."""
@@ -69,7 +83,10 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, content = self._ask(body)
         if fault == "corrupt" and content:
             content = content[:-1] + bytes([content[-1] ^ 1])
-        return self._answer(status, content, headers, cut=fault == "cut")
+        if fault == "hold":
+            self.server.hold()
+        self._answer(status, content, headers, cut=fault == "cut")
+        self.server.note(self.headers.get("Range", ""))
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _handle  # noqa: N815
 

@@ -1,6 +1,6 @@
 """The servers without containers, as far as that can be seen without starting any."""
 
-from tests.integration.site import processes, servers
+from tests.real_servers import processes, servers
 
 
 def test_down_stops_whatever_was_started_in_the_folder(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,12 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-LOCAL = ROOT / "infra" / "local"
-sys.path.insert(0, str(LOCAL))
-
-import processes  # noqa: E402
-import servers  # noqa: E402
+from tests.real_servers import ROOT, RealServers, processes, servers
 
 DEMO = ROOT / "flows" / "demo"
 DATA = "s3://models/digits/evaluation.npz"
@@ -25,10 +19,9 @@ CONVERT = "convert-model/convert-model"
 
 
 @dataclass(frozen=True)
-class Site:
-    """The servers in one folder. All waits are in seconds and end in a failure that says what did not come."""
+class Site(RealServers):
+    """All servers of one folder. All waits are in seconds and end in a failure that says what did not come."""
 
-    folder: Path
     mark: str
     """Part of every registered name, so that one set of servers serves several runs of the tests."""
 
@@ -38,23 +31,8 @@ class Site:
     def uri(self, word: str, version: int = 1) -> str:
         return f"models:/{self.name(word)}/{version}"
 
-    def up(self, *names: str) -> None:
-        self._call("up", *names)
-
-    def down(self, *names: str) -> None:
-        self._call("down", *names)
-
-    def _call(self, script: str, *names: str) -> None:
-        clean = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
-        done = subprocess.run(
-            [sys.executable, str(LOCAL / script), str(self.folder), *names], env=clean, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
     def worker(self, name: str, pool: str = servers.POOL) -> None:
-        process = servers.worker(self.folder, name, pool)
-        processes.start(self.folder, process)
-        processes.wait(self.folder, process)
+        self.start(servers.worker(self.folder, name, pool))
 
     def dask_cluster(self, workers: int) -> str:
         """Starts a Dask scheduler and workers of one thread each, and returns the scheduler's address."""
@@ -67,13 +45,8 @@ class Site:
             for number in range(workers)
         }
         for name, command in commands.items():
-            variables = servers.environment(self.folder)
-            processes.start(self.folder, processes.Process(name, command, lambda: True, variables))
+            processes.start(self.folder, processes.Process(name, command, lambda: True, self.variables))
         return address
-
-    def stop(self, *names: str) -> None:
-        for name in names:
-            processes.stop(self.folder, name)
 
     def kill(self, name: str) -> None:
         """SIGKILL to the process and all its descendants at once: the machine is gone."""

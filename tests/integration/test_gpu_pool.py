@@ -3,7 +3,8 @@
 import pytest
 
 from tests.flows.conversions import mlp
-from tests.integration.site import CONVERT, servers
+from tests.integration.site import CONVERT
+from tests.real_servers import servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
 

@@ -1,0 +1,45 @@
+"""What Prefect's client raises, as our errors: one line with what, where and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from autocast_core.errors import InputError, ServiceError
+from tasks.storage.uri import without_credentials
+
+_REFUSALS = frozenset({401, 403})
+
+
+@contextmanager
+def prefect_errors() -> Iterator[None]:
+    """InputError where Prefect's API does not let us in, ServiceError where it does not answer, or fails."""
+    from httpx import HTTPError, HTTPStatusError
+
+    try:
+        yield
+    except HTTPStatusError as error:
+        status = error.response.status_code
+        if status in _REFUSALS:
+            raise InputError(
+                f"{_server()} refuses the credentials ({status}); check PREFECT_API_AUTH_STRING, USER:PASSWORD of a "
+                "server of one's own, or PREFECT_API_KEY"
+            ) from error
+        raise ServiceError(f"{_server()} answers {status}; its log says why") from error
+    except HTTPError as error:
+        raise ServiceError(_silent(type(error).__name__)) from error
+    except RuntimeError as error:
+        # Prefect's own word for a server that it has never reached.
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        raise ServiceError(_silent("no connection")) from error
+
+
+def _silent(how: str) -> str:
+    return f"{_server()} does not answer ({how}); check PREFECT_API_URL and that it runs"
+
+
+def _server() -> str:
+    from prefect.settings import PREFECT_API_URL
+
+    return f"Prefect's API at {without_credentials(PREFECT_API_URL.value() or '')}"

@@ -1,0 +1,42 @@
+"""A Prefect server and a tracking store, as settings of this process."""
+
+import os
+from contextlib import contextmanager
+
+from flows.embedded_server import embedded_server
+from flows.environment import set_defaults
+from flows.home import Home
+from tests.settings import forgotten_settings
+
+
+@contextmanager
+def embedded_services(folder):
+    """Prefect's embedded server and a sqlite store in the folder; yields the store's address."""
+    with forgotten_settings():
+        set_defaults(Home(folder / "home"))
+        with embedded_server(folder / "server.log") as server:
+            server.wait()
+            uri = f"sqlite:///{folder / 'mlflow.db'}"
+            with _used(server.api_url, uri, folder):
+                yield uri
+
+
+@contextmanager
+def services_at(variables, folder):
+    """The servers that these variables name; results lie in the folder. Yields the tracking server's address."""
+    with forgotten_settings():
+        os.environ |= {key: value for key, value in variables.items() if not key.startswith(("AWS_", "AUTOCAST_"))}
+        set_defaults(Home(folder / "home"))
+        uri = variables["MLFLOW_TRACKING_URI"]
+        with _used(variables["PREFECT_API_URL"], uri, folder):
+            yield uri
+
+
+@contextmanager
+def _used(api_url, tracking_uri, folder):
+    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+    os.environ |= {"PREFECT_API_URL": api_url, "MLFLOW_TRACKING_URI": tracking_uri}
+    # Prefect read its settings when it was imported.
+    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_LOCAL_STORAGE_PATH: folder / "results"}):
+        yield

@@ -1,0 +1,25 @@
+"""The variables of this process that say which servers are used."""
+
+import os
+from contextlib import contextmanager
+
+NAMES = ("PREFECT_", "MLFLOW_", "AWS_", "AUTOCAST_")
+"""How they begin."""
+
+
+def clean_environment():
+    """Of this process's variables those that a child needs and that name no servers."""
+    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+
+
+@contextmanager
+def forgotten_settings():
+    """Meanwhile this process's variables name no servers; afterwards they are as before."""
+    saved = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(NAMES)]:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
