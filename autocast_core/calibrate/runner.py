@@ -14,7 +14,7 @@ from autocast_core.calibrate.batches import Batches
 from autocast_core.calibrate.instrument import Probes, instrumented, instrumented_exactly, sample_indices
 from autocast_core.calibrate.memory import available_bytes
 from autocast_core.calibrate.probes import stats_of
-from autocast_core.calibrate.sizes import Sizes, peak_bytes, sizes_of
+from autocast_core.calibrate.sizes import FLOAT_BYTES, Sizes, peak_bytes, sizes_of
 from autocast_core.calibrate.statistics import EMPTY, Statistics, TensorStats
 from autocast_core.calibrate.totals import Totals, segments, small_columns
 from autocast_core.calibrate.views import with_views
@@ -100,7 +100,7 @@ def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progres
     shapes: dict[str, tuple[int, ...]] | None = _shapes(first)
     sizes = sizes_of(gathered.model, first)
     del first
-    _check_memory(peak_bytes(gathered.model, sizes.counts))
+    _check_memory(gathered.model, sizes)
     alone = len(batches) <= _FEW_BATCHES and sum(map(stored_bytes, all_tensors(gathered.model))) <= _SMALL_MODEL_BYTES
     session, probes = _open(gathered, sizes, runtime, alone)
     try:
@@ -206,9 +206,12 @@ def _shapes(feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
     return {name: np.shape(value) for name, value in feeds.items()}
 
 
-def _check_memory(needed: int) -> None:
+def _check_memory(model: ir.Model, sizes: Sizes) -> None:
     free = available_bytes()
-    if free is not None and needed > free:
+    if free is None or sum(sizes.counts.values()) * FLOAT_BYTES <= free:
+        return  # there is room for all tensors at once
+    needed = peak_bytes(model, sizes.counts)
+    if needed > free:
         raise DataError(
             f"one inference of a calibration batch takes at least {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of"
             " memory are free; give smaller batches (--batch_size, or fewer samples a file)"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import onnx
 
 _LOG = logging.getLogger(__name__)
-_BYTES = 4
+FLOAT_BYTES = 4
+"""Of one element."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def peak_bytes(model: ir.Model, counts: Mapping[str, int]) -> int:
     dying: dict[int, int] = {}
     for index, node in enumerate(nodes):
         for value in node.outputs:
-            size = counts.get(str(value.name), 0) * _BYTES
+            size = counts.get(str(value.name), 0) * FLOAT_BYTES
             alive += size
             end = last_use.get(value, index)
             dying[end] = dying.get(end, 0) + size

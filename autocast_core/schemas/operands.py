@@ -22,6 +22,7 @@ from autocast_core.schemas.plugins import PluginPrecision
 from autocast_core.schemas.signature import Signature, find_signature, supporting_opset
 from autocast_core.schemas.types import element_type, type_string
 
+_FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
 NO_PLUGINS: Mapping[str, PluginPrecision] = MappingProxyType({})
 NO_BLOCKS: Mapping[str, Mapping[str, Sequence[int]]] = MappingProxyType({})
 
@@ -55,10 +56,11 @@ def float_operands(
     `plugins` are the precisions of custom operators; `blocks` names operands to leave in FP32, per operator type the
     indices under ``inp`` and ``out``: all operands that share a type variable with one of them stay with it.
     """
-    types = [element_type(value) for value in (*node.inputs, *node.outputs)]
+    values = [*node.inputs, *node.outputs]
+    kinds = [None if value is None else value.type for value in values]
+    types = [None if kind is None else kind.dtype for kind in kinds]
     still = (False,) * len(node.inputs), (False,) * len(node.outputs)
-    is_float = any(dtype == ir.DataType.FLOAT or dtype in LOW_DTYPES for dtype in types)
-    if not is_float:
+    if not any([dtype in _FLOATS for dtype in types]):  # noqa: C419 - asked of every node, and a list is faster
         return Operands(*still, is_float=False)
     if node.op_type in plugins:
         return _plugin_operands(node, plugins[node.op_type], precision)
@@ -72,8 +74,8 @@ def float_operands(
             *still, is_float=True, refusal=f"no schema describes {_name(node)}", current=_current(node, None)
         )
     block = blocks.get(node.op_type, {})
-    if block or not all(
-        value is None or isinstance(value.type, ir.TensorType) for value in (*node.inputs, *node.outputs)
+    if block or any(
+        type(kind) is not ir.TensorType and value is not None for kind, value in zip(kinds, values, strict=True)
     ):
         return _schema_operands(node, _blocked(signature, block), opset, precision)
     inputs, outputs = tuple(types[: len(node.inputs)]), tuple(types[len(node.inputs) :])
