@@ -178,9 +178,13 @@ def _write_text(path: Path, text: str) -> None:
         raise OutputError(f"{path}: cannot write the plan: {error}") from error
 
 
-if __name__ == "__main__":
-    # Symbolic arithmetic on dimensions, which no conversion does, is most of what importing onnx_ir costs.
+def postpone_imports() -> None:
+    """Symbolic arithmetic on dimensions, which no conversion does, is most of what importing onnx_ir costs."""
     load_when_used("sympy", "onnx_ir._symbolic_shapes")
+
+
+if __name__ == "__main__":
+    postpone_imports()
     code = main()
     gc.freeze()  # Python would look for garbage once more among all that a conversion made
     sys.exit(code)
