@@ -185,6 +185,7 @@ def postpone_imports() -> None:
 
 if __name__ == "__main__":
     postpone_imports()
+    gc.disable()  # what a conversion makes lives until the process ends, and then need not be gone through again
     code = main()
-    gc.freeze()  # Python would look for garbage once more among all that a conversion made
+    gc.freeze()
     sys.exit(code)
