@@ -14,7 +14,7 @@ import onnx_ir as ir
 from autocast_core.errors import ModelError
 from autocast_core.model.rounding import RoundBlock, round_block, saturating
 
-CHUNK_ELEMENTS = 65536
+CHUNK_ELEMENTS = 1 << 18  # a mebibyte of FP32 stays in a core's cache
 _COPY_BYTES = 1 << 20
 _CONVERTIBLE = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
