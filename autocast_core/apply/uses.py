@@ -1,7 +1,6 @@
 """Which type every reader of a float value wishes to find.
 
-Places and uses are named tuples: there are several for each node, and a frozen dataclass takes four times as long to
-make.
+Places and uses are named tuples: there are several for each node, and a frozen dataclass takes twice as long to make.
 """
 
 from __future__ import annotations

@@ -155,8 +155,8 @@ def sample_step(count: int) -> int:
     """The step at which a flattened tensor of `count` elements is sampled: the smallest that gives at most 4,096 of
     them and has no divisor in common with `count`.
 
-    So it has none in common with the length of any dimension either, and meets all of its indices equally often: no
-    channel can hide.
+    So it has none in common with the length of any dimension either, and meets all of its indices about equally often:
+    no channel can hide.
     """
     step = -(-count // WHOLE_ELEMENTS)
     while math.gcd(step, count) != 1:

@@ -27,7 +27,7 @@ from autocast_core.runtime import Runtime, Session
 
 _LOG = logging.getLogger(__name__)
 _FEW_BATCHES, _SMALL_MODEL_BYTES = 4, 1 << 29
-"""Up to here calibration takes about a second, which further threads shorten little and make a fifth dearer."""
+"""Up to here calibration takes about a second, which further threads shorten little and make up to a fifth dearer."""
 
 
 def calibrate(

@@ -1,6 +1,7 @@
 """What the rules know of one node.
 
-Facts are named tuples: there is one for each node and tensor, and a frozen dataclass takes four times as long to make.
+Facts are named tuples: there is one for each node and tensor, and a frozen dataclass of so many fields takes three
+times as long to make.
 """
 
 from __future__ import annotations

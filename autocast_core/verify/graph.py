@@ -25,14 +25,15 @@ def inconsistent_tensors(model: ir.Model) -> Iterator[str]:
                 yield f"initializer {name!r} is declared {value.dtype.name} and holds {tensor.dtype.name}"
             elif value.shape is not None and value.shape is not tensor.shape and _differ(value.shape, tensor.shape):
                 yield f"initializer {name!r} is declared {value.shape} and holds {list(tensor.shape)}"
-            elif _has_another_length(tensor):
-                yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to another number"
+            elif (length := _other_length(tensor)) is not None:
+                yield f"initializer {name!r} needs {tensor.nbytes} bytes and refers to {length}"
 
 
-def _has_another_length(tensor: ir.TensorProtocol) -> bool:
+def _other_length(tensor: ir.TensorProtocol) -> int | None:
+    """The length that a reference to a file gives, where the tensor needs another one."""
     if type(tensor) is ir.Tensor or not isinstance(tensor, ir.ExternalTensor):
-        return False
-    return tensor.length not in (None, tensor.nbytes)
+        return None
+    return None if tensor.length == tensor.nbytes else tensor.length
 
 
 def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Iterator[str]:

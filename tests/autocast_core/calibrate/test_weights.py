@@ -8,7 +8,11 @@ import pytest
 
 from autocast_core.calibrate import TensorStats, scan_weights
 from autocast_core.config import Precision
+from autocast_core.model import ConvertedTensor, weights_digest
+from autocast_core.model.tensors import CHUNK_ELEMENTS
 from autocast_core.progress import Progress
+
+SEVERAL_CHUNKS = 2 * CHUNK_ELEMENTS + 17
 
 
 def model_with(array: np.ndarray, constants: str = "") -> ir.Model:
@@ -21,7 +25,7 @@ def model_with(array: np.ndarray, constants: str = "") -> ir.Model:
 
 @pytest.mark.parametrize("scale", [1.0, 0.02, 1e-5, 1e-8, 0.0, 1e5])
 def test_counts_are_exact_in_chunks_too(scale: float) -> None:
-    values = (np.random.default_rng(0).standard_normal(200_000) * scale).astype(np.float32)
+    values = (np.random.default_rng(0).standard_normal(SEVERAL_CHUNKS) * scale).astype(np.float32)
     found = scan_weights(model_with(values), Precision.FP16)["w"]
     expected = TensorStats.of(values, Precision.FP16)
     for name in ("count", "min", "max", "nonfinite", "nonzero", "underflow", "subnormal", "examined"):
@@ -29,7 +33,7 @@ def test_counts_are_exact_in_chunks_too(scale: float) -> None:
 
 
 def test_the_rounding_error_is_measured_where_it_could_matter_and_bounded_elsewhere() -> None:
-    normal = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    normal = np.random.default_rng(0).standard_normal(SEVERAL_CHUNKS).astype(np.float32)
     tiny = normal * np.float32(1e-7)
     for values in (tiny, normal):
         found = scan_weights(model_with(values), Precision.FP16)["w"]
@@ -69,3 +73,20 @@ def test_progress_ends_at_all_bytes() -> None:
     seen: list[Progress] = []
     scan_weights(model_with(np.ones(100, np.float32)), Precision.FP16, seen.append)
     assert (seen[-1].done, seen[-1].total, seen[-1].unit) == (400, 400, "bytes")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_what_a_scan_notes_is_the_digest_of_the_weights(dtype: str) -> None:
+    values = np.random.default_rng(0).standard_normal(SEVERAL_CHUNKS).astype(dtype)
+
+    def model() -> ir.Model:
+        made = model_with(values)
+        if dtype == "float64":
+            weight = made.graph.initializers["w"]
+            weight.const_value = ConvertedTensor(weight.const_value, ir.DataType.FLOAT, name="w")
+        return made
+
+    scanned = model()
+    scan_weights(scanned, Precision.FP16)
+    assert "autocast.content" in scanned.graph.initializers["w"].const_value.meta
+    assert weights_digest(scanned) == weights_digest(model())

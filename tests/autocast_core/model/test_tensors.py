@@ -7,7 +7,7 @@ import pytest
 
 from autocast_core.errors import ModelError
 from autocast_core.model import ConvertedTensor, chunks
-from autocast_core.model.tensors import DataFile, FileTensor
+from autocast_core.model.tensors import CHUNK_ELEMENTS, DataFile, FileTensor
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -41,15 +41,15 @@ def test_ties_round_to_even():
 
 
 def test_the_fast_rounding_has_the_bits_of_numpys():
-    bits = np.random.default_rng(0).integers(0, 1 << 32, 1 << 18, dtype=np.uint32)
+    bits = np.random.default_rng(0).integers(0, 1 << 32, 4 * CHUNK_ELEMENTS, dtype=np.uint32)
     values = bits.view(np.float32)
     values = values[np.abs(values) < 65520]
-    assert values.size > 100_000
+    assert values.size > CHUNK_ELEMENTS
     np.testing.assert_array_equal(converted(values).view(np.uint16), values.astype(np.float16).view(np.uint16))
 
 
 def test_a_block_with_overflow_among_ordinary_values_is_right_everywhere():
-    values = np.linspace(-70000, 70000, 100_001, dtype=np.float32)
+    values = np.linspace(-70000, 70000, 2 * CHUNK_ELEMENTS + 1, dtype=np.float32)
     expected = np.clip(values, -65504, 65504).astype(np.float16)
     np.testing.assert_array_equal(converted(values), expected)
 
