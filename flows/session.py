@@ -15,6 +15,7 @@ from pathlib import Path
 from autocast_core.errors import OutputError
 from flows.embedded_server import EmbeddedServer, embedded_server
 from flows.environment import logs_in, set_defaults
+from flows.garbage import lasting
 from flows.home import Home, home
 from flows.prefect_errors import prefect_errors
 from tasks.progress import Listener, listening, stage
@@ -38,11 +39,11 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
                 # Prefect reads it when it is imported.
                 os.environ["PREFECT_API_URL"] = server.api_url
                 stack.callback(os.environ.pop, "PREFECT_API_URL", None)
-            for noisy in ("flows.convert_model", "mlflow"):
-                import_module(noisy)
-
-            stack.enter_context(logs_in(log))
-            _wait(server, tracking)
+            with lasting():
+                for noisy in ("flows.convert_model", "mlflow"):
+                    import_module(noisy)
+                stack.enter_context(logs_in(log))
+                _wait(server, tracking)
         stack.enter_context(prefect_errors())
         yield log
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import signal
 import sys
 from typing import Any
+
+from flows.garbage import lasting
 
 
 def main() -> None:
     """The console script: runs the command and maps what goes wrong to exit codes 2, 3 and 1."""
     # A finally clause must run when a service manager ends us, so that no server or half-made file is left.
     signal.signal(signal.SIGTERM, _terminated)
-    from flows.cli import bridge, compare, demo, fleet, plan, promote, review, run, schema, tune, validate, verify
-    from flows.cli.app import app
+    atexit.register(gc.freeze)  # at its end a process need not look for garbage again
+    with lasting():
+        from flows.cli import bridge, compare, demo, fleet, plan, promote, review, run, schema, tune, validate, verify
+        from flows.cli.app import app
 
     for command in (demo, run, review, compare, promote, verify, schema, plan, validate, tune, fleet, bridge):
         command.add_to(app)

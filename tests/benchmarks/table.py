@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.benchmarks.cases import AUTOCAST, FLOOR, MATRICES, NODES, OURS, SAMPLES, SIMPLE, WITHOUT_DATA
+from tests.benchmarks.flow_stages import CHILDREN
 from tests.benchmarks.growth import exponent
 
 OWN_STAGES = ("sanitize", "calibrate", "classify", "apply", "verify", "evaluate", "attribute")
@@ -77,8 +78,10 @@ def _flow(results: Results) -> Iterator[str]:
         if key.startswith("flow "):
             yield f"{key}: {found['cpu_s']} CPU s, {found['wall_s']} wall s, {found['peak_mib']} MiB"
             stages = dict(found["stages_cpu_s"])
-            total = stages.pop("in all")
+            children = stages.pop(CHILDREN)
+            total = found["cpu_s"] - children
             rest = {**stages, "between stages": total - sum(stages.values())}
             yield "  " + ", ".join(f"{name} {seconds:.2f} s ({seconds / total:.0%})" for name, seconds in rest.items())
             own = sum(stages.get(name, 0.0) for name in OWN_STAGES)
-            yield f"  beside the conversion and its evaluation: {total - own:.2f} CPU s"
+            yield f"  beside the conversion, its evaluation and TensorRT's process: {total - own:.2f} CPU s"
+            yield f"  in TensorRT's process: {children:.2f} CPU s"

@@ -1,0 +1,25 @@
+"""How often a command's process looks for garbage: seldom, since most of what it makes lives as long as it does.
+
+Prefect, MLflow and what they import are half a million objects; going through them again and again was a quarter of the
+CPU time of a run. https://docs.python.org/3/library/gc.html#gc.freeze
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_ALLOCATIONS = 100_000
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """What is made within it, as by imports, is never looked at for garbage; what is made later is, now and then."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(_ALLOCATIONS)
+        gc.enable()
