@@ -33,8 +33,10 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
     set_defaults(where)
     with ExitStack() as stack:
         stack.enter_context(listening(listener))
-        with stage("start" if (where.prefect / "prefect.db").exists() else "start for the first time"):
-            server = None if os.environ.get("PREFECT_API_URL") else stack.enter_context(embedded_server(log))
+        embedded = not os.environ.get("PREFECT_API_URL")
+        first = embedded and not (where.prefect / "prefect.db").exists()
+        with stage("start for the first time" if first else "start"):
+            server = stack.enter_context(embedded_server(log)) if embedded else None
             if server is not None:
                 # Prefect reads it when it is imported.
                 os.environ["PREFECT_API_URL"] = server.api_url
