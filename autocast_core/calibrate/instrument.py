@@ -3,7 +3,8 @@
 A tensor of the main graph that only rearranges another one has its statistics (see views.py). Any other, input or
 output of a node, is
 
-- *whole*, an output of the run, if it has at most 4,096 elements: reduced outside, all at once;
+- *whole*, an output of the run, if it has at most 4,096 elements: reduced outside, all at once. The smallest of them
+  come stacked, 64 of one shape as one output: handing out an array costs more than computing such a tensor;
 - *sampled* if it is larger, or of unknown size: its maximum, minimum and sum of squares are reduced in the graph, and
   up to 4,096 of its elements come out for the small-value quantities, which would cost as much as the inference itself
   if every element were examined;
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,19 +35,37 @@ from autocast_core.config import Precision
 from autocast_core.model.paths import fresh_names
 
 WHOLE_ELEMENTS = 4096
+_STACKED_ELEMENTS = 1024
+_STACKED_TENSORS = 64
 _PREFIX = "calibration"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Tensors of one shape that come out behind one another in one array; a single one has any shape."""
+
+    names: tuple[str, ...]
+    dims: tuple[int, ...] = ()
+
+    def holds(self, array: np.ndarray) -> bool:
+        """Whether `array` is that of tensors of these shapes, which a model may declare and not compute."""
+        return len(self.names) == 1 or array.shape == (len(self.names) * self.dims[0], *self.dims[1:])
+
+    def tensors(self, array: np.ndarray) -> Iterable[np.ndarray]:
+        """The tensors, the stacked ones flat."""
+        return array.reshape(len(self.names), -1) if len(self.names) > 1 else [array]
 
 
 @dataclass(frozen=True)
 class Probes:
     """What the outputs of an instrumented model are, in order.
 
-    One array for each tensor in `whole`; then for each in `sampled` its maximum, minimum, sum of squares and, with
+    One array for each stack in `whole`; then for each in `sampled` its maximum, minimum, sum of squares and, with
     `small`, a sample; then a number of elements for each group of tensors in `sizes`; then the vectors for the tensors
     in `exact`.
     """
 
-    whole: tuple[str, ...] = ()
+    whole: tuple[Stack, ...] = ()
     sampled: tuple[str, ...] = ()
     sizes: tuple[tuple[str, ...], ...] = ()
     exact: tuple[str, ...] = ()
@@ -73,10 +92,12 @@ def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: boo
         reductions = [
             _reductions(writer, v, groups.get(v), sizes.counts.get(str(v.name)), small) for v in sampled[::-1]
         ]
+        stacks = _stacks(whole, sizes)
+        stacked = [_stacked(writer, stack) for stack in stacks[::-1]]
         _finish(
             writer,
             [
-                *whole,
+                *reversed(stacked),
                 *itertools.chain.from_iterable(reversed(reductions)),
                 *dict.fromkeys(groups.values()),
                 *(vectors.values if vectors else ()),
@@ -86,7 +107,11 @@ def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: boo
         for value, size in groups.items():
             members.setdefault(size, []).append(str(value.name))
         yield Probes(
-            _names(whole), _names(sampled), tuple(map(tuple, members.values())), vectors.names if vectors else (), small
+            tuple(Stack(_names(stack), sizes.static[str(stack[0].name)]) for stack in stacks),
+            _names(sampled),
+            tuple(map(tuple, members.values())),
+            vectors.names if vectors else (),
+            small,
         )
 
 
@@ -112,6 +137,30 @@ def _finish(writer: GraphWriter, outputs: Collection[ir.Value]) -> None:
     # A model without float tensors keeps its outputs: that it runs is worth knowing too.
     if outputs:
         writer.set_outputs(outputs)
+
+
+def _stacks(values: Sequence[ir.Value], sizes: Sizes) -> list[list[ir.Value]]:
+    """`values`, small ones of one type and shape together."""
+    stacks: list[list[ir.Value]] = []
+    unfilled: dict[object, list[ir.Value]] = {}
+    for value in values:
+        dims = sizes.static[str(value.name)]
+        if not dims or not 0 < sizes.counts[str(value.name)] <= _STACKED_ELEMENTS:
+            stacks.append([value])
+            continue
+        stack = unfilled.setdefault((value.dtype, dims), [])
+        if not stack:
+            stacks.append(stack)
+        stack.append(value)
+        if len(stack) == _STACKED_TENSORS:
+            del unfilled[value.dtype, dims]
+    return stacks
+
+
+def _stacked(writer: GraphWriter, stack: Sequence[ir.Value]) -> ir.Value:
+    value = writer.joined(stack)
+    value.type = stack[0].type
+    return value
 
 
 def _groups(writer: GraphWriter, values: Sequence[ir.Value], sizes: Sizes) -> dict[ir.Value, ir.Value]:

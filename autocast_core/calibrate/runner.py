@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.calibrate.batches import Batches
-from autocast_core.calibrate.instrument import Probes, instrumented, instrumented_exactly, sample_indices
+from autocast_core.calibrate.instrument import Probes, Stack, instrumented, instrumented_exactly, sample_indices
 from autocast_core.calibrate.memory import available_bytes
 from autocast_core.calibrate.probes import stats_of
 from autocast_core.calibrate.sizes import FLOAT_BYTES, Sizes, peak_bytes, sizes_of
@@ -95,7 +95,8 @@ class _Gathered:
 
 
 def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progress: ProgressCallback) -> None:
-    """One session for batches of one shape; where another shape comes, a second one that knows static sizes only."""
+    """One session for batches of one shape; where another shape comes, a second one that knows static sizes only, or
+    no sizes where the model declares wrong ones."""
     first = next(iter(batches))
     shapes: dict[str, tuple[int, ...]] | None = _shapes(first)
     sizes = sizes_of(gathered.model, first)
@@ -110,7 +111,13 @@ def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progres
                 session.close()
                 shapes, sizes = None, sizes_of(gathered.model, {})
                 session, probes = _open(gathered, sizes, runtime, alone)
-            _add(gathered, probes, sizes, number, session.run(feeds))
+            outputs = _run(session, probes, feeds)
+            if outputs is None:
+                session.close()
+                shapes, sizes = None, Sizes()
+                session, probes = _open(gathered, sizes, runtime, alone)
+                outputs = session.run(feeds)
+            _add(gathered, probes, sizes, number, outputs)
     finally:
         session.close()
     progress(Progress("calibrate", len(batches), len(batches), "batches"))
@@ -122,15 +129,26 @@ def _open(gathered: _Gathered, sizes: Sizes, runtime: Runtime, alone: bool) -> t
     with instrumented(gathered.model, sizes, gathered.precision, gathered.small) as probes:
         session = runtime.open(gathered.model, exact=True, few_runs=True, one_thread=alone)
     gathered.backend = session.backend
-    gathered.whole = Totals(probes.whole, small=gathered.small)
+    gathered.whole = Totals([name for stack in probes.whole for name in stack.names], small=gathered.small)
     gathered.sampled = Totals(probes.sampled, small=gathered.small)
     return session, probes
+
+
+def _run(session: Session, probes: Probes, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:
+    """One batch's outputs; None where stacked tensors turn out to have other shapes than the model declares."""
+    try:
+        outputs = session.run(feeds)
+    except BackendError:
+        if any(len(stack.names) > 1 for stack in probes.whole):
+            return None
+        raise
+    return outputs if all(map(Stack.holds, probes.whole, outputs)) else None
 
 
 def _add(gathered: _Gathered, probes: Probes, sizes: Sizes, number: int, outputs: Sequence[np.ndarray]) -> None:
     """One batch's outputs."""
     rest = iter(outputs)
-    _add_whole(gathered, list(islice(rest, len(probes.whole))))
+    _add_whole(gathered, [each for stack in probes.whole for each in stack.tensors(next(rest))])
     rows = [list(islice(rest, 4 if probes.small else 3)) for _ in probes.sampled]
     seen = {name: int(count) for names, count in zip(probes.sizes, rest, strict=False) for name in names}
     flagged = _add_sampled(gathered, rows, {**sizes.counts, **seen})

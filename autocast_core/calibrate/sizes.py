@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,10 +25,15 @@ FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Sizes:
-    """Elements by value name in `counts`; for other values, in `symbolic`, their shapes with symbols."""
+    """By value name: static shapes, and for other values, in `symbolic`, their shapes with symbols."""
 
-    counts: Mapping[str, int]
-    symbolic: Mapping[str, tuple[int | str | None, ...]]
+    static: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    symbolic: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """The number of elements of each value with a static shape."""
+        return {name: math.prod(dims) for name, dims in self.static.items()}
 
 
 def sizes_of(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
@@ -48,7 +54,7 @@ def sizes_of(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
     if not all(map(_is_static, shapes.values())):
         shapes |= {name: dims for name, dims in _inferred(model, feeds).items() if not _is_static(shapes.get(name, ()))}
     return Sizes(
-        {name: math.prod(dims) for name, dims in shapes.items() if _is_static(dims)},  # type: ignore[arg-type]
+        {name: dims for name, dims in shapes.items() if _is_static(dims)},  # type: ignore[misc]
         {name: dims for name, dims in shapes.items() if dims is not None and None not in dims and not _is_static(dims)},
     )
 

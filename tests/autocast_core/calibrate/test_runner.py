@@ -57,6 +57,42 @@ def test_small_tensors_are_measured_exactly_over_all_batches() -> None:
     assert (found.batches, found.origin, found.backend) == (4, "calibration", "onnxruntime-cpu")
 
 
+def test_many_small_tensors_of_one_shape_are_each_measured_exactly() -> None:
+    names = [f"t{number}" for number in range(150)]
+    steps = "".join(f"{name} = Mul(x, k{name}) " for name in names)
+    factors = ", ".join(f"float k{name} = {{{number - 70}}}" for number, name in enumerate(names))
+    model = model_of(
+        f"g (float[N, 3] x, float[2] z) => (float[N, 3] y) <{factors}> {{ {steps} y = Sum({', '.join(names)}) }}"
+    )
+    x = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    found = run(model, {"x": x, "z": np.ones(2, np.float32)})
+    for number, name in enumerate(names):
+        assert_stats(found.tensors[name], x * np.float32(number - 70))
+    assert found.tensors["z"].max == 1.0
+
+
+def test_infinity_among_small_tensors_of_one_shape_is_counted_where_it_is() -> None:
+    model = model_of("g (float[2, 2] x) => (float[2, 2] c) { a = Exp(x) b = Neg(x) c = Add(a, b) }")
+    found = run(model, {"x": np.float32([[1, 2], [3, 1000]])})
+    assert [found.tensors[name].nonfinite for name in "xabc"] == [0, 1, 0, 1]
+    assert (found.tensors["a"].max, found.tensors["b"].min) == (np.inf, -1000.0)
+
+
+DECLARED = """<ir_version: 10, opset_import: ["" : 18, "com.microsoft" : 1]>
+g (float[4, 3] x) => (float[4, 3] y) <float[2, 3] d, float[2, 3] e> {
+    d = com.microsoft.Gelu(x) e = Neg(d) y = Neg(x)
+}"""
+
+
+def test_tensors_of_another_shape_than_declared_are_measured_as_they_are() -> None:
+    model = ir.serde.deserialize_model(onnx.parser.parse_model(DECLARED))
+    x = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    found = run(model, {"x": x})
+    assert found.origin == "calibration"
+    assert_stats(found.tensors["y"], -x)
+    assert (found.tensors["d"].count, found.tensors["d"].min) == (12, -found.tensors["e"].max)
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = model_of(IF_IN_LOOP)
     before = ir.to_onnx_text(model)
