@@ -137,7 +137,7 @@ def _collect_ports(
             if dtype in FLOATS:
                 wish = low if moving and low is not None and dtype == ir.DataType.FLOAT else dtype
                 uses.add(output.value, Use(GraphOutput(output.graph, output.index), wish))
-    for _, body in bodies(node):
+    for _, body in bodies(node) if node.attributes.data else ():
         for index, value in enumerate(body.outputs):
             dtype = original.get(value)
             if dtype in FLOATS and (body, index) not in covered:

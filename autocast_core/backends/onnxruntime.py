@@ -19,6 +19,7 @@ from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import BackendError
 from autocast_core.model import runtime_model
 from autocast_core.model.paths import all_nodes
+from autocast_core.model.pieces import structure_for_runtime
 from autocast_core.runtime import RuntimeModel
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class OnnxRuntime:
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
         wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
-        with _serialised(model) if content is None else nullcontext(content) as given:
+        with _serialised(model, exact) if content is None else nullcontext(content) as given:
             options = self._options(onnxruntime, exact, few_runs, given.data_folder)
             if wanted != [(NAMES["cpu"], {})]:
                 options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
@@ -107,8 +108,10 @@ class OnnxRuntime:
         return options
 
 
-def _serialised(model: ir.Model) -> AbstractContextManager[RuntimeModel]:
-    return runtime_model(with_readable_outputs(model) if has_bfloat16_outputs(model) else model)
+def _serialised(model: ir.Model, exact: bool) -> AbstractContextManager[RuntimeModel]:
+    """Declared shapes help ONNX Runtime to optimize; an exact session, which must not, starts sooner without them."""
+    readable = with_readable_outputs(model) if has_bfloat16_outputs(model) else model
+    return runtime_model(structure_for_runtime(readable) if exact else readable)
 
 
 def _has_16_bit_types(model: ir.Model) -> bool:

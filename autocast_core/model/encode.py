@@ -23,6 +23,15 @@ _QUANTIZATION = "quant_parameter_tensor_names"
 
 def encode(model: ir.Model) -> onnx.ModelProto:
     """`model` as ir.serde.serialize_model would give it. Raises ir.serde.SerdeError or TypeError as that does."""
+    return _encoded(model, _Encoder)
+
+
+def encode_for_runtime(model: ir.Model) -> onnx.ModelProto:
+    """As `encode`, without what is declared of inner values that ONNX's own operators make: any runtime infers that."""
+    return _encoded(model, _RuntimeEncoder)
+
+
+def _encoded(model: ir.Model, encoder: type[_Encoder]) -> onnx.ModelProto:
     if model.functions or model.device_configurations:
         return ir.serde.serialize_model(model)
     proto = onnx.ModelProto(
@@ -36,7 +45,7 @@ def encode(model: ir.Model) -> onnx.ModelProto:
     for domain, version in model.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
     _add_properties(proto.metadata_props, model.metadata_props)
-    _Encoder(model.graph.meta.get(ANNOTATED, True)).graph(model.graph, proto.graph)
+    encoder(model.graph.meta.get(ANNOTATED, True)).graph(model.graph, proto.graph)
     return proto
 
 
@@ -175,6 +184,13 @@ class _Encoder:
                 ir.serde.serialize_shape_into(proto, shape)
             known = self.types[key] = (shape, proto)  # the shape is held, so that no other one gets its id
         return known[1]
+
+
+class _RuntimeEncoder(_Encoder):
+    def info(self, value: ir.Value, proto: onnx.GraphProto) -> None:
+        maker = value.producer()
+        if maker is not None and maker.domain:
+            super().info(value, proto)
 
 
 class _UndeclaredEncoder(_Encoder):

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
+from itertools import count, islice
 
 import onnx_ir as ir
 
 ROOT = "graph"
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+FLAT = "autocast.flat"
+"""In a graph's `meta`: no node of it holds a body, so that nobody need look for one.
+
+Noted when a model is read; nothing that we do to such a graph gives it bodies.
+"""
 # Below, `node.attributes.data` is the dictionary behind the attributes (collections.UserDict). Most nodes have none,
 # and to learn that from the wrapper, or from `bodies`, costs ten times as much.
+
+
+def note_flat(model: ir.Model) -> None:
+    """Notes FLAT where it is so. A model-local function may bring bodies with it when it is inlined."""
+    if not model.functions and next(islice(all_graphs(model.graph), 1, None), None) is None:
+        model.graph.meta[FLAT] = True
 
 
 def nodes_with_ids(graph: ir.Graph, prefix: str = ROOT) -> Iterator[tuple[str, ir.Node]]:
@@ -41,6 +52,8 @@ def bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
 def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
     """The graph, then every body, each before the bodies in it."""
     yield graph
+    if FLAT in graph.meta:
+        return
     for node in graph:
         if node.attributes.data:
             for _, body in bodies(node):
@@ -49,6 +62,9 @@ def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
 
 def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Every node of the graph and of its bodies, a node before its bodies."""
+    if FLAT in graph.meta:
+        yield from graph
+        return
     for node in graph:
         yield node
         if node.attributes.data:
@@ -58,9 +74,10 @@ def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
 
 def fresh_names(graph: ir.Graph, prefix: str) -> Iterator[str]:
     """Names ``PREFIX.0``, ``PREFIX.1``, … without those that values of the graph or of its bodies have."""
-    used = {value.name for each in all_graphs(graph) for node in each for value in node.outputs}
-    used |= {value.name for each in all_graphs(graph) for value in (*each.inputs, *each.initializers.values())}
-    return (name for number in itertools.count() if (name := f"{prefix}.{number}") not in used)
+    graphs = list(all_graphs(graph))
+    used = {value.name for each in graphs for node in each for value in node.outputs}
+    used |= {value.name for each in graphs for value in (*each.inputs, *each.initializers.values())}
+    return (name for number in count() if (name := f"{prefix}.{number}") not in used)
 
 
 def is_counted(node: ir.Node) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
-from autocast_core.model.serde import serialize
+from autocast_core.model.serde import serialize, serialize_for_runtime
 from autocast_core.model.skeleton import (
     LARGE_BYTES,
     Piece,
@@ -84,6 +84,15 @@ def is_weight(tensor: ir.TensorProtocol) -> bool:
 
 def structure_of(model: ir.Model) -> Structure:
     """`model` serialised once, for all that looks at its structure or writes it. ModelError as serialize."""
+    return _structure(model, serialize)
+
+
+def structure_for_runtime(model: ir.Model) -> Structure:
+    """As `structure_of`, without the declarations that a runtime has no use for."""
+    return _structure(model, serialize_for_runtime)
+
+
+def _structure(model: ir.Model, serialize: Callable[[ir.Model], onnx.ModelProto]) -> Structure:
     kept: list[ir.TensorProtocol] = []
 
     def stub(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

@@ -7,6 +7,7 @@ what they are; a value too small becomes a zero with the sign kept. IEEE 754-201
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 
 import ml_dtypes
 import numpy as np
@@ -19,6 +20,8 @@ _MAGNITUDE = 0x7FFFFFFF
 _FIRST_INFINITE = 0x477FF000  # the bits of 65520, which rounds beyond 65504
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_INFINITY = MappingProxyType({np.dtype(np.float16): 0x7C00, _BFLOAT16: 0x7F80})
+"""The bits of infinity, which those of NaN exceed."""
 
 
 def round_block(source: np.ndarray, target: np.ndarray) -> None:
@@ -46,9 +49,9 @@ def saturating(source: np.ndarray, target: np.ndarray, rounded_by: RoundBlock = 
 
 
 def _has_nonfinite(block: np.ndarray) -> bool:
-    if block.dtype.itemsize != 2:
+    infinity = _INFINITY.get(block.dtype)
+    if infinity is None:
         return not np.isfinite(block).all()
-    infinity = np.array(np.inf, block.dtype).view(np.uint16)
     return bool(block.size) and bool((block.view(np.uint16) & 0x7FFF).max() >= infinity)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import google.protobuf.message
@@ -21,7 +21,8 @@ import onnx_ir as ir
 from autocast_core.errors import ModelError
 from autocast_core.model.attributes import check_attributes
 from autocast_core.model.bodies import check_bodies
-from autocast_core.model.encode import ANNOTATED, encode, encode_undeclared
+from autocast_core.model.encode import ANNOTATED, encode, encode_for_runtime, encode_undeclared
+from autocast_core.model.paths import note_flat
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     except Exception as error:
         raise ModelError(f"{label}: not a valid ONNX model: {one_line(error)}: export it again") from error
     model.graph.meta[ANNOTATED] = annotated
+    note_flat(model)
     if maps:
         model.graph.meta[_MAPS] = maps
     if proto.training_info:
@@ -95,6 +97,15 @@ def serialize(model: ir.Model) -> onnx.ModelProto:
 
     ModelError where the model holds what ONNX cannot.
     """
+    return _with_what_was_kept(model, encode)
+
+
+def serialize_for_runtime(model: ir.Model) -> onnx.ModelProto:
+    """See encode_for_runtime. ModelError as `serialize`."""
+    return _with_what_was_kept(model, encode_for_runtime)
+
+
+def _with_what_was_kept(model: ir.Model, encode: Callable[[ir.Model], onnx.ModelProto]) -> onnx.ModelProto:
     with _holding_what_onnx_can():
         proto = encode(model)
     for info in model.graph.meta.get(_TRAINING, ()):

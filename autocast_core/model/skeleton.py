@@ -94,6 +94,9 @@ def external_locations(model: bytes) -> dict[str, str]:
     """Where the tensors of a serialised model have their external data, in order of use, with a tensor for each."""
     found: dict[str, str] = {}
 
+    if _LOCATION_KEY not in model:
+        return found
+
     def note(source: Source, field: Field) -> None:
         tensor = onnx.TensorProto.FromString(source.read(field.payload, field.length))
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -107,6 +110,9 @@ def external_locations(model: bytes) -> dict[str, str]:
 
 def relocated(model: bytes, location: str) -> bytes:
     """The serialised model with all its external data said to lie in file `location`."""
+
+    if _LOCATION_KEY not in model:
+        return model
 
     def replace(source: Source, field: Field) -> list[Piece]:
         tensor = onnx.TensorProto.FromString(source.read(field.payload, field.length))

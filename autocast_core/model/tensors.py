@@ -102,6 +102,10 @@ class ConvertedTensor(ir.LazyTensor):
         self.source = source
 
     def _read(self) -> ir.Tensor:
+        return ir.Tensor(self._values().reshape(self.shape.numpy()), self.dtype, name=self.name)
+
+    def _values(self) -> np.ndarray:
+        """The converted values, flat."""
         values = np.empty(self.size, self.dtype.numpy())
         if values.size <= CHUNK_ELEMENTS:
             saturating(self.source.numpy().reshape(-1), values)
@@ -110,7 +114,12 @@ class ConvertedTensor(ir.LazyTensor):
             for block in chunks(self):
                 values[done : done + block.size] = block
                 done += block.size
-        return ir.Tensor(values.reshape(self.shape.numpy()), self.dtype, name=self.name)
+        return values
+
+    def tobytes(self) -> bytes:
+        """The bytes of the converted values, little-endian."""
+        values = self._values()
+        return values.astype(little_endian(self.dtype), copy=False).tobytes()
 
     def __repr__(self) -> str:
         return f"ConvertedTensor<{self.dtype},{self.shape}>({self.source!r})"

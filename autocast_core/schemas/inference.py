@@ -27,7 +27,7 @@ def _infer(graph: ir.Graph, opsets: Mapping[str, int]) -> int:
         ports = ports_of(node)
         for port in ports:
             found += _spread(port, [port.outer_input], [port.inner_input])
-        for attribute in node.attributes.values():
+        for attribute in node.attributes.data.values():
             if attribute.type == ir.AttributeType.GRAPH:
                 found += _infer(attribute.as_graph(), opsets)
         for port in ports:

@@ -23,6 +23,7 @@ from autocast_core.schemas.signature import Signature, find_signature, supportin
 from autocast_core.schemas.types import element_type, type_string
 
 _FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
+_PLAIN = frozenset({ir.TensorType, type(None)})
 NO_PLUGINS: Mapping[str, PluginPrecision] = MappingProxyType({})
 NO_BLOCKS: Mapping[str, Mapping[str, Sequence[int]]] = MappingProxyType({})
 
@@ -56,30 +57,31 @@ def float_operands(
     `plugins` are the precisions of custom operators; `blocks` names operands to leave in FP32, per operator type the
     indices under ``inp`` and ``out``: all operands that share a type variable with one of them stay with it.
     """
-    values = [*node.inputs, *node.outputs]
-    kinds = [None if value is None else value.type for value in values]
-    types = [None if kind is None else kind.dtype for kind in kinds]
-    still = (False,) * len(node.inputs), (False,) * len(node.outputs)
-    if not any([dtype in _FLOATS for dtype in types]):  # noqa: C419 - asked of every node, and a list is faster
-        return Operands(*still, is_float=False)
-    if node.op_type in plugins:
-        return _plugin_operands(node, plugins[node.op_type], precision)
+    inputs, outputs = node.inputs, node.outputs
+    kinds = [None if value is None else value.type for value in (*inputs, *outputs)]
+    types = tuple([None if kind is None else kind.dtype for kind in kinds])
+    if _FLOATS.isdisjoint(types):
+        return Operands(*_still(node), is_float=False)
+    domain, op_type = node.domain, node.op_type
+    if op_type in plugins:
+        return _plugin_operands(node, plugins[op_type], precision)
     refusal = _refusal_by_fact(node)
     if refusal is not None:
-        return Operands(*still, is_float=True, refusal=refusal, current=_current(node, (True,) * len(types)))
-    opset = opsets.get(node.domain, 1)
-    signature = find_signature(node.domain, node.op_type, opset)
+        current = _current(node, (True,) * len(types))
+        return Operands(*_still(node), is_float=True, refusal=refusal, current=current)
+    opset = opsets.get(domain, 1)
+    signature = find_signature(domain, op_type, opset)
     if signature is None:
-        return Operands(
-            *still, is_float=True, refusal=f"no schema describes {_name(node)}", current=_current(node, None)
-        )
-    block = blocks.get(node.op_type, {})
-    if block or any(
-        type(kind) is not ir.TensorType and value is not None for kind, value in zip(kinds, values, strict=True)
-    ):
-        return _schema_operands(node, _blocked(signature, block), opset, precision)
-    inputs, outputs = tuple(types[: len(node.inputs)]), tuple(types[len(node.inputs) :])
-    return _tensor_operands(node.domain, node.op_type, inputs, outputs, opset, precision)
+        refusal = f"no schema describes {_name(node)}"
+        return Operands(*_still(node), is_float=True, refusal=refusal, current=_current(node, None))
+    if op_type in blocks or not _PLAIN.issuperset(map(type, kinds)):
+        return _schema_operands(node, _blocked(signature, blocks.get(op_type, {})), opset, precision)
+    return _tensor_operands(domain, op_type, types[: len(inputs)], types[len(inputs) :], opset, precision)
+
+
+def _still(node: ir.Node) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """No operand moves."""
+    return (False,) * len(node.inputs), (False,) * len(node.outputs)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -91,7 +93,7 @@ def _tensor_operands(
     opset: int,
     precision: Precision,
 ) -> Operands:
-    """The operands of any node that has only tensors, of these element types (None: omitted)."""
+    """The operands of any node that has only tensors, of these element types (None: omitted or unknown)."""
     signature = find_signature(domain, op_type, opset)
     assert signature is not None
 
@@ -176,15 +178,23 @@ def _plugin_operands(node: ir.Node, plugin: PluginPrecision, precision: Precisio
 
 
 def _refusal_by_fact(node: ir.Node) -> str | None:
-    facts = _facts()
-    if node.domain == "" and node.op_type in facts["never_low"]:
-        return f"{node.op_type} has no 16-bit form: {facts['never_low'][node.op_type]}"
-    if node.domain in facts["never_low_domains"]:
-        return f"{_name(node)} has no 16-bit form: {facts['never_low_domains'][node.domain]}"
-    attribute = facts["fp32_attribute"].get(node.op_type) if node.domain == "" else None
+    refusal, attribute = _operator_facts(node.domain, node.op_type)
     if attribute is not None and attribute in node.attributes:
         return f"{node.op_type}'s attribute {attribute} states its type"
-    return None
+    return refusal
+
+
+@functools.lru_cache(maxsize=4096)
+def _operator_facts(domain: str, op_type: str) -> tuple[str | None, str | None]:
+    """Why an operator is never low, and the attribute with which it states an FP32 type; None where there is none."""
+    facts = _facts()
+    if domain in facts["never_low_domains"]:
+        return f"{domain}::{op_type} has no 16-bit form: {facts['never_low_domains'][domain]}", None
+    if domain:
+        return None, None
+    if op_type in facts["never_low"]:
+        return f"{op_type} has no 16-bit form: {facts['never_low'][op_type]}", None
+    return None, facts["fp32_attribute"].get(op_type)
 
 
 def _refusal_by_schema(node: ir.Node, opset: int, precision: Precision) -> str:

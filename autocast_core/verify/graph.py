@@ -43,7 +43,7 @@ def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Ite
         for value in node.inputs:
             if value is not None and value not in made and not any(value in scope for scope in outer):
                 yield f"node {path}/{node.name} ({node.op_type}) reads {value.name!r}, which nothing before it makes"
-        for name, body in bodies(node):
+        for name, body in bodies(node) if node.attributes.data else ():
             yield from _broken(body, f"{path}/{node.name}:{name}", (*outer, made))
         made.update(node.outputs)
     for index, value in enumerate(graph.outputs):

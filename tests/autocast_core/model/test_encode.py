@@ -4,7 +4,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from autocast_core.model.encode import encode
+from autocast_core.model.encode import encode, encode_for_runtime
 
 GRAPHS = Path(__file__).parents[2] / "models" / "graphs"
 EVERYTHING = """<
@@ -17,7 +17,7 @@ EVERYTHING = """<
         then_branch = t () => (float[N, 3] p) { p = Add (a, w) },
         else_branch = e () => (float[N, 3] q) <float[1] z = {5}> { q = Mul (x, z) }
     >
-    o = Optional (w)
+    [optional] o = Optional (w)
 }"""
 
 
@@ -55,6 +55,18 @@ def test_rare_parts_of_a_model_are_encoded_as_onnx_ir_does():
     annotation = proto.graph.quantization_annotation.add(tensor_name="w")
     annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="s")
     assert same(proto)
+
+
+def test_a_runtime_is_told_no_types_that_it_infers_itself():
+    model = ir.serde.deserialize_model(onnx.parser.parse_model(EVERYTHING))
+    for node in model.graph:
+        for value in node.outputs:
+            value.type = value.type or ir.TensorType(ir.DataType.FLOAT)
+    model.graph.outputs.remove(model.graph.node("optional").outputs[0])
+    assert [info.name for info in encode(model).graph.value_info] == ["a", "unused", "o"]
+    proto = encode_for_runtime(model)
+    assert [info.name for info in proto.graph.value_info] == ["a", "unused"], "made by com.microsoft.Odd"
+    assert proto.graph.output == encode(model).graph.output
 
 
 def test_functions_are_encoded_as_onnx_ir_does():
