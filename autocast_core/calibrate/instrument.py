@@ -11,8 +11,9 @@ output of a node, is
 - *exact* where it is not FP32, or where a first look found NaN or infinity: see probes.py. Tensors in bodies are always
   exact.
 
-The reductions are appended in reverse tensor order: ONNX Runtime orders leaves last in, first out, and in forward
-order every intermediate would stay alive.
+ONNX Runtime orders leaves last in, first out. So stacks, which wait for tensors from far apart, are appended first, and
+reductions in reverse tensor order: otherwise every large intermediate would stay alive until a stack is complete, or
+until the last reduction.
 """
 
 from __future__ import annotations
@@ -86,18 +87,18 @@ def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: boo
     whole = [v for v in values if v.name in small_enough and v.dtype != ir.DataType.BFLOAT16]
     sampled = [v for v in values if v.name not in small_enough and v.dtype == ir.DataType.FLOAT]
     chosen = {v.name for v in values} - {v.name for v in whole} - {v.name for v in sampled}
+    stacks = _stacks(whole, sizes)
     with _changed(model) as writer:
+        stacked = [_stacked(writer, stack) for stack in stacks]
         vectors = probe(writer, lambda value: value.name in chosen, precision, small, inputs=True)
         groups = _groups(writer, [v for v in sampled if v.name not in sizes.counts], sizes)
         reductions = [
             _reductions(writer, v, groups.get(v), sizes.counts.get(str(v.name)), small) for v in sampled[::-1]
         ]
-        stacks = _stacks(whole, sizes)
-        stacked = [_stacked(writer, stack) for stack in stacks[::-1]]
         _finish(
             writer,
             [
-                *reversed(stacked),
+                *stacked,
                 *itertools.chain.from_iterable(reversed(reductions)),
                 *dict.fromkeys(groups.values()),
                 *(vectors.values if vectors else ()),

@@ -118,6 +118,7 @@ def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progres
                 session, probes = _open(gathered, sizes, runtime, alone)
                 outputs = session.run(feeds)
             _add(gathered, probes, sizes, number, outputs)
+            del outputs  # the next batch needs the room
     finally:
         session.close()
     progress(Progress("calibrate", len(batches), len(batches), "batches"))

@@ -13,7 +13,8 @@ import pytest
 
 from autocast_core.backends import OnnxRuntime
 from autocast_core.calibrate import Statistics, TensorStats, calibrate, input_specs, open_batches
-from autocast_core.calibrate.instrument import sample_indices, sample_step
+from autocast_core.calibrate.instrument import instrumented, sample_indices, sample_step
+from autocast_core.calibrate.sizes import sizes_of
 from autocast_core.config import Precision
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.progress import Progress
@@ -69,6 +70,15 @@ def test_many_small_tensors_of_one_shape_are_each_measured_exactly() -> None:
     for number, name in enumerate(names):
         assert_stats(found.tensors[name], x * np.float32(number - 70))
     assert found.tensors["z"].max == 1.0
+
+
+def test_stacks_stand_before_reductions_so_that_no_large_tensor_waits_for_a_small_one() -> None:
+    model = model_of("g (float[2, 3] x, float[90, 90] z) => (float[2, 3] y) { a = Neg(x) y = Neg(a) w = Exp(z) }")
+    sizes = sizes_of(model, {"x": np.zeros((2, 3)), "z": np.zeros((90, 90))})
+    with instrumented(model, sizes, FP16, small=False) as probes:
+        added = [node.op_type for node in model.graph][3:]
+    assert added == ["Concat", *["ReduceMax", "ReduceMin", "ReduceSumSquare"] * 2]
+    assert [stack.names for stack in probes.whole] == [("a", "y", "x")]
 
 
 def test_infinity_among_small_tensors_of_one_shape_is_counted_where_it_is() -> None:
