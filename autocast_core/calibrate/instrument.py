@@ -11,16 +11,15 @@ output of a node, is
 - *exact* where it is not FP32, or where a first look found NaN or infinity: see probes.py. Tensors in bodies are always
   exact.
 
-ONNX Runtime orders leaves last in, first out. So stacks, which wait for tensors from far apart, are appended first, and
-reductions in reverse tensor order: otherwise every large intermediate would stay alive until a stack is complete, or
-until the last reduction.
+Reductions and stacks are appended in reverse order of the tensors they wait for: ONNX Runtime orders leaves last in,
+first out, and otherwise every intermediate would stay alive until the last of them.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -89,17 +88,20 @@ def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: boo
     chosen = {v.name for v in values} - {v.name for v in whole} - {v.name for v in sampled}
     stacks = _stacks(whole, sizes)
     with _changed(model) as writer:
-        stacked = [_stacked(writer, stack) for stack in stacks]
         vectors = probe(writer, lambda value: value.name in chosen, precision, small, inputs=True)
         groups = _groups(writer, [v for v in sampled if v.name not in sizes.counts], sizes)
-        reductions = [
-            _reductions(writer, v, groups.get(v), sizes.counts.get(str(v.name)), small) for v in sampled[::-1]
-        ]
+
+        def results_of(tensors: Sequence[ir.Value]) -> list[ir.Value]:
+            value, name = tensors[0], str(tensors[0].name)
+            if name in small_enough:
+                return [_stacked(writer, tensors)]
+            return _reductions(writer, value, groups.get(value), sizes.counts.get(name), small)
+
+        results = _made_in_reverse([*stacks, *([value] for value in sampled)], values, results_of)
         _finish(
             writer,
             [
-                *stacked,
-                *itertools.chain.from_iterable(reversed(reductions)),
+                *itertools.chain.from_iterable(results),
                 *dict.fromkeys(groups.values()),
                 *(vectors.values if vectors else ()),
             ],
@@ -156,6 +158,18 @@ def _stacks(values: Sequence[ir.Value], sizes: Sizes) -> list[list[ir.Value]]:
         if len(stack) == _STACKED_TENSORS:
             del unfilled[value.dtype, dims]
     return stacks
+
+
+def _made_in_reverse(
+    wanted: Sequence[Sequence[ir.Value]],
+    order: Sequence[ir.Value],
+    make: Callable[[Sequence[ir.Value]], list[ir.Value]],
+) -> list[list[ir.Value]]:
+    """What `make` gives of each of `wanted`, made in reverse `order` of the last tensors that they wait for."""
+    position = {value: index for index, value in enumerate(order)}
+    last = [position[tensors[-1]] for tensors in wanted]
+    made = {index: make(wanted[index]) for index in sorted(range(len(wanted)), key=last.__getitem__, reverse=True)}
+    return [made[index] for index in range(len(wanted))]
 
 
 def _stacked(writer: GraphWriter, stack: Sequence[ir.Value]) -> ir.Value:

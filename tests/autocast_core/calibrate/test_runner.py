@@ -72,13 +72,16 @@ def test_many_small_tensors_of_one_shape_are_each_measured_exactly() -> None:
     assert found.tensors["z"].max == 1.0
 
 
-def test_stacks_stand_before_reductions_so_that_no_large_tensor_waits_for_a_small_one() -> None:
-    model = model_of("g (float[2, 3] x, float[90, 90] z) => (float[2, 3] y) { a = Neg(x) y = Neg(a) w = Exp(z) }")
-    sizes = sizes_of(model, {"x": np.zeros((2, 3)), "z": np.zeros((90, 90))})
+def test_reductions_and_stacks_stand_in_reverse_order_of_what_they_wait_for() -> None:
+    """ONNX Runtime takes them from the end, so that no large tensor waits for a later one."""
+    model = model_of("""g (float[90, 90] x) => (float[90, 90] z) {
+        a = ReduceSum(x) b = Neg(a) s = Shape(x) v = Exp(x) c = ReduceMax(v) d = Neg(c) w = Exp(v) z = Exp(w)
+    }""")
+    sizes = sizes_of(model, {"x": np.zeros((90, 90))})
     with instrumented(model, sizes, FP16, small=False) as probes:
-        added = [node.op_type for node in model.graph][3:]
-    assert added == ["Concat", *["ReduceMax", "ReduceMin", "ReduceSumSquare"] * 2]
-    assert [stack.names for stack in probes.whole] == [("a", "y", "x")]
+        added = [str(node.inputs[-1].name) for node in model.graph][8:]
+    assert added == [*"xxxzzzwww", "d", *"vvv"]
+    assert [stack.names for stack in probes.whole] == [tuple("abcd")]
 
 
 def test_infinity_among_small_tensors_of_one_shape_is_counted_where_it_is() -> None:
