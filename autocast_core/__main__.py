@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from autocast_core.imports import load_when_used
+from autocast_core.imports import postpone_symbolic_shapes
 
 EXAMPLES = """examples:
   python -m autocast_core --onnx_path model.onnx
@@ -178,13 +178,8 @@ def _write_text(path: Path, text: str) -> None:
         raise OutputError(f"{path}: cannot write the plan: {error}") from error
 
 
-def postpone_imports() -> None:
-    """Symbolic arithmetic on dimensions, which no conversion does, is most of what importing onnx_ir costs."""
-    load_when_used("sympy", "onnx_ir._symbolic_shapes")
-
-
 if __name__ == "__main__":
-    postpone_imports()
+    postpone_symbolic_shapes()
     gc.disable()  # what a conversion makes lives until the process ends, and then need not be gone through again
     code = main()
     gc.freeze()

@@ -14,7 +14,14 @@ def load_when_used(*names: str) -> None:
 
     For a process of one's own: importlib.util.LazyLoader does not stand two threads that use a module first.
     """
-    sys.meta_path.insert(0, _Postponing(frozenset(names)))
+    new = frozenset(names) - sys.modules.keys()
+    if new:
+        sys.meta_path.insert(0, _Postponing(new))
+
+
+def postpone_symbolic_shapes() -> None:
+    """Symbolic arithmetic on dimensions, which no conversion does, is most of what importing onnx_ir costs."""
+    load_when_used("sympy", "onnx_ir._symbolic_shapes")
 
 
 class _Postponing:

@@ -16,6 +16,7 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.states import Completed
 from prefect.transactions import transaction
+from prefect.utilities.annotations import quote
 
 from autocast_core.backends.validation import Validation
 from autocast_core.convert import engine_version
@@ -266,14 +267,15 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
         "autocast.low_precision_share": f"{judged.metrics['nodes.low_precision_share']:.4f}",
         "autocast.gate": "passed" if result.passed else "failed",
     }
-    record = _record(job, planned, judged, name, tags)
+    # Quoted, or Prefect looks for futures in all of it; to the tasks it is the Record itself.
+    record: Any = quote(_record(job, planned, judged, name, tags))
     with stage("track", job.timings):
-        track_task(run, record)
+        texts = track_task(run, record)
     if not result.passed:
         missed = "; ".join(f"{gate.expression} {gate.reason}" for gate in judged.gates if not gate.passed)
         raise GateMissedError(f"gate missed: {missed}; run {run.run_id} holds the details", result)
     with stage("publish", job.timings):
-        logged, output = log_model_task(run, record), None
+        logged, output = log_model_task(run, record, texts.card), None
         # Both or none; the registry last, as it calls people: what they will look for is in its place then.
         with transaction() as together:
             if job.spec.output:
@@ -281,7 +283,7 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
                 together.set(PUBLISHED, published)
                 check_unchanged(judged.converted, published.sha256)
                 output = published.uri
-            registered = register_task(run, logged, record)
+            registered = register_task(run, logged, name, tags, texts.description)
     text = summary_text(result.summary, result.metrics, registered.uri, output)
     show_conversion(run, judged.converted.plan, text, registered.uri)
     made = [uri for uri in (output, registered.uri) if uri]
@@ -380,7 +382,6 @@ def _record(job: _Job, planned: _Planned, judged: _Judged, name: str, tags: Mapp
         converted=judged.converted,
         sanitized=planned.sanitized.model,
         calibrated=planned.calibrated,
-        summary=planned.classified.summary,
         evaluated=judged.evaluated,
         attribution=judged.attribution,
         validated=judged.validated,

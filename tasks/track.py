@@ -55,7 +55,6 @@ class Record:
     sanitized: ModelRef
     calibrated: Calibrated
     converted: ConvertedModel
-    summary: str
     evaluated: Evaluated
     attribution: Path
     validated: Validation
@@ -74,8 +73,17 @@ def size_of(model: ModelRef) -> int:
     return sum(path.stat().st_size for path in model_files(model.path))
 
 
-def track(run: RunRef, record: Record) -> bool:
+@dataclass(frozen=True)
+class Texts:
+    """What goes with the model, as Markdown: its card, and what the registry shows of its version."""
+
+    card: str
+    description: str
+
+
+def track(run: RunRef, record: Record) -> Texts:
     """Writes metrics, tags, tables, plots and the reports to `run`."""
+    from autocast_core.report.card import card
     from autocast_core.report.node_table import node_table
     from autocast_core.report.page import page
     from autocast_core.report.plots import plots
@@ -101,13 +109,13 @@ def track(run: RunRef, record: Record) -> bool:
         figures={f"plots/{name}.png": figure for name, figure in plots(report).items()},
         files={"plan.json": record.converted.plan},
     )
-    return True
+    model = record.converted.model
+    where = f"Its report is in {run_link(run)}."
+    return Texts(card(report, ports_of(model), model.path.name, where), _description(run, report))
 
 
-def log_converted(run: RunRef, record: Record) -> LoggedModel:
+def log_converted(run: RunRef, record: Record, card: str) -> LoggedModel:
     """The converted model as a logged model of `run`, with its card and a sample of its inputs."""
-    from autocast_core.report.card import card
-
     model = record.converted.model
     check_unchanged(record.converted)
     metadata = {"autocast": {key.removeprefix("autocast."): value for key, value in record.tags.items()}}
@@ -119,7 +127,7 @@ def log_converted(run: RunRef, record: Record) -> LoggedModel:
         params=record.spec,
         metadata=metadata,
         example=sample_of(record.source.ref, model, record.sample, record.config),
-        card=card(report_input(run, record), ports_of(model), model.path.name, f"Its report is in {run_link(run)}."),
+        card=card,
     )
 
 
@@ -173,29 +181,27 @@ def _data_used(record: Record) -> tuple[DataUsed, ...]:
     )
 
 
-def register(run: RunRef, logged: LoggedModel, record: Record) -> Registered:
-    """Registers the logged model under the record's name, with its tags and the alias ``candidate``."""
-    return register_version(
-        run, logged, record.name, tags=record.tags, description=description(run, record), alias=CANDIDATE
-    )
+def register(run: RunRef, logged: LoggedModel, name: str, tags: Mapping[str, str], description: str) -> Registered:
+    """Registers the logged model under `name`, with its tags and the alias ``candidate``."""
+    return register_version(run, logged, name, tags=tags, description=description, alias=CANDIDATE)
 
 
-def description(run: RunRef, record: Record) -> str:
+def _description(run: RunRef, report: ReportInput) -> str:
     """What the registry shows of the version, as Markdown: what it is, how good, and where its report is."""
     from autocast_core.report.content import before_after, plain
     from autocast_core.report.text import markdown, number
 
-    report = report_input(run, record)
-    gates = (f"{markdown(gate.expression)} (measured {number(gate.value)})" for gate in record.gates)
+    gates = (f"{markdown(gate.expression)} (measured {number(gate.value)})" for gate in report.gates)
     lines = (
         f"- {markdown(each.quantity)}: {markdown(plain(each.before))} → {markdown(plain(each.after))}"
         + (f" ({markdown(each.backend)})" if each.backend else "")
         for each in before_after(report)
     )
     return note(
-        f"{markdown(record.summary)}. Gates passed: {', '.join(gates)}. Report, plan and metrics: {run_link(run)}.\n\n"
+        f"{markdown(report.plan.summary())}. Gates passed: {', '.join(gates)}. "
+        f"Report, plan and metrics: {run_link(run)}.\n\n"
         + "\n".join(lines)
-        + f"\n\nSource: {markdown(record.source.uri_pinned, 400)}\n"
+        + f"\n\nSource: {markdown(report.source.uri, 400)}\n"
     )
 
 

@@ -71,7 +71,9 @@ def _models(bench: cases.Bench, log: _Results, arguments: argparse.Namespace) ->
 
 
 def _nodes(bench: cases.Bench, log: _Results, arguments: argparse.Namespace) -> None:
-    imports = "from autocast_core.__main__ import *; postpone_imports(); import autocast_core.convert, onnxruntime"
+    imports = (
+        "from autocast_core.imports import *; postpone_symbolic_shapes(); import autocast_core.convert, onnxruntime"
+    )
     command = [sys.executable, "-c", imports]
     environment = _SINGLE_THREADED_ALGEBRA
     log.add(
