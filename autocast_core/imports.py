@@ -14,9 +14,7 @@ def load_when_used(*names: str) -> None:
 
     For a process of one's own: importlib.util.LazyLoader does not stand two threads that use a module first.
     """
-    new = frozenset(names) - sys.modules.keys()
-    if new:
-        sys.meta_path.insert(0, _Postponing(new))
+    sys.meta_path.insert(0, _Postponing(frozenset(names)))
 
 
 def postpone_symbolic_shapes() -> None:

@@ -267,7 +267,7 @@ def _converted(job: _Job, run: RunRef, inputs: _Inputs, name: str, tags: Mapping
         "autocast.low_precision_share": f"{judged.metrics['nodes.low_precision_share']:.4f}",
         "autocast.gate": "passed" if result.passed else "failed",
     }
-    # Quoted, or Prefect looks for futures in all of it; to the tasks it is the Record itself.
+    # Quoted, or Prefect looks for futures in all of it, of which it holds none; to the tasks it is the Record itself.
     record: Any = quote(_record(job, planned, judged, name, tags))
     with stage("track", job.timings):
         texts = track_task(run, record)

@@ -75,9 +75,10 @@ class OnnxRuntime:
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
         wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
-        with _serialised(model, exact) if content is None else nullcontext(content) as given:
+        alone = wanted == [(NAMES["cpu"], {})]
+        with _serialised(model, exact and alone) if content is None else nullcontext(content) as given:
             options = self._options(onnxruntime, exact, few_runs, given.data_folder)
-            if wanted != [(NAMES["cpu"], {})]:
+            if not alone:
                 options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
             if one_thread:
                 options.intra_op_num_threads = 1
@@ -108,10 +109,11 @@ class OnnxRuntime:
         return options
 
 
-def _serialised(model: ir.Model, exact: bool) -> AbstractContextManager[RuntimeModel]:
-    """Declared shapes help ONNX Runtime to optimize; an exact session, which must not, starts sooner without them."""
+def _serialised(model: ir.Model, lean: bool) -> AbstractContextManager[RuntimeModel]:
+    """Declared shapes help ONNX Runtime to optimize, and TensorRT asks for them; an exact session on the CPU alone has
+    no use for them and starts sooner without (`lean`)."""
     readable = with_readable_outputs(model) if has_bfloat16_outputs(model) else model
-    return runtime_model(structure_for_runtime(readable) if exact else readable)
+    return runtime_model(structure_for_runtime(readable) if lean else readable)
 
 
 def _has_16_bit_types(model: ir.Model) -> bool:

@@ -3,16 +3,16 @@
 A tensor of the main graph that only rearranges another one has its statistics (see views.py). Any other, input or
 output of a node, is
 
-- *whole*, an output of the run, if it has at most 4,096 elements: reduced outside, all at once. The smallest of them
-  come stacked, 64 of one shape as one output: handing out an array costs more than computing such a tensor;
+- *whole*, an output of the run, if it has at most 4,096 elements: reduced outside, all at once. Those of at most 1,024
+  come stacked, up to 64 of one type and shape as one output: handing out an array costs more than such a tensor;
 - *sampled* if it is larger, or of unknown size: its maximum, minimum and sum of squares are reduced in the graph, and
   up to 4,096 of its elements come out for the small-value quantities, which would cost as much as the inference itself
   if every element were examined;
 - *exact* where it is not FP32, or where a first look found NaN or infinity: see probes.py. Tensors in bodies are always
   exact.
 
-Reductions and stacks are appended in reverse order of the tensors they wait for: ONNX Runtime orders leaves last in,
-first out, and otherwise every intermediate would stay alive until the last of them.
+Reductions and stacks are appended in reverse order of the tensors they wait for (graph inputs count as the last): ONNX
+Runtime orders leaves last in, first out, and otherwise every intermediate would stay alive until the last of them.
 """
 
 from __future__ import annotations
@@ -35,21 +35,16 @@ from autocast_core.config import Precision
 from autocast_core.model.paths import fresh_names
 
 WHOLE_ELEMENTS = 4096
+STACKED_TENSORS = 64
 _STACKED_ELEMENTS = 1024
-_STACKED_TENSORS = 64
 _PREFIX = "calibration"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Tensors of one shape that come out behind one another in one array; a single one has any shape."""
+    """Tensors of one shape that come out as one array, along a new first axis; a single one comes as it is."""
 
     names: tuple[str, ...]
-    dims: tuple[int, ...] = ()
-
-    def holds(self, array: np.ndarray) -> bool:
-        """Whether `array` is that of tensors of these shapes, which a model may declare and not compute."""
-        return len(self.names) == 1 or array.shape == (len(self.names) * self.dims[0], *self.dims[1:])
 
     def tensors(self, array: np.ndarray) -> Iterable[np.ndarray]:
         """The tensors, the stacked ones flat."""
@@ -73,10 +68,13 @@ class Probes:
 
 
 @contextmanager
-def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: bool) -> Iterator[Probes]:
+def instrumented(
+    model: ir.Model, sizes: Sizes, precision: Precision, small: bool, stacked: int = STACKED_TENSORS
+) -> Iterator[Probes]:
     """`model` with statistics as its outputs, as long as the context lasts; afterwards it is as before.
 
-    `small` asks for the small-value quantities too.
+    `small` asks for the small-value quantities too; `stacked` is the most tensors that come as one output. A run fails
+    where tensors of a stack turn out to have other shapes than the model declares.
     """
     rearranged = views(model.graph)
     made = (value for node in model.graph if node.op_type != "Constant" for value in node.outputs)
@@ -86,7 +84,7 @@ def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: boo
     whole = [v for v in values if v.name in small_enough and v.dtype != ir.DataType.BFLOAT16]
     sampled = [v for v in values if v.name not in small_enough and v.dtype == ir.DataType.FLOAT]
     chosen = {v.name for v in values} - {v.name for v in whole} - {v.name for v in sampled}
-    stacks = _stacks(whole, sizes)
+    stacks = _stacks(whole, sizes, stacked)
     with _changed(model) as writer:
         vectors = probe(writer, lambda value: value.name in chosen, precision, small, inputs=True)
         groups = _groups(writer, [v for v in sampled if v.name not in sizes.counts], sizes)
@@ -110,7 +108,7 @@ def instrumented(model: ir.Model, sizes: Sizes, precision: Precision, small: boo
         for value, size in groups.items():
             members.setdefault(size, []).append(str(value.name))
         yield Probes(
-            tuple(Stack(_names(stack), sizes.static[str(stack[0].name)]) for stack in stacks),
+            tuple(Stack(_names(stack)) for stack in stacks),
             _names(sampled),
             tuple(map(tuple, members.values())),
             vectors.names if vectors else (),
@@ -142,8 +140,8 @@ def _finish(writer: GraphWriter, outputs: Collection[ir.Value]) -> None:
         writer.set_outputs(outputs)
 
 
-def _stacks(values: Sequence[ir.Value], sizes: Sizes) -> list[list[ir.Value]]:
-    """`values`, small ones of one type and shape together."""
+def _stacks(values: Sequence[ir.Value], sizes: Sizes, most: int) -> list[list[ir.Value]]:
+    """`values`, small ones of one type and shape together, `most` at most."""
     stacks: list[list[ir.Value]] = []
     unfilled: dict[object, list[ir.Value]] = {}
     for value in values:
@@ -155,7 +153,7 @@ def _stacks(values: Sequence[ir.Value], sizes: Sizes) -> list[list[ir.Value]]:
         if not stack:
             stacks.append(stack)
         stack.append(value)
-        if len(stack) == _STACKED_TENSORS:
+        if len(stack) == most:
             del unfilled[value.dtype, dims]
     return stacks
 
@@ -173,7 +171,10 @@ def _made_in_reverse(
 
 
 def _stacked(writer: GraphWriter, stack: Sequence[ir.Value]) -> ir.Value:
-    value = writer.joined(stack)
+    if len(stack) == 1:
+        return stack[0]
+    # Concat would join tensors of different lengths as well, and nobody could tell which element is whose.
+    value = writer("ConcatFromSequence", writer("SequenceConstruct", *stack), axis=0, new_axis=1)
     value.type = stack[0].type
     return value
 

@@ -11,7 +11,13 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.calibrate.batches import Batches
-from autocast_core.calibrate.instrument import Probes, Stack, instrumented, instrumented_exactly, sample_indices
+from autocast_core.calibrate.instrument import (
+    STACKED_TENSORS,
+    Probes,
+    instrumented,
+    instrumented_exactly,
+    sample_indices,
+)
 from autocast_core.calibrate.memory import available_bytes
 from autocast_core.calibrate.probes import stats_of
 from autocast_core.calibrate.sizes import FLOAT_BYTES, Sizes, peak_bytes, sizes_of
@@ -95,27 +101,31 @@ class _Gathered:
 
 
 def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progress: ProgressCallback) -> None:
-    """One session for batches of one shape; where another shape comes, a second one that knows static sizes only, or
-    no sizes where the model declares wrong ones."""
+    """One session for batches of one shape; where another shape comes, a second one that knows static sizes only."""
     first = next(iter(batches))
     shapes: dict[str, tuple[int, ...]] | None = _shapes(first)
     sizes = sizes_of(gathered.model, first)
     del first
     _check_memory(gathered.model, sizes)
     alone = len(batches) <= _FEW_BATCHES and sum(map(stored_bytes, all_tensors(gathered.model))) <= _SMALL_MODEL_BYTES
-    session, probes = _open(gathered, sizes, runtime, alone)
+    stacked = STACKED_TENSORS
+    session, probes = _open(gathered, sizes, runtime, alone, stacked)
     try:
         for number, feeds in enumerate(batches):
             progress(Progress("calibrate", number, len(batches), "batches"))
             if shapes is not None and _shapes(feeds) != shapes:
                 session.close()
                 shapes, sizes = None, sizes_of(gathered.model, {})
-                session, probes = _open(gathered, sizes, runtime, alone)
-            outputs = _run(session, probes, feeds)
-            if outputs is None:
+                session, probes = _open(gathered, sizes, runtime, alone, stacked)
+            try:
+                outputs = session.run(feeds)
+            except BackendError:
+                if stacked == 1:
+                    raise
+                # Perhaps the model declares other shapes than it computes, and only the stacks mind that.
                 session.close()
-                shapes, sizes = None, Sizes()
-                session, probes = _open(gathered, sizes, runtime, alone)
+                stacked = 1
+                session, probes = _open(gathered, sizes, runtime, alone, stacked)
                 outputs = session.run(feeds)
             _add(gathered, probes, sizes, number, outputs)
             del outputs  # the next batch needs the room
@@ -124,26 +134,15 @@ def _first_pass(gathered: _Gathered, batches: Batches, runtime: Runtime, progres
     progress(Progress("calibrate", len(batches), len(batches), "batches"))
 
 
-def _open(gathered: _Gathered, sizes: Sizes, runtime: Runtime, alone: bool) -> tuple[Session, Probes]:
+def _open(gathered: _Gathered, sizes: Sizes, runtime: Runtime, alone: bool, stacked: int) -> tuple[Session, Probes]:
     """A session of the instrumented model, with new totals for what it puts out; the old ones are added up."""
     gathered.fold()
-    with instrumented(gathered.model, sizes, gathered.precision, gathered.small) as probes:
+    with instrumented(gathered.model, sizes, gathered.precision, gathered.small, stacked) as probes:
         session = runtime.open(gathered.model, exact=True, few_runs=True, one_thread=alone)
     gathered.backend = session.backend
     gathered.whole = Totals([name for stack in probes.whole for name in stack.names], small=gathered.small)
     gathered.sampled = Totals(probes.sampled, small=gathered.small)
     return session, probes
-
-
-def _run(session: Session, probes: Probes, feeds: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:
-    """One batch's outputs; None where stacked tensors turn out to have other shapes than the model declares."""
-    try:
-        outputs = session.run(feeds)
-    except BackendError:
-        if any(len(stack.names) > 1 for stack in probes.whole):
-            return None
-        raise
-    return outputs if all(map(Stack.holds, probes.whole, outputs)) else None
 
 
 def _add(gathered: _Gathered, probes: Probes, sizes: Sizes, number: int, outputs: Sequence[np.ndarray]) -> None:

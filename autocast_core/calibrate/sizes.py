@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,8 +27,8 @@ FLOAT_BYTES = 4
 class Sizes:
     """By value name: static shapes, and for other values, in `symbolic`, their shapes with symbols."""
 
-    static: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    symbolic: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
+    static: Mapping[str, tuple[int, ...]]
+    symbolic: Mapping[str, tuple[int | str | None, ...]]
 
     @cached_property
     def counts(self) -> Mapping[str, int]:

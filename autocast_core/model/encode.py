@@ -27,7 +27,10 @@ def encode(model: ir.Model) -> onnx.ModelProto:
 
 
 def encode_for_runtime(model: ir.Model) -> onnx.ModelProto:
-    """As `encode`, without what is declared of inner values that ONNX's own operators make: any runtime infers that."""
+    """As `encode`, without what is declared of inner values that ONNX's own operators make.
+
+    ONNX Runtime's CPU provider infers that; others may ask for it.
+    """
     return _encoded(model, _RuntimeEncoder)
 
 
@@ -187,6 +190,8 @@ class _Encoder:
 
 
 class _RuntimeEncoder(_Encoder):
+    """Leaves out what is declared of inner values that ONNX's own operators make."""
+
     def info(self, value: ir.Value, proto: onnx.GraphProto) -> None:
         maker = value.producer()
         if maker is not None and maker.domain:

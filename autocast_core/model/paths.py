@@ -12,16 +12,22 @@ _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 FLAT = "autocast.flat"
 """In a graph's `meta`: no node of it holds a body, so that nobody need look for one.
 
-Noted when a model is read; nothing that we do to such a graph gives it bodies.
+Noted when a model is read, and anew when it is sanitized; nothing that we do to such a graph gives it bodies.
 """
 # Below, `node.attributes.data` is the dictionary behind the attributes (collections.UserDict). Most nodes have none,
 # and to learn that from the wrapper, or from `bodies`, costs ten times as much.
 
 
 def note_flat(model: ir.Model) -> None:
-    """Notes FLAT where it is so. A model-local function may bring bodies with it when it is inlined."""
-    if not model.functions and next(islice(all_graphs(model.graph), 1, None), None) is None:
+    """Notes whether the graph is FLAT. A model-local function may bring bodies with it when it is inlined."""
+    model.graph.meta.pop(FLAT, None)
+    if not model.functions and not has_bodies(model.graph):
         model.graph.meta[FLAT] = True
+
+
+def has_bodies(graph: ir.Graph) -> bool:
+    """Whether a node of the graph holds a body."""
+    return next(islice(all_graphs(graph), 1, None), None) is not None
 
 
 def nodes_with_ids(graph: ir.Graph, prefix: str = ROOT) -> Iterator[tuple[str, ir.Node]]:

@@ -88,11 +88,11 @@ def structure_of(model: ir.Model) -> Structure:
 
 
 def structure_for_runtime(model: ir.Model) -> Structure:
-    """As `structure_of`, without the declarations that a runtime has no use for."""
+    """As `structure_of`, without what encode_for_runtime leaves out."""
     return _structure(model, serialize_for_runtime)
 
 
-def _structure(model: ir.Model, serialize: Callable[[ir.Model], onnx.ModelProto]) -> Structure:
+def _structure(model: ir.Model, serialized_by: Callable[[ir.Model], onnx.ModelProto]) -> Structure:
     kept: list[ir.TensorProtocol] = []
 
     def stub(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
@@ -102,7 +102,7 @@ def _structure(model: ir.Model, serialize: Callable[[ir.Model], onnx.ModelProto]
         return _stub(tensor, len(kept) - 1)
 
     with exchanged(model, stub):
-        data = serialize(model).SerializeToString()
+        data = serialized_by(model).SerializeToString()
     return Structure(data, tuple(kept))
 
 

@@ -105,9 +105,9 @@ def serialize_for_runtime(model: ir.Model) -> onnx.ModelProto:
     return _with_what_was_kept(model, encode_for_runtime)
 
 
-def _with_what_was_kept(model: ir.Model, encode: Callable[[ir.Model], onnx.ModelProto]) -> onnx.ModelProto:
+def _with_what_was_kept(model: ir.Model, encoded_by: Callable[[ir.Model], onnx.ModelProto]) -> onnx.ModelProto:
     with _holding_what_onnx_can():
-        proto = encode(model)
+        proto = encoded_by(model)
     for info in model.graph.meta.get(_TRAINING, ()):
         proto.training_info.add().ParseFromString(info)
     maps = model.graph.meta.get(_MAPS, {})

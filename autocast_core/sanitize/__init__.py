@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.model.paths import note_flat
 from autocast_core.sanitize.change import Change, Sanitized
 from autocast_core.sanitize.constants import normalize_constants
 from autocast_core.sanitize.domains import import_default_domain
@@ -43,6 +44,7 @@ def sanitize(model: ir.Model, config: ConversionConfig) -> Sanitized:
 def sanitize_in_place(model: ir.Model, config: ConversionConfig) -> Sanitized:
     """`sanitize` on `model` itself, for a caller that has no other use for it; it is spoilt where this raises."""
     changes: list[Change] = []
+    note_flat(model)  # whoever loaded the model may have changed it since
 
     def run(passes: Iterable[Pass]) -> list[Change]:
         made = [change for each in passes for change in each(model, config)]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from autocast_core.model.paths import all_graphs
+from autocast_core.model.paths import has_bodies
 from autocast_core.model.pieces import is_weight
 
 _TENSOR_KINDS = (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS)
@@ -23,7 +23,7 @@ def one_of_each_kind(model: ir.Model) -> ir.Model:
 
     The model itself where that cannot be: it has bodies or functions, or values without a type.
     """
-    if model.functions or len(list(all_graphs(model.graph))) > 1:
+    if model.functions or has_bodies(model.graph):
         return model
     chosen: dict[object, ir.Node] = {}
     for node in model.graph:

@@ -84,9 +84,6 @@ def convert(
     """
     import sys
 
-    from autocast_core.imports import postpone_symbolic_shapes
-
-    postpone_symbolic_shapes()
     from flows.cli.progress import shown_progress
     from flows.preflight import check_request
     from flows.session import flow_session

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import glob
-import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from autocast_core.errors import ConfigError, OutputError
 from autocast_core.model.atomic import check_destination, written_whole
@@ -59,25 +58,6 @@ def output_name(destination: str) -> str:
     return _target(destination)[1]
 
 
-def copied(source: Path, target: BinaryIO) -> None:
-    """Brings the bytes of `source` into the new file `target`."""
-    with open(source, "rb") as reader:
-        shutil.copyfileobj(reader, target, _BLOCK)
-
-
-def linked(source: Path, target: BinaryIO) -> None:
-    """Makes the new file `target` another name of `source`, which nobody will write to any more: no byte is copied.
-    Where it cannot be one, as on another file system, `source` is copied."""
-    name = Path(target.name)
-    link = name.with_name(f"{name.name}.part")
-    try:
-        os.link(source, link)
-    except OSError:
-        copied(source, target)
-    else:
-        link.replace(name)
-
-
 def publish_files(
     model: Path,
     destination: str,
@@ -85,10 +65,8 @@ def publish_files(
     plan: Path | None = None,
     options: S3Options = DEFAULTS,
     progress: ProgressCallback = silent,
-    bring: Callable[[Path, BinaryIO], None] = copied,
 ) -> Published:
-    """Brings the model file, its external data and, to a folder or prefix, the plan to `destination`, a local one as
-    `bring` does.
+    """Copies the model file, its external data and, to a folder or prefix, the plan to `destination`.
 
     A destination ending in .onnx is that file, its data beside it; any other is a folder or prefix that receives
     model.onnx, model.onnx.data and plan.json. The model comes last, and only when everything else is there; on failure
@@ -104,7 +82,7 @@ def publish_files(
         folder = location.path.absolute() if is_folder else location.path.absolute().parent
         copies = {folder / path: file for path, file in ordered.items()}
         replaced = any(path.exists() for path in copies)
-        _bring(copies, bring, make_folder=is_folder, progress=progress)
+        _copy(copies, make_folder=is_folder, progress=progress)
         paths = tuple(map(str, copies))
         return Published(str(folder / name), digest, None, paths, () if replaced else paths)
     from tasks.storage.upload import upload_all
@@ -168,14 +146,8 @@ def _files(model: Path, name: str) -> dict[str, Path]:
     return {name: main, **{file.relative_to(main.parent).as_posix(): file for file in data}}
 
 
-def _bring(
-    copies: Mapping[Path, Path],
-    bring: Callable[[Path, BinaryIO], None],
-    *,
-    make_folder: bool,
-    progress: ProgressCallback,
-) -> None:
-    """Brings sources to targets, the last one the model; all appear under their names by renames, or none does."""
+def _copy(copies: Mapping[Path, Path], *, make_folder: bool, progress: ProgressCallback) -> None:
+    """Copies sources to targets, the last one the model; all appear under their names by renames, or none does."""
     *others, model = copies
     needed = sum(source.stat().st_size for source in copies.values())
     if make_folder:
@@ -186,7 +158,8 @@ def _bring(
     with written_whole(tuple(copies), needed) as outputs:
         done = 0
         for source, output in zip(copies.values(), outputs, strict=True):
-            bring(source, output)
+            with open(source, "rb") as reader:
+                shutil.copyfileobj(reader, output, _BLOCK)
             done += source.stat().st_size
             progress(Progress("publish", done, needed, "bytes"))
         if others:

@@ -80,7 +80,7 @@ def _flow(results: Results) -> Iterator[str]:
             stages = dict(found["stages_cpu_s"])
             children = stages.pop(CHILDREN)
             total = found["cpu_s"] - children
-            rest = {**stages, "between stages": total - sum(stages.values())}
+            rest = {**stages, "before, between and after": total - sum(stages.values())}
             yield "  " + ", ".join(f"{name} {seconds:.2f} s ({seconds / total:.0%})" for name, seconds in rest.items())
             own = sum(stages.get(name, 0.0) for name in OWN_STAGES)
             yield f"  beside the conversion, its evaluation and TensorRT's process: {total - own:.2f} CPU s"

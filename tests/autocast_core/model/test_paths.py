@@ -4,7 +4,7 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.model import load_model
-from autocast_core.model.paths import FLAT, all_graphs, all_nodes, nodes_with_ids
+from autocast_core.model.paths import FLAT, all_graphs, all_nodes, nodes_with_ids, note_flat
 
 HEAD = '<ir_version: 10, opset_import: ["" : 17]>'
 CHAIN = f"{HEAD} g (float[2] x) => (float[2] y) {{ [first] a = Neg(x) [last] y = Neg(a) }}"
@@ -39,6 +39,15 @@ def test_graphs_with_bodies_are_walked_into_them(tmp_path):
     assert FLAT not in model.graph.meta
     assert [graph.name for graph in all_graphs(model.graph)] == ["g", "t", "e"]
     assert [node.name for node in all_nodes(model.graph)] == ["if", "neg", "abs"]
+
+
+def test_a_body_that_someone_puts_into_a_model_is_found_when_the_model_is_sanitized(tmp_path):
+    model = read(CHAIN, tmp_path / "m.onnx")
+    branch = ir.Graph([], [inner := ir.Value(name="p")], nodes=[])
+    branch.append(ir.Node("", "Neg", [model.graph.inputs[0]], outputs=[inner], name="inner"))
+    model.graph.append(ir.Node("own", "Odd", [], [ir.AttrGraph("body", branch)], name="odd"))
+    note_flat(model)
+    assert [node.name for node in all_nodes(model.graph)] == ["first", "last", "odd", "inner"]
 
 
 def test_a_model_with_functions_is_not_noted_since_they_may_bring_bodies(tmp_path):
