@@ -10,14 +10,15 @@ from prefect import task
 
 from tasks.progress import report
 from tasks.retries import on_service_errors
-from tasks.storage.publish import Published, publish_files, take_back
+from tasks.storage.publish import Published, linked, publish_files, take_back
 
 LOG = logging.getLogger(__name__)
 
 
 def publish_model(model: Path, destination: str, plan: Path | None = None) -> Published:
-    """Publishes the model file, its external data and the plan as `publish_files` does, with progress."""
-    return publish_files(model, destination, plan=plan, progress=report)
+    """Publishes files of the run's work folder, which are not written to again, as `publish_files` does: with progress,
+    and locally as other names of the same files where that can be."""
+    return publish_files(model, destination, plan=plan, progress=report, bring=linked)
 
 
 publish_task = task(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from autocast_core.errors import ConfigError, OutputError
 from autocast_core.model.atomic import check_destination, written_whole
@@ -58,6 +59,45 @@ def output_name(destination: str) -> str:
     return _target(destination)[1]
 
 
+def copied(source: Path, target: BinaryIO) -> None:
+    """Brings the bytes of `source` into the new file `target`."""
+    with open(source, "rb") as reader:
+        shutil.copyfileobj(reader, target, _BLOCK)
+
+
+def linked(source: Path, target: BinaryIO) -> None:
+    """Makes the new file `target` another name of `source`, which nobody will write to any more: no byte is copied.
+
+    Where it would not be what a new file there is (another file system, owner, group, mode, access control list or
+    label), `source` is copied. Afterwards nothing may be done with `target` but closing it: its file has lost its name.
+    """
+    name = Path(target.name)
+    link = name.with_suffix(".link.part")
+    try:
+        alike = _standing(name) == _standing(source)
+        if alike:
+            os.link(source, link)
+    except OSError:
+        alike = False
+    if not alike:
+        copied(source, target)
+        return
+    try:
+        link.replace(name)
+    finally:
+        link.unlink(missing_ok=True)
+    os.utime(name)
+
+
+def _standing(path: Path) -> object:
+    """Whose a file is and who may do what with it, to be compared; OSError where the system cannot say."""
+    if not hasattr(os, "listxattr"):
+        return object()  # like no other
+    found = path.stat()
+    extended = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    return found.st_dev, found.st_uid, found.st_gid, found.st_mode, extended
+
+
 def publish_files(
     model: Path,
     destination: str,
@@ -65,12 +105,14 @@ def publish_files(
     plan: Path | None = None,
     options: S3Options = DEFAULTS,
     progress: ProgressCallback = silent,
+    bring: Callable[[Path, BinaryIO], None] = copied,
 ) -> Published:
-    """Copies the model file, its external data and, to a folder or prefix, the plan to `destination`.
+    """Brings the model file, its external data and, to a folder or prefix, the plan to `destination`, a local one as
+    `bring` does.
 
     A destination ending in .onnx is that file, its data beside it; any other is a folder or prefix that receives
     model.onnx, model.onnx.data and plan.json. The model comes last, and only when everything else is there; on failure
-    what was copied is removed. OutputError: the destination cannot be written. ServiceError: S3 does not answer.
+    what was brought is removed. OutputError: the destination cannot be written. ServiceError: S3 does not answer.
     """
     location, name, is_folder = _target(destination)
     files = _files(model, name)
@@ -82,7 +124,7 @@ def publish_files(
         folder = location.path.absolute() if is_folder else location.path.absolute().parent
         copies = {folder / path: file for path, file in ordered.items()}
         replaced = any(path.exists() for path in copies)
-        _copy(copies, make_folder=is_folder, progress=progress)
+        _bring(copies, bring, make_folder=is_folder, progress=progress)
         paths = tuple(map(str, copies))
         return Published(str(folder / name), digest, None, paths, () if replaced else paths)
     from tasks.storage.upload import upload_all
@@ -146,8 +188,14 @@ def _files(model: Path, name: str) -> dict[str, Path]:
     return {name: main, **{file.relative_to(main.parent).as_posix(): file for file in data}}
 
 
-def _copy(copies: Mapping[Path, Path], *, make_folder: bool, progress: ProgressCallback) -> None:
-    """Copies sources to targets, the last one the model; all appear under their names by renames, or none does."""
+def _bring(
+    copies: Mapping[Path, Path],
+    bring: Callable[[Path, BinaryIO], None],
+    *,
+    make_folder: bool,
+    progress: ProgressCallback,
+) -> None:
+    """Brings sources to targets, the last one the model; all appear under their names by renames, or none does."""
     *others, model = copies
     needed = sum(source.stat().st_size for source in copies.values())
     if make_folder:
@@ -158,8 +206,7 @@ def _copy(copies: Mapping[Path, Path], *, make_folder: bool, progress: ProgressC
     with written_whole(tuple(copies), needed) as outputs:
         done = 0
         for source, output in zip(copies.values(), outputs, strict=True):
-            with open(source, "rb") as reader:
-                shutil.copyfileobj(reader, output, _BLOCK)
+            bring(source, output)
             done += source.stat().st_size
             progress(Progress("publish", done, needed, "bytes"))
         if others:
