@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 import onnx
 import onnx_ir as ir
-from hypothesis import HealthCheck, Phase, assume, given, note, settings
+from hypothesis import HealthCheck, Phase, assume, given, note, reject, settings
 from hypothesis import strategies as st
 
 from autocast_core.apply import apply_plan
@@ -121,12 +121,20 @@ def test_converting_a_converted_model_never_lowers_a_node_that_was_kept(model, s
 @bounded
 @given(models)
 def test_fp16_outputs_are_close_to_those_of_fp32(model):
+    _assert_close(model)
+
+
+def test_a_model_that_onnx_runtime_cannot_run_converts_as_well():
+    """Its version 1.32 loses a Cast of a Cast that a body reads, whatever its optimization level."""
+    _assert_close(random_model(Random(347)))
+
+
+def _assert_close(model):
     feeds = random_feeds(model)
     converted, _ = convert(model, ConversionConfig(keep_io_types=True), feeds)
     quantized = any(node.op_type == "QuantizeLinear" for graph in _all_graphs(model) for node in graph.node)
     tolerance = 8 * QUANTUM if quantized else TOLERANCE
-    expected, actual = run("onnxruntime", model, feeds), run("onnxruntime", converted, feeds)
-    assert expected is not None
+    expected, actual = _outputs(model, converted, feeds)
     assert actual is not None
     for left, right in zip(expected, actual, strict=True):
         assert close([np.append(left, np.float32(1))], [np.append(right, np.float32(1))], tolerance), (left, right)
@@ -139,8 +147,7 @@ def test_a_plan_that_keeps_everything_gives_bit_equal_outputs(model, precision):
     config = ConversionConfig(precision=precision, nodes_to_exclude=(".*",), keep_io_types=True)
     converted, plan = convert(model, config, feeds)
     assert {decision.rule for decision in plan.nodes if decision.precision.is_low} <= {"already_low"}
-    expected, actual = run("onnxruntime", model, feeds), run("onnxruntime", converted, feeds)
-    assert expected is not None
+    expected, actual = _outputs(model, converted, feeds)
     assert actual is not None
     for left, right in zip(expected, actual, strict=True):
         np.testing.assert_array_equal(left, right)
@@ -157,6 +164,18 @@ def test_weights_that_only_low_nodes_read_are_stored_once_in_16_bits(model, prec
     stored = {tensor.name: tensor.data_type for tensor in converted.graph.initializer if tensor.name in read}
     assert set(stored.values()) <= {int(precision.dtype)}
     assert len({name.removesuffix(f"_{precision}") for name in stored}) == len(stored)
+
+
+def _outputs(model, converted, feeds):
+    """The outputs of both models: by ONNX Runtime, or by ONNX's reference where that cannot run the original.
+
+    An original that neither runs proves nothing and is left out; Hypothesis complains where they are many.
+    """
+    for engine in ("onnxruntime", "reference"):
+        expected = run(engine, model, feeds)
+        if expected is not None:
+            return expected, run(engine, converted, feeds)
+    return reject()
 
 
 def _some_nodes(model: onnx.ModelProto, seed: int) -> tuple[str, ...]:
