@@ -1,7 +1,7 @@
 """How often a command's process looks for garbage: seldom, since most of what it makes lives as long as it does.
 
-Prefect, MLflow and what they import are half a million objects; going through them again and again was a quarter of the
-CPU time of a run. https://docs.python.org/3/library/gc.html#gc.freeze
+Prefect, MLflow and what they import are 650,000 objects; going through them again and again was a quarter of the CPU
+time of a run. https://docs.python.org/3/library/gc.html#gc.freeze
 """
 
 from __future__ import annotations
