@@ -365,8 +365,8 @@ def convert_to_f16(
     runtime = open_runtime(config)
     sanitized, plan = make_plan(source, config, runtime)
     applied = apply_plan(sanitized.model, plan)
-    verify_converted(applied.model, io_contract(source), applied.plan, runtime, lambda: source)
-    with runtime_model(applied.model) as converted:
+    verdict = verify_converted(applied.model, io_contract(source), applied.plan, runtime, lambda: source)
+    with runtime_model(verdict.structure) as converted:
         return onnx.ModelProto.FromString(converted.bytes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import BackendError
 from autocast_core.model import runtime_model
 from autocast_core.model.paths import all_nodes
-from autocast_core.model.pieces import structure_for_runtime
+from autocast_core.model.pieces import Structure, structure_for_runtime, structure_of
 from autocast_core.runtime import RuntimeModel
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ class OnnxRuntime:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
         wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
         alone = wanted == [(NAMES["cpu"], {})]
-        with _serialised(model, exact and alone) if content is None else nullcontext(content) as given:
+        # Declared shapes help ONNX Runtime to optimize, and TensorRT asks for them; without, a session starts sooner.
+        structure = structure_for_runtime if exact and alone else structure_of
+        with _serialised(model, structure) if content is None else nullcontext(content) as given:
             options = self._options(onnxruntime, exact, few_runs, given.data_folder)
             if not alone:
                 options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
@@ -109,11 +111,8 @@ class OnnxRuntime:
         return options
 
 
-def _serialised(model: ir.Model, lean: bool) -> AbstractContextManager[RuntimeModel]:
-    """Declared shapes help ONNX Runtime to optimize, and TensorRT asks for them; an exact session on the CPU alone has
-    no use for them and starts sooner without (`lean`)."""
-    readable = with_readable_outputs(model) if has_bfloat16_outputs(model) else model
-    return runtime_model(structure_for_runtime(readable) if lean else readable)
+def _serialised(model: ir.Model, structure: Callable[[ir.Model], Structure]) -> AbstractContextManager[RuntimeModel]:
+    return runtime_model(structure(with_readable_outputs(model) if has_bfloat16_outputs(model) else model))
 
 
 def _has_16_bit_types(model: ir.Model) -> bool:

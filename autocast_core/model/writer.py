@@ -133,11 +133,10 @@ def save_skeleton(model: ir.Model, path: str | Path) -> ModelRef:
 
 
 @contextmanager
-def runtime_model(model: ir.Model | Structure, round_blocks: RoundBlock = round_block) -> Iterator[RuntimeModel]:
-    """`model`, or what structure_for_runtime gave of it, as bytes for a runtime: weights in files stay there, the
-    others go inline, or to a temporary file where they are too many. The temporary file lives as long as the context.
+def runtime_model(structure: Structure, round_blocks: RoundBlock = round_block) -> Iterator[RuntimeModel]:
+    """A model as bytes for a runtime: weights in files stay there, the others go inline, or to a temporary file where
+    they are too many. The temporary file lives as long as the context.
     """
-    structure = model if isinstance(model, Structure) else structure_of(model)
     found = structure.weights
     with TemporaryDirectory(prefix="autocast-") as scratch:
         moved: dict[tuple[object, ...], ir.TensorProtocol] = {}

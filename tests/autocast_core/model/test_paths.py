@@ -3,8 +3,10 @@
 import onnx
 import onnx_ir as ir
 
+from autocast_core.config import ConversionConfig
 from autocast_core.model import load_model
-from autocast_core.model.paths import FLAT, all_graphs, all_nodes, nodes_with_ids, note_flat
+from autocast_core.model.paths import FLAT, all_graphs, all_nodes, nodes_with_ids
+from autocast_core.sanitize import sanitize_in_place
 
 HEAD = '<ir_version: 10, opset_import: ["" : 17]>'
 CHAIN = f"{HEAD} g (float[2] x) => (float[2] y) {{ [first] a = Neg(x) [last] y = Neg(a) }}"
@@ -46,7 +48,7 @@ def test_a_body_that_someone_puts_into_a_model_is_found_when_the_model_is_saniti
     branch = ir.Graph([], [inner := ir.Value(name="p")], nodes=[])
     branch.append(ir.Node("", "Neg", [model.graph.inputs[0]], outputs=[inner], name="inner"))
     model.graph.append(ir.Node("own", "Odd", [], [ir.AttrGraph("body", branch)], name="odd"))
-    note_flat(model)
+    sanitize_in_place(model, ConversionConfig())
     assert [node.name for node in all_nodes(model.graph)] == ["first", "last", "odd", "inner"]
 
 

@@ -26,6 +26,7 @@ from autocast_core.model import (
     save_skeleton,
     weights_digest,
 )
+from autocast_core.model.pieces import structure_of
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -138,7 +139,7 @@ def test_a_skeleton_of_converted_weights_has_them_beside_it(weighted_model, save
 def test_a_runtime_gets_references_for_what_lies_in_files_and_bytes_for_the_rest(weighted_model, save):
     model = load_model(save(weighted_model))
     model.graph.initializers["w"].const_value = ir.Tensor(np.zeros((64, 64), np.float32), name="w")
-    with runtime_model(model) as content:
+    with runtime_model(structure_of(model)) as content:
         proto = onnx.ModelProto.FromString(content.bytes)
         assert len(proto.graph.initializer[0].raw_data) == 16384
         branches = {attribute.name: attribute.g for attribute in proto.graph.node[1].attribute}
@@ -148,7 +149,7 @@ def test_a_runtime_gets_references_for_what_lies_in_files_and_bytes_for_the_rest
 
 def test_a_runtime_gets_a_temporary_file_for_more_than_a_message_can_hold(weighted_model, save, monkeypatch):
     monkeypatch.setattr("autocast_core.model.writer.INLINE_LIMIT", 4096)
-    with runtime_model(halved(load_model(save(weighted_model)))) as content:
+    with runtime_model(structure_of(halved(load_model(save(weighted_model))))) as content:
         proto = onnx.ModelProto.FromString(content.bytes)
         entries = {entry.key: entry.value for entry in proto.graph.initializer[0].external_data}
         stored = np.fromfile(content.data_folder / entries["location"], np.float16, 4096, offset=int(entries["offset"]))
