@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autocast_core.classify.rule import NodeRuleBase, Rule
     from autocast_core.config import ConversionConfig, Precision
-    from autocast_core.convert import Conversion, convert_file, convert_to_f16, convert_to_mixed_precision
+    from autocast_core.decide.rule import NodeRuleBase, Rule
     from autocast_core.errors import AutocastError
+    from autocast_core.pipeline.convert import Conversion, convert_file, convert_to_f16, convert_to_mixed_precision
+    from autocast_core.pipeline.tune import tune_file
     from autocast_core.plan import NodeDecision, PrecisionPlan, read_plan
     from autocast_core.search.result import SearchResult
-    from autocast_core.tune import tune_file
 
 __all__ = [
     "AutocastError",
@@ -34,19 +34,19 @@ __all__ = [
 
 _HOMES = {
     "AutocastError": "errors",
-    "Conversion": "convert",
+    "Conversion": "pipeline.convert",
     "ConversionConfig": "config",
     "NodeDecision": "plan",
-    "NodeRuleBase": "classify.rule",
+    "NodeRuleBase": "decide.rule",
     "Precision": "config",
     "PrecisionPlan": "plan",
-    "Rule": "classify.rule",
+    "Rule": "decide.rule",
     "SearchResult": "search.result",
-    "convert_file": "convert",
-    "convert_to_f16": "convert",
-    "convert_to_mixed_precision": "convert",
+    "convert_file": "pipeline.convert",
+    "convert_to_f16": "pipeline.convert",
+    "convert_to_mixed_precision": "pipeline.convert",
     "read_plan": "plan",
-    "tune_file": "tune",
+    "tune_file": "pipeline.tune",
 }
 
 

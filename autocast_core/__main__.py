@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from autocast_core.imports import postpone_symbolic_shapes
+from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 
 EXAMPLES = """examples:
   python -m autocast_core --onnx_path model.onnx
@@ -107,7 +107,7 @@ class _OneLine(logging.Formatter):
 
 def _convert(arguments: argparse.Namespace) -> None:
     from autocast_core.config import ConversionConfig, Precision
-    from autocast_core.convert import convert_file
+    from autocast_core.pipeline.convert import convert_file
     from autocast_core.plan import read_plan
 
     config = ConversionConfig(

@@ -14,15 +14,15 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from autocast_core.calibrate.memory import available_bytes
+from autocast_core.data.memory import available_bytes
 from autocast_core.errors import AutocastError
 from flows.convert_model import convert_model
-from flows.environment import set_defaults
-from flows.fleet import FleetModel, Outcome
-from flows.home import home
-from flows.memory import MemoryBudget
-from flows.spec import Spec
-from tasks.artifacts import version_page
+from flows.local.environment import set_defaults
+from flows.local.home import home
+from flows.local.memory_budget import MemoryBudget
+from flows.request.fleet_file import FleetModel, Outcome
+from flows.request.spec import Spec
+from tasks.prefect.artifacts import version_page
 from tasks.storage.registry import resolve_tracking_uri
 from tasks.storage.size import bytes_of
 

@@ -18,45 +18,45 @@ from prefect.states import Completed
 from prefect.transactions import transaction
 from prefect.utilities.annotations import quote
 
-from autocast_core.backends.validation import Validation
-from autocast_core.convert import engine_version
+from autocast_core.engine.validation import Validation
 from autocast_core.errors import AutocastError, ConfigError, GateError, InputError, ServiceError
 from autocast_core.evaluate import GateResult
-from flows.environment import set_defaults
-from flows.gpu_pool import validate_converted
-from flows.home import Home, home
-from flows.notices import announce
-from flows.preflight import check_request
-from flows.result import ConversionResult, GateMissedError
-from flows.service import check_metric, check_plugins, limits_for
-from flows.spec import Spec
-from flows.unended import end_left, noted
-from tasks.apply import ConvertedModel, apply_task, check_unchanged
-from tasks.artifacts import show_conversion, stages_shown, summary_text
-from tasks.attribute import attribute_task
-from tasks.calibrate import Calibrated, calibrate_task
-from tasks.classify import Classified, casts_of_plan, classify_task
-from tasks.evaluate import Evaluated, evaluate_task
-from tasks.exclusive import exclusively
-from tasks.fetch import fetch_data_task, fetch_model_task
-from tasks.fit import fit_task
-from tasks.gates import check_gates
-from tasks.identity import identity
+from autocast_core.pipeline.convert import engine_version
+from flows.conversion.gpu_pool import validate_converted
+from flows.conversion.notifications import announce
+from flows.conversion.result import ConversionResult, GateMissedError
+from flows.local.abandoned_runs import end_left, noted
+from flows.local.environment import set_defaults
+from flows.local.home import Home, home
+from flows.request.policy import check_metric, check_plugins, limits_for
+from flows.request.preflight import check_request
+from flows.request.spec import Spec
 from tasks.isolation import isolation
-from tasks.lineage import show_lineage
+from tasks.prefect.artifacts import show_conversion, stages_shown, summary_text
+from tasks.prefect.distributed_lock import exclusively
+from tasks.prefect.lineage import show_lineage
 from tasks.progress import listener, stage
-from tasks.publish import PUBLISHED, publish_task
-from tasks.registry import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, end_abandoned, keep_result
-from tasks.sanitize import SanitizedModel, sanitize_task
+from tasks.stages.apply import ConvertedModel, apply_task, check_unchanged
+from tasks.stages.attribute import attribute_task
+from tasks.stages.calibrate import Calibrated, calibrate_task
+from tasks.stages.decide import Classified, casts_of_plan, classify_task
+from tasks.stages.evaluate import Evaluated, evaluate_task
+from tasks.stages.fetch import fetch_data_task, fetch_model_task
+from tasks.stages.fit import fit_task
+from tasks.stages.gates import check_gates
+from tasks.stages.publish import PUBLISHED, publish_task
+from tasks.stages.sanitize import SanitizedModel, sanitize_task
+from tasks.stages.track import DataRecord, Record, begin_task, log_model_task, register_task, size_of, track_task
+from tasks.stages.verify import verify_task
 from tasks.storage.data import FetchedData
 from tasks.storage.local import MODEL_FILE
 from tasks.storage.models import Fetched
 from tasks.storage.publish import is_there, output_name
 from tasks.storage.registry import NoOnnxFlavorError, resolve_tracking_uri
 from tasks.storage.uri import LocalLocation, parse_uri
-from tasks.track import DataRecord, Record, begin_task, log_model_task, register_task, size_of, track_task
+from tasks.tracking.conversions import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, end_abandoned, keep_result
+from tasks.tracking.identity import identity
 from tasks.tracking.runs import RunRef, end_run, go_on, log
-from tasks.verify import verify_task
 
 _DEFAULT = Spec()
 _KEEP_FAILED_SECONDS = 7 * 86400

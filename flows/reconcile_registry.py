@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger
 
-from flows.environment import set_defaults
-from flows.home import home
-from flows.opting_in import OPT_IN, ConversionRequest, VersionTags, read_spec_file, request_for
-from tasks.registry import FLOW_RUN_TAG, end_abandoned
+from flows.local.environment import set_defaults
+from flows.local.home import home
+from flows.request.registry_tags import OPT_IN, ConversionRequest, VersionTags, read_spec_file, request_for
 from tasks.storage.registry import resolve_tracking_uri
+from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
 from tasks.tracking.store import connect, tracking_errors
 
 if TYPE_CHECKING:

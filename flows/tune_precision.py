@@ -13,23 +13,23 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from autocast_core.convert import engine_version
 from autocast_core.errors import AutocastError, DataError
-from flows.environment import set_defaults
-from flows.home import Home, home
-from flows.service import check_metric, check_plugins, limits_for
-from flows.spec import Spec
-from flows.values import without_infinity
-from tasks.fetch import fetch_data_task, fetch_model_task
+from autocast_core.pipeline.convert import engine_version
+from flows.conversion.json_values import without_infinity
+from flows.local.environment import set_defaults
+from flows.local.home import Home, home
+from flows.request.policy import check_metric, check_plugins, limits_for
+from flows.request.spec import Spec
 from tasks.isolation import isolation
 from tasks.progress import listener, stage
-from tasks.sanitize import sanitize_task
+from tasks.stages.fetch import fetch_data_task, fetch_model_task
+from tasks.stages.sanitize import sanitize_task
+from tasks.stages.search import Budgets, Tuned, tune_task
+from tasks.stages.track import SOURCE_MODEL, begin_task
 from tasks.storage.data import FetchedData
 from tasks.storage.models import Fetched
 from tasks.storage.registry import resolve_tracking_uri
-from tasks.track import SOURCE_MODEL, begin_task
 from tasks.tracking.runs import NOTE_TAG, RunRef, end_run, log, log_artifacts, log_dataset, note
-from tasks.tune import Budgets, Tuned, tune_task
 
 _DEFAULT = Spec()
 _RANKED = 10

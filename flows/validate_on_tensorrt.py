@@ -10,24 +10,24 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from autocast_core.backends.validation import Validation
-from autocast_core.convert import engine_version
+from autocast_core.engine.validation import Validation
 from autocast_core.errors import GateError, InputError
-from flows.environment import set_defaults
-from flows.home import home
-from flows.service import check_plugins, limits_for
-from flows.spec import Spec
-from flows.values import without_infinity
-from tasks.fetch import fetch_data_task, fetch_model_task
+from autocast_core.pipeline.convert import engine_version
+from flows.conversion.json_values import without_infinity
+from flows.local.environment import set_defaults
+from flows.local.home import home
+from flows.request.policy import check_plugins, limits_for
+from flows.request.spec import Spec
 from tasks.isolation import isolation
 from tasks.progress import listener, stage
-from tasks.registry import FLOW_RUN_TAG
+from tasks.stages.fetch import fetch_data_task, fetch_model_task
+from tasks.stages.track import begin_task
+from tasks.stages.validate import VERDICT_FILE, artifacts, validate_task
 from tasks.storage.data import FetchedData
 from tasks.storage.models import Fetched
 from tasks.storage.registry import resolve_tracking_uri
-from tasks.track import begin_task
+from tasks.tracking.conversions import FLOW_RUN_TAG
 from tasks.tracking.runs import RunRef, end_run, log, log_artifacts
-from tasks.validate import VERDICT_FILE, artifacts, validate_task
 
 _DEFAULT = Spec()
 ENGINE = "model.engine"

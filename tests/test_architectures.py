@@ -11,8 +11,8 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core import Conversion, ConversionConfig, Precision, convert_file
-from autocast_core.backends.onnxruntime import OnnxRuntime
-from autocast_core.calibrate import input_specs, open_batches
+from autocast_core.backends.onnxruntime.session import OnnxRuntime
+from autocast_core.data import input_specs, open_batches
 from autocast_core.evaluate import compare
 from autocast_core.model import load_model
 from autocast_core.sanitize import sanitize

@@ -14,7 +14,7 @@ import onnx
 import pytest
 import yaml
 
-from flows.embedded_server import free_port
+from flows.local.embedded_server import free_port
 from tests.flows.conftest import services  # noqa: F401 - used as a fixture
 from tests.flows.conversions import batches, mlp
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture

@@ -15,21 +15,11 @@ import onnx_ir as ir
 from autocast_core.apply.casts import SUFFIX, Casts, may_be_output, narrow_source
 from autocast_core.apply.literals import constant_tensor, convert_tensor, settle_literals, store
 from autocast_core.apply.names import UniqueNames
-from autocast_core.apply.uses import (
-    FLOATS,
-    GraphOutput,
-    NodeInput,
-    Use,
-    Uses,
-    cast_target,
-    collect_uses,
-    types_before,
-)
+from autocast_core.apply.uses import FLOATS, GraphOutput, NodeInput, Use, Uses, cast_target, collect_uses, types_before
 from autocast_core.config import LOW_DTYPES, Precision
 from autocast_core.errors import PlanError
-from autocast_core.model.paths import all_graphs, is_counted, nodes_with_ids
-from autocast_core.plan import PrecisionPlan
-from autocast_core.schemas import (
+from autocast_core.graph.walk import all_graphs, is_counted, nodes_with_ids
+from autocast_core.operators import (
     Operands,
     dtype_attribute,
     element_type,
@@ -39,6 +29,7 @@ from autocast_core.schemas import (
     ports_of,
     with_element_type,
 )
+from autocast_core.plan import PrecisionPlan
 
 KEPT_NODES_PROPERTY = "autocast.fp32_nodes"
 """Model metadata of a converted model: the ids of the nodes that its plan kept in FP32, as a JSON list."""

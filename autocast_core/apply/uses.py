@@ -12,8 +12,8 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from autocast_core.config import LOW_DTYPES
-from autocast_core.model.paths import all_graphs, bodies, is_counted
-from autocast_core.schemas import Operands, element_type, ports_of
+from autocast_core.graph.walk import all_graphs, bodies, is_counted
+from autocast_core.operators import Operands, element_type, ports_of
 
 FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
 TYPE_BLIND = frozenset({"Shape", "Size", "SequenceLength", "OptionalHasElement"})

@@ -32,7 +32,7 @@ from autocast_core.calibrate.sizes import Sizes
 from autocast_core.calibrate.views import views
 from autocast_core.calibrate.writer import GraphWriter
 from autocast_core.config import Precision
-from autocast_core.model.paths import fresh_names
+from autocast_core.graph.walk import fresh_names
 
 WHOLE_ELEMENTS = 4096
 STACKED_TENSORS = 64

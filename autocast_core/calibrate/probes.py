@@ -19,7 +19,7 @@ import onnx_ir as ir
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.calibrate.writer import GraphWriter
 from autocast_core.config import LOW_DTYPES, Precision
-from autocast_core.schemas.ports import CONTROL_FLOW
+from autocast_core.operators.ports import CONTROL_FLOW
 
 FLOAT_DTYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE}) | LOW_DTYPES
 _LOWEST_OPSET = 13

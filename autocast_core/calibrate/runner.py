@@ -10,7 +10,6 @@ from itertools import islice
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.calibrate.batches import Batches
 from autocast_core.calibrate.instrument import (
     STACKED_TENSORS,
     Probes,
@@ -18,13 +17,14 @@ from autocast_core.calibrate.instrument import (
     instrumented_exactly,
     sample_indices,
 )
-from autocast_core.calibrate.memory import available_bytes
 from autocast_core.calibrate.probes import stats_of
 from autocast_core.calibrate.sizes import FLOAT_BYTES, Sizes, peak_bytes, sizes_of
 from autocast_core.calibrate.statistics import EMPTY, Statistics, TensorStats
 from autocast_core.calibrate.totals import Totals, segments, small_columns
 from autocast_core.calibrate.views import with_views
 from autocast_core.config import Precision
+from autocast_core.data.batches import Batches
+from autocast_core.data.memory import available_bytes
 from autocast_core.errors import BackendError, DataError
 from autocast_core.model.tensors import stored_bytes
 from autocast_core.model.traverse import all_tensors

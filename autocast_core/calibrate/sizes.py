@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.model.serde import serialize_undeclared
-from autocast_core.model.skeleton import LARGE_BYTES
+from autocast_core.model.protobuf.serde import serialize_undeclared
+from autocast_core.model.protobuf.skeleton import LARGE_BYTES
 
 if TYPE_CHECKING:
     import onnx

@@ -14,9 +14,9 @@ from autocast_core.calibrate.probes import FLOAT_DTYPES
 from autocast_core.calibrate.statistics import EMPTY, TensorStats, value_range
 from autocast_core.calibrate.totals import Totals
 from autocast_core.config import Precision
+from autocast_core.graph.walk import all_graphs
 from autocast_core.model import chunks
 from autocast_core.model.digest import hashed
-from autocast_core.model.paths import all_graphs
 from autocast_core.model.tensors import stored_bytes
 from autocast_core.progress import Progress, ProgressCallback, silent
 

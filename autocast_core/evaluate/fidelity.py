@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from autocast_core.calibrate import Batches
+from autocast_core.data import Batches
 from autocast_core.errors import DataError
 from autocast_core.evaluate.classification import ClassAgreement
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity

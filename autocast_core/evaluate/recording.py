@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.calibrate import Batches
+from autocast_core.data import Batches
 from autocast_core.evaluate.metric import joined
 from autocast_core.runtime import Runtime, Session
 

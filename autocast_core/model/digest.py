@@ -12,7 +12,7 @@ import onnx_ir as ir
 import xxhash
 
 from autocast_core.errors import ModelError
-from autocast_core.model.paths import all_graphs
+from autocast_core.graph.walk import all_graphs
 from autocast_core.model.tensors import byte_blocks, stored_bytes
 from autocast_core.progress import Progress, ProgressCallback, silent
 

@@ -13,13 +13,13 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError
-from autocast_core.model.checked import checked, file_tensor
 from autocast_core.model.locations import SELF, DataFolders
+from autocast_core.model.protobuf.checked import checked, file_tensor
+from autocast_core.model.protobuf.serde import deserialize, infer_types, parse
+from autocast_core.model.protobuf.skeleton import LARGE_BYTES, external_locations, relocated, skeleton
+from autocast_core.model.protobuf.wire import FileSource, WireError
 from autocast_core.model.reference import ModelRef
-from autocast_core.model.serde import deserialize, infer_types, parse
-from autocast_core.model.skeleton import LARGE_BYTES, external_locations, relocated, skeleton
 from autocast_core.model.traverse import map_tensors
-from autocast_core.model.wire import FileSource, WireError
 
 _MEMORY = "\0memory:"
 Complete = Callable[[onnx.ModelProto, str], onnx.ModelProto]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from autocast_core.model.paths import all_graphs, bodies
+from autocast_core.graph.walk import all_graphs, bodies
 
 Change = Callable[[ir.TensorProtocol], ir.TensorProtocol]
 _TENSOR, _TENSORS = ir.AttributeType.TENSOR, ir.AttributeType.TENSORS

@@ -16,10 +16,18 @@ import onnx_ir as ir
 from autocast_core.errors import OutputError
 from autocast_core.model.atomic import check_destination, written_whole
 from autocast_core.model.digest import file_digest, files_digest
-from autocast_core.model.pieces import Locate, Reference, Structure, Weight, pieces, structure_of, total_bytes
+from autocast_core.model.protobuf.serialized_parts import (
+    Locate,
+    Reference,
+    Structure,
+    Weight,
+    pieces,
+    structure_of,
+    total_bytes,
+)
+from autocast_core.model.protobuf.skeleton import LARGE_BYTES, Piece
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.rounding import RoundBlock, round_block
-from autocast_core.model.skeleton import LARGE_BYTES, Piece
 from autocast_core.model.tensors import ConvertedTensor, DataFile, FileTensor, byte_blocks
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import RuntimeModel

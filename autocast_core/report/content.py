@@ -8,10 +8,10 @@ from typing import Any, Literal, Protocol
 
 import onnx_ir as ir
 
-from autocast_core.backends.validation import Validation
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
-from autocast_core.model.paths import is_counted, nodes_with_ids
+from autocast_core.engine.validation import Validation
+from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.report.text import number, size
 from autocast_core.search.attribution import Attribution

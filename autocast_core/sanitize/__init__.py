@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.model.paths import note_flat
+from autocast_core.graph.walk import note_flat
 from autocast_core.sanitize.change import Change, Sanitized
 from autocast_core.sanitize.constants import normalize_constants
 from autocast_core.sanitize.domains import import_default_domain

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.model.paths import all_nodes
+from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import Change
 
 _FLOATS = ("value_float", "value_floats")

@@ -10,11 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.model.paths import all_graphs, all_nodes
+from autocast_core.graph.names import Names, defined_values, node_names, value_names
+from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.model.tensors import ConvertedTensor, chunks
+from autocast_core.operators import infer_missing_types, with_element_type
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import Names, defined_values, node_names, value_names
-from autocast_core.schemas import infer_missing_types, with_element_type
 
 _DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "output_datatype"})
 """Integer attributes of ai.onnx operators that name an element type."""

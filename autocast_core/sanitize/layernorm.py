@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.model.paths import all_graphs
+from autocast_core.graph.constants import scalar, small_array
+from autocast_core.graph.walk import all_graphs
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import scalar, small_array
 
 REPLACES = "autocast.replaces"
 """Key of a fused node's metadata: a JSON list of the names of the nodes it stands for."""

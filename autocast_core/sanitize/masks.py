@@ -13,10 +13,11 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.model.paths import all_graphs, all_nodes
+from autocast_core.graph.constants import constant_tensor, scalar
+from autocast_core.graph.names import defined_values
+from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.model.tensors import chunks
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import constant_tensor, defined_values, scalar
 
 MASK_MAGNITUDE = 1e3
 """From here on a constant that is added before a Softmax is a mask: in FP32, exp(-1e3) is 0."""

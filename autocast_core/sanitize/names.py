@@ -7,9 +7,9 @@ from collections import Counter
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.model.paths import all_graphs, all_nodes, bodies
+from autocast_core.graph.names import Names, defined_values, rename
+from autocast_core.graph.walk import all_graphs, all_nodes, bodies
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import Names, defined_values, rename
 
 _QUANTIZATION = "quant_parameter_tensor_names"
 

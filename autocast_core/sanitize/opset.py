@@ -10,9 +10,9 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError
-from autocast_core.model.paths import all_nodes
+from autocast_core.graph.names import Names, node_names, value_names
+from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import Names, node_names, value_names
 from autocast_core.sanitize.upgrade import upgrade_nodes
 
 

@@ -8,11 +8,12 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.model.paths import all_graphs
-from autocast_core.model.serde import serialize_undeclared
+from autocast_core.graph.constants import SMALL_TENSOR_BYTES
+from autocast_core.graph.names import defined_values
+from autocast_core.graph.walk import all_graphs
+from autocast_core.model.protobuf.serde import serialize_undeclared
+from autocast_core.operators import infer_missing_types, with_element_type
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graphs import SMALL_TENSOR_BYTES, defined_values
-from autocast_core.schemas import infer_missing_types, with_element_type
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
 
     onnx.shape_inference runs on a copy of the graph without its weights and without the declarations of inner values,
     so a stale declaration does not survive where inference knows better; a declared type or shape stays where
-    inference yields none. Element types that are still missing come from `autocast_core.schemas`.
+    inference yields none. Element types that are still missing come from `autocast_core.operators`.
 
     Does not touch the types and shapes of the main graph's inputs, nor the declared shape of its outputs.
     """

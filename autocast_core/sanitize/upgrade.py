@@ -16,8 +16,9 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.errors import UnconvertibleError
+from autocast_core.graph.constants import SMALL_TENSOR_BYTES, constant_tensor
+from autocast_core.graph.names import Names
 from autocast_core.sanitize.corrections import correct, stand_in
-from autocast_core.sanitize.graphs import SMALL_TENSOR_BYTES, Names, constant_tensor
 
 _KEPT = frozenset({"Constant", "If", "Loop", "SequenceMap", "Optional"})
 """Later definitions of these only admit more types."""

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.calibrate import Batches
 from autocast_core.config import Precision
+from autocast_core.data import Batches
 from autocast_core.errors import BackendError
-from autocast_core.model.paths import bodies, nodes_with_ids
+from autocast_core.graph.walk import bodies, nodes_with_ids
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.search.probe_graph import (

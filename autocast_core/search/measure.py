@@ -11,7 +11,7 @@ from typing import Any
 import onnx_ir as ir
 
 from autocast_core.apply import apply_plan
-from autocast_core.calibrate import Batches
+from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.evaluate import Comparison, Evaluation, Recording, TaskMetric, metric_names
 from autocast_core.evaluate.recording import FEW_BATCHES

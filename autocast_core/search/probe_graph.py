@@ -18,8 +18,8 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import Precision
-from autocast_core.model.paths import bodies, fresh_names, nodes_with_ids
-from autocast_core.schemas import float_operands
+from autocast_core.graph.walk import bodies, fresh_names, nodes_with_ids
+from autocast_core.operators import float_operands
 from autocast_core.simulate.roundtrip import RoundTrips, put_first
 
 _FLOAT = ir.DataType.FLOAT

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.calibrate import Batches, scan_weights
+from autocast_core.calibrate import scan_weights
 from autocast_core.config import ConversionConfig, Precision
+from autocast_core.data import Batches
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.evaluate import Fidelity, Recording, TaskMetric, recorded
 from autocast_core.evaluate.errors import ErrorSums
-from autocast_core.model.paths import nodes_with_ids
+from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from autocast_core.graph.walk import bodies, fresh_names
 from autocast_core.model import ConvertedTensor
-from autocast_core.model.paths import bodies, fresh_names
 
 _SMALL_BYTES = 4096
 

@@ -9,11 +9,11 @@ from typing import Any
 import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
-from autocast_core.classify import classify
-from autocast_core.classify.pairs import quantization_pairs
-from autocast_core.classify.sequences import uncastable_groups
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.model.paths import is_counted, nodes_with_ids
+from autocast_core.decide import classify
+from autocast_core.decide.pairs import quantization_pairs
+from autocast_core.decide.sequences import uncastable_groups
+from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import PrecisionPlan
 
 RULE = "search"

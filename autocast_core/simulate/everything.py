@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from autocast_core.config import Precision
-from autocast_core.model.paths import all_graphs, all_nodes
-from autocast_core.schemas import float_operands
+from autocast_core.graph.walk import all_graphs, all_nodes
+from autocast_core.operators import float_operands
 from autocast_core.simulate.roundtrip import RoundTrips
 
 

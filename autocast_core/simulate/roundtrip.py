@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
-from autocast_core.model.paths import all_graphs
+from autocast_core.graph.walk import all_graphs
 
 MOVES = frozenset(
     {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from autocast_core.config import LOW_DTYPES
+from autocast_core.graph.walk import all_graphs
 from autocast_core.model import ConvertedTensor
-from autocast_core.model.paths import all_graphs
-from autocast_core.schemas import element_type, infer_missing_types, type_string, with_element_type
-from autocast_core.schemas.signature import find_signature
+from autocast_core.operators import element_type, infer_missing_types, type_string, with_element_type
+from autocast_core.operators.signature import find_signature
 from autocast_core.simulate.roundtrip import MOVES, RoundTrips
 
 _TYPE_ATTRIBUTES = frozenset(

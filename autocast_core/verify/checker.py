@@ -10,7 +10,7 @@ import onnx
 import onnx.checker
 import onnx.shape_inference
 
-from autocast_core.model.pieces import WEIGHTS_LOCATION
+from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION
 
 _LONGEST_FINDING = 500
 

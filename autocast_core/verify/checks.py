@@ -10,9 +10,9 @@ import onnx.defs
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError, UnconvertibleError, VerificationError
+from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import ModelSource, model_structure, open_model, read_model
-from autocast_core.model.paths import nodes_with_ids
-from autocast_core.model.pieces import WEIGHTS_LOCATION, Structure, structure_of
+from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Structure, structure_of
 from autocast_core.plan import PrecisionPlan
 from autocast_core.runtime import Runtime
 from autocast_core.verify.checker import checker_finding

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from autocast_core.model.paths import ROOT, all_graphs, bodies
+from autocast_core.graph.walk import ROOT, all_graphs, bodies
 
 
 def broken_edges(model: ir.Model) -> Iterator[str]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from autocast_core.model.paths import has_bodies
-from autocast_core.model.pieces import is_weight
+from autocast_core.graph.walk import has_bodies
+from autocast_core.model.protobuf.serialized_parts import is_weight
 
 _TENSOR_KINDS = (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS)
 

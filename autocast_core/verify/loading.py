@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import onnx_ir as ir
 
 from autocast_core.errors import BackendError, VerificationError
-from autocast_core.model.pieces import WEIGHTS_LOCATION, Structure, structure_of
+from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Structure, structure_of
 from autocast_core.runtime import Runtime, RuntimeModel
 from autocast_core.verify.kinds import one_of_each_kind
 

@@ -26,7 +26,7 @@ from flows.bridge.events import event_of, may_ask
 from flows.bridge.rate import Rate
 from flows.bridge.servers import Servers
 from flows.bridge.settings import Settings
-from flows.opting_in import ConversionRequest, Skipped, read_spec_file, request_for
+from flows.request.registry_tags import ConversionRequest, Skipped, read_spec_file, request_for
 
 if TYPE_CHECKING:
     from uuid import UUID

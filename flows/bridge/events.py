@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.bridge.delivery import Delivery, Message
-from flows.opting_in import REQUEST_TAGS, ConversionRequest, Skipped
+from flows.request.registry_tags import REQUEST_TAGS, ConversionRequest, Skipped
 
 _ASKING = {("model_version", "created"), ("model_version_alias", "created"), ("model_version_tag", "set")}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from autocast_core.errors import ServiceError
 from flows.bridge.settings import Settings
-from flows.opting_in import VersionTags
+from flows.request.registry_tags import VersionTags
 
 if TYPE_CHECKING:
     import httpx

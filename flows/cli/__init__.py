@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from flows.garbage import lasting
+from flows.local.garbage_collector import lasting
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
 
 def _misuse(error: Any) -> None:
     """One line for a usage error of the command-line parser, and the JSON object where that was asked for."""
-    from flows.cli.output import MISUSE, one_line, print_json
+    from flows.cli.terminal.output import MISUSE, one_line, print_json
 
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "autocast"

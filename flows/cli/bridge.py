@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.terminal.output import finish
 
 NAME = "autocast-bridge"
 EVENTS = ("model_version.created", "model_version_alias.created", "model_version_tag.set")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.terminal.output import finish
 
 if TYPE_CHECKING:
     from autocast_core.report.comparison import Difference, Side
@@ -49,7 +49,7 @@ def compared(run_a: str, run_b: str, html: Path | None) -> Mapping[str, Any]:
     """Reads both runs and compares them."""
     from autocast_core.errors import OutputError
     from autocast_core.report.comparison import compare_runs, comparison_page
-    from flows.reading_session import reading_session
+    from flows.local.reading_session import reading_session
 
     with reading_session():
         difference = compare_runs(_side(run_a), _side(run_b))
@@ -85,7 +85,7 @@ def _side(which: str) -> Side:
 def show(difference: Difference) -> None:
     """Tables with the page's words."""
     from autocast_core.report.text import number, shown
-    from flows.cli.tables import print_table
+    from flows.cli.terminal.tables import print_table
 
     print_table(
         "Settings",

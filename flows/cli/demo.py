@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.terminal.output import finish
 
 HELP = """Convert a small digit classifier with the whole flow and compare it with a naive FP16 conversion.
 
@@ -33,10 +33,10 @@ def run_demo(known: MutableMapping[str, str]) -> Mapping[str, Any]:
     """The flow's result on the demo's materials; its metrics with ``demo.naive_top1`` added."""
     import sys
 
-    from flows.cli.progress import shown_progress
+    from flows.cli.terminal.progress import shown_progress
     from flows.demo import materials
-    from flows.session import flow_session
-    from flows.spec import Spec
+    from flows.local.session import flow_session
+    from flows.request.spec import Spec
     from tasks.progress import stage
 
     shipped = materials()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish, say
+from flows.cli.terminal.output import finish, say
 
 HELP = """Convert many models with one spec; run it again to convert only what is missing.
 
@@ -51,8 +51,8 @@ class FleetResult:
 def _convert(file: Path, runner: str) -> Mapping[str, Any]:
     import sys
 
-    from flows.fleet import FleetError, Outcome, read_fleet
-    from flows.session import flow_session
+    from flows.local.session import flow_session
+    from flows.request.fleet_file import FleetError, Outcome, read_fleet
     from tasks.progress import Nobody
 
     models = list(read_fleet(file))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.output import finish, say
-from flows.cli.tables import print_table
+from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.tables import print_table
 
 if TYPE_CHECKING:
     from autocast_core.plan import NodeDecision, PrecisionPlan
@@ -84,7 +84,7 @@ def schema() -> None:
     """Print the JSON schema of a plan file."""
     import json
 
-    from autocast_core.plan_schema import plan_schema
+    from autocast_core.plan.schema import plan_schema
 
     print(json.dumps(plan_schema(), indent=2))
 
@@ -151,7 +151,7 @@ def _ranked(path: Path, plan: PrecisionPlan) -> list[tuple[str, ...]]:
 
 def compared(before: Path, after: Path) -> Mapping[str, Any]:
     """The nodes that differ, each with both decisions in words."""
-    from autocast_core import plan as plans
+    from autocast_core.plan import plan as plans
 
     changes = plans.diff(plans.read_plan(before), plans.read_plan(after))
     return {
@@ -163,7 +163,7 @@ def compared(before: Path, after: Path) -> Mapping[str, Any]:
 
 def applied_within_limits(plan: Path, model: Path, output: Path) -> Mapping[str, Any]:
     """As `applied`, isolated where this machine's owner wants that."""
-    from flows.service import limits_of_a_command
+    from flows.request.policy import limits_of_a_command
     from tasks.isolation import isolated, isolation
 
     with isolation(limits_of_a_command()):
@@ -172,7 +172,7 @@ def applied_within_limits(plan: Path, model: Path, output: Path) -> Mapping[str,
 
 def applied(plan: Path, model: Path, output: Path) -> dict[str, Any]:
     """Converts `model` by `plan`."""
-    from autocast_core.convert import convert_file
+    from autocast_core.pipeline.convert import convert_file
     from autocast_core.plan import read_plan
 
     conversion = convert_file(model, output, plan=read_plan(plan))

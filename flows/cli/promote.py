@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish, say
-from flows.cli.tables import gate_rows, print_table
+from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.tables import gate_rows, print_table
 
 KEYS = ("model", "alias", "output_sha256", "gates")
 HELP = """Set an alias on a registered conversion, after checking its digest and its gates again.
@@ -41,11 +41,11 @@ def promote(
 
 def promoted(model: str, alias: str) -> Mapping[str, Any]:
     """Checks and promotes."""
-    from flows.reading_session import reading_session
-    from flows.service import limits_of_a_command
+    from flows.local.reading_session import reading_session
+    from flows.request.policy import limits_of_a_command
     from tasks.isolation import isolation
 
     with reading_session() as home, isolation(limits_of_a_command()):
-        from flows.checked_version import promote
+        from flows.review.verification import promote
 
         return promote(model, alias, home).to_json()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
+from flows.cli.terminal.output import finish
 
 KEYS = ("model", "aliases", "run_id", "source", "source_sha256", "output_sha256", "precision", "gate", "metrics")
 HELP = """Show what a reviewer needs of a registered conversion: verdict, gates, what changed, why, and what it costs.
@@ -34,11 +34,11 @@ def review(
 
 def reviewed(model: str) -> Mapping[str, Any]:
     """The version's record and its run's summary."""
-    from flows.reading_session import reading_session
+    from flows.local.reading_session import reading_session
     from tasks.storage.registry import resolve_tracking_uri
 
     with reading_session():
-        from flows.checked_version import our_version
+        from flows.review.verification import our_version
         from tasks.tracking.reading import read_artifact
 
         version, run = our_version(model)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish, say
+from flows.cli.terminal.output import finish, say
 
 KEYS = (
     "run_id",
@@ -84,11 +84,11 @@ def convert(
     """
     import sys
 
-    from flows.cli.progress import shown_progress
-    from flows.preflight import check_request
-    from flows.session import flow_session
-    from flows.spec import load_spec
-    from tasks.versions import clash
+    from flows.cli.terminal.progress import shown_progress
+    from flows.local.session import flow_session
+    from flows.request.preflight import check_request
+    from flows.request.spec import load_spec
+    from tasks.tracking.package_versions import clash
 
     if warning := clash():
         print(f"warning: {warning}", file=sys.stderr)
@@ -107,7 +107,7 @@ def convert(
 
 def show(result: Mapping[str, Any]) -> None:
     """What a person wants to know at the end."""
-    from flows.cli.tables import change_rows, gate_rows, print_table
+    from flows.cli.terminal.tables import change_rows, gate_rows, print_table
 
     print_table("Gates", ("gate", "measured", "result", "why"), gate_rows(result["gates"]))
     print_table("Before and after", ("", "before", "after"), change_rows(result["metrics"]))

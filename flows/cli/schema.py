@@ -13,6 +13,6 @@ def add_to(app: typer.Typer) -> None:
 
 def schema() -> None:
     """Print the JSON schema of a spec file."""
-    from flows.spec import Spec
+    from flows.request.spec import Spec
 
     print(json.dumps(Spec.model_json_schema(), indent=2))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish, say
+from flows.cli.terminal.output import finish, say
 
 KEYS = ("kept_fp32", "metrics", "trials", "certificate", "plan")
 HELP = """Find the smallest set of FP32 nodes with which a model meets its budgets, and show why each is needed.
@@ -76,10 +76,10 @@ def tuned(
 
     from autocast_core.evaluate import parse_gate
     from autocast_core.search import load_metric
-    from flows.cli.progress import shown_progress
-    from flows.preflight import check_request
-    from flows.session import flow_session
-    from flows.spec import load_spec
+    from flows.cli.terminal.progress import shown_progress
+    from flows.local.session import flow_session
+    from flows.request.preflight import check_request
+    from flows.request.spec import load_spec
 
     for expression in budgets:
         parse_gate(expression)
@@ -90,7 +90,7 @@ def tuned(
     with shown_progress({}) as listener, flow_session(listener) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.tune_precision import tune_precision
-        from tasks.tune import Budgets
+        from tasks.stages.search import Budgets
 
         return tune_precision(model, Budgets(budgets, **{**asked, "metric": spec.metric}), spec, output).to_json()
 

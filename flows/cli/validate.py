@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autocast_core.errors import BackendError, ConfigError, GateError
-from flows.cli.output import finish, say
-from flows.values import without_infinity
+from flows.cli.terminal.output import finish, say
+from flows.conversion.json_values import without_infinity
 
 if TYPE_CHECKING:
     from autocast_core.model.reference import ModelRef
-    from flows.home import Home
-    from flows.spec import Spec
-    from tasks.evaluate import Evaluated
+    from flows.local.home import Home
+    from flows.request.spec import Spec
+    from tasks.stages.evaluate import Evaluated
 
 HELP = """Judge a converted model, whoever converted it.
 
@@ -110,13 +110,13 @@ def judged(
     metric: str | None = None,
 ) -> Mapping[str, Any]:
     """Fetches both models and the data, and measures."""
-    from flows.environment import set_defaults
-    from flows.home import home
-    from flows.service import limits_of_a_command
-    from flows.spec import load_spec
-    from tasks.fetch import fetch_source
+    from flows.local.environment import set_defaults
+    from flows.local.home import home
+    from flows.request.policy import limits_of_a_command
+    from flows.request.spec import load_spec
     from tasks.isolation import isolation
-    from tasks.verify import is_valid
+    from tasks.stages.fetch import fetch_source
+    from tasks.stages.verify import is_valid
 
     spec = load_spec(spec_file, {"metric": metric})
     if on is Backend.TENSORRT and metric is not None:
@@ -137,13 +137,13 @@ def judged(
 def _measured(
     candidate: ModelRef, original: ModelRef, evaluation: str | None, on: Backend, spec: Spec, where: Home
 ) -> Mapping[str, Any]:
-    from tasks.fetch import fetch_batches
-    from tasks.versions import versions
+    from tasks.stages.fetch import fetch_batches
+    from tasks.tracking.package_versions import versions
 
     config = spec.config()
     data = fetch_batches(evaluation, where.cache).path if evaluation else None
     if on is Backend.TENSORRT:
-        from tasks.validate import validate_task
+        from tasks.stages.validate import validate_task
 
         found = validate_task.fn(candidate.path, reference=original, data=data, config=config)
         return {
@@ -155,7 +155,7 @@ def _measured(
             "versions": {**versions(), **found.versions},
             "notes": (),
         }
-    from tasks.evaluate import ONNXRUNTIME, SIMULATION, evaluate_task
+    from tasks.stages.evaluate import ONNXRUNTIME, SIMULATION, evaluate_task
 
     prefix = SIMULATION if on is Backend.SIMULATION else ONNXRUNTIME
     with _messages_of(spec.metric, where):
@@ -177,8 +177,8 @@ def _messages_of(metric: str | None, where: Home) -> Iterator[None]:
     """What the user's function says, tracebacks among it, goes to a log file, not to the terminal."""
     import sys
 
-    from flows.environment import logs_in
-    from flows.session import log_file
+    from flows.local.environment import logs_in
+    from flows.local.session import log_file
 
     if metric is None:
         yield

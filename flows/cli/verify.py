@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.output import finish
-from flows.cli.tables import print_table
+from flows.cli.terminal.output import finish
+from flows.cli.terminal.tables import print_table
 
 KEYS = ("model", "verified", "links")
 HELP = """Check that a registered conversion is what it says: compute every digest from the source to its files anew.
@@ -40,11 +40,11 @@ def verify(
 
 def verified(model: str) -> Mapping[str, Any]:
     """Verifies; the error of a broken chain has the links too."""
-    from flows.reading_session import reading_session
-    from flows.service import limits_of_a_command
+    from flows.local.reading_session import reading_session
+    from flows.request.policy import limits_of_a_command
     from tasks.isolation import isolation
 
     with reading_session() as home, isolation(limits_of_a_command()):
-        from flows.checked_version import verify_version
+        from flows.review.verification import verify_version
 
         return verify_version(model, home).to_json()

@@ -13,13 +13,14 @@ def naive_top1(model: Path, evaluation: Path) -> float:
     from contextlib import closing
 
     from autocast_core.apply import apply_plan
-    from autocast_core.calibrate import Statistics, input_specs, open_batches
-    from autocast_core.classify import classify
+    from autocast_core.calibrate import Statistics
     from autocast_core.config import ConversionConfig
-    from autocast_core.convert import open_runtime
+    from autocast_core.data import input_specs, open_batches
+    from autocast_core.decide import classify
     from autocast_core.errors import DataError
     from autocast_core.evaluate import evaluate
     from autocast_core.model import load_model
+    from autocast_core.pipeline.convert import open_runtime
     from autocast_core.sanitize import sanitize
     from autocast_core.simulate import simulate
 

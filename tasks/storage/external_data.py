@@ -11,8 +11,8 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from autocast_core.errors import ModelError
-from autocast_core.model.skeleton import skeleton
-from autocast_core.model.wire import FileSource, WireError
+from autocast_core.model.protobuf.skeleton import skeleton
+from autocast_core.model.protobuf.wire import FileSource, WireError
 from tasks.isolation import isolated
 
 _SELF = "\0"

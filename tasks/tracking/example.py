@@ -38,7 +38,7 @@ def input_example(source: ModelRef, converted: ModelRef, data: Path | None, conf
     None where it has more than 200,000 elements, or what that form cannot hold: NaN, infinity, texts, sequences, types
     that numpy has no name for.
     """
-    from autocast_core.calibrate import input_specs, open_batches, table_sizes
+    from autocast_core.data import input_specs, open_batches, table_sizes
     from autocast_core.model import load_model
 
     model = load_model(source)

@@ -19,9 +19,9 @@ import numpy as np
 from autocast_core.model.reference import ModelRef
 from tasks.isolation import isolated
 from tasks.tracking.example import Example, write_example
+from tasks.tracking.package_versions import RUNTIMES, installed
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import tracking_errors
-from tasks.versions import RUNTIMES, installed
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tasks.registry import IDENTITY_TAG, version_of
+from tasks.tracking.conversions import IDENTITY_TAG, version_of
 from tasks.tracking.logged_model import LoggedModel
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import tracking_errors

@@ -73,7 +73,8 @@ def _models(bench: cases.Bench, log: _Results, arguments: argparse.Namespace) ->
 
 def _nodes(bench: cases.Bench, log: _Results, arguments: argparse.Namespace) -> None:
     imports = (
-        "from autocast_core.imports import *; postpone_symbolic_shapes(); import autocast_core.convert, onnxruntime"
+        "from autocast_core.process.lazy_imports import *; postpone_symbolic_shapes(); "
+        "import autocast_core.pipeline.convert, onnxruntime"
     )
     command = [sys.executable, "-c", imports]
     environment = _SINGLE_THREADED_ALGEBRA

@@ -10,8 +10,8 @@ from typing import Any
 
 def judge(reference: Path, candidate: Path, evaluation: Path) -> dict[str, Any]:
     """Bytes, Casts and, in simulation, the fidelity to the reference; `fidelity` says why where there is none."""
-    from autocast_core.backends.onnxruntime import OnnxRuntime
-    from autocast_core.calibrate import input_specs, open_batches, table_sizes
+    from autocast_core.backends.onnxruntime.session import OnnxRuntime
+    from autocast_core.data import input_specs, open_batches, table_sizes
     from autocast_core.errors import AutocastError
     from autocast_core.evaluate import compare
     from autocast_core.model import load_model, model_files

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from flows.embedded_server import free_port
+from flows.local.embedded_server import free_port
 
 SCRIPTS = Path(sys.executable).parent
 CHROMIUM = ("chromium", "chromium-browser")

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from autocast_core.apply import apply_plan
 from autocast_core.config import ConversionConfig
-from autocast_core.convert import make_plan, open_runtime, verify_converted
 from autocast_core.model import load_proto
+from autocast_core.pipeline.convert import make_plan, open_runtime, verify_converted
 from autocast_core.plan import PrecisionPlan
 from autocast_core.verify import check_source, io_contract
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.embedded_server import free_port
+from flows.local.embedded_server import free_port
 from tasks.storage.s3 import S3Options, connect
 from tests.faults.proxy import serving
 from tests.flows.services import embedded_services, services_at

@@ -52,12 +52,12 @@ def plant(point: str) -> None:
 
 def main() -> None:
     point, model, data, output, isolation = sys.argv[1:]
-    from flows.environment import set_defaults
-    from flows.home import home
+    from flows.local.environment import set_defaults
+    from flows.local.home import home
 
     set_defaults(home())
     from flows.convert_model import convert_model
-    from flows.spec import Spec
+    from flows.request.spec import Spec
 
     if point != "never":
         plant(point)

@@ -144,6 +144,6 @@ def children():
             parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, IndexError):
             continue
-        if b"tasks.isolated_child" in words and parent == 1:
+        if b"tasks.isolation.child" in words and parent == 1:
             found.append(path.parent.name)
     return found

@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.embedded_server import free_port
+from flows.local.embedded_server import free_port
 from tests.flows.conversions import batches, client, mlp
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-load"), pytest.mark.timeout(3600)]

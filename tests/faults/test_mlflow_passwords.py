@@ -6,7 +6,7 @@ import secrets
 import pytest
 
 from autocast_core.errors import InputError
-from flows.embedded_server import free_port
+from flows.local.embedded_server import free_port
 from tests.flows.conversions import convert, mlp, registered, runs_of
 from tests.real_servers import servers
 

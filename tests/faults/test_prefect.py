@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.embedded_server import free_port
+from flows.local.embedded_server import free_port
 from tests.faults.test_kills import check_published, check_registered, command, variables
 from tests.flows.conversions import batches, mlp, runs_of
 from tests.real_servers import RealServers, processes, servers

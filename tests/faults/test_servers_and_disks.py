@@ -166,7 +166,7 @@ def test_a_file_that_may_not_grow_is_told_and_leaves_nothing(workplace, trial):
     """RLIMIT_FSIZE cuts the writing of the model short, as a disk does that fills up meanwhile."""
     from autocast_core.config import ConversionConfig
     from tasks.isolation import Limits, StageDefectError, isolated, isolation
-    from tasks.sanitize import sanitize_task
+    from tasks.stages.sanitize import sanitize_task
     from tasks.storage.models import fetch_model
     from tests.faults.stages import write_model
 
@@ -195,7 +195,7 @@ def test_a_destination_that_cannot_be_written_is_told_before_any_work(workplace,
 
 
 def test_a_home_that_cannot_be_written_is_told(workplace, trial, monkeypatch):
-    from flows.session import flow_session
+    from flows.local.session import flow_session
     from tasks.progress import Nobody
 
     monkeypatch.setenv("AUTOCAST_HOME", "/proc/home")

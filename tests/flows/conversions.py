@@ -33,7 +33,7 @@ def batches(path, **arrays):
 
 def convert(model, *, dry_run=False, **options):
     from flows.convert_model import convert_model
-    from flows.spec import Spec
+    from flows.request.spec import Spec
 
     given = {key: str(value) if isinstance(value, os.PathLike) else value for key, value in options.items()}
     return convert_model(str(model), Spec(**given), dry_run)

@@ -3,9 +3,9 @@
 import os
 from contextlib import contextmanager
 
-from flows.embedded_server import embedded_server
-from flows.environment import set_defaults
-from flows.home import Home
+from flows.local.embedded_server import embedded_server
+from flows.local.environment import set_defaults
+from flows.local.home import Home
 from tests.settings import forgotten_settings
 
 

@@ -125,10 +125,12 @@ def test_evaluation_data_that_does_not_fit(workplace):
 
 
 def test_bad_input_is_never_tried_again(workplace, monkeypatch):
-    import tasks.fetch
+    import tasks.stages.fetch
 
-    tries, fetch = [], tasks.fetch.fetch_model
-    monkeypatch.setattr(tasks.fetch, "fetch_model", lambda *args, **options: tries.append(1) or fetch(*args, **options))
+    tries, fetch = [], tasks.stages.fetch.fetch_model
+    monkeypatch.setattr(
+        tasks.stages.fetch, "fetch_model", lambda *args, **options: tries.append(1) or fetch(*args, **options)
+    )
     model = workplace / "never.onnx"
     model.write_text("<html></html>")
     refused(workplace, model, "HTML")

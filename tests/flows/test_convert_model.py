@@ -254,7 +254,7 @@ def test_a_registered_version_can_be_the_source(converted, workplace):
 
 
 def test_a_missed_gate_registers_and_publishes_nothing_but_can_be_reviewed(workplace):
-    from flows.result import GateMissedError
+    from flows.conversion.result import GateMissedError
 
     model = mlp(workplace / "missed.onnx")
     with pytest.raises(GateMissedError, match=r"rel_l2<=1e-12") as caught:
@@ -272,7 +272,7 @@ def test_a_missed_gate_registers_and_publishes_nothing_but_can_be_reviewed(workp
 
 
 def test_gates_do_not_judge_on_random_data(workplace):
-    from flows.result import GateMissedError
+    from flows.conversion.result import GateMissedError
 
     with pytest.raises(GateMissedError, match="no data"):
         convert(mlp(workplace / "nodata.onnx"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autocast_core.errors import ConfigError
-from flows.spec import make_spec
+from flows.request.spec import make_spec
 from tests.flows.cli.conftest import autocast  # noqa: F401 - used as a fixture
 from tests.flows.conversions import batches, client, mlp
 

@@ -52,7 +52,7 @@ def executions(monkeypatch):
 
 def test_each_stage_is_killed_once_and_no_stage_that_was_done_is_done_again(workplace, executions):
     from flows.convert_model import convert_model
-    from flows.spec import Spec
+    from flows.request.spec import Spec
 
     flow = convert_model.with_options(retries=len(STAGES), retry_delay_seconds=0)
     model = mlp(workplace / "restarted.onnx")
@@ -68,7 +68,7 @@ def test_each_stage_is_killed_once_and_no_stage_that_was_done_is_done_again(work
 
 
 def test_what_was_published_is_taken_back_when_registering_fails(workplace, monkeypatch):
-    from tasks.track import register_task
+    from tasks.stages.track import register_task
 
     def refuse(*_):
         raise RuntimeError("the registry is gone")

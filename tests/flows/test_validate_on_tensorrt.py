@@ -42,7 +42,7 @@ def test_a_model_that_is_accepted_has_its_layers_and_depth_tracked(workplace):
 
 @installed
 def test_a_model_that_is_refused_fails_where_validation_is_required(workplace):
-    from flows.spec import Spec
+    from flows.request.spec import Spec
     from flows.validate_on_tensorrt import RefusedError, validate_on_tensorrt
 
     with pytest.raises(RefusedError, match=r"graph/activate.*BF16") as raised:

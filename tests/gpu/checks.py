@@ -17,15 +17,15 @@ import numpy as np
 import onnx
 import onnx.parser
 
-from autocast_core.backends.cuda_driver import CudaError, Device, has_driver
-from autocast_core.backends.engine_options import EngineOptions, Profile
-from autocast_core.backends.tensorrt import validate_model
-from autocast_core.backends.tensorrt_execution import Trial
-from autocast_core.backends.validation import Validation
-from autocast_core.calibrate import input_specs, open_batches
+from autocast_core.backends.tensorrt.cuda_driver import CudaError, Device, has_driver
+from autocast_core.backends.tensorrt.execution import Trial
+from autocast_core.backends.tensorrt.validate import validate_model
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.convert import convert_file
+from autocast_core.data import input_specs, open_batches
+from autocast_core.engine.validation import Validation
 from autocast_core.model import load_model
+from autocast_core.pipeline.convert import convert_file
+from autocast_core.targets.engine_options import EngineOptions, Profile
 from tests.models import BuiltModel, build
 
 BENCHMARKED = ("resnet50", "bert_base", "vit_base")
@@ -175,7 +175,7 @@ def benchmark_onnxruntime(folder: Path, name: str, precision: str, layers: int |
     """The same with ONNX Runtime's CUDA provider: GPU numbers where TensorRT refuses the device, labelled so."""
     import onnxruntime
 
-    from autocast_core.backends.onnxruntime import OnnxRuntime
+    from autocast_core.backends.onnxruntime.session import OnnxRuntime
     from autocast_core.evaluate import compare
 
     try:
@@ -231,7 +231,7 @@ def _batches(built: BuiltModel) -> Any:
 
 
 def _fixed_shapes(built: BuiltModel) -> EngineOptions:
-    from autocast_core.backends.fitting import engine_options
+    from autocast_core.targets.fitting import engine_options
 
     return engine_options(load_model(built.path), ConversionConfig(), _batches(built))
 

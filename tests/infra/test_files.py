@@ -152,7 +152,7 @@ def test_the_trigger_takes_what_the_bridge_sends():
 
     from flows.bridge.delivery import Delivery, read
     from flows.bridge.events import event_of
-    from flows.opting_in import ConversionRequest
+    from flows.request.registry_tags import ConversionRequest
 
     (trigger,) = next(one for one in DEPLOYMENTS if one["name"] == "convert-model")["triggers"]
     message = {"entity": "model_version", "action": "created", "timestamp": "2027-01-15T08:00:00Z"}

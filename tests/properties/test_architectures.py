@@ -11,13 +11,13 @@ import pytest
 
 from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Statistics
-from autocast_core.classify import classify
 from autocast_core.config import ConversionConfig
+from autocast_core.decide import classify
+from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import load_model
-from autocast_core.model.paths import nodes_with_ids
+from autocast_core.operators import float_operands
 from autocast_core.plan import PrecisionPlan
 from autocast_core.sanitize import sanitize
-from autocast_core.schemas import float_operands
 from tests.models import ARCHITECTURES, build
 from tests.properties.graphs import float_casts, graphs, repeated_casts, undone_casts
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from autocast_core.apply import apply_plan
 from autocast_core.apply.uses import TYPE_BLIND
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.convert import make_plan, open_runtime
 from autocast_core.model import load_proto
+from autocast_core.pipeline.convert import make_plan, open_runtime
 from tests.conformance.conversion import convert
 from tests.conformance.evaluation import close, run
 from tests.properties.graphs import graphs, ports, repeated_casts, undone_casts, without_shapes

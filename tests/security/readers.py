@@ -26,8 +26,8 @@ def model(data: bytes) -> str:
     from autocast_core.apply import apply_plan
     from autocast_core.calibrate import Statistics
     from autocast_core.calibrate.weights import scan_weights
-    from autocast_core.classify import classify
     from autocast_core.config import ConversionConfig, Precision
+    from autocast_core.decide import classify
     from autocast_core.model import load_model, model_files, save_model
     from autocast_core.sanitize import sanitize
     from autocast_core.verify import load_checked
@@ -43,7 +43,7 @@ def model(data: bytes) -> str:
 
 def batches(data: bytes, suffix: str) -> int:
     """A calibration file, every batch of it."""
-    from autocast_core.calibrate import InputSpec, open_batches
+    from autocast_core.data import InputSpec, open_batches
 
     found = open_batches(_file(f"d{suffix}", data), [InputSpec("x", ir.DataType.FLOAT, ("N", 4))])
     for batch in found:
@@ -91,8 +91,8 @@ def a_plan() -> str:
     """A plan as we write them."""
     from autocast_core.calibrate import Statistics
     from autocast_core.calibrate.weights import scan_weights
-    from autocast_core.classify import classify
     from autocast_core.config import ConversionConfig, Precision
+    from autocast_core.decide import classify
 
     graph = _planned_graph()
     return classify(graph, Statistics(), scan_weights(graph, Precision.FP16), ConversionConfig()).to_json()
@@ -100,8 +100,8 @@ def a_plan() -> str:
 
 def yaml(data: bytes) -> int:
     """A file as a spec and as a fleet; both refuse what is not theirs, so each is tried."""
-    from flows.fleet import read_fleet
-    from flows.spec import load_spec
+    from flows.request.fleet_file import read_fleet
+    from flows.request.spec import load_spec
 
     path, read = _file("s.yaml", data), 0
     for reader in (lambda: load_spec(path, {}).config(), lambda: read_fleet(path)):
@@ -117,7 +117,7 @@ def yaml(data: bytes) -> int:
 
 def spec(values: Mapping[str, Any]) -> str:
     """Options as a deployment's parameters or a fleet hold them."""
-    from flows.spec import make_spec
+    from flows.request.spec import make_spec
 
     found = make_spec(values, "fuzz")
     found.config()
@@ -126,8 +126,8 @@ def spec(values: Mapping[str, Any]) -> str:
 
 def tags(own: Mapping[str, str]) -> str:
     """The tags of a registered version."""
-    from flows.opting_in import VersionTags, request_for
-    from flows.yaml_file import read_yaml
+    from flows.request.registry_tags import VersionTags, request_for
+    from flows.request.yaml_file import read_yaml
 
     def read(location: str) -> Mapping[str, Any]:
         return read_yaml(_file("t.yaml", location.encode(errors="surrogatepass")))[0]
@@ -146,7 +146,7 @@ def delivery(body: bytes, headers: Mapping[str, str], secret: str, now: float) -
     """A webhook's request; one of the bridge's refusals is as good as one of our errors."""
     from flows.bridge.delivery import Delivery, RefusedError, check, read
     from flows.bridge.events import event_of, may_ask
-    from flows.opting_in import Skipped
+    from flows.request.registry_tags import Skipped
 
     try:
         message = read(body)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from autocast_core.errors import AutocastError
-from flows.spec import Spec
+from flows.request.spec import Spec
 from tasks.isolation import Limits, StageDefectError, StageDiedError, isolated, isolation
 from tests.security import readers
 from tests.security.protobuf_edits import damaged

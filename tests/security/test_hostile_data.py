@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from autocast_core.calibrate import InputSpec, open_batches
-from autocast_core.calibrate.readers.part import read_header
+from autocast_core.data import InputSpec, open_batches
+from autocast_core.data.readers.part import read_header
 from autocast_core.errors import AutocastError, DataError
 from tasks.isolation import Limits, isolated, isolation
 from tests.security.hostile_data import MAGIC, Opened, archive, bomb, described, header

@@ -6,10 +6,10 @@ import pytest
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import AutocastError
-from tasks.calibrate import calibrate_task
-from tasks.classify import classify_task
 from tasks.isolation import Limits, StageDefectError, isolation
-from tasks.sanitize import sanitize_task
+from tasks.stages.calibrate import calibrate_task
+from tasks.stages.decide import classify_task
+from tasks.stages.sanitize import sanitize_task
 from tasks.storage.models import fetch_model
 from tests.security import hostile_models
 

@@ -11,8 +11,8 @@ import pytest
 
 from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Statistics
-from autocast_core.classify import classify
 from autocast_core.config import ConversionConfig, Precision
+from autocast_core.decide import classify
 from autocast_core.model import load_proto
 from autocast_core.sanitize import sanitize
 

@@ -11,7 +11,7 @@ import pytest
 from autocast_core.apply import KEPT_NODES_PROPERTY, apply_plan
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import PlanError, UnconvertibleError
-from autocast_core.model.paths import is_counted, nodes_with_ids
+from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.sanitize.names import give_unique_names
 

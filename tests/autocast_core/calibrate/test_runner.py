@@ -11,11 +11,12 @@ import onnx.shape_inference
 import onnx_ir as ir
 import pytest
 
-from autocast_core.backends import OnnxRuntime
-from autocast_core.calibrate import Statistics, TensorStats, calibrate, input_specs, open_batches
+from autocast_core.backends.onnxruntime import OnnxRuntime
+from autocast_core.calibrate import Statistics, TensorStats, calibrate
 from autocast_core.calibrate.instrument import instrumented, sample_indices, sample_step
 from autocast_core.calibrate.sizes import sizes_of
 from autocast_core.config import Precision
+from autocast_core.data import input_specs, open_batches
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.progress import Progress
 

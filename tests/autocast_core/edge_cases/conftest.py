@@ -16,7 +16,7 @@ import onnx.reference
 import pytest
 
 from autocast_core import ConversionConfig, Precision, convert_file
-from autocast_core.convert import Conversion
+from autocast_core.pipeline.convert import Conversion
 
 NUMPY = {
     onnx.TensorProto.FLOAT: np.float32,

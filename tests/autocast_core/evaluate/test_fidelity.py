@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from autocast_core.calibrate import InputSpec, open_batches
+from autocast_core.data import InputSpec, open_batches
 from autocast_core.errors import DataError
 from autocast_core.evaluate import ErrorSums, Fidelity, OutputFidelity, compare, evaluate
 from autocast_core.evaluate.percentiles import PERCENTILES

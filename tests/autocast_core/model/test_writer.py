@@ -26,7 +26,7 @@ from autocast_core.model import (
     save_skeleton,
     weights_digest,
 )
-from autocast_core.model.pieces import structure_of
+from autocast_core.model.protobuf.serialized_parts import structure_of
 
 Usage = namedtuple("Usage", "total used free")
 

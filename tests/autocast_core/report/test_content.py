@@ -1,8 +1,8 @@
 import onnx.parser
 import onnx_ir as ir
 
-from autocast_core.backends.validation import Finding, Validation
 from autocast_core.calibrate.statistics import Statistics
+from autocast_core.engine.validation import Finding, Validation
 from autocast_core.report.content import DataUsed, before_after, metrics, unchecked, verdict, wiring
 
 

@@ -3,7 +3,7 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core.config import ConversionConfig
-from autocast_core.sanitize.graphs import node_names, value_names
+from autocast_core.graph.names import node_names, value_names
 from autocast_core.sanitize.names import give_unique_names
 
 

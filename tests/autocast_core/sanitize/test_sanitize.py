@@ -5,8 +5,8 @@ import onnxruntime
 import pytest
 
 from autocast_core.config import ConversionConfig, Precision
+from autocast_core.model.protobuf.serde import deserialize, serialize
 from autocast_core.model.reader import load_model
-from autocast_core.model.serde import deserialize, serialize
 from autocast_core.sanitize import NAMING, REPAIRING, REWRITING, sanitize
 from autocast_core.sanitize.types import infer_types
 from tests import models

@@ -9,7 +9,7 @@ import pytest
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import UnconvertibleError
-from autocast_core.sanitize.graphs import Names, node_names, value_names
+from autocast_core.graph.names import Names, node_names, value_names
 from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.upgrade import upgrade_nodes
 

@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import pytest
 
-from autocast_core.calibrate import input_specs, open_batches
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.convert import open_runtime
+from autocast_core.data import input_specs, open_batches
+from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import load_proto
-from autocast_core.model.paths import nodes_with_ids
+from autocast_core.pipeline.convert import open_runtime
 from autocast_core.search import Attribution, attribute
 
 RNG = np.random.default_rng(3)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from autocast_core.apply import apply_plan
-from autocast_core.calibrate import input_specs, open_batches, table_sizes
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.convert import make_plan, open_runtime
+from autocast_core.data import input_specs, open_batches, table_sizes
 from autocast_core.evaluate import evaluate
 from autocast_core.model import load_model
+from autocast_core.pipeline.convert import make_plan, open_runtime
 from autocast_core.search import search
 from autocast_core.simulate import simulate
 from flows.demo import materials

@@ -5,11 +5,12 @@ import onnx
 import pytest
 
 from autocast_core.apply import apply_plan
-from autocast_core.calibrate import Statistics, input_specs, open_batches
-from autocast_core.classify import classify
+from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.convert import open_runtime
+from autocast_core.data import input_specs, open_batches
+from autocast_core.decide import classify
 from autocast_core.model import load_model, load_proto
+from autocast_core.pipeline.convert import open_runtime
 from autocast_core.sanitize import sanitize
 from autocast_core.search.side_by_side import side_by_side
 from autocast_core.simulate import simulate

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from autocast_core.backends import OnnxRuntime
+from autocast_core.backends.onnxruntime import OnnxRuntime
 from autocast_core.config import Precision
 from autocast_core.simulate import simulate
 

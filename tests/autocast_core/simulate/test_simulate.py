@@ -11,10 +11,10 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core.apply import apply_plan
-from autocast_core.backends import OnnxRuntime
+from autocast_core.backends.onnxruntime import OnnxRuntime
 from autocast_core.calibrate import Statistics
-from autocast_core.classify import classify
 from autocast_core.config import LOW_DTYPES, ConversionConfig, Precision
+from autocast_core.decide import classify
 from autocast_core.model import load_model
 from autocast_core.sanitize import sanitize
 from autocast_core.simulate import round_everything, simulate

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from autocast_core.backends.onnxruntime import OnnxRuntime
+from autocast_core.backends.onnxruntime.session import OnnxRuntime
 from autocast_core.config import Precision
 from autocast_core.errors import BackendError, ModelError, UnconvertibleError, VerificationError
 from autocast_core.model import ConvertedTensor, load_proto

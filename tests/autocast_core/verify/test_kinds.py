@@ -2,7 +2,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from autocast_core.backends.onnxruntime import OnnxRuntime
+from autocast_core.backends.onnxruntime.session import OnnxRuntime
 from autocast_core.errors import BackendError
 from autocast_core.model import load_proto
 from autocast_core.verify.kinds import one_of_each_kind

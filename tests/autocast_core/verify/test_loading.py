@@ -11,7 +11,7 @@ import pytest
 
 from autocast_core.errors import BackendError, VerificationError
 from autocast_core.model import load_proto
-from autocast_core.model.pieces import structure_of
+from autocast_core.model.protobuf.serialized_parts import structure_of
 from autocast_core.verify.loading import load_finding
 
 

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from autocast_core.errors import ServiceError
 from flows.bridge.app import make_app
 from flows.bridge.settings import Settings
-from flows.opting_in import VersionTags
+from flows.request.registry_tags import VersionTags
 
 NOW = 1_800_000_000
 SECRET = "correct horse battery"

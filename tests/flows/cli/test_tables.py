@@ -1,6 +1,6 @@
 """Tables in the terminal."""
 
-from flows.cli.tables import change_rows, gate_rows, print_table
+from flows.cli.terminal.tables import change_rows, gate_rows, print_table
 
 
 def test_hostile_cells_are_text(capsys):

@@ -1,0 +1,178 @@
+"""ONNX Runtime as a Runtime. The module is imported when the first session is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+
+from autocast_core.backends.onnxruntime.bfloat16 import has_bfloat16_outputs, with_readable_outputs
+from autocast_core.backends.onnxruntime.providers import NAMES, RECORD_ASSIGNMENT, check_started, choose, parse, used
+from autocast_core.config import LOW_DTYPES
+from autocast_core.errors import BackendError
+from autocast_core.graph.walk import all_nodes
+from autocast_core.model import runtime_model
+from autocast_core.model.protobuf.serialized_parts import Structure, structure_for_runtime, structure_of
+from autocast_core.runtime import RuntimeModel
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_NUMPY_TYPES: Mapping[str, np.dtype] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(double)": np.dtype(np.float64),
+    "tensor(bfloat16)": np.dtype(ml_dtypes.bfloat16),
+}
+_BFLOAT16 = "tensor(bfloat16)"
+_BFLOAT16_NUMBER = 16  # onnx.TensorProto.BFLOAT16
+_FATAL = 4
+_LONGEST_MESSAGE = 400
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """Opens models in ONNX Runtime.
+
+    `providers` are AutoCast's names in order of preference: ``cpu``, ``cuda``, ``cuda:N``, ``trt``, ``trt:N``; the CPU
+    is always the last resort for single nodes. None given: the CPU, and TensorRT before it for a model with a custom
+    operator where this machine has it. `threads` is the size of the pool within an operator, None for one a core;
+    `plugins` are libraries that TensorRT loads. ConfigError for another provider name.
+    """
+
+    providers: tuple[str, ...] = ()
+    threads: int | None = None
+    plugins: tuple[str, ...] = ()
+    name: str = "onnxruntime"
+
+    def __post_init__(self) -> None:
+        for provider in self.providers:
+            parse(provider)
+
+    def open(
+        self,
+        model: ir.Model,
+        *,
+        exact: bool = False,
+        few_runs: bool = False,
+        one_thread: bool = False,
+        content: RuntimeModel | None = None,
+    ) -> OrtSession:
+        """A session; see Runtime. Weights that lie in files are mapped, not copied.
+
+        With `few_runs` weights are not repacked and memory patterns not traced, which pays from about five runs on.
+        ConfigError where ONNX Runtime lacks a provider, BackendError where it refuses the model, with its own words.
+        """
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
+        wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
+        alone = wanted == [(NAMES["cpu"], {})]
+        # Declared shapes help ONNX Runtime to optimize, and TensorRT asks for them; without, a session starts sooner.
+        structure = structure_for_runtime if exact and alone else structure_of
+        with _serialised(model, structure) if content is None else nullcontext(content) as given:
+            options = self._options(onnxruntime, exact, few_runs, given.data_folder)
+            if not alone:
+                options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
+            if one_thread:
+                options.intra_op_num_threads = 1
+            if not exact and _has_16_bit_types(model):
+                options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+            try:
+                session = onnxruntime.InferenceSession(given.bytes, options, providers=wanted)
+            except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
+                raise BackendError(f"ONNX Runtime refuses the model: {one_line(error)}") from error
+        check_started(wanted, session.get_providers())
+        backend = f"{self.name}-{used(session, wanted)}"
+        return OrtSession(session, backend, [(str(v.name), v.dtype) for v in model.graph.outputs], onnxruntime)
+
+    def _options(self, onnxruntime: Any, exact: bool, few_runs: bool, folder: Path | None) -> Any:
+        levels = onnxruntime.GraphOptimizationLevel
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL
+        options.intra_op_num_threads = self.threads or _cores()
+        # Threads that wait for work must not burn the cores that others need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.graph_optimization_level = levels.ORT_DISABLE_ALL if exact else levels.ORT_ENABLE_ALL
+        # Tracing memory patterns costs seconds in graphs with thousands of outputs.
+        options.enable_mem_pattern = not (exact or few_runs)
+        if few_runs:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        if folder:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        return options
+
+
+def _serialised(model: ir.Model, structure: Callable[[ir.Model], Structure]) -> AbstractContextManager[RuntimeModel]:
+    return runtime_model(structure(with_readable_outputs(model) if has_bfloat16_outputs(model) else model))
+
+
+def _has_16_bit_types(model: ir.Model) -> bool:
+    """Such a model must not pass the level EXTENDED: beyond it ONNX Runtime 1.32 dies of FP16 LSTMs on a CPU."""
+    return any(value.dtype in LOW_DTYPES for node in all_nodes(model.graph) for value in node.outputs)
+
+
+class OrtSession:
+    """An open session; see Session. Inputs of another float width than the model's are rounded to the model's."""
+
+    def __init__(
+        self, session: Any, backend: str, outputs: Sequence[tuple[str, ir.DataType | None]], onnxruntime: Any
+    ) -> None:
+        self.backend = backend
+        self._session = session
+        self._onnxruntime = onnxruntime
+        self._types = {item.name: item.type for item in session.get_inputs()}
+        self.input_names: Sequence[str] = tuple(self._types)
+        self.output_names: Sequence[str] = tuple(name for name, _ in outputs)
+        self._bfloat16 = [dtype is not None and dtype.name == "BFLOAT16" for _, dtype in outputs]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Every output in order, a list of arrays for a sequence. BackendError with ONNX Runtime's own words."""
+        if self._session is None:
+            raise BackendError("the session is closed; open the model again")
+        try:
+            options = self._onnxruntime.RunOptions()
+            options.log_severity_level = _FATAL
+            wanted = {name: self._fed(name, feeds[name]) for name in self.input_names if name in feeds}
+            found = self._session.run(None, wanted, options)
+        except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
+            raise BackendError(f"ONNX Runtime fails on the model: {one_line(error)}") from error
+        return [
+            value.astype(ml_dtypes.bfloat16) if low and isinstance(value, np.ndarray) else value
+            for value, low in zip(found, self._bfloat16, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Frees the model and its memory."""
+        self._session = None
+
+    def _fed(self, name: str, value: Any) -> Any:
+        dtype = _NUMPY_TYPES.get(self._types[name])
+        if dtype is None or not isinstance(value, np.ndarray):
+            return value
+        if value.dtype != dtype:
+            with np.errstate(over="ignore"):
+                value = value.astype(dtype)
+        if self._types[name] != _BFLOAT16:
+            return value
+        bits = np.ascontiguousarray(value).view(np.uint16)
+        return self._onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BFLOAT16_NUMBER)
+
+
+def one_line(error: Exception) -> str:
+    """ONNX Runtime's message on one line, without its code prefix."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", text)[:_LONGEST_MESSAGE]
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT for RTX, always in a process of their own."""

@@ -1,0 +1,172 @@
+"""TensorRT (10, 11) and TensorRT for RTX as judges of a model: does it parse, does it build, how does it run.
+
+Neither package is imported here: they can end the process (classic TensorRT does without a driver), so a child process
+uses them (`tensorrt_child`) and this module judges what it found. What a machine cannot do is skipped with a reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from autocast_core.backends.tensorrt.child import PACKAGES, has_driver
+from autocast_core.backends.tensorrt.execution import Trial, execution_of, write_feeds
+from autocast_core.backends.tensorrt.findings import (
+    builder_findings,
+    has_remedy,
+    network_layers,
+    output_findings,
+    parser_findings,
+    plan_findings,
+    short,
+    type_findings,
+    with_remedy,
+)
+from autocast_core.engine.validation import Depth, Finding, Validation
+from autocast_core.model import load_model
+from autocast_core.plan import PrecisionPlan
+from autocast_core.targets.engine_options import EngineOptions
+
+NOT_INSTALLED = "TensorRT is not installed: install the extra tensorrt-rtx or gpu"
+NO_DRIVER = "execution: no NVIDIA driver"
+_WORDS = 500
+
+
+def validate_model(
+    path: str | Path,
+    plan: PrecisionPlan | None = None,
+    options: EngineOptions | None = None,
+    *,
+    build: bool = True,
+    trial: Trial | None = None,
+    engine: Path | None = None,
+) -> Validation:
+    """What TensorRT says of the model at `path`, as deep as this machine allows.
+
+    Parses it, compares the element type of every network tensor with the ONNX value it stands for (and with `plan`,
+    where given), then builds a strongly typed engine ahead of time. With a `trial` and an NVIDIA GPU it also runs the
+    engine beside one of the FP32 reference. `engine` is a file to write the engine to. Raises ModelError when a file
+    cannot be read as a model, DataError when the trial's data does not fit; whatever TensorRT does is in the result.
+    """
+    options = options or EngineOptions()
+    model = load_model(path)
+    if not any(find_spec(name) for name in PACKAGES):
+        return Validation(skipped=(NOT_INSTALLED,))
+    tried = trial if build and has_driver() else None
+    with tempfile.TemporaryDirectory(prefix="autocast-tensorrt-") as folder:
+        request = {
+            "model": str(path),
+            "build": build,
+            "profiles": {name: [each.min, each.opt, each.max] for name, each in options.profiles.items()},
+            "plugins": list(options.plugins),
+            "workspace_bytes": options.workspace_bytes,
+            "timing_cache": str(options.timing_cache) if options.timing_cache else None,
+            "engine": str(engine) if engine else None,
+            "trial": write_feeds(tried, Path(folder)) if tried else None,
+        }
+        events, ending = _run_child(request, Path(folder), options.timeout)
+        found = _read(events, ending, model, build, trial)
+        if "parsed" not in events or not events["parsed"]["ok"]:
+            return found
+        layers = network_layers(model, events["parsed"]["tensors"])
+        disagreements = (*type_findings(layers), *output_findings(model, events["parsed"]["outputs"]))
+        against_plan = plan_findings(layers, plan, model) if plan is not None else ()
+        found = replace(found, layers=layers, findings=(*found.findings, *disagreements, *against_plan))
+        if tried is None or "ran" not in events:
+            return found
+        execution = execution_of(tried, events, model, Path(folder), found.package or "tensorrt")
+        return replace(found, depth="executed", execution=execution)
+
+
+def _run_child(request: Mapping[str, Any], folder: Path, timeout: float) -> tuple[dict[str, Any], str | None]:
+    """The child's events by name, and how it ended where that was not well."""
+    root = str(Path(__file__).resolve().parents[3])
+    search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    asked, answers = folder / "request.json", folder / "events.jsonl"
+    asked.write_text(json.dumps(request), encoding="utf-8")
+    command = [sys.executable, "-P", "-m", "autocast_core.backends.tensorrt.child", str(asked), str(answers)]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": search},
+            timeout=timeout,
+            check=False,
+        )
+        ending = _ending(done.returncode, done.stderr.decode(errors="replace"))
+    except subprocess.TimeoutExpired:
+        ending = f"took longer than {timeout:g} s"
+    lines = answers.read_text(encoding="utf-8").splitlines(keepends=True) if answers.exists() else []
+    events = (json.loads(line) for line in lines if line.endswith("\n"))
+    return {event.pop("event"): event for event in events}, ending
+
+
+def _ending(code: int, stderr: str) -> str | None:
+    if code == 0:
+        return None
+    if code == -signal.SIGKILL:
+        return "was killed, probably for want of memory"
+    if code < 0:
+        return f"crashed ({signal.Signals(-code).name})"
+    lines = stderr.strip().splitlines()
+    return f"failed: {lines[-1][:_WORDS] if lines else f'exit code {code}'}"
+
+
+def _read(
+    events: Mapping[str, Any], ending: str | None, model: ir.Model, build: bool, trial: Trial | None
+) -> Validation:
+    """The validation that the events tell of, layers and execution aside."""
+    package, parsed, built = events.get("package"), events.get("parsed"), events.get("built")
+    findings = [*parser_findings(parsed, model), *builder_findings(built, model)]
+    skipped = [f"{event['stage']}: {event['reason']}" for event in (events.get("skipped"),) if event]
+    depth: Depth = "built" if built and built["ok"] else "parsed" if parsed and parsed["ok"] else "none"
+    if ending is not None:
+        stage = {"none": "parse", "parsed": "build", "built": "execution"}[depth]
+        if "crashed" in ending or "failed" in ending:
+            findings.append(Finding("", "", "CRASH", f"the {stage} {ending}"))
+        else:
+            skipped.append(f"{stage}: {ending}")
+    elif depth == "parsed" and not build:
+        skipped.append("build: not asked for")
+    elif depth == "built":
+        finding, reason = _execution_stopped(events.get("stopped"), trial, "ran" in events)
+        findings += [finding] if finding else []
+        skipped += [reason] if reason else []
+    return Validation(
+        depth=depth,
+        skipped=tuple(skipped),
+        findings=tuple(findings),
+        versions={package["name"]: package["version"]} if package else {},
+        package=f"{package['name']} {package['version']}" if package else None,
+        engine_bytes=built.get("bytes") if built else None,
+        seconds={name: event["seconds"] for name, event in (("parse", parsed), ("build", built)) if event},
+        log=tuple(events.get("log", {}).get("lines", ())),
+    )
+
+
+def _execution_stopped(
+    stopped: Mapping[str, Any] | None, trial: Trial | None, ran: bool
+) -> tuple[Finding | None, str | None]:
+    """Why a built engine did not run: a finding where the engine is to blame, else a reason to skip."""
+    if stopped is not None:
+        words = short(stopped["reason"]) or stopped["reason"]
+        if has_remedy(stopped["reason"]):
+            return None, f"execution: {with_remedy(stopped['reason'])}"[:_WORDS]
+        return Finding("", "", "EXECUTE", words), None
+    if not has_driver():
+        return None, NO_DRIVER
+    if trial is None:
+        return None, "execution: no FP32 reference was given to compare with"
+    return None, None if ran else "execution: the engine gave no outputs"

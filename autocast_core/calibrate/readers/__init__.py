@@ -1,9 +1,0 @@
-"""Readers of calibration data, one format a file. They say what arrays there are before they read any."""
-
-from autocast_core.calibrate.readers.arrays import ArraysPart
-from autocast_core.calibrate.readers.npz import NpzPart
-from autocast_core.calibrate.readers.part import ArrayHeader, ArrayReader, Part
-from autocast_core.calibrate.readers.polygraphy import polygraphy_parts
-from autocast_core.calibrate.readers.random import RandomBatches
-
-__all__ = ["ArrayHeader", "ArrayReader", "ArraysPart", "NpzPart", "Part", "RandomBatches", "polygraphy_parts"]

@@ -1,7 +1,0 @@
-"""Which nodes may be low, and why the others are not."""
-
-from autocast_core.classify.classifier import classify
-from autocast_core.classify.facts import NodeFacts, TensorFacts, Verdict
-from autocast_core.classify.rule import NodeRuleBase, Rule
-
-__all__ = ["NodeFacts", "NodeRuleBase", "Rule", "TensorFacts", "Verdict", "classify"]

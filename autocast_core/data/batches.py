@@ -1,0 +1,207 @@
+"""Calibration and evaluation data, batch by batch, from whatever the user has."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from autocast_core.data.casts import check_type, fitted
+from autocast_core.data.inputs import InputSpec
+from autocast_core.data.memory import available_bytes
+from autocast_core.data.readers import ArraysPart, NpzPart, Part, RandomBatches, polygraphy_parts
+from autocast_core.data.slicing import Slicing, slicing
+from autocast_core.errors import DataError
+
+LABELS = "labels"
+_LOG = logging.getLogger(__name__)
+
+
+class Batches(Protocol):
+    """Data for a model, batch by batch; may be iterated over again and again, one batch in memory at a time.
+
+    Iterating raises DataError where an array turns out to be damaged or not to fit.
+    """
+
+    @property
+    def origin(self) -> Literal["calibration", "random"]: ...
+
+    @property
+    def digest(self) -> str:
+        """sha256 that identifies the data; of files as the contracts define digests of files."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The array `labels` of all samples in order, where the data has one that is no model input."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
+
+
+def open_batches(
+    source: str | Path | Mapping[str, Any] | None,
+    inputs: Sequence[InputSpec],
+    *,
+    batch_size: int = 1,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    table_sizes: Mapping[str, int] | None = None,
+) -> Batches:
+    """Batches for `inputs` from `source`: a .npz file, a folder of .npz or Polygraphy .json files (in name order), a
+    Polygraphy .json file, a mapping of arrays, or None for seeded random data.
+
+    Only headers are read here, so that names, ranks, shapes and types are judged before any work: DataError says what
+    the model takes. `shapes`, `seed` and `table_sizes` (rows of the table that an integer input indexes) are for random
+    data; `batch_size` for inputs with a dynamic batch.
+    """
+    if source is None:
+        _LOG.info("no calibration data: one batch of random data, seed %d", seed)
+        return RandomBatches(inputs, shapes or {}, seed, table_sizes or {})
+    if isinstance(source, Mapping):
+        return DataBatches((ArraysPart(source),), inputs, batch_size, ())
+    files, parts = _files_and_parts(Path(source))
+    return DataBatches(parts, inputs, batch_size, files)
+
+
+def _files_and_parts(path: Path) -> tuple[tuple[tuple[str, Path], ...], tuple[Part, ...]]:
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".json") and file.is_file())
+        if not files:
+            raise DataError(
+                f"{path}: no .npz file in the folder; put the calibration batches there, one or more a file"
+            )
+        return tuple((file.name, file) for file in files), tuple(part for file in files for part in _parts(file))
+    return ((path.name, path),), _parts(path)
+
+
+def _parts(path: Path) -> tuple[Part, ...]:
+    if path.suffix == ".json":
+        return polygraphy_parts(path)
+    return (NpzPart(path),)
+
+
+class DataBatches:
+    """The batches in `parts`, which come from `files` (name, path) or, where there are none, from memory."""
+
+    origin: Literal["calibration"] = "calibration"
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        inputs: Sequence[InputSpec],
+        batch_size: int,
+        files: Sequence[tuple[str, Path]],
+    ) -> None:
+        self._parts = tuple(parts)
+        self._inputs = tuple(inputs)
+        self._files = tuple(files)
+        for part in self._parts:
+            _warn_of_extras(part, self._inputs)
+        self._slicings = tuple(slicing(part.headers, self._inputs, batch_size, part.where) for part in self._parts)
+        for part, cut in zip(self._parts, self._slicings, strict=True):
+            for spec in self._inputs:
+                check_type(part.headers[spec.name].dtype, spec, part.where)
+            _check_memory(part, self._inputs, cut)
+
+    @cached_property
+    def digest(self) -> str:
+        if not self._files:
+            return _arrays_digest(self._parts)
+        digests = {name: _file_digest(path) for name, path in self._files}
+        if len(digests) == 1:
+            return next(iter(digests.values()))
+        return sha256(json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        if any(spec.name == LABELS for spec in self._inputs) or not all(LABELS in p.headers for p in self._parts):
+            return None
+        arrays = []
+        for part in self._parts:
+            with part.open() as readers:
+                arrays.append(np.atleast_1d(readers[LABELS].take(None)))
+        try:
+            return np.concatenate(arrays)
+        except ValueError as error:
+            raise DataError(f"{self._parts[0].where}: labels differ in shape between files: {error}") from error
+
+    def __len__(self) -> int:
+        return sum(cut.count for cut in self._slicings)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        for part, cut in zip(self._parts, self._slicings, strict=True):
+            yield from self._batches_of(part, cut)
+
+    def _batches_of(self, part: Part, cut: Slicing) -> Iterator[dict[str, np.ndarray]]:
+        with part.open() as readers:
+            repeated = {
+                spec.name: fitted(readers[spec.name].take(None), spec, part.where)
+                for spec in self._inputs
+                if spec.name not in cut.rows
+            }
+            for index in range(cut.count):
+                yield {
+                    spec.name: repeated[spec.name]
+                    if spec.name in repeated
+                    else fitted(readers[spec.name].take(_rows(part, cut, spec.name, index)), spec, part.where)
+                    for spec in self._inputs
+                }
+
+
+def _rows(part: Part, cut: Slicing, name: str, index: int) -> int | None:
+    return cut.rows_of(name, index, part.headers[name].shape[0])
+
+
+def _warn_of_extras(part: Part, inputs: Sequence[InputSpec]) -> None:
+    names = {spec.name for spec in inputs}
+    extras = [name for name in part.headers if name not in names and name != LABELS]
+    if extras and names <= set(part.headers):
+        _LOG.warning("%s: array %r is no input of the model and is ignored", part.where, extras[0])
+
+
+def _check_memory(part: Part, inputs: Sequence[InputSpec], cut: Slicing) -> None:
+    """DataError where one batch alone would not fit into the memory that is free."""
+    headers = part.headers
+    needed = headers[LABELS].nbytes if LABELS in headers else 0
+    for spec in inputs:
+        header = headers[spec.name]
+        sliced = spec.name in cut.rows and not header.fortran_order
+        needed += (
+            header.nbytes * cut.rows[spec.name] // max(header.shape[0], cut.rows[spec.name])
+            if sliced
+            else header.nbytes
+        )
+    free = available_bytes()
+    if free is not None and needed > free:
+        raise DataError(
+            f"{part.where}: one batch takes {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free;"
+            " give smaller batches (--batch_size, or fewer samples a file)"
+        )
+
+
+def _arrays_digest(parts: Sequence[Part]) -> str:
+    digest = sha256()
+    for part in parts:
+        with part.open() as readers:
+            for name in sorted(part.headers):
+                array = np.ascontiguousarray(readers[name].take(None))
+                digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
+                digest.update("\0".join(map(str, array.flat)).encode() if array.dtype.hasobject else array.tobytes())
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""A plan made for one checkpoint, used for another of the same architecture."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from autocast_core.calibrate.weights import scan_weights
+from autocast_core.config import Precision
+from autocast_core.errors import PlanError
+from autocast_core.graph.structure import structure_digest
+from autocast_core.graph.walk import is_counted, nodes_with_ids
+from autocast_core.model import weights_digest
+from autocast_core.operators import float_operands, plugins_from_settings
+from autocast_core.plan import PrecisionPlan
+from autocast_core.progress import ProgressCallback, silent
+from autocast_core.sanitize import mask_paths
+
+logger = logging.getLogger(__name__)
+
+_DEMANDED = frozenset({"include", "plugin_precision", "already_low"})
+"""Rules that make a node low whatever its weights are."""
+
+
+def reuse_plan(
+    model: ir.Model, plan: PrecisionPlan, init_max: float, progress: ProgressCallback = silent
+) -> PrecisionPlan:
+    """`plan` for a sanitized `model`: refused for another structure, checked anew for other weights.
+
+    With other weights, nodes whose initializers now exceed `init_max` are kept in FP32 and a warning says so. Raises
+    PlanError, naming nodes, when the structure differs.
+    """
+    _require_same_structure(model, plan)
+    digest = weights_digest(model)
+    if digest == plan.weights_digest:
+        return plan
+    violators = dict.fromkeys(_violators(model, plan, init_max, progress), Precision.FP32)
+    warning = "the plan was made for other weights of the same structure"
+    if violators:
+        warning += f"; {len(violators)} node(s) with initializers over init_max {init_max:g} are kept in FP32"
+    logger.warning("%s", warning)
+    reused = plan.with_precisions(
+        violators, "initializer_range", f"an initializer of these weights exceeds init_max {init_max:g}"
+    )
+    return replace(reused, weights_digest=digest, warnings=(*plan.warnings, warning))
+
+
+def _violators(model: ir.Model, plan: PrecisionPlan, init_max: float, progress: ProgressCallback) -> list[str]:
+    """The nodes that would store a weight over `init_max` in 16 bits, without being asked to; masks do no harm."""
+    stats = scan_weights(model, plan.precision, progress)
+    masks = {name for path in mask_paths(model) for name in path.values}
+    over = {name for name, each in stats.items() if each.absmax > init_max} - masks
+    plugins = plugins_from_settings(plan.settings.get("plugin_precisions", {}))
+    blocks = plan.settings.get("operands_to_exclude", {})
+    decisions = plan.by_id()
+    found = []
+    for node_id, node in nodes_with_ids(model.graph):
+        decision = decisions.get(node_id)
+        if decision is None or not decision.precision.is_low or decision.rule in _DEMANDED:
+            continue
+        moves = float_operands(node, model.opset_imports, decision.precision, plugins, blocks).inputs
+        if any(moving and v is not None and v.name in over for v, moving in zip(node.inputs, moves, strict=True)):
+            found.append(node_id)
+    return found
+
+
+def _require_same_structure(model: ir.Model, plan: PrecisionPlan) -> None:
+    if structure_digest(model) == plan.structure_digest:
+        return
+    here = {node_id: node.op_type for node_id, node in nodes_with_ids(model.graph) if is_counted(node)}
+    there = {decision.id: decision.op_type for decision in plan.nodes}
+    differing = [
+        *(f"{node_id} (only in the model)" for node_id in here if node_id not in there),
+        *(f"{node_id} (only in the plan)" for node_id in there if node_id not in here),
+        *(f"{i} ({there[i]} in the plan)" for i in here if there.get(i, here[i]) != here[i]),
+    ]
+    shown = ", ".join(differing[:5]) + (" …" if len(differing) > 5 else "")
+    what = f"{len(differing)} node(s) differ: {shown}" if differing else "edges, attributes or shapes differ"
+    raise PlanError(f"the plan is for another structure: {what}; make a plan for this model")

@@ -1,0 +1,32 @@
+"""Keep nodes whose initializers exceed `init_max`."""
+
+from __future__ import annotations
+
+import math
+
+from autocast_core.decide.facts import NodeFacts, Verdict, evidence_of
+
+
+class InitializerRangeRule:
+    """Fires where a weight that would be stored in 16 bits holds a magnitude over the limit.
+
+    A mask may, as long as the low type holds it: nothing depends on its exact values.
+    """
+
+    name = "initializer_range"
+
+    def __init__(self, init_max: float) -> None:
+        self._limit = init_max
+
+    def check(self, facts: NodeFacts) -> Verdict | None:
+        for tensor in facts.tensors:
+            if not tensor.is_weight or tensor.stats is None:
+                continue
+            if tensor.is_mask and not facts.precision.max < tensor.masked_extreme < math.inf:
+                continue
+            if tensor.stats.absmax > self._limit:
+                return Verdict(
+                    f"initializer {tensor.name!r} reaches {tensor.stats.absmax:.6g}, over init_max {self._limit:g}",
+                    (evidence_of(tensor, self._limit),),
+                )
+        return None

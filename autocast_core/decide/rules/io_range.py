@@ -1,0 +1,54 @@
+"""Keep nodes whose activations exceed `data_max`, or are not finite in the reference."""
+
+from __future__ import annotations
+
+import math
+
+from autocast_core.decide.facts import NodeFacts, TensorFacts, Verdict, evidence_of
+
+
+class IORangeRule:
+    """Fires where a float input or output reaches a magnitude over the limit, or holds NaN or inf.
+
+    Of a tensor that carries an attention mask only the other end counts, provided that the mask stays finite.
+    """
+
+    name = "io_range"
+
+    def __init__(self, data_max: float) -> None:
+        self._limit = data_max
+
+    def check(self, facts: NodeFacts) -> Verdict | None:
+        for tensor in facts.tensors:
+            if tensor.is_weight or tensor.stats is None:
+                continue
+            verdict = self._mask(tensor, facts.precision.max) if tensor.is_mask else self._plain(tensor)
+            if verdict is not None:
+                return verdict
+        return None
+
+    def _plain(self, tensor: TensorFacts) -> Verdict | None:
+        assert tensor.stats is not None
+        if tensor.stats.nonfinite:
+            return Verdict(
+                f"tensor {tensor.name!r} holds {tensor.stats.nonfinite} NaN or infinite elements in the FP32 reference",
+                (evidence_of(tensor, self._limit, "not finite in the FP32 reference"),),
+            )
+        return self._over(tensor, tensor.stats.absmax)
+
+    def _mask(self, tensor: TensorFacts, representable: float) -> Verdict | None:
+        assert tensor.stats is not None
+        if representable < tensor.masked_extreme < math.inf:
+            return Verdict(
+                f"mask {tensor.name!r} reaches {tensor.masked_extreme:.6g} in magnitude, which would become infinite",
+                (evidence_of(tensor, representable),),
+            )
+        return self._over(tensor, tensor.unmasked_extreme)
+
+    def _over(self, tensor: TensorFacts, magnitude: float) -> Verdict | None:
+        if magnitude > self._limit:
+            return Verdict(
+                f"tensor {tensor.name!r} reaches {magnitude:.6g}, over data_max {self._limit:g}",
+                (evidence_of(tensor, self._limit),),
+            )
+        return None

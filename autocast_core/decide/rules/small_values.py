@@ -1,0 +1,39 @@
+"""Keep nodes whose tensors lose too much to FP16's subnormal range."""
+
+from __future__ import annotations
+
+from autocast_core.decide.facts import NodeFacts, Verdict, evidence_of
+
+ROUNDING_LIMIT = 2.0**-9
+"""Largest relative L2 that rounding a tensor may cost; full-precision FP16 rounding costs about 2**-12.8."""
+
+UNDERFLOW_LIMIT = 0.01
+"""Largest share of non-zero elements that may become zero."""
+
+
+class SmallValuesRule:
+    """Fires where a tensor's own rounding error, or its share of vanishing elements, exceeds the limit.
+
+    A mere small minimum would fire on every normal weight matrix, so it does not count.
+    """
+
+    name = "small_values"
+
+    def check(self, facts: NodeFacts) -> Verdict | None:
+        for tensor in facts.tensors:
+            if tensor.stats is None or tensor.is_mask:
+                continue
+            error, share = tensor.stats.rounding_error, tensor.stats.underflow_share
+            if error is not None and error > ROUNDING_LIMIT:
+                return Verdict(
+                    f"rounding {tensor.name!r} to {facts.precision} alone costs a relative L2 of {error:.2e}, "
+                    f"over {ROUNDING_LIMIT:.2e}",
+                    (evidence_of(tensor, ROUNDING_LIMIT, f"relative L2 of rounding {error:.6g}"),),
+                )
+            if share is not None and share > UNDERFLOW_LIMIT:
+                return Verdict(
+                    f"{share:.1%} of the non-zero elements of {tensor.name!r} become 0 in {facts.precision}, "
+                    f"over {UNDERFLOW_LIMIT:.0%}",
+                    (evidence_of(tensor, UNDERFLOW_LIMIT, f"share of vanishing elements {share:.6g}"),),
+                )
+        return None

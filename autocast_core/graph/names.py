@@ -1,0 +1,71 @@
+"""Names in a graph: which are used, fresh ones, renaming a value."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import onnx
+import onnx_ir as ir
+
+from autocast_core.graph.walk import all_graphs, all_nodes
+
+
+class Names:
+    """Hands out names that are not yet used; the same requests in the same order give the same names."""
+
+    def __init__(self, used: Iterable[str | None]) -> None:
+        self._used = {name for name in used if name}
+        self._tries: Counter[str] = Counter()
+
+    def claim(self, name: str) -> bool:
+        """Marks `name` as used; False where it was used already."""
+        if name in self._used:
+            return False
+        self._used.add(name)
+        return True
+
+    def fresh(self, base: str) -> str:
+        """`base` if it is free, else the first free one of ``base_1``, ``base_2``, …; constant time on average."""
+        name = base
+        while not self.claim(name):
+            self._tries[base] += 1
+            name = f"{base}_{self._tries[base]}"
+        return name
+
+
+def value_names(model: ir.Model) -> Iterator[str | None]:
+    """The name of every value of the main graph and all bodies."""
+    for graph in all_graphs(model.graph):
+        yield from (value.name for value in defined_values(graph))
+
+
+def node_names(model: ir.Model) -> Iterator[str | None]:
+    """The name of every node of the main graph and all bodies."""
+    return (node.name for node in all_nodes(model.graph))
+
+
+def defined_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """The values a graph itself defines, each once: inputs, initializers that are no inputs, node outputs."""
+    inputs = list(graph.inputs)
+    yield from inputs
+    seen = {id(value) for value in inputs}
+    yield from (value for value in graph.initializers.values() if id(value) not in seen)
+    for node in graph:
+        yield from node.outputs
+
+
+def rename(value: ir.Value, name: str) -> None:
+    """Renames a value; its tensor, which the caller's model may share, is copied (its data is not)."""
+    if value.const_value is not None:
+        value.const_value = _same_tensor_under_another_name(value.const_value)
+    value.name = name
+
+
+def _same_tensor_under_another_name(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if isinstance(tensor, ir.serde.TensorProtoTensor):
+        proto = onnx.TensorProto()
+        proto.CopyFrom(tensor.raw)
+        return ir.serde.TensorProtoTensor(proto)
+    return copy.copy(tensor)

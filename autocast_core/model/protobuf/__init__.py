@@ -1,0 +1,1 @@
+"""The lazy reader and writer of ONNX's protobuf form."""

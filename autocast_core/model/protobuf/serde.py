@@ -1,0 +1,213 @@
+"""Between protobuf and onnx_ir, with what onnx_ir cannot hold carried along or made dense.
+
+onnx_ir 1.1 has no sparse tensors (they become dense), no map types and no training information (they are kept as
+bytes in the graph's `meta`, which copies of the graph share, and put back when it is written).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import google.protobuf.message
+import numpy as np
+import onnx
+import onnx.numpy_helper
+import onnx.shape_inference
+import onnx_ir as ir
+
+from autocast_core.errors import ModelError
+from autocast_core.graph.walk import note_flat
+from autocast_core.model.protobuf.attributes import check_attributes
+from autocast_core.model.protobuf.bodies import check_bodies
+from autocast_core.model.protobuf.encode import ANNOTATED, encode, encode_for_runtime, encode_undeclared
+
+logger = logging.getLogger(__name__)
+
+_TRAINING = "autocast.training_info"
+_MAPS = "autocast.map_types"
+_DENSE_LIMIT = 1 << 31
+_ANY_DENSE = 1 << 20
+_SPARSEST = 10_000
+"""Larger tensors than _ANY_DENSE have at least one value in so many elements: a few bytes must not become gigabytes."""
+_WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """What went wrong first, on one line of at most `limit` characters."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def parse(data: bytes, label: str) -> onnx.ModelProto:
+    """The model in `data`, with types inferred where inference works. ModelError where it is no ONNX model."""
+    try:
+        proto = onnx.ModelProto.FromString(data)
+    except (google.protobuf.message.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise ModelError(f"{label}: truncated or damaged: {one_line(error)}: fetch or export it again") from error
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        raise ModelError(f"{label}: not an ONNX model, it holds no graph: give an .onnx file")
+    if not proto.opset_import:
+        raise ModelError(f"{label}: the model names no opset: export it again")
+    _refuse_recursion(proto, label)
+    return proto
+
+
+def infer_types(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
+    """`proto` with types and shapes inferred, or as it is where inference fails."""
+    try:
+        return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except Exception as error:  # the C++ side raises many kinds, and a model without inferred types is still a model
+        logger.info("%s: types and shapes could not be inferred: %s", label, one_line(error))
+        return proto
+
+
+def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
+    """`proto` (which may be changed) as onnx_ir. ModelError where its content contradicts itself."""
+    opset = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 1)
+    for graph in _graphs(proto.graph):
+        check_bodies(graph.node, opset, label)
+        check_attributes(graph.node, label)
+        _make_dense(graph, label)
+    for function in proto.functions:
+        check_bodies(_nodes(function.node), opset, label)
+    maps = _take_map_types(proto.graph)
+    annotated = any(graph.quantization_annotation for graph in _graphs(proto.graph))
+    try:
+        model = ir.serde.deserialize_model(proto)
+    except (RecursionError, MemoryError):
+        raise ModelError(f"{label}: nested too deeply to be a model of ours") from None
+    except Exception as error:
+        raise ModelError(f"{label}: not a valid ONNX model: {one_line(error)}: export it again") from error
+    model.graph.meta[ANNOTATED] = annotated
+    note_flat(model)
+    if maps:
+        model.graph.meta[_MAPS] = maps
+    if proto.training_info:
+        model.graph.meta[_TRAINING] = tuple(info.SerializeToString() for info in proto.training_info)
+    return model
+
+
+def serialize(model: ir.Model) -> onnx.ModelProto:
+    """`model` as protobuf, with what `deserialize` kept aside put back; external tensors stay references.
+
+    ModelError where the model holds what ONNX cannot.
+    """
+    return _with_what_was_kept(model, encode)
+
+
+def serialize_for_runtime(model: ir.Model) -> onnx.ModelProto:
+    """See encode_for_runtime. ModelError as `serialize`."""
+    return _with_what_was_kept(model, encode_for_runtime)
+
+
+def _with_what_was_kept(model: ir.Model, encoded_by: Callable[[ir.Model], onnx.ModelProto]) -> onnx.ModelProto:
+    with _holding_what_onnx_can():
+        proto = encoded_by(model)
+    for info in model.graph.meta.get(_TRAINING, ()):
+        proto.training_info.add().ParseFromString(info)
+    maps = model.graph.meta.get(_MAPS, {})
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info) if maps else ():
+        if value.name in maps:
+            value.type.ParseFromString(maps[value.name])
+    return proto
+
+
+def serialize_undeclared(model: ir.Model, large_bytes: int) -> onnx.ModelProto:
+    """See encode_undeclared. ModelError as `serialize`."""
+    with _holding_what_onnx_can():
+        return encode_undeclared(model, large_bytes)
+
+
+@contextmanager
+def _holding_what_onnx_can() -> Iterator[None]:
+    try:
+        yield
+    except (ir.serde.SerdeError, TypeError, ValueError) as error:
+        raise ModelError(f"not a valid ONNX model: {one_line(error)}: export it again") from error
+
+
+def _refuse_recursion(proto: onnx.ModelProto, label: str) -> None:
+    """ModelError where a model-local function calls itself: type inference would never end."""
+    names = {(function.domain, function.name) for function in proto.functions}
+    calls = {
+        (function.domain, function.name): {(node.domain, node.op_type) for node in _nodes(function.node)} & names
+        for function in proto.functions
+    }
+    while calls:
+        leaves = [name for name, called in calls.items() if not called & calls.keys()]
+        if not leaves:
+            domain, name = min(calls)
+            raise ModelError(f"{label}: function {domain}:{name} calls itself: ONNX does not allow that")
+        for leaf in leaves:
+            del calls[leaf]
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for body in _bodies(node):
+            yield from _nodes(body.node)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        if node.op_type in _WITH_BODIES:
+            for body in _bodies(node):
+                yield from _graphs(body)
+
+
+def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def _make_dense(graph: onnx.GraphProto, label: str) -> None:
+    """Put dense tensors in the place of the sparse initializers and sparse Constants of `graph` itself."""
+    for sparse in graph.sparse_initializer:
+        graph.initializer.append(_dense(sparse, label))
+    del graph.sparse_initializer[:]
+    for node in graph.node:
+        if node.op_type == "Constant" and len(node.attribute) == 1 and node.attribute[0].name == "sparse_value":
+            dense = _dense(node.attribute[0].sparse_tensor, label)
+            del node.attribute[:]
+            node.attribute.add(name="value", type=onnx.AttributeProto.TENSOR, t=dense)
+
+
+def _dense(sparse: onnx.SparseTensorProto, label: str) -> onnx.TensorProto:
+    """The dense form of a SparseTensorProto; onnx.proto says how its indices, linear or by axis, are stored."""
+    name, dims = sparse.values.name, tuple(sparse.dims)
+    try:
+        given = math.prod(sparse.values.dims)
+        if min(dims, default=0) < 0 or math.prod(dims) > min(_DENSE_LIMIT, max(_ANY_DENSE, _SPARSEST * given)):
+            raise ValueError(f"shape {dims} is too large for a dense tensor")
+        if onnx.TensorProto.EXTERNAL in (sparse.values.data_location, sparse.indices.data_location):
+            raise ValueError("its data are external, which only dense tensors may be")
+        values = onnx.numpy_helper.to_array(sparse.values)
+        indices = onnx.numpy_helper.to_array(sparse.indices)
+        dense = np.zeros(dims, values.dtype)
+        dense[np.unravel_index(indices, dims) if indices.ndim == 1 else tuple(indices.T)] = values
+        return onnx.numpy_helper.from_array(dense, name)
+    except (ValueError, IndexError, TypeError, KeyError) as error:
+        raise ModelError(f"{label}: sparse tensor {name!r} cannot be read: {one_line(error)}") from error
+
+
+def _take_map_types(graph: onnx.GraphProto) -> dict[str, bytes]:
+    """The types of values that are maps, or sequences of maps, by name; they are cleared in `graph`."""
+    taken = {}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        inner = value.type
+        while inner.WhichOneof("value") in ("sequence_type", "optional_type"):
+            inner = getattr(inner, inner.WhichOneof("value")).elem_type
+        if inner.HasField("map_type"):
+            taken[value.name] = value.type.SerializeToString()
+            value.ClearField("type")
+    return taken

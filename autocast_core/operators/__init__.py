@@ -1,0 +1,30 @@
+"""What may be low: operator schemas, and one data file for what they do not say."""
+
+from autocast_core.operators.inference import infer_missing_types
+from autocast_core.operators.operands import NO_PLUGINS, Operands, dtype_attribute, float_operands
+from autocast_core.operators.plugins import (
+    PluginPrecision,
+    parse_plugin_precisions,
+    plugin_settings,
+    plugins_from_settings,
+)
+from autocast_core.operators.ports import Port, ports_of
+from autocast_core.operators.types import element_type, is_tensor, type_string, with_element_type
+
+__all__ = [
+    "NO_PLUGINS",
+    "Operands",
+    "PluginPrecision",
+    "Port",
+    "dtype_attribute",
+    "element_type",
+    "float_operands",
+    "infer_missing_types",
+    "is_tensor",
+    "parse_plugin_precisions",
+    "plugin_settings",
+    "plugins_from_settings",
+    "ports_of",
+    "type_string",
+    "with_element_type",
+]

@@ -1,0 +1,1 @@
+"""This process: when garbage is collected, what is imported late."""

@@ -1,0 +1,1 @@
+"""Fitting a plan to what a target engine accepts."""

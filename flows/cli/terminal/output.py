@@ -1,0 +1,91 @@
+"""How a command ends: one JSON object or words on stdout, one line on stderr where it fails, an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from autocast_core.errors import AutocastError
+
+MISUSE = 2
+FAILURE = 1
+
+
+def finish(
+    command: Callable[[], Mapping[str, Any]],
+    keys: tuple[str, ...],
+    as_json: bool,
+    known: Mapping[str, Any] = MappingProxyType({}),
+) -> Mapping[str, Any]:
+    """Runs `command`, whose result holds `keys`, and returns it; ends the process where it fails.
+
+    With `as_json` stdout gets exactly one JSON object, of success or of failure, whatever else prints meanwhile.
+    `known` has those values that the command learns on its way, for when it fails.
+    """
+    from flows.local.environment import only_json_on_stdout
+
+    try:
+        if not as_json:
+            return command()
+        with only_json_on_stdout():
+            result = command()
+    except KeyboardInterrupt:
+        _fail("interrupted", FAILURE, known, keys, as_json)
+    except AutocastError as error:
+        _fail(one_line(error), error.exit_code, {**known, **partial_result(error)}, keys, as_json)
+    except Exception as error:
+        if _interrupted(error):
+            _fail("interrupted", FAILURE, known, keys, as_json)
+        if os.environ.get("AUTOCAST_TRACEBACK"):
+            raise
+        text = f"{type(error).__name__}: {one_line(error)} (set AUTOCAST_TRACEBACK=1 to see where)"
+        _fail(text, FAILURE, known, keys, as_json)
+    print_json({"ok": True, "error": None, **{key: result.get(key) for key in keys}})
+    return result
+
+
+def say(text: str) -> None:
+    """One line on stdout. It may hold names from anyone's files: what would move the cursor or end the line is written
+    as an escape."""
+    from autocast_core.report.text import visible
+
+    print(visible(text, 100_000))
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout, with None for NaN and infinity."""
+    from flows.conversion.json_values import without_infinity
+
+    print(json.dumps(without_infinity(value), allow_nan=False, ensure_ascii=False), flush=True)
+
+
+def one_line(error: BaseException) -> str:
+    """The message without line breaks and invisible characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def partial_result(error: BaseException) -> Mapping[str, Any]:
+    """What a failed command could still say."""
+    result = getattr(error, "result", None)
+    return result.to_json() if result is not None else {}
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether the error came of an interrupt: what is interrupted may stumble over itself."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _fail(text: str, code: int, result: Mapping[str, Any], keys: tuple[str, ...], as_json: bool) -> NoReturn:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    if as_json:
+        print_json({"ok": False, "error": text, **{key: result.get(key) for key in keys}})
+    raise SystemExit(code)

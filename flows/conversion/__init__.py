@@ -1,0 +1,1 @@
+"""What the conversion flows share: results, notifications, validation on a GPU pool."""

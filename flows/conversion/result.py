@@ -1,0 +1,55 @@
+"""What a conversion hands back: the values behind `autocast run --json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from autocast_core.errors import GateError
+from autocast_core.evaluate import GateResult
+from flows.conversion.json_values import without_infinity
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """One conversion. `output` is None where nothing was published, `registered` where nothing was registered;
+    `plan` is the URI of the plan, of a dry run the plan itself; `timings` are seconds by stage."""
+
+    source: str
+    source_sha256: str
+    summary: str
+    metrics: Mapping[str, float]
+    run_id: str | None = None
+    output: str | None = None
+    output_sha256: str | None = None
+    plan: Any = None
+    gates: tuple[GateResult, ...] = ()
+    registered: str | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate holds."""
+        return all(gate.passed for gate in self.gates)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without NaN or infinity (None)."""
+        return without_infinity(asdict(self))
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> ConversionResult:
+        """What `to_json` gave, with NaN for a metric without a value."""
+        metrics = {name: math.nan if value is None else value for name, value in raw["metrics"].items()}
+        gates = tuple(GateResult(**gate) for gate in raw["gates"])
+        return ConversionResult(**{**raw, "metrics": metrics, "gates": gates, "warnings": tuple(raw["warnings"])})
+
+
+class GateMissedError(GateError):
+    """The model misses gates; `result` is the conversion as far as it went."""
+
+    def __init__(self, message: str, result: ConversionResult) -> None:
+        super().__init__(message)
+        self.result = result

@@ -1,0 +1,1 @@
+"""This machine: the home folder, settings, sessions, the embedded server, runs that were left."""

@@ -1,0 +1,106 @@
+"""Settings of Prefect and MLflow for a run in this process, made before either is imported."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from flows.local.home import Home
+
+
+def set_defaults(home: Home) -> None:
+    """Fills in what the user has not set: everything below `home`, nothing sent to anyone, results as JSON.
+
+    Without an API of the user's own, Prefect keeps its files below `home` too, in a folder made here.
+    """
+    defaults = {
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Waits of 2, 4, ..., 64 s: its API may be gone for a minute.
+        "PREFECT_CLIENT_MAX_RETRIES": "6",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+        "GIT_PYTHON_REFRESH": "quiet",
+        "MPLBACKEND": "agg",
+    }
+    if "PREFECT_API_URL" not in os.environ:
+        defaults |= {
+            "PREFECT_HOME": str(home.prefect.absolute()),
+            "PREFECT_LOGGING_TO_API_ENABLED": "false",
+            "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+        }
+        home.prefect.mkdir(parents=True, exist_ok=True)
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    _keep_credentials_apart()
+
+
+def _keep_credentials_apart() -> None:
+    """A user and password in MLflow's address move to the variables made for them: addresses reach logs and links."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return
+    os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(parts.username))
+    os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(parts.password or ""))
+    os.environ["MLFLOW_TRACKING_URI"] = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+@contextmanager
+def logs_in(path: Path) -> Iterator[None]:
+    """Meanwhile every logger that would write to the terminal writes to the file `path`, Python's warnings included.
+
+    To be entered after the noisy packages are imported: they install their handlers then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    ours = logging.getLogger("autocast_core")
+    loggers = [root, *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
+    before = [(logger, list(logger.handlers)) for logger in loggers]
+    level = ours.level
+    for logger, handlers in before:
+        kept = [handler for handler in handlers if not _writes_to_terminal(handler)]
+        redirected = len(kept) < len(handlers) and not logger.propagate
+        logger.handlers = [*kept, file] if redirected or logger is root else kept
+    ours.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        ours.setLevel(level)
+        for logger, handlers in before:
+            logger.handlers = handlers
+        file.close()
+
+
+def _writes_to_terminal(handler: logging.Handler) -> bool:
+    """Whether it is a stream that is neither a file of its own nor in memory; packages wrap stderr as they like."""
+    if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
+        return False
+    return not isinstance(handler.stream, io.StringIO)
+
+
+@contextmanager
+def only_json_on_stdout() -> Iterator[None]:
+    """Whatever prints meanwhile, in Python or below it, reaches stderr; the caller prints its JSON afterwards."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)

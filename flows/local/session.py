@@ -1,0 +1,73 @@
+"""Running a flow in this process: settings, a log file for other people's messages, Prefect's embedded server.
+
+What must wait is overlapped: while the server starts, this process imports MLflow and brings its database up to date.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+
+from autocast_core.errors import OutputError
+from flows.local.embedded_server import EmbeddedServer, embedded_server
+from flows.local.environment import logs_in, set_defaults
+from flows.local.garbage_collector import lasting
+from flows.local.home import Home, home
+from flows.local.prefect_errors import prefect_errors
+from tasks.progress import Listener, listening, stage
+
+
+@contextmanager
+def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]:
+    """Within it the flows can be called; yields the log file. `tracking`: whether the run will be tracked.
+
+    OutputError where the home folder cannot be written, ServiceError where the embedded server does not start. What
+    Prefect's client raises within it arrives as our errors.
+    """
+    where = home()
+    log = log_file(where)
+    set_defaults(where)
+    with ExitStack() as stack:
+        stack.enter_context(listening(listener))
+        embedded = not os.environ.get("PREFECT_API_URL")
+        first = embedded and not (where.prefect / "prefect.db").exists()
+        with stage("start for the first time" if first else "start"):
+            server = stack.enter_context(embedded_server(log)) if embedded else None
+            if server is not None:
+                # Prefect reads it when it is imported.
+                os.environ["PREFECT_API_URL"] = server.api_url
+                stack.callback(os.environ.pop, "PREFECT_API_URL", None)
+            with lasting():
+                for noisy in ("flows.convert_model", "mlflow"):
+                    import_module(noisy)
+                stack.enter_context(logs_in(log))
+                _wait(server, tracking)
+        stack.enter_context(prefect_errors())
+        yield log
+
+
+def _wait(server: EmbeddedServer | None, tracking: bool) -> None:
+    if tracking:
+        from tasks.storage.registry import resolve_tracking_uri
+        from tasks.tracking.store import connect
+
+        connect(resolve_tracking_uri())
+    if server is not None:
+        server.wait()
+
+
+def log_file(where: Home) -> Path:
+    """A new file for the messages of this process. OutputError where the home folder cannot be written."""
+    path = where.logs / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise OutputError(
+            f"{path.parent}: cannot write the log ({error.strerror}); set AUTOCAST_HOME to a folder that can be written"
+        ) from error
+    return path

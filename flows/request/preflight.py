@@ -1,0 +1,53 @@
+"""What can be said about a request without starting anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from autocast_core.errors import DataError, InputError, OutputError
+from flows.request.spec import Spec
+
+
+def check_request(model: str, spec: Spec) -> None:
+    """InputError where a location cannot be read as one, a local file is missing, or the output cannot be written."""
+    from tasks.storage.publish import output_name
+    from tasks.storage.uri import LocalLocation, parse_uri
+
+    source = parse_uri(model)
+    if isinstance(source, LocalLocation) and not source.path.exists():
+        raise InputError(f"model {model} does not exist: give the path or URI of an ONNX file")
+    for option in ("calibration", "evaluation"):
+        uri = getattr(spec, option)
+        location = parse_uri(uri) if uri else None
+        if isinstance(location, LocalLocation) and not location.path.exists():
+            raise DataError(f"{option} data {uri} does not exist: give a .npz file or a folder of them")
+    if spec.output:
+        name = output_name(spec.output)
+        target = parse_uri(spec.output)
+        if isinstance(target, LocalLocation):
+            file = target.path if target.path.name == name else target.path / name
+            if isinstance(source, LocalLocation) and file.resolve() == _model_file(source.path).resolve():
+                raise OutputError(f"output {spec.output} is the source itself: give another path")
+            _check_writable(target.path.absolute(), is_folder=file is not target.path)
+    spec.config()
+
+
+def _model_file(path: Path) -> Path:
+    """The file itself, or the one that a folder stands for."""
+    from tasks.storage.local import MODEL_FILE
+
+    return path / MODEL_FILE if path.is_dir() else path
+
+
+def _check_writable(path: Path, is_folder: bool) -> None:
+    from autocast_core.model.atomic import check_destination
+
+    if not is_folder:
+        check_destination(path, 0)
+        return
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        raise OutputError(f"output {path}: {existing} is a file; give FILE.onnx, or a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"output {path}: folder {existing} cannot be written; give another one")

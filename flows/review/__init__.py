@@ -1,0 +1,1 @@
+"""Registered versions checked and promoted."""

@@ -1,0 +1,1 @@
+"""The stages of a conversion as Prefect tasks."""

@@ -1,0 +1,217 @@
+"""Stage: the search for the smallest set of FP32 nodes that meets a budget."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+
+from autocast_core.config import ConversionConfig
+from autocast_core.errors import OutputError
+from autocast_core.model.reference import ModelRef
+from autocast_core.search.trials import Trial, TrialListener
+from tasks.isolation import isolated
+from tasks.progress import report
+from tasks.stages.sanitize import SanitizedModel
+from tasks.tracking.runs import RunRef
+from tasks.tracking.trials import log_trial
+
+if TYPE_CHECKING:
+    from autocast_core.search import CertificateEntry, SearchResult
+
+CERTIFICATE = "certificate"
+ROOT = "graph/"
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What a search is to reach, and how much it may cost; see autocast_core.search.search."""
+
+    expressions: tuple[str, ...]
+    metric: str | None = None
+    cost: str = "nodes"
+    max_trials: int | None = None
+    minutes: float | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found: the plan's file, the kept nodes' names, metrics, evaluations, one certificate entry a kept
+    node, and which limit ended it early."""
+
+    plan: Path
+    summary: str
+    kept_fp32: tuple[str, ...]
+    metrics: Mapping[str, float]
+    trials: int
+    certificate: tuple[Mapping[str, Any], ...]
+    budgets: tuple[Mapping[str, Any], ...]
+    attribution: tuple[Mapping[str, Any], ...]
+    digest: str
+    batches: int
+    stopped: str | None = None
+
+
+def tune_model(
+    source: ModelRef,
+    sanitized: SanitizedModel,
+    data: Path | None,
+    config: ConversionConfig,
+    budgets: Budgets,
+    trials: Path,
+    plan: Path,
+    run: RunRef,
+    options: str | None = None,
+) -> Tuned:
+    """As `search_plan`, with every trial logged to `run`."""
+
+    def log_to_run(trial: Trial) -> None:
+        log_trial(run, trial.number, trial.kept, trial.metrics, trial.error)
+
+    return _search(source, sanitized, data, config, budgets, trials, plan, options, tell=log_to_run)
+
+
+def search_plan(
+    source: ModelRef,
+    sanitized: SanitizedModel,
+    data: Path | None,
+    config: ConversionConfig,
+    budgets: Budgets,
+    trials: Path,
+    plan: Path,
+    options: str | None = None,
+    *,
+    tell: TrialListener,
+) -> Tuned:
+    """Searches, writes the plan and one plan for each certificate entry beside it, and tells of every trial.
+
+    `options` is the text of a spec with which a certificate entry is measured again as here. Trials are kept in the
+    file `trials`: what it holds is not measured again. `data` None: seeded random data. Raises as
+    autocast_core.search.search.
+    """
+    from autocast_core.model import load_model
+    from autocast_core.pipeline.convert import check_upgrade, data_batches, open_runtime
+    from autocast_core.search import FileTrials, load_metric, search
+
+    original, model = load_model(source), load_model(sanitized.model)
+    batches = data_batches(original, config, data)
+    runtime = open_runtime(config)
+    if sanitized.opset_changed:
+        check_upgrade(original, model, batches, runtime)
+    found = search(
+        model,
+        batches,
+        budgets.expressions,
+        runtime,
+        config,
+        reference=original,
+        changes=sanitized.changes,
+        metric=load_metric(budgets.metric) if budgets.metric else None,
+        cost=budgets.cost,
+        max_trials=budgets.max_trials,
+        minutes=budgets.minutes,
+        workers=budgets.workers,
+        trials_store=FileTrials(trials),
+        listener=tell,
+        progress=report,
+    )
+    return _written(found, plan, source, data, options)
+
+
+_search = isolated(search_plan, Tuned, Trial)
+
+
+def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | None, options: str | None = None) -> Tuned:
+    from dataclasses import asdict, replace
+
+    from autocast_core.pipeline.convert import engine_version
+    from autocast_core.search.start import RULE
+
+    plan = replace(found.plan, engine_version=engine_version())
+    entries = []
+    spec = None if options is None else path.parent / CERTIFICATE / f"{path.stem}.spec.yaml"
+    if spec is not None and options is not None and found.certificate:
+        _write(spec, options)
+    for number, entry in enumerate(found.certificate, 1):
+        lowered = plan.with_precisions(
+            dict.fromkeys(entry.lowered, plan.precision), RULE, f"lowered to show that {entry.node} is needed"
+        )
+        file = path.parent / CERTIFICATE / f"{path.stem}.{number:02d}.json"
+        _write(file, lowered.to_json())
+        entries.append(_entry(entry, file, recheck(file, source.path, data, spec)))
+    _write(path, plan.to_json())
+    counts = plan.counts()
+    floats = counts.low_precision + counts.fp32
+    metrics = {
+        **found.metrics,
+        **{f"noise_floor.{k.removeprefix('fidelity.')}": v for k, v in found.noise_floor.items() if "worst" in k},
+        "nodes.total": counts.total,
+        "nodes.low_precision": counts.low_precision,
+        "nodes.fp32": counts.fp32,
+        "nodes.low_precision_share": counts.low_precision / floats if floats else 1.0,
+        "search.evaluations": found.evaluations,
+        "search.kept_fp32": len(found.kept_fp32),
+        "search.complete": float(found.complete),
+    }
+    return Tuned(
+        plan=path,
+        summary=plan.summary(),
+        kept_fp32=tuple(_name(node) for node in found.kept_fp32),
+        metrics=metrics,
+        trials=found.evaluations,
+        certificate=tuple(entries),
+        budgets=tuple(asdict(result) for result in found.budgets),
+        attribution=tuple(node.to_json() for node in found.attribution.nodes),
+        digest=str(plan.data["digest"]),
+        batches=int(plan.data["batches"]),
+        stopped=found.stopped,
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    from autocast_core.model.atomic import written_whole
+
+    content = text.encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path.parent}: cannot be made ({error.strerror}): give another --output") from error
+    with written_whole((path,), len(content)) as (file,):
+        file.write(content)
+
+
+def _entry(entry: CertificateEntry, plan: Path, command: str) -> dict[str, Any]:
+    return {
+        "node": _name(entry.node),
+        "lowered": [_name(node) for node in entry.lowered],
+        "failing": [{"expression": g.expression, "value": g.value, "reason": g.reason} for g in entry.failing],
+        "metrics": dict(entry.metrics),
+        "error": entry.error,
+        "plan": str(plan),
+        "command": command,
+    }
+
+
+def recheck(plan: Path, model: Path, data: Path | None, spec: Path | None = None) -> str:
+    """The commands that print a certificate entry's plan out as a model and measure that."""
+    output = plan.with_suffix(".onnx")
+    apply: Sequence[str] = ("autocast", "plan", "apply", str(plan), str(model), str(output))
+    judge = ["autocast", "validate", str(output), "--reference", str(model), "--on", "simulation"]
+    if data is not None:
+        judge += ["--evaluation", str(data)]
+    if spec is not None:
+        judge += ["--spec", str(spec)]
+    return f"{shlex.join(apply)} && {shlex.join(judge)}"
+
+
+def _name(node_id: str) -> str:
+    """A node's name; of a node in a body, its path from the main graph on."""
+    return node_id.removeprefix(ROOT)
+
+
+tune_task = task(name="tune")(tune_model)

@@ -1,0 +1,211 @@
+"""Stage: the conversion as a run that people can review, and as a registered version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect import task
+
+from autocast_core.config import ConversionConfig
+from autocast_core.engine.validation import Validation
+from autocast_core.evaluate import GateResult
+from autocast_core.model.reference import ModelRef
+from tasks.prefect.retries import on_service_errors
+from tasks.stages.apply import ConvertedModel, check_unchanged
+from tasks.stages.calibrate import Calibrated
+from tasks.stages.evaluate import Evaluated
+from tasks.stages.validate import artifacts
+from tasks.storage.local import model_files
+from tasks.storage.models import Fetched
+from tasks.tracking.example import sample_of
+from tasks.tracking.logged_model import LoggedModel, log_model
+from tasks.tracking.model_facts import ports_of, wiring_of
+from tasks.tracking.package_versions import versions
+from tasks.tracking.registry import CANDIDATE, Registered, register_version
+from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
+
+if TYPE_CHECKING:
+    from autocast_core.report.content import DataUsed, ReportInput
+
+
+SOURCE_MODEL = "source-model"
+"""Name and context of the source model among a run's inputs."""
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """Data that the conversion read: for what, from where, and its digest."""
+
+    purpose: str
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that is written down about a conversion; big things by path. `sample` is data of which the first
+    batch becomes the input example."""
+
+    name: str
+    source: Fetched
+    sanitized: ModelRef
+    calibrated: Calibrated
+    converted: ConvertedModel
+    evaluated: Evaluated
+    attribution: Path
+    validated: Validation
+    gates: tuple[GateResult, ...]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    spec: Mapping[str, str]
+    config: ConversionConfig
+    sample: Path | None = None
+    data: tuple[DataRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def size_of(model: ModelRef) -> int:
+    """Bytes of the model and its external data."""
+    return sum(path.stat().st_size for path in model_files(model.path))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What goes with the model, as Markdown: its card, and what the registry shows of its version."""
+
+    card: str
+    description: str
+
+
+def track(run: RunRef, record: Record) -> Texts:
+    """Writes metrics, tags, tables, plots and the reports to `run`."""
+    from autocast_core.report.card import card
+    from autocast_core.report.node_table import node_table
+    from autocast_core.report.page import page
+    from autocast_core.report.plots import plots
+    from autocast_core.report.sources import attribution_table
+    from autocast_core.report.summary import summary
+
+    report = report_input(run, record)
+    text = summary(report)
+    engine_texts, engine_tables = artifacts(record.validated)
+    log(run, metrics=record.metrics, tags={**record.tags, NOTE_TAG: note(text)})
+    log_dataset(run, SOURCE_MODEL, record.source.uri_pinned, record.source.ref.digest, SOURCE_MODEL)
+    for data in record.data:
+        log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
+    log_artifacts(
+        run,
+        texts={"summary.md": text, "report.html": page(report), **engine_texts},
+        tables={
+            "node_precision.json": node_table(report.plan),
+            **({"fidelity_batches.json": record.evaluated.table()} if record.evaluated.fidelity else {}),
+            "attribution.json": attribution_table(report),
+            **engine_tables,
+        },
+        figures={f"plots/{name}.png": figure for name, figure in plots(report).items()},
+        files={"plan.json": record.converted.plan},
+    )
+    model = record.converted.model
+    where = f"Its report is in {run_link(run)}."
+    return Texts(card(report, ports_of(model), model.path.name, where), _description(run, report))
+
+
+def log_converted(run: RunRef, record: Record, card: str) -> LoggedModel:
+    """The converted model as a logged model of `run`, with its card and a sample of its inputs."""
+    model = record.converted.model
+    check_unchanged(record.converted)
+    metadata = {"autocast": {key.removeprefix("autocast."): value for key, value in record.tags.items()}}
+    return log_model(
+        run,
+        model,
+        record.converted.files,
+        name=record.name,
+        params=record.spec,
+        metadata=metadata,
+        example=sample_of(record.source.ref, model, record.sample, record.config),
+        card=card,
+    )
+
+
+def run_link(run: RunRef) -> str:
+    """A link, as Markdown, that MLflow's UI follows to the run."""
+    return f"[run {run.run_id}](#/experiments/{run.experiment_id}/runs/{run.run_id})"
+
+
+def report_input(run: RunRef, record: Record) -> ReportInput:
+    """What the reports show of the conversion."""
+    from autocast_core.calibrate import Statistics
+    from autocast_core.plan import read_plan
+    from autocast_core.report.content import FileFacts, ReportInput
+    from autocast_core.search.attribution import Attribution
+
+    evaluated, converted = record.evaluated, record.converted
+    return ReportInput(
+        name=record.name,
+        plan=read_plan(converted.plan),
+        statistics=Statistics.from_json(record.calibrated.statistics.read_text(encoding="utf-8")),
+        source=FileFacts(record.source.uri_pinned, record.source.ref.digest, size_of(record.source.ref)),
+        output=FileFacts(converted.model.path.name, converted.model.digest, converted.bytes),
+        casts_inserted=converted.casts_inserted,
+        fidelity=evaluated.fidelity,
+        task=evaluated.task,
+        gates=record.gates,
+        engine={name: value for name, value in record.metrics.items() if name.startswith("tensorrt.")},
+        further=record.metrics,
+        validation=record.validated,
+        attribution=Attribution.from_json(json.loads(record.attribution.read_text(encoding="utf-8"))),
+        data=_data_used(record),
+        spec=record.spec,
+        versions=versions(),
+        wiring=wiring_of(record.sanitized),
+        warnings=record.warnings,
+        not_checked=evaluated.skipped,
+        run_id=run.run_id,
+    )
+
+
+def _data_used(record: Record) -> tuple[DataUsed, ...]:
+    from autocast_core.report.content import DataUsed
+
+    given = {data.purpose: data for data in record.data}
+    calibrated, evaluated = record.calibrated, record.evaluated
+    # Evaluation without data of its own takes the calibration data; random data has no place.
+    calibration, evaluation = (given[name].uri if name in given else None for name in ("calibration", evaluated.data))
+    return (
+        DataUsed("calibration", calibrated.origin, calibration, calibrated.digest, calibrated.batches),
+        DataUsed("evaluation", evaluated.data, evaluation, evaluated.digest, evaluated.batches),
+    )
+
+
+def register(run: RunRef, logged: LoggedModel, name: str, tags: Mapping[str, str], description: str) -> Registered:
+    """Registers the logged model under `name`, with its tags and the alias ``candidate``."""
+    return register_version(run, logged, name, tags=tags, description=description, alias=CANDIDATE)
+
+
+def _description(run: RunRef, report: ReportInput) -> str:
+    """What the registry shows of the version, as Markdown: what it is, how good, and where its report is."""
+    from autocast_core.report.content import before_after, plain
+    from autocast_core.report.text import markdown, number
+
+    gates = (f"{markdown(gate.expression)} (measured {number(gate.value)})" for gate in report.gates)
+    lines = (
+        f"- {markdown(each.quantity)}: {markdown(plain(each.before))} → {markdown(plain(each.after))}"
+        + (f" ({markdown(each.backend)})" if each.backend else "")
+        for each in before_after(report)
+    )
+    return note(
+        f"{markdown(report.plan.summary())}. Gates passed: {', '.join(gates)}. "
+        f"Report, plan and metrics: {run_link(run)}.\n\n"
+        + "\n".join(lines)
+        + f"\n\nSource: {markdown(report.source.uri, 400)}\n"
+    )
+
+
+begin_task = task(name="begin-tracking", persist_result=True, **on_service_errors(timeout_seconds=600.0))(begin_run)
+track_task = task(name="track", persist_result=True, **on_service_errors(timeout_seconds=3600.0))(track)
+log_model_task = task(name="log-model", persist_result=True, **on_service_errors(timeout_seconds=3600.0))(log_converted)
+register_task = task(name="register", persist_result=True, **on_service_errors(timeout_seconds=600.0))(register)

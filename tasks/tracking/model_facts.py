@@ -1,0 +1,37 @@
+"""What a conversion's records say of its models, read from them where files of strangers are read."""
+
+from __future__ import annotations
+
+from autocast_core.model.reference import ModelRef
+from autocast_core.report.card import PortRow, port_rows
+from autocast_core.report.content import NodeWiring, wiring
+from tasks.isolation import isolated
+
+
+def read_wiring(model: ModelRef) -> tuple[NodeWiring, ...]:
+    """The wiring that the report shows."""
+    from autocast_core.model import load_model
+
+    return wiring(load_model(model))
+
+
+def read_ports(model: ModelRef) -> tuple[PortRow, ...]:
+    """The inputs and outputs that the model card lists."""
+    from autocast_core.model import load_model
+    from autocast_core.verify import io_contract
+
+    return port_rows(io_contract(load_model(model)))
+
+
+def read_digests(model: ModelRef) -> tuple[str, str]:
+    """The digests of the structure and of the weights, for which a plan is made."""
+    from autocast_core.graph.structure import structure_digest
+    from autocast_core.model import load_model, weights_digest
+
+    found = load_model(model)
+    return structure_digest(found), weights_digest(found)
+
+
+wiring_of = isolated(read_wiring, tuple[NodeWiring, ...])
+ports_of = isolated(read_ports, tuple[PortRow, ...])
+digests_of = isolated(read_digests, tuple[str, str])

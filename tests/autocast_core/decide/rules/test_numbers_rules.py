@@ -1,0 +1,33 @@
+import pytest
+
+from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.decide.rules.angles import AnglesRule
+from autocast_core.decide.rules.shape_arithmetic import ShapeArithmeticRule
+from autocast_core.decide.rules.whole_numbers import WholeNumbersRule
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("fp16", 2048.0), ("bf16", 256.0)])
+def test_whole_numbers_are_kept_beyond_what_is_exact(facts, precision, limit):
+    for largest, fires in ((limit, False), (limit + 1, True)):
+        tensor = ("p", TensorStats(count=3, min=0.0, max=largest), {"is_whole": True})
+        found = WholeNumbersRule().check(facts(tensor, precision=precision))
+        assert (found is not None) == fires
+    assert found.evidence[0].limit == limit
+    assert f"exact up to {limit:g}" in found.reason
+
+
+def test_other_numbers_may_be_as_large(facts):
+    assert WholeNumbersRule().check(facts(("x", TensorStats(count=3, min=0.0, max=1e4), {}))) is None
+
+
+def test_large_angles_and_those_of_positions_are_kept(facts):
+    small, large = TensorStats(count=3, min=-16.0, max=16.0), TensorStats(count=3, min=-16.5, max=1.0)
+    assert AnglesRule().check(facts(("a", small, {"is_angle": True}))) is None
+    assert "16.5 radians" in AnglesRule().check(facts(("a", large, {"is_angle": True}))).reason
+    assert AnglesRule().check(facts(("a", large, {}))) is None
+    assert AnglesRule().check(facts(("a", None, {"is_angle": True, "is_position": True}))) is not None
+
+
+def test_nodes_that_make_sizes_are_kept(facts):
+    assert ShapeArithmeticRule().check(facts()) is None
+    assert "sizes or indices" in ShapeArithmeticRule().check(facts(makes_sizes=True)).reason

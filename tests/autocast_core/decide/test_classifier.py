@@ -1,0 +1,212 @@
+import json
+import logging
+
+import onnx
+import pytest
+
+from autocast_core.config import Precision
+from autocast_core.decide import NodeRuleBase, Verdict
+
+CHAIN = (
+    "g (float[2,3] x) => (float[2,3] y) <float[3] w = {1, 2, 3}> { [first] a "
+    "= Mul(x, w) [second] b = Exp(a) [third] y = Neg(b) }"
+)
+RANGES = {"x": (0, 1), "a": (0, 1), "b": (0, 600), "y": (-600, 0)}
+
+
+def rules(plan) -> dict[str, str]:
+    return {decision.id.removeprefix("graph/"): decision.rule for decision in plan.nodes}
+
+
+def test_every_node_but_constants_and_casts_has_a_decision(plan):
+    found = plan(
+        "g (float[2] x, int64[2] i) => (float[2] y, int64[2] j) { c = Constant<value_float = "
+        "1.0>() f = Cast<to = 1>(i) a = Add(x, f) y = Add(a, c) j = Neg(i) }"
+    )
+    assert [(d.op_type, str(d.precision)) for d in found.nodes] == [("Add", "fp16"), ("Add", "fp16"), ("Neg", "none")]
+    counts = found.counts()
+    assert (counts.total, counts.low_precision, counts.fp32, counts.share) == (3, 2, 0, 1.0)
+    assert found.summary() == "Converted 2/2 nodes (100.00%) to fp16"
+
+
+def test_the_first_rule_in_order_decides(plan):
+    text = CHAIN.replace("{1, 2, 3}", "{1, 2, 1e6}")
+    ranges = {**RANGES, "a": (0, 1e6)}
+    assert rules(plan(text, ranges))["first"] == "initializer_range"
+    assert rules(plan(text, ranges, op_types_to_exclude=("Mul",)))["first"] == "op_type"
+    assert rules(plan(text, ranges, op_types_to_exclude=("Mul",), nodes_to_exclude=("fir",)))["first"] == "node_name"
+    assert rules(plan(text, ranges, init_max=1e9))["first"] == "io_range"
+    assert rules(plan(text, ranges, init_max=1e9, data_max=1e9))["first"] == "default"
+
+
+def test_all_rules_that_fire_are_listed_at_debug(plan, caplog):
+    with caplog.at_level(logging.DEBUG, logger="autocast_core.decide"):
+        plan(CHAIN, RANGES, op_types_to_exclude=("Neg",))
+    lines = [record.message for record in caplog.records if "graph/third" in record.message]
+    assert [line.split(": ")[1] for line in lines] == ["op_type", "io_range"]
+
+
+def test_include_overrides_every_exclude_rule(plan):
+    found = plan(CHAIN, RANGES, op_types_to_exclude=("Neg",), nodes_to_include=("third",))
+    assert (rules(found)["third"], rules(found)["second"]) == ("include", "io_range")
+    found = plan(CHAIN, RANGES, nodes_to_exclude=("second",), op_types_to_include=("Exp",))
+    assert rules(found)["second"] == "include"
+
+
+def test_include_never_overrides_legality_and_a_warning_says_so(plan):
+    text = "g (float[2] x) => (float[2] y) { [n] y = Celu(x) }"
+    found = plan(text, op_types_to_include=("Celu",), opset=20)
+    assert rules(found) == {"n": "legality"}
+    assert found.warnings == (
+        "graph/n was to be included but stays FP32: Celu has no fp16 form at opset 20; opset 28 has one",
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "warning"),
+    [
+        ("nodes_to_exclude", "sec$", "nodes_to_exclude pattern 'sec$' matches no node"),
+        ("nodes_to_include", "x.*", "nodes_to_include pattern 'x.*' matches no node"),
+        ("op_types_to_exclude", "Conv", "op_types_to_exclude type 'Conv' matches no node"),
+        ("op_types_to_include", "mul", "op_types_to_include type 'mul' matches no node"),
+    ],
+)
+def test_patterns_that_match_nothing_are_warned_of(plan, option, value, warning):
+    assert plan(CHAIN, RANGES, **{option: (value,)}).warnings == (warning,)
+
+
+def test_evidence_names_the_tensor_and_its_range(plan):
+    (evidence,) = plan(CHAIN, RANGES).by_id()["graph/second"].evidence
+    assert (evidence.tensor, evidence.min, evidence.max, evidence.absmax, evidence.limit) == ("b", 0, 600, 600, 512)
+
+
+def test_without_statistics_the_other_rules_decide(plan):
+    found = plan(CHAIN.replace("{1, 2, 3}", "{1, 2, 1e6}"))
+    assert rules(found) == {"first": "initializer_range", "second": "default", "third": "default"}
+    assert found.data["origin"] == "none"
+
+
+def test_weights_that_lose_values_are_counted(plan):
+    text = CHAIN.replace("{1, 2, 3}", "{-1e9, 1e-9, 70000}")
+    (change,) = plan(text, RANGES, nodes_to_include=("first",)).weights
+    assert (change.tensor, change.clamped, change.underflowed) == ("w", 2, 1)
+
+
+def test_integer_tensors_do_not_count_for_data_max(plan):
+    """Token ids over 512 do not exclude an embedding: defect 14 of AutoCast."""
+    text = "g (int64[2] i) => (float[2,3] y) <float[2,3] e = {1, 2, 3, 4, 5, 6}> { y = Gather(e, i) }"
+    assert rules(plan(text, {"i": (0, 30000), "y": (0, 6)})) == {"Gather_0": "default"}
+
+
+def test_a_control_flow_node_is_judged_by_what_passes_through_its_bodies(plan):
+    text = """g (float[2] x, int64 n) => (float[2] y) {
+      y = Loop(n, , x) <body = b (int64 i, bool ci, float[2] v) => (bool co, float[2] vo) { co =
+            Identity(ci) vo = Neg(v) }>
+    }"""
+    ranges = {"x": (0, 1), "y": (0, 1), "v": (-1e5, 1), "vo": (0, 1)}
+    found = plan(text, ranges)
+    assert rules(found) == {"Loop_0": "io_range", "Loop_0:body/Identity_0": "no_float", "Loop_0:body/Neg_0": "io_range"}
+
+
+def test_nodes_that_share_a_sequence_are_kept_together(plan):
+    text = "g (float[3] a) => (float[3] y) <int64 z = {0}> { s = SequenceConstruct(a, a) y = SequenceAt(s, z) }"
+    found = plan(text, op_types_to_exclude=("SequenceAt",))
+    decision = found.by_id()["graph/SequenceConstruct_0"]
+    assert (decision.precision, decision.rule) == (Precision.FP32, "legality")
+    assert decision.reason == "shares 's', which no Cast takes, with node 'graph/SequenceAt_0', which stays FP32"
+
+
+def test_a_sequence_that_is_a_kept_output_keeps_its_nodes(plan):
+    text = "g (float[3] a) => (seq(float[3]) s) { s = SequenceConstruct(a, a) }"
+    assert rules(plan(text))["SequenceConstruct_0"] == "default"
+    assert rules(plan(text, keep_io_types=True))["SequenceConstruct_0"] == "legality"
+
+
+PAIR = """g (float[2] x) => (float[2] y) <float s = {0.5}, int8 z = {0}> {
+  q = QuantizeLinear(x, s, z) t = Identity(q) y = DequantizeLinear(t, s, z)
+}"""
+
+
+@pytest.mark.parametrize("kept", ["QuantizeLinear", "DequantizeLinear"])
+def test_a_quantizer_and_its_dequantizer_are_kept_together(plan, kept):
+    other = {"QuantizeLinear": "DequantizeLinear", "DequantizeLinear": "QuantizeLinear"}[kept]
+    found = plan(PAIR, opset=19, op_types_to_exclude=(kept,))
+    assert (rules(found)[f"{kept}_0"], rules(found)[f"{other}_0"]) == ("op_type", "quantization_pair")
+
+
+def test_plugins_take_the_precision_that_is_demanded(plan):
+    text = "g (float[2] x) => (float[2] y) { a = custom.Foo(x) y = Neg(x) }"
+    assert rules(plan(text))["Foo_0"] == "legality"
+    found = plan(text, trt_plugins_precision=("Foo:fp16",))
+    assert found.by_id()["graph/Foo_0"].precision == Precision.FP16
+    assert found.settings["plugin_precisions"] == {"Foo": [["fp16"], ["fp16"]]}
+
+
+class KeepExponentials:
+    """A rule of our own kind: an object with a name and check(facts)."""
+
+    name = "no_exponentials"
+
+    def check(self, facts):
+        return Verdict("it is an Exp") if facts.node.op_type == "Exp" else None
+
+
+class KeepNegations(NodeRuleBase):
+    def _check_inner(self, node):
+        assert isinstance(node, onnx.NodeProto)
+        return node.op_type == "Neg"
+
+
+def test_custom_rules_of_both_kinds_are_asked_last(plan):
+    found = plan(CHAIN, custom_rule=KeepExponentials())
+    assert (found.by_id()["graph/second"].rule, found.by_id()["graph/second"].reason) == (
+        "no_exponentials",
+        "it is an Exp",
+    )
+    found = plan(CHAIN, custom_rule=KeepNegations())
+    assert (rules(found)["third"], found.by_id()["graph/third"].reason) == (
+        "custom",
+        "custom rule KeepNegations keeps it",
+    )
+    assert rules(plan(CHAIN, RANGES, custom_rule=KeepNegations()))["third"] == "io_range"
+
+
+def test_a_custom_rule_must_define_its_check():
+    with pytest.raises(NotImplementedError, match="_check_inner"):
+        NodeRuleBase().check(onnx.NodeProto())
+
+
+def test_what_an_earlier_conversion_kept_stays_kept(model):
+    from autocast_core.calibrate import Statistics
+    from autocast_core.config import ConversionConfig
+    from autocast_core.decide import classify
+
+    loaded = model(CHAIN)
+    loaded.metadata_props["autocast.fp32_nodes"] = json.dumps(["graph/second"])
+    assert rules(classify(loaded, Statistics(), {}, ConversionConfig())) == {
+        "first": "default", "second": "earlier_conversion", "third": "default",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", ["no json", "{}", "[1]", "null"])
+def test_foreign_metadata_under_our_key_does_no_harm(model, kept):
+    from autocast_core.calibrate import Statistics
+    from autocast_core.config import ConversionConfig
+    from autocast_core.decide import classify
+
+    loaded = model(CHAIN)
+    loaded.metadata_props["autocast.fp32_nodes"] = kept
+    assert set(rules(classify(loaded, Statistics(), {}, ConversionConfig())).values()) == {"default"}
+
+
+def test_a_fused_node_is_excluded_by_a_name_it_replaces(plan):
+    text = """g (float[2,4] x) => (float[2,4] y) <float two = {2}, float e = {1e-5}, float[4] s = {1, 1,
+            1, 1}, float[4] b = {0, 0, 0, 0}> {
+      [m] m = ReduceMean<axes = [-1]>(x) [d] d = Sub(x, m) [p] p = Pow(d, two) [v] v = ReduceMean<axes = [-1]>(p)
+      [a] a = Add(v, e) [q] q = Sqrt(a) [n] n = Div(d, q) [s] t = Mul(n, s) [b] y = Add(t, b)
+    }"""
+    fused = [decision for decision in plan(text).nodes if decision.replaces]
+    assert [decision.op_type for decision in fused] == ["LayerNormalization"]
+    found = plan(text, nodes_to_exclude=("p$",))
+    assert [decision.rule for decision in found.nodes if decision.replaces] == ["node_name"]
+    assert found.warnings == ()

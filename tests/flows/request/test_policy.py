@@ -1,0 +1,69 @@
+"""What a request may ask of a service: less than of one's own machine."""
+
+import pytest
+
+from autocast_core.errors import ConfigError
+from flows.request.policy import check_metric, check_plugins, limits_for
+from flows.request.spec import Spec
+
+
+@pytest.mark.parametrize(
+    ("deployed", "asked", "setting", "isolated"),
+    [
+        (True, None, None, True),
+        (True, "process", None, True),
+        (True, None, "none", False),
+        (True, "none", "none", False),
+        (False, None, None, False),
+        (False, "process", None, True),
+        (False, None, "process", True),
+        (False, "none", "process", False),
+    ],
+)
+def test_deployments_are_isolated_unless_their_owner_says_otherwise(deployed, asked, setting, isolated):
+    environment = {"AUTOCAST_ISOLATION": setting} if setting else {}
+    limits = limits_for(Spec(isolation=asked), deployed=deployed, environment=environment)
+    assert (limits is not None) == isolated
+
+
+def test_a_request_cannot_switch_isolation_off():
+    with pytest.raises(ConfigError, match="the worker's owner can"):
+        limits_for(Spec(isolation="none"), deployed=True, environment={})
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(ConfigError, match="AUTOCAST_ISOLATION is 'off'"):
+        limits_for(Spec(), deployed=True, environment={"AUTOCAST_ISOLATION": "off"})
+
+
+def test_isolation_is_no_part_of_a_conversions_identity():
+    assert Spec(isolation="process").canonical() == Spec().canonical()
+
+
+def test_a_service_loads_plugins_only_from_its_owners_folders(tmp_path):
+    allowed, other = tmp_path / "plugins", tmp_path / "other"
+    for folder in (allowed, other):
+        folder.mkdir()
+        (folder / "a.so").touch()
+    (allowed / "link.so").symlink_to(other / "a.so")
+    environment = {"AUTOCAST_PLUGIN_FOLDERS": str(allowed)}
+    check_plugins(Spec(trt_plugins=(str(allowed / "a.so"),)), deployed=True, environment=environment)
+    for library in (other / "a.so", allowed / ".." / "other" / "a.so", allowed / "link.so", "libevil.so"):
+        with pytest.raises(ConfigError, match="AUTOCAST_PLUGIN_FOLDERS"):
+            check_plugins(Spec(trt_plugins=(str(library),)), deployed=True, environment=environment)
+
+
+def test_without_the_setting_a_service_loads_no_plugin_and_ones_own_run_any():
+    spec = Spec(trt_plugins=("/opt/a.so",))
+    with pytest.raises(ConfigError):
+        check_plugins(spec, deployed=True, environment={})
+    check_plugins(spec, deployed=False, environment={})
+
+
+def test_a_service_imports_only_metrics_of_its_owners_modules():
+    environment = {"AUTOCAST_METRIC_MODULES": "scores:other"}
+    check_metric("scores:f1", deployed=True, environment=environment)
+    check_metric("os:getcwd", deployed=False, environment=environment)
+    check_metric(None, deployed=True, environment={})
+    with pytest.raises(ConfigError, match="can add os to AUTOCAST_METRIC_MODULES"):
+        check_metric("os:getcwd", deployed=True, environment=environment)

@@ -1,0 +1,135 @@
+"""Specs: what a person may write, and what they are told when it cannot be used."""
+
+import json
+import math
+
+import pytest
+
+from autocast_core.config import Precision
+from autocast_core.errors import ConfigError
+from flows.request.spec import Spec, load_spec, make_spec
+
+
+def spec_file(tmp_path, text):
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_spec_file_becomes_the_converters_options(tmp_path):
+    path = spec_file(
+        tmp_path, "precision: bf16\ndata_max: .inf\nkeep_io_types: [x]\nshapes: {x: 1x128, y: [2, 3]}\nopset: 22\n"
+    )
+    config = load_spec(path, {}).config()
+    assert config.precision is Precision.BF16
+    assert config.data_max == math.inf
+    assert config.keep_io_types == ("x",)
+    assert config.shapes == {"x": (1, 128), "y": (2, 3)}
+    assert config.opset == 22
+
+
+def test_defaults_are_those_of_the_converter():
+    from autocast_core.config import ConversionConfig
+
+    assert Spec().config() == ConversionConfig()
+
+
+def test_command_line_options_win_over_the_file(tmp_path):
+    path = spec_file(tmp_path, "precision: bf16\nname: a\n")
+    spec = load_spec(path, {"precision": "fp16", "name": None})
+    assert (spec.precision, spec.name) == ("fp16", "a")
+
+
+def test_a_bare_off_is_not_read_as_false(tmp_path):
+    assert load_spec(spec_file(tmp_path, "validation: off\n"), {}).validation == "off"
+
+
+def test_one_text_where_a_list_is_asked_for_is_a_list_of_one(tmp_path):
+    assert load_spec(spec_file(tmp_path, "op_types_to_exclude: Softmax\n"), {}).op_types_to_exclude == ("Softmax",)
+
+
+def test_an_unknown_option_is_named_with_its_line_and_the_nearest_one(tmp_path):
+    path = spec_file(tmp_path, "precision: fp16\ndata_maxi: 4\n")
+    with pytest.raises(
+        ConfigError, match=r"spec.yaml: line 2: there is no option 'data_maxi'; did you mean 'data_max'"
+    ):
+        load_spec(path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("precision: fp8", r"line 1: precision: input should be 'fp16' or 'bf16', not 'fp8'"),
+        ("seed: 1\ndata_max: -1", r"line 2: data_max: input should be greater than 0, not -1"),
+        ("shapes:\n  x: 1xq", r"line 2: shapes: .*not 'q'"),
+        ("name: a/b", r"line 1: name: .*not 'a/b'"),
+        ("[1", r"is no YAML"),
+        ("- a", r"holds a list: give one `option: value` a line"),
+        ("a: &a [*a]", r"is no YAML|there is no option 'a'"),
+        ("!!python/object/apply:os.getcwd []", r"is no YAML: could not determine a constructor"),
+    ],
+)
+def test_what_cannot_be_used_is_named_in_one_line(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_spec(spec_file(tmp_path, text), {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_spec_file_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_spec(tmp_path / "none.yaml", {})
+
+
+def test_the_canonical_form_leaves_out_where_data_lies():
+    one, other = Spec(calibration="/a.npz", data_max=math.inf), Spec(calibration="s3://b/a.npz", data_max=math.inf)
+    assert one.canonical() == other.canonical()
+    assert json.loads(one.canonical())["data_max"] == "inf"
+    assert one.canonical() != Spec(data_max=math.inf, seed=1).canonical()
+
+
+def test_the_canonical_form_reads_back_as_the_same_spec():
+    spec = Spec(data_max=math.inf, shapes={"x": (1, 2)}, keep_io_types=("x",), nodes_to_exclude=("a.*",))
+    assert Spec.model_validate(json.loads(spec.canonical())) == spec
+
+
+def test_tracking_parameters_are_short_texts_without_unset_options():
+    flat = Spec(nodes_to_exclude=("a", "b"), shapes={"x": (1, 2)}).flat()
+    assert flat["nodes_to_exclude"] == '["a", "b"]'
+    assert flat["precision"] == "fp16"
+    assert "output" not in flat and "op_types_to_exclude" not in flat
+
+
+def test_every_option_of_the_converter_can_be_written_in_a_spec():
+    from dataclasses import fields
+
+    from autocast_core.config import ConversionConfig
+
+    python_only = {"custom_rule", "operands_to_exclude"}
+    assert {f.name for f in fields(ConversionConfig)} - python_only <= set(Spec.model_fields)
+
+
+@pytest.mark.parametrize("text", ["seed: 2001-13-45", f"seed: {'1' * 5000}", "seed: 0x_", "a: &a [*a]", "<<: [1]"])
+def test_yaml_that_cannot_be_read_is_a_config_error(tmp_path, text):
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"s\.yaml: is no YAML") as caught:
+        load_spec(tmp_path / "s.yaml", {})
+    assert "\n" not in str(caught.value)
+
+
+def test_aliases_that_stand_for_a_million_values_are_refused(tmp_path):
+    lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+    (tmp_path / "s.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="more than 100000 values"):
+        load_spec(tmp_path / "s.yaml", {})
+
+
+def test_a_file_that_is_no_file_of_options_is_refused_unread(tmp_path):
+    with open(tmp_path / "s.yaml", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigError, match="larger than"):
+        load_spec(tmp_path / "s.yaml", {})
+
+
+def test_a_gate_of_a_million_characters_is_refused_at_once():
+    with pytest.raises(ConfigError, match="at most 1000 characters"):
+        make_spec({"gates": "a" * 10**6}, "options")

@@ -1,0 +1,135 @@
+"""Evaluation and gates as plain functions, without Prefect's server."""
+
+import numpy as np
+import onnx
+import pytest
+
+from autocast_core import ConversionConfig, Precision, convert_file
+from autocast_core.errors import ConfigError, DataError
+from autocast_core.model import file_digest
+from autocast_core.model.reference import ModelRef
+from tasks.isolation import Limits, isolated, isolation
+from tasks.stages.evaluate import ONNXRUNTIME, SIMULATION, Evaluated, evaluate_model
+from tasks.stages.gates import NO_DATA, check_gates
+from tests.flows.conversions import batches, mlp
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A model, its FP16 form and data, below one folder."""
+    folder = tmp_path_factory.mktemp("pair")
+    data = batches(folder / "d.npz")
+    convert_file(mlp(folder / "m.onnx"), folder / "low.onnx", calibration=data)
+    return tuple(ModelRef(folder / name, file_digest(folder / name)) for name in ("m.onnx", "low.onnx")), data
+
+
+def test_both_backends_measure_an_fp16_model(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, None, data, ConversionConfig())
+    assert set(found.fidelity) == {SIMULATION, ONNXRUNTIME}
+    assert (found.data, found.batches, found.skipped) == ("calibration", 6, ())
+    assert found.digest == file_digest(data)
+    assert 0 < found.metrics["fidelity.worst.rel_l2"] < 5e-3
+
+
+def test_onnx_runtime_is_skipped_for_bf16_with_the_reason(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, data, None, ConversionConfig(precision=Precision.BF16))
+    assert set(found.fidelity) == {SIMULATION}
+    assert found.data == "evaluation"
+    assert "BF16" in found.skipped[0]
+
+
+def test_the_source_itself_without_optimisation_is_the_noise_floor(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, None, data, ConversionConfig())
+    assert found.noise_floor is not None
+    assert found.metrics["noise_floor.worst.rel_l2"] == found.noise_floor.worst.rel_l2 < 1e-6
+    assert set(found.names) == {"y"}
+
+
+def test_every_batch_of_each_backend_has_a_row(pair):
+    (source, converted), data = pair
+    table = evaluate_model(source, converted, None, data, ConversionConfig()).table()
+    assert table["backend"] == [SIMULATION] * 6 + [ONNXRUNTIME] * 6
+    assert table["batch"] == [*range(6), *range(6)]
+    assert {len(column) for column in table.values()} == {12}
+
+
+def test_a_metric_of_the_users_own_takes_labels_of_any_kind(pair, tmp_path, monkeypatch):
+    (source, converted), _ = pair
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_regression.py").write_text(
+        "import numpy as np\n\ndef fit(outputs, labels):\n    return -np.square(outputs['y'] - labels).mean()\n"
+    )
+    data = batches(tmp_path / "l.npz", x=np.eye(8, dtype="f4"), labels=np.full((8, 1), 0.5))
+    found = evaluate_model(source, converted, data, None, ConversionConfig(), metric="own_regression:fit")
+    assert set(found.task) == {"task.metric", "task.metric_fp32", "task.metric_ratio"}
+    (gate,) = check_gates(("task_metric_ratio<=1.1",), found, allow_random=False)
+    assert gate.passed and gate.value == found.task["task.metric"] / found.task["task.metric_fp32"]
+
+
+def test_labels_give_task_metrics_of_both_models(pair, tmp_path):
+    (source, converted), _ = pair
+    data = batches(tmp_path / "l.npz", x=np.eye(8, dtype="f4"), labels=np.zeros(8, "i8"))
+    found = evaluate_model(source, converted, data, None, ConversionConfig())
+    assert found.task["task.top1"] == found.task["task.top1_fp32"]
+    assert found.task["task.top1_drop"] == 0.0
+
+
+def test_labels_that_do_not_fit_are_bad_data(pair, tmp_path):
+    (source, converted), _ = pair
+    data = batches(tmp_path / "l.npz", x=np.eye(8, dtype="f4"), labels=np.zeros(3, "i8"))
+    with pytest.raises(DataError, match="labels"):
+        evaluate_model(source, converted, data, None, ConversionConfig())
+
+
+def test_gates_hold_or_say_what_was_measured(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, data, None, ConversionConfig())
+    held, missed, without = check_gates(("y.rel_l2<=5e-3", "sqnr_db>=1000", "top1_drop<=0"), found, allow_random=False)
+    assert held.passed and held.value == found.metrics["fidelity.y.rel_l2"]
+    assert not missed.passed and missed.reason.startswith("fidelity.worst.sqnr_db is ")
+    assert not without.passed and without.value is None and "labels" in without.reason
+
+
+def test_gates_fail_on_random_data_unless_it_is_allowed(pair):
+    (source, converted), _ = pair
+    found = evaluate_model(source, converted, None, None, ConversionConfig())
+    (refused,) = check_gates(("no_new_nonfinite",), found, allow_random=False)
+    (allowed,) = check_gates(("no_new_nonfinite",), found, allow_random=True)
+    assert (refused.passed, refused.reason) == (False, NO_DATA)
+    assert allowed.passed
+
+
+def test_a_gate_on_an_output_that_is_not_there_is_a_config_error(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, data, None, ConversionConfig())
+    with pytest.raises(ConfigError, match="no output 'logits'; the outputs are y"):
+        check_gates(("logits.rel_l2<=1",), found, allow_random=False)
+
+
+def test_no_gate_holds_where_nothing_could_be_measured(pair):
+    (outcome,) = check_gates(
+        ("rel_l2<=1",), Evaluated("evaluation", None, 1, skipped=("no kernel",)), allow_random=True
+    )
+    assert (outcome.passed, outcome.reason) == (False, "no kernel")
+
+
+OVERFLOW = """
+<ir_version: 9, opset_import: ["": 18]>
+far (float[N, 8] x) => (float[N, 8] y) <float k = {30000.0}> { [up] h = Mul(x, k) [down] y = Div(h, k) }
+"""
+
+
+def test_infinite_errors_come_out_of_the_isolated_process(tmp_path):
+    onnx.save(onnx.parser.parse_model(OVERFLOW), tmp_path / "m.onnx")
+    convert_file(tmp_path / "m.onnx", tmp_path / "low.onnx", ConversionConfig(data_max=float("inf")))
+    source, converted = (ModelRef(tmp_path / name, file_digest(tmp_path / name)) for name in ("m.onnx", "low.onnx"))
+    data = batches(tmp_path / "d.npz", x=np.full((2, 8), 4, "f4"))
+    with isolation(Limits.from_environment({})):
+        found = isolated(evaluate_model, Evaluated)(source, converted, data, None, ConversionConfig())
+    assert found == evaluate_model(source, converted, data, None, ConversionConfig())
+    assert found.metrics["fidelity.y.max_abs"] == float("inf")
+    assert found.metrics["fidelity.y.new_nonfinite"] == 16
+    assert found.table()["kl"][0] == float("inf")
