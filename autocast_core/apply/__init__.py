@@ -1,5 +1,5 @@
 """Prints a plan out as a model: casts, initializers, control flow."""
 
-from autocast_core.apply.apply import KEPT_NODES_PROPERTY, Applied, apply_in_place, apply_plan
+from autocast_core.apply.apply import Applied, apply_in_place, apply_plan
 
-__all__ = ["KEPT_NODES_PROPERTY", "Applied", "apply_in_place", "apply_plan"]
+__all__ = ["Applied", "apply_in_place", "apply_plan"]

@@ -6,7 +6,6 @@ every reader a wish; the contract decides graph inputs and outputs; literals are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import FLOATS, GraphOutput, NodeInput, Use, Uses, cast_target, collect_uses, types_before
 from autocast_core.config import LOW_DTYPES, Precision
 from autocast_core.errors import PlanError
+from autocast_core.graph.annotations import set_kept_nodes
 from autocast_core.graph.walk import all_graphs, is_counted, nodes_with_ids
 from autocast_core.operators import (
     Operands,
@@ -30,9 +30,6 @@ from autocast_core.operators import (
     with_element_type,
 )
 from autocast_core.plan import PrecisionPlan
-
-KEPT_NODES_PROPERTY = "autocast.fp32_nodes"
-"""Model metadata of a converted model: the ids of the nodes that its plan kept in FP32, as a JSON list."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +73,7 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     _drop_unread_casts(nodes, uses)
     casts.finish()
     contract.restore_names(names)
-    model.metadata_props[KEPT_NODES_PROPERTY] = json.dumps(
-        [node_id for node_id, precision in decided.items() if precision == Precision.FP32]
-    )
+    set_kept_nodes(model, [node_id for node_id, precision in decided.items() if precision == Precision.FP32])
     return Applied(model, replace(plan, io_kept=contract.kept), casts.inserted)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from autocast_core.config import LOW_DTYPES
+from autocast_core.graph.annotations import raw_attributes
 from autocast_core.graph.walk import all_graphs, bodies, is_counted
 from autocast_core.operators import Operands, element_type, ports_of
 
@@ -137,7 +138,7 @@ def _collect_ports(
             if dtype in FLOATS:
                 wish = low if moving and low is not None and dtype == ir.DataType.FLOAT else dtype
                 uses.add(output.value, Use(GraphOutput(output.graph, output.index), wish))
-    for _, body in bodies(node) if node.attributes.data else ():
+    for _, body in bodies(node) if raw_attributes(node) else ():
         for index, value in enumerate(body.outputs):
             dtype = original.get(value)
             if dtype in FLOATS and (body, index) not in covered:

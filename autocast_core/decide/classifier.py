@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.apply import KEPT_NODES_PROPERTY
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide.facts import NodeFacts, TensorFacts, Verdict
@@ -30,6 +28,7 @@ from autocast_core.decide.rules.shape_arithmetic import ShapeArithmeticRule
 from autocast_core.decide.rules.small_values import SmallValuesRule
 from autocast_core.decide.rules.whole_numbers import WholeNumbersRule
 from autocast_core.decide.sequences import uncastable_groups
+from autocast_core.graph.annotations import kept_nodes, replaced_names
 from autocast_core.graph.structure import structure_digest
 from autocast_core.graph.walk import all_graphs, all_nodes, is_counted, nodes_with_ids
 from autocast_core.model import chunks, weights_digest
@@ -45,9 +44,6 @@ from autocast_core.operators.ports import CONTROL_FLOW
 from autocast_core.plan import NodeDecision, PrecisionPlan, WeightChange
 
 logger = logging.getLogger(__name__)
-
-REPLACES_PROPERTY = "autocast.replaces"
-"""Node metadata of a fused node: the names of the nodes it was fused from, as a JSON list."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ def _settings(config: ConversionConfig, plugins: Mapping[str, PluginPrecision]) 
 
 def _rules(model: ir.Model, config: ConversionConfig) -> _Rules:
     exclude = _named(config.nodes_to_exclude, config.op_types_to_exclude)
-    kept = _names_from(model.metadata_props.get(KEPT_NODES_PROPERTY))
+    kept = kept_nodes(model)
     if kept:
         exclude.insert(0, EarlierConversionRule(kept))
     exclude.append(InitializerRangeRule(config.init_max))
@@ -191,16 +187,7 @@ def _inner_values(node: ir.Node) -> list[ir.Value]:
 
 
 def _names(node: ir.Node) -> tuple[str, ...]:
-    return (node.name or "", *_names_from(node.metadata_props.get(REPLACES_PROPERTY)))
-
-
-def _names_from(text: str | None) -> tuple[str, ...]:
-    """The names in a metadata entry of ours; none where someone else wrote it."""
-    try:
-        names = json.loads(text) if text else ()
-    except (ValueError, RecursionError):
-        return ()
-    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+    return (node.name or "", *replaced_names(node))
 
 
 def _decide(facts: NodeFacts, rules: _Rules) -> NodeDecision:

@@ -7,22 +7,16 @@ from itertools import count, islice
 
 import onnx_ir as ir
 
+from autocast_core.graph.annotations import is_flat, raw_attributes, set_flat
+
 ROOT = "graph"
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-FLAT = "autocast.flat"
-"""In a graph's `meta`: no node of it holds a body, so that nobody need look for one.
-
-Noted when a model is read, and anew when it is sanitized; nothing that we do to such a graph gives it bodies.
-"""
-# Below, `node.attributes.data` is the dictionary behind the attributes (collections.UserDict). Most nodes have none,
-# and to learn that from the wrapper, or from `bodies`, costs ten times as much.
 
 
 def note_flat(model: ir.Model) -> None:
-    """Notes whether the graph is FLAT. A model-local function may bring bodies with it when it is inlined."""
-    model.graph.meta.pop(FLAT, None)
-    if not model.functions and not has_bodies(model.graph):
-        model.graph.meta[FLAT] = True
+    """Note whether the main graph holds no body. A model-local function may bring bodies with it when it is inlined."""
+    set_flat(model.graph, False)
+    set_flat(model.graph, not model.functions and not has_bodies(model.graph))
 
 
 def has_bodies(graph: ir.Graph) -> bool:
@@ -37,14 +31,14 @@ def nodes_with_ids(graph: ir.Graph, prefix: str = ROOT) -> Iterator[tuple[str, i
     """
     for node in graph:
         yield f"{prefix}/{node.name}", node
-        if node.attributes.data:
+        if raw_attributes(node):
             for name, body in bodies(node):
                 yield from nodes_with_ids(body, f"{prefix}/{node.name}:{name}")
 
 
 def bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
     """The graphs that a node holds in its attributes, by attribute name (``name[2]`` in a list)."""
-    for name, attribute in node.attributes.data.items():
+    for name, attribute in raw_attributes(node).items():
         kind = attribute.type
         if kind not in _GRAPHS or attribute.is_ref():
             continue
@@ -58,22 +52,22 @@ def bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
 def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
     """The graph, then every body, each before the bodies in it."""
     yield graph
-    if FLAT in graph.meta:
+    if is_flat(graph):
         return
     for node in graph:
-        if node.attributes.data:
+        if raw_attributes(node):
             for _, body in bodies(node):
                 yield from all_graphs(body)
 
 
 def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Every node of the graph and of its bodies, a node before its bodies."""
-    if FLAT in graph.meta:
+    if is_flat(graph):
         yield from graph
         return
     for node in graph:
         yield node
-        if node.attributes.data:
+        if raw_attributes(node):
             for _, body in bodies(node):
                 yield from all_nodes(body)
 

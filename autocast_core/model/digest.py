@@ -12,12 +12,12 @@ import onnx_ir as ir
 import xxhash
 
 from autocast_core.errors import ModelError
+from autocast_core.graph.annotations import content_digest, set_content_digest
 from autocast_core.graph.walk import all_graphs
 from autocast_core.model.tensors import byte_blocks, stored_bytes
 from autocast_core.progress import Progress, ProgressCallback, silent
 
 _BLOCK_BYTES = 1 << 20
-_CONTENT = "autocast.content"
 
 
 def file_digest(path: str | Path) -> str:
@@ -75,11 +75,11 @@ def hashed(tensor: ir.TensorProtocol, blocks: Iterable[np.ndarray]) -> Iterator[
     for block in blocks:
         digest.update(block.view(np.uint8).data)
         yield block
-    tensor.meta[_CONTENT] = digest.digest()
+    set_content_digest(tensor, digest.digest())
 
 
 def _content_digest(tensor: ir.TensorProtocol) -> bytes:
-    noted = tensor.meta.get(_CONTENT)
+    noted = content_digest(tensor)
     if noted is not None:
         return noted
     digest = xxhash.xxh3_128()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
+from autocast_core.graph.annotations import raw_attributes
 from autocast_core.operators.operands import dtype_attribute
 from autocast_core.operators.ports import Port, ports_of
 from autocast_core.operators.signature import Signature, find_signature
@@ -27,7 +28,7 @@ def _infer(graph: ir.Graph, opsets: Mapping[str, int]) -> int:
         ports = ports_of(node)
         for port in ports:
             found += _spread(port, [port.outer_input], [port.inner_input])
-        for attribute in node.attributes.data.values():
+        for attribute in raw_attributes(node).values():
             if attribute.type == ir.AttributeType.GRAPH:
                 found += _infer(attribute.as_graph(), opsets)
         for port in ports:

@@ -7,14 +7,17 @@ from onnx_ir.passes.common import InlinePass
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import ModelError, UnconvertibleError
+from autocast_core.graph.annotations import (
+    function_origin,
+    set_function_call,
+    set_function_origin,
+    take_function_call,
+)
 from autocast_core.graph.names import Names, node_names, value_names
 from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.names import name_function_nodes
 from autocast_core.sanitize.upgrade import upgrade_nodes
-
-_ORIGIN = "autocast.function_node"
-_CALL = "autocast.call"
 
 OperatorId = tuple[str, str, str]
 
@@ -78,7 +81,7 @@ def _prepare(model: ir.Model, calls: list[ir.Node]) -> dict[OperatorId, int | No
     """
     names = Names(value_names(model))
     for index, call in enumerate(calls):
-        call.metadata_props[_CALL] = call.name or f"{call.op_type}_{index}"
+        set_function_call(call, call.name or f"{call.op_type}_{index}")
     for node in (*calls, *(n for f in model.functions.values() for n in all_nodes(f.graph))):
         for output in node.outputs:
             if output.name == "" and node.op_identifier() in model.functions:
@@ -88,7 +91,7 @@ def _prepare(model: ir.Model, calls: list[ir.Node]) -> dict[OperatorId, int | No
         name_function_nodes(function)
         _separate_outputs(function)
         for node in all_nodes(function.graph):
-            node.meta[_ORIGIN] = (key, node.name)
+            set_function_origin(node, (key, node.name or ""))
         opsets[key] = function.opset_imports.get("")
         for domain, version in function.opset_imports.items():
             known = model.graph.opset_imports.get(domain, 0)
@@ -112,14 +115,15 @@ def _separate_outputs(function: ir.Function) -> None:
 
 def _finish(model: ir.Model, opsets: dict[OperatorId, int | None]) -> tuple[Change, ...]:
     """Names the inlined nodes and brings all nodes to one opset."""
-    names = Names(node.name for node in all_nodes(model.graph) if _ORIGIN not in node.meta)
+    names = Names(node.name for node in all_nodes(model.graph) if function_origin(node) is None)
     own = model.graph.opset_imports.get("")
     groups: dict[int, list[ir.Node]] = {}
     for node in all_nodes(model.graph):
         opset = own
-        call = node.metadata_props.pop(_CALL, None)
-        if _ORIGIN in node.meta:
-            key, name = node.meta.pop(_ORIGIN)
+        call, origin = take_function_call(node), function_origin(node)
+        if origin is not None:
+            set_function_origin(node, None)
+            key, name = origin
             node.name = names.fresh(f"{call}/{name}" if call else name)
             opset = opsets[key]
         if opset is not None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.graph.annotations import set_replaced_names
 from autocast_core.graph.constants import scalar, small_array
 from autocast_core.graph.walk import all_graphs
 from autocast_core.sanitize.change import Change
 
-REPLACES = "autocast.replaces"
 """Key of a fused node's metadata: a JSON list of the names of the nodes it stands for."""
 
 _FIRST_OPSET = 17
@@ -288,8 +287,9 @@ def _fuse(graph: ir.Graph, match: _Match) -> tuple[str, ...]:
         num_outputs=1,
         name=last.name,
         doc_string=last.doc_string,
-        metadata_props={**last.metadata_props, REPLACES: json.dumps(names)},
+        metadata_props=dict(last.metadata_props),
     )
+    set_replaced_names(fused, names)
     new = fused.outputs[0]
     new.doc_string = old.doc_string
     new.metadata_props.update(old.metadata_props)

@@ -7,11 +7,10 @@ from collections import Counter
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.graph.annotations import quantization_annotation, set_quantization_annotation
 from autocast_core.graph.names import Names, defined_values, rename
 from autocast_core.graph.walk import all_graphs, all_nodes, bodies
 from autocast_core.sanitize.change import Change
-
-_QUANTIZATION = "quant_parameter_tensor_names"
 
 
 def give_unique_names(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
@@ -98,6 +97,6 @@ def _are_unique(names: list[str | None]) -> bool:
 
 def _follow_annotations(graph: ir.Graph, renamed: dict[str, str]) -> None:
     for value in defined_values(graph):
-        annotation = value.meta.get(_QUANTIZATION) if value.meta else None
+        annotation = quantization_annotation(value)
         if annotation:
-            value.meta[_QUANTIZATION] = {key: renamed.get(name, name) for key, name in annotation.items()}
+            set_quantization_annotation(value, {key: renamed.get(name, name) for key, name in annotation.items()})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from autocast_core.graph.annotations import raw_attributes
 from autocast_core.graph.walk import ROOT, all_graphs, bodies
 
 
@@ -43,7 +44,7 @@ def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Ite
         for value in node.inputs:
             if value is not None and value not in made and not any(value in scope for scope in outer):
                 yield f"node {path}/{node.name} ({node.op_type}) reads {value.name!r}, which nothing before it makes"
-        for name, body in bodies(node) if node.attributes.data else ():
+        for name, body in bodies(node) if raw_attributes(node) else ():
             yield from _broken(body, f"{path}/{node.name}:{name}", (*outer, made))
         made.update(node.outputs)
     for index, value in enumerate(graph.outputs):

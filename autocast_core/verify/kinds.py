@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
+from autocast_core.graph.annotations import raw_attributes
 from autocast_core.graph.walk import has_bodies
 from autocast_core.model.protobuf.serialized_parts import is_weight
 
@@ -36,7 +37,7 @@ def one_of_each_kind(model: ir.Model) -> ir.Model:
 
 
 def _kind(node: ir.Node) -> object:
-    attributes = [(name, _content(attribute)) for name, attribute in node.attributes.data.items()]
+    attributes = [(name, _content(attribute)) for name, attribute in raw_attributes(node).items()]
     operands = [(_type(value), value is not None and _is_small_constant(value)) for value in node.inputs]
     return (node.domain, node.op_type, node.overload, *attributes, *operands, *map(_type, node.outputs))
 

@@ -13,12 +13,12 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from autocast_core.graph.annotations import (
+    may_have_quantization_annotations,
+    quantization_annotation,
+    raw_attributes,
+)
 from autocast_core.model.tensors import ConvertedTensor, stored_bytes
-
-ANNOTATED = "autocast.annotated"
-"""In the main graph's `meta`: whether any graph of the model has quantization annotations; unknown where it is not."""
-_QUANTIZATION = "quant_parameter_tensor_names"
-"""Where onnx_ir keeps what GraphProto.quantization_annotation says of a value, in the value's `meta`."""
 
 
 def encode(model: ir.Model) -> onnx.ModelProto:
@@ -48,7 +48,7 @@ def _encoded(model: ir.Model, encoder: type[_Encoder]) -> onnx.ModelProto:
     for domain, version in model.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
     _add_properties(proto.metadata_props, model.metadata_props)
-    encoder(model.graph.meta.get(ANNOTATED, True)).graph(model.graph, proto.graph)
+    encoder(may_have_quantization_annotations(model.graph)).graph(model.graph, proto.graph)
     return proto
 
 
@@ -60,7 +60,7 @@ def encode_undeclared(model: ir.Model, large_bytes: int) -> onnx.ModelProto:
     proto = onnx.ModelProto(ir_version=max(model.ir_version, 4))
     for domain, version in model.graph.opset_imports.items():
         proto.opset_import.add(domain=domain, version=version)
-    _UndeclaredEncoder(model.graph.meta.get(ANNOTATED, True), large_bytes).graph(model.graph, proto.graph)
+    _UndeclaredEncoder(may_have_quantization_annotations(model.graph), large_bytes).graph(model.graph, proto.graph)
     return proto
 
 
@@ -116,7 +116,7 @@ class _Encoder:
         while outputs and not outputs[-1]:
             outputs.pop()
         proto.output.extend(outputs)
-        for attribute in node.attributes.data.values():
+        for attribute in raw_attributes(node).values():
             self.attribute(attribute, proto.attribute.add())
 
     def attribute(self, attribute: ir.Attr, proto: onnx.AttributeProto) -> None:
@@ -231,7 +231,7 @@ def _add_annotations(graph: ir.Graph, proto: onnx.GraphProto) -> None:
         *made,
         *graph.outputs,
     ):
-        names = value.meta.get(_QUANTIZATION)
+        names = quantization_annotation(value)
         if names:
             annotation = proto.quantization_annotation.add(tensor_name=value.name)
             _add_properties(annotation.quant_parameter_tensor_names, names)

@@ -19,15 +19,20 @@ import onnx.shape_inference
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError
+from autocast_core.graph.annotations import (
+    map_types,
+    set_has_quantization_annotations,
+    set_map_types,
+    set_training_info,
+    training_info,
+)
 from autocast_core.graph.walk import note_flat
 from autocast_core.model.protobuf.attributes import check_attributes
 from autocast_core.model.protobuf.bodies import check_bodies
-from autocast_core.model.protobuf.encode import ANNOTATED, encode, encode_for_runtime, encode_undeclared
+from autocast_core.model.protobuf.encode import encode, encode_for_runtime, encode_undeclared
 
 logger = logging.getLogger(__name__)
 
-_TRAINING = "autocast.training_info"
-_MAPS = "autocast.map_types"
 _DENSE_LIMIT = 1 << 31
 _ANY_DENSE = 1 << 20
 _SPARSEST = 10_000
@@ -83,12 +88,12 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
         raise ModelError(f"{label}: nested too deeply to be a model of ours") from None
     except Exception as error:
         raise ModelError(f"{label}: not a valid ONNX model: {one_line(error)}: export it again") from error
-    model.graph.meta[ANNOTATED] = annotated
+    set_has_quantization_annotations(model.graph, annotated)
     note_flat(model)
     if maps:
-        model.graph.meta[_MAPS] = maps
+        set_map_types(model.graph, maps)
     if proto.training_info:
-        model.graph.meta[_TRAINING] = tuple(info.SerializeToString() for info in proto.training_info)
+        set_training_info(model.graph, tuple(info.SerializeToString() for info in proto.training_info))
     return model
 
 
@@ -108,9 +113,9 @@ def serialize_for_runtime(model: ir.Model) -> onnx.ModelProto:
 def _with_what_was_kept(model: ir.Model, encoded_by: Callable[[ir.Model], onnx.ModelProto]) -> onnx.ModelProto:
     with _holding_what_onnx_can():
         proto = encoded_by(model)
-    for info in model.graph.meta.get(_TRAINING, ()):
+    for info in training_info(model.graph):
         proto.training_info.add().ParseFromString(info)
-    maps = model.graph.meta.get(_MAPS, {})
+    maps = map_types(model.graph)
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info) if maps else ():
         if value.name in maps:
             value.type.ParseFromString(maps[value.name])

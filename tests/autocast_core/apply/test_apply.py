@@ -8,7 +8,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from autocast_core.apply import KEPT_NODES_PROPERTY, apply_plan
+from autocast_core.apply import apply_plan
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import PlanError, UnconvertibleError
 from autocast_core.graph.walk import is_counted, nodes_with_ids
@@ -172,7 +172,7 @@ def test_bodies_get_their_casts_where_they_need_them():
 
 def test_metadata_lists_what_was_kept():
     found, _ = applied(FAN, low="a c")
-    assert json.loads(found.model.metadata_props[KEPT_NODES_PROPERTY]) == ["graph/b", "graph/d"]
+    assert json.loads(found.model.metadata_props["autocast.fp32_nodes"]) == ["graph/b", "graph/d"]
 
 
 def test_casts_have_names_that_nothing_else_has():

@@ -4,7 +4,8 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.graph.walk import FLAT, all_graphs, all_nodes, nodes_with_ids
+from autocast_core.graph.annotations import is_flat
+from autocast_core.graph.walk import all_graphs, all_nodes, nodes_with_ids
 from autocast_core.model import load_model
 from autocast_core.sanitize import sanitize_in_place
 
@@ -30,7 +31,7 @@ def read(text: str, path) -> ir.Model:
 
 def test_a_graph_without_bodies_is_noted_and_walked_as_any_other(tmp_path):
     model = read(CHAIN, tmp_path / "m.onnx")
-    assert FLAT in model.graph.meta
+    assert is_flat(model.graph)
     assert list(all_graphs(model.graph)) == [model.graph]
     assert [node.name for node in all_nodes(model.graph)] == ["first", "last"]
     assert [path for path, _ in nodes_with_ids(model.graph)] == ["graph/first", "graph/last"]
@@ -38,7 +39,7 @@ def test_a_graph_without_bodies_is_noted_and_walked_as_any_other(tmp_path):
 
 def test_graphs_with_bodies_are_walked_into_them(tmp_path):
     model = read(BRANCHES, tmp_path / "m.onnx")
-    assert FLAT not in model.graph.meta
+    assert not is_flat(model.graph)
     assert [graph.name for graph in all_graphs(model.graph)] == ["g", "t", "e"]
     assert [node.name for node in all_nodes(model.graph)] == ["if", "neg", "abs"]
 
@@ -53,4 +54,4 @@ def test_a_body_that_someone_puts_into_a_model_is_found_when_the_model_is_saniti
 
 
 def test_a_model_with_functions_is_not_noted_since_they_may_bring_bodies(tmp_path):
-    assert FLAT not in read(CALL, tmp_path / "m.onnx").graph.meta
+    assert not is_flat(read(CALL, tmp_path / "m.onnx").graph)
