@@ -1,0 +1,110 @@
+"""What every flow does around its own work: a run in MLflow that is always ended, and a folder for intermediate files.
+
+- `tracked_run` begins the MLflow run and ends it whatever happens, with the reason of a failure.
+- The state hooks `remove_work_folder`, `remove_work_folder_unless_retried` and `end_tracking_run` do the same for a flow
+  whose process could not.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import runtime
+
+from autocast_core.errors import AutocastError, GateError, InputError, ServiceError
+from autocast_core.version import VERSION
+from flows.local.abandoned_runs import end_left, noted
+from flows.local.home import Home, home
+from tasks.progress import listener, stage
+from tasks.stages.track import begin_task
+from tasks.storage.registry import resolve_tracking_uri
+from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
+from tasks.tracking.runs import RunRef, end_run, go_on
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+    from prefect.flows import Flow
+
+_KEEP_FAILED_SECONDS = 7 * 86400
+
+
+@contextmanager
+def tracked_run(
+    home: Home, name: str, params: Mapping[str, str], tags: Mapping[str, str], timings: MutableMapping[str, float]
+) -> Iterator[RunRef]:
+    """Begins the MLflow run `name` of the current flow run, and ends it however the block ends.
+
+    A retried flow run reopens the run that its first attempt began. Beside `tags` the run gets the version of AutoCast
+    Flow and the flow run's id. An exception ends the run as FAILED with `failure_reason`; where the tracking server does
+    not answer at that moment, the exception is still the one that is raised, and the next run of this home ends this
+    one. ServiceError or InputError where the tracking server cannot be used, OutputError where the home folder cannot be
+    written.
+    """
+    tracking_uri, flow_run = resolve_tracking_uri(), str(runtime.flow_run.id)
+    with noted(home, tracking_uri, flow_run) as remove_marker:
+        with stage("track", timings):
+            end_left(home)
+            run = begin_task(
+                tracking_uri, name, dict(params), {**tags, "autocast.version": VERSION, FLOW_RUN_TAG: flow_run}
+            )
+            go_on(run)
+        listener().note("run_id", run.run_id)
+        try:
+            yield run
+        except BaseException as error:
+            with suppress(ServiceError):
+                end_run(run, failure_reason(error))
+                remove_marker()
+            raise
+        end_run(run)
+        remove_marker()
+
+
+def failure_reason(error: BaseException) -> str:
+    """Why a run failed, on one line; an error that is not AutoCast Flow's own is named by its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text or 'interrupted'}"
+
+
+def model_stem(uri: str) -> str:
+    """What a run is called before the model is fetched: the last part of its location, without ``.onnx``."""
+    return re.split(r"[/\\]", uri.partition("?")[0].rstrip("/\\"))[-1].removesuffix(".onnx") or uri
+
+
+def work_folder(home: Home) -> Path:
+    """The folder of the current flow run's intermediate files, absolute; not created."""
+    return home.work.absolute() / str(runtime.flow_run.id)
+
+
+def remove_old_work_folders(home: Home) -> None:
+    """Removes the intermediate files of failed runs that nobody has retried for a week."""
+    oldest = time.time() - _KEEP_FAILED_SECONDS
+    for folder in home.work.iterdir() if home.work.is_dir() else ():
+        if folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_work_folder(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """A state hook for a run that nobody will retry."""
+    shutil.rmtree(home().work / str(flow_run.id), ignore_errors=True)
+
+
+def remove_work_folder_unless_retried(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """A state hook for a failed or crashed run. A retry continues with the files of the first attempt.
+
+    Only deployed runs are retried; invalid input and missed gates fail again however often they are tried.
+    """
+    error = state.result(raise_on_failure=False)
+    if flow_run.deployment_id is None or isinstance(error, InputError | GateError):
+        remove_work_folder(flow, flow_run, state)
+
+
+def end_tracking_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """A state hook for a run whose process could not end its tracking run."""
+    end_abandoned(resolve_tracking_uri(), str(flow_run.id), f"the flow run ended as {state.name}")

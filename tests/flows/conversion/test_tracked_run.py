@@ -1,0 +1,147 @@
+"""The MLflow run around a flow's work: named, tagged, and ended whatever happens."""
+
+import os
+import time
+import uuid
+from types import SimpleNamespace
+
+import pytest
+
+from autocast_core.errors import GateError, InputError, ServiceError
+from autocast_core.version import VERSION
+from flows.conversion.tracked_run import (
+    end_tracking_run,
+    failure_reason,
+    model_stem,
+    remove_old_work_folders,
+    remove_work_folder_unless_retried,
+    tracked_run,
+)
+from flows.local.home import Home
+from tests.flows.conversions import client
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+
+def run_flow(home, body):
+    """Runs `body` within a tracked run of a flow of its own; returns the MLflow run's id and what was raised."""
+    from prefect import flow
+
+    seen, timings = [], {}
+
+    @flow(name="tracked")
+    def tracked():
+        with tracked_run(home, "a name", {"model": "m"}, {"autocast.source": "m"}, timings) as run:
+            seen.append(run.run_id)
+            body()
+
+    error = None
+    try:
+        tracked()
+    except BaseException as raised:
+        error = raised
+    assert "track" in timings
+    return client().get_run(seen[0]), error
+
+
+def test_a_run_that_succeeds_is_finished_with_version_and_flow_run_in_its_tags(workplace):
+    home = Home(workplace / "home")
+    run, error = run_flow(home, lambda: None)
+    assert error is None
+    assert (run.info.run_name, run.info.status) == ("a name", "FINISHED")
+    assert run.data.params == {"model": "m"}
+    assert run.data.tags["autocast.source"] == "m"
+    assert run.data.tags["autocast.version"] == VERSION
+    assert uuid.UUID(run.data.tags["autocast.flow_run"])
+    assert list((home.root / "running").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (InputError("model.onnx:   no such file"), "model.onnx: no such file"),
+        (ValueError("odd"), "ValueError: odd"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: interrupted"),
+    ],
+    ids=["our own error", "a bug", "an interrupt"],
+)
+def test_a_run_that_fails_holds_the_reason(workplace, error, reason):
+    def fail():
+        raise error
+
+    home = Home(workplace / "home")
+    run, _ = run_flow(home, fail)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["autocast.failure"] == reason == failure_reason(error)
+    assert list((home.root / "running").iterdir()) == []
+
+
+def test_an_unreachable_tracking_server_does_not_hide_the_reason_and_the_next_run_ends_this_one(workplace, monkeypatch):
+    def unreachable(*_):
+        raise ServiceError("tracking server: does not answer")
+
+    def fail():
+        raise InputError("the reason")
+
+    home = Home(workplace / "home")
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.conversion.tracked_run.end_run", unreachable)
+        left, error = run_flow(home, fail)
+    assert str(error) == "the reason"
+    assert left.info.status == "RUNNING"
+    run_flow(home, lambda: None)
+    assert client().get_run(left.info.run_id).info.status == "KILLED"
+
+
+def test_the_hook_ends_the_tracking_run_of_a_flow_run_whose_process_died(services):
+    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.runs import begin_run
+
+    flow_run = str(uuid.uuid4())
+    left = begin_run(services, "left", {}, {FLOW_RUN_TAG: flow_run})
+    end_tracking_run(None, SimpleNamespace(id=flow_run), SimpleNamespace(name="Crashed"))
+    run = client().get_run(left.run_id)
+    assert (run.info.status, run.data.tags["autocast.failure"]) == ("KILLED", "the flow run ended as Crashed")
+
+
+@pytest.mark.parametrize(
+    ("deployment", "error", "kept"),
+    [
+        (None, ServiceError("s3 does not answer"), False),
+        ("a deployment", ServiceError("s3 does not answer"), True),
+        ("a deployment", InputError("not a model"), False),
+        ("a deployment", GateError("missed"), False),
+    ],
+    ids=["not deployed", "retried", "invalid input", "missed gate"],
+)
+def test_files_of_a_failed_run_are_kept_only_for_a_retry(tmp_path, monkeypatch, deployment, error, kept):
+    monkeypatch.setenv("AUTOCAST_HOME", str(tmp_path))
+    folder = tmp_path / "work" / "run"
+    folder.mkdir(parents=True)
+    state = SimpleNamespace(result=lambda raise_on_failure: error)
+    remove_work_folder_unless_retried(None, SimpleNamespace(id="run", deployment_id=deployment), state)
+    assert folder.exists() is kept
+
+
+def test_files_of_runs_that_nobody_retried_for_a_week_are_removed(tmp_path):
+    home = Home(tmp_path)
+    for name, days in (("old", 8), ("new", 6)):
+        (home.work / name).mkdir(parents=True)
+        os.utime(home.work / name, (time.time() - days * 86400,) * 2)
+    remove_old_work_folders(home)
+    assert [path.name for path in home.work.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "stem"),
+    [
+        ("models/bert.onnx", "bert"),
+        ("s3://bucket/bert.onnx?versionId=1", "bert"),
+        ("models:/bert/3", "3"),
+        ("C:\\models\\bert.onnx", "bert"),
+        ("folder/", "folder"),
+        ("?", "?"),
+    ],
+)
+def test_the_stem_of_a_location_is_its_last_part(uri, stem):
+    assert model_stem(uri) == stem
