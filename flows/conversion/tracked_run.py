@@ -1,8 +1,8 @@
 """What every flow does around its own work: a run in MLflow that is always ended, and a folder for intermediate files.
 
 - `tracked_run` begins the MLflow run and ends it whatever happens, with the reason of a failure.
-- The state hooks `remove_work_folder`, `remove_work_folder_unless_retried` and `end_tracking_run` do the same for a flow
-  whose process could not.
+- The state hooks `remove_work_folder`, `remove_work_folder_unless_retried` and `end_tracking_run` do the same for a
+  flow whose process could not.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def tracked_run(
     """Begins the MLflow run `name` of the current flow run, and ends it however the block ends.
 
     A retried flow run reopens the run that its first attempt began. Beside `tags` the run gets the version of AutoCast
-    Flow and the flow run's id. An exception ends the run as FAILED with `failure_reason`; where the tracking server does
-    not answer at that moment, the exception is still the one that is raised, and the next run of this home ends this
-    one. ServiceError or InputError where the tracking server cannot be used, OutputError where the home folder cannot be
-    written.
+    Flow and the flow run's id. An exception ends the run as FAILED with `failure_reason`; where the tracking server
+    does not answer at that moment, the exception is still the one that is raised, and the next run of this home ends
+    this one. ServiceError or InputError where the tracking server cannot be used, OutputError where the home folder
+    cannot be written.
     """
     tracking_uri, flow_run = resolve_tracking_uri(), str(runtime.flow_run.id)
     with noted(home, tracking_uri, flow_run) as remove_marker:
