@@ -100,7 +100,7 @@ class _OneLine(logging.Formatter):
     """Messages hold names from models: what would move the cursor or end the line is written as an escape."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        from autocast_core.report.text import visible
+        from autocast_core.text import visible
 
         return visible(super().formatMessage(record), 100_000)
 

@@ -6,7 +6,9 @@ command line: 2 for what the user gave us, 3 for a gate, 1 for the rest.
 
 from __future__ import annotations
 
-_LONGEST = 2000
+from autocast_core.text import visible
+
+_LONGEST = 1500
 
 
 class AutocastError(Exception):
@@ -15,12 +17,9 @@ class AutocastError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        """The message, with line ends and other control characters escaped, and what goes beyond 2,000 letters cut out
+        """The message, with line ends and other control characters escaped, and what goes beyond 1,500 letters cut out
         of its middle: it may hold names from anyone's files."""
-        text = super().__str__()
-        if len(text) > _LONGEST:
-            text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"
-        return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return visible(super().__str__(), _LONGEST)
 
 
 class InputError(AutocastError):
@@ -64,7 +63,7 @@ class BackendError(AutocastError):
 
 
 class VerificationError(AutocastError):
-    """The converted model is not one that may be written: a defect of ours, never of the input."""
+    """Conversion produced an invalid model: a bug in AutoCast Flow, not in the input."""
 
 
 class ServiceError(AutocastError):

@@ -16,6 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import AutocastError
+from autocast_core.text import one_line
 from flows.convert_model import convert_model
 from flows.local.environment import set_defaults
 from flows.local.home import home
@@ -71,7 +72,7 @@ def _outcome(one: FleetModel, future: Any) -> Outcome:
     """A defect, or a machine that died, fails the task itself."""
     value = future.result(raise_on_failure=False)
     if isinstance(value, BaseException):
-        return Outcome(one.model, False, f"{type(value).__name__}: {' '.join(str(value).split())}", 1)
+        return Outcome(one.model, False, f"{type(value).__name__}: {one_line(value)}", 1)
     return Outcome.from_json(value)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from prefect import flow, runtime
 
 from autocast_core.errors import AutocastError, DataError
+from autocast_core.json_values import finite
 from autocast_core.pipeline.convert import engine_version
-from flows.conversion.json_values import without_infinity
+from autocast_core.text import one_line
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.request.policy import check_metric, check_plugins, limits_for
@@ -55,7 +56,7 @@ class TuningResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
-        return without_infinity(asdict(self))
+        return finite(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _tracked(job: _Job) -> Iterator[RunRef]:
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error)
     return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text}"
 
 
@@ -206,7 +207,7 @@ def _track(job: _Job, run: RunRef, source: Fetched, data: FetchedData | None, tu
         run,
         texts={
             "summary.md": report(tuned, job.spec),
-            "certificate.json": json.dumps(without_infinity(tuned.certificate), indent=1),
+            "certificate.json": json.dumps(finite(tuned.certificate), indent=1),
         },
         tables={"attribution.json": {name: [row[name] for row in tuned.attribution] for name in columns}},
         figures={},

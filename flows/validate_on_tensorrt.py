@@ -12,8 +12,8 @@ from prefect import flow, runtime
 
 from autocast_core.engine.validation import Validation
 from autocast_core.errors import GateError, InputError
+from autocast_core.json_values import finite
 from autocast_core.pipeline.convert import engine_version
-from flows.conversion.json_values import without_infinity
 from flows.local.environment import set_defaults
 from flows.local.home import home
 from flows.request.policy import check_plugins, limits_for
@@ -51,7 +51,7 @@ class ValidationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
-        return without_infinity(asdict(self))
+        return finite(asdict(self))
 
 
 class RefusedError(GateError):
@@ -166,7 +166,7 @@ def _keep(run: RunRef, found: Validation, engine: Path | None) -> None:
             tags["autocast.tensorrt.compute_capability"] = found.execution.compute_capability
     log(run, metrics=found.metrics() if found.package else {}, tags=tags)
     texts, tables = artifacts(found)
-    texts[VERDICT_FILE] = json.dumps(without_infinity(found.to_json()))
+    texts[VERDICT_FILE] = json.dumps(finite(found.to_json()))
     log_artifacts(run, texts=texts, tables=tables, figures={}, files=files)
     if engine is not None:
         engine.unlink(missing_ok=True)

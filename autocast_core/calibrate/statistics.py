@@ -16,6 +16,7 @@ import numpy as np
 
 from autocast_core.config import Precision
 from autocast_core.errors import DataError
+from autocast_core.json_values import lossless
 
 Origin = Literal["calibration", "random", "none"]
 _ORIGINS: tuple[Origin, ...] = ("none", "random", "calibration")
@@ -204,9 +205,7 @@ def _union(left: str | None, right: str | None, separator: str = "+") -> str | N
 
 def _encoded(stats: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in stats.items()
-        if value is not None
+        key: lossless(value) if isinstance(value, float) else value for key, value in stats.items() if value is not None
     }
 
 

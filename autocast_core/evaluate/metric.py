@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from autocast_core.errors import ConfigError
+from autocast_core.text import one_line
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,9 +47,8 @@ class TaskMetric:
             value = float(self.function(outputs, labels))
         except Exception as error:
             _LOG.exception("the metric function %s raised", self.name)
-            text = " ".join(str(error).split())
             raise ConfigError(
-                f"metric {self.name} raises {type(error).__name__}: {text}; its traceback is in the log"
+                f"metric {self.name} raises {type(error).__name__}: {one_line(error)}; its traceback is in the log"
             ) from error
         if math.isnan(value):
             raise ConfigError(f"metric {self.name} gives NaN: it must return a number")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from autocast_core.json_values import finite
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
 
 COLUMNS = (
@@ -43,10 +43,6 @@ def _row(decision: NodeDecision) -> tuple[Any, ...]:
         decision.rule,
         decision.reason,
         evidence.tensor,
-        *(_finite(value) for value in (evidence.min, evidence.max, evidence.absmax, evidence.limit)),
+        *(finite(value) for value in (evidence.min, evidence.max, evidence.absmax, evidence.limit)),
         ", ".join(decision.replaces),
     )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

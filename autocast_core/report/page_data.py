@@ -14,7 +14,8 @@ from typing import Any
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.plan import Evidence, NodeDecision
 from autocast_core.report.content import NodeWiring, ReportInput
-from autocast_core.report.text import visible
+from autocast_core.report.text import number
+from autocast_core.text import visible
 
 _SCRIPT = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 NAME = 200
@@ -121,10 +122,10 @@ def _range(stats: TensorStats | None) -> list[Any] | int:
 
 
 def _number(value: float | None) -> float | str | None:
-    """Six significant digits; infinities as text, which JSON has no number for."""
+    """Six significant digits; infinities as the signs that the page shows, for JSON has no number for them."""
     if value is None or math.isnan(value):
         return None
-    return float(f"{value:.6g}") if math.isfinite(value) else ("∞" if value > 0 else "−∞")
+    return float(f"{value:.6g}") if math.isfinite(value) else number(value)
 
 
 def _shared(left: str, right: str) -> int:

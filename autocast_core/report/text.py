@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+from autocast_core.text import visible
+
 _MARKDOWN = str.maketrans({character: f"&#{ord(character)};" for character in "&<>|\\`*[]!#~$@"} | {"_": "\\_"})
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def visible(text: str, limit: int = 200) -> str:
-    r"""`text` with invisible characters (control, format, surrogates) written as ``\n``, ``\x1b``, ``\u202e``.
-
-    More than `limit` characters are cut in the middle, with how many there were.
-    """
-    if len(text) > limit:
-        half = limit // 2
-        text = f"{text[:half]}…{text[-half:]} ({len(text):,} characters)"
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escape(letter) if unicodedata.category(letter) in _UNSEEN else letter for letter in text)
 
 
 def markdown(text: str, limit: int = 120) -> str:
@@ -64,7 +51,3 @@ def shown(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(shown(item) for item in value) or "–"
     return "–" if value is None or value == "" else str(value)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

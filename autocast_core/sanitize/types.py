@@ -14,6 +14,7 @@ from autocast_core.graph.walk import all_graphs
 from autocast_core.model.protobuf.serde import serialize_undeclared
 from autocast_core.operators import infer_missing_types, with_element_type
 from autocast_core.sanitize.change import Change
+from autocast_core.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _inferred(model: ir.Model) -> dict[str, tuple[ir.TypeProtocol, ir.Shape | No
     try:
         result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # the C++ side raises many kinds; without inference the declared types stand
-        logger.info("type inference failed: %s", " ".join(str(error).split()))
+        logger.info("type inference failed: %s", one_line(error))
         return {}
     found: dict[str, tuple[ir.TypeProtocol, ir.Shape | None]] = {}
     known: dict[bytes, tuple[ir.TypeProtocol, ir.Shape | None] | None] = {}

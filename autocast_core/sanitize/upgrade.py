@@ -19,6 +19,7 @@ from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.constants import SMALL_TENSOR_BYTES, constant_tensor
 from autocast_core.graph.names import Names
 from autocast_core.sanitize.corrections import correct, stand_in
+from autocast_core.text import one_line
 
 _KEPT = frozenset({"Constant", "If", "Loop", "SequenceMap", "Optional"})
 """Later definitions of these only admit more types."""
@@ -124,18 +125,14 @@ def _convert(items: Sequence[_Item], source: int, target: int) -> onnx.ModelProt
                 _run_converter([item], source, target)
             except Exception as cause:
                 raise _refusal(item.node, source, target, str(cause)) from cause
-        raise UnconvertibleError(f"cannot raise the opset from {source} to {target}: {_line(str(error))}") from error
+        raise UnconvertibleError(f"cannot raise the opset from {source} to {target}: {one_line(error)}") from error
 
 
 def _refusal(node: ir.Node, source: int, target: int, why: str) -> UnconvertibleError:
     return UnconvertibleError(
-        f"node {node.name!r} ({node.op_type}) cannot be raised from opset {source} to {target}: {_line(why)}; "
-        f"export the model at opset {target} or give --opset {source}"
+        f"node {node.name!r} ({node.op_type}) cannot be raised from opset {source} to {target}:"
+        f" {one_line(why) or 'no reason given'}; export the model at opset {target} or give --opset {source}"
     )
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split()) or "no reason given"
 
 
 def _run_converter(items: Sequence[_Item], source: int, target: int) -> onnx.ModelProto:

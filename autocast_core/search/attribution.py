@@ -22,6 +22,7 @@ from autocast_core.config import Precision
 from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.graph.walk import bodies, nodes_with_ids
+from autocast_core.json_values import finite
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.search.probe_graph import (
@@ -81,7 +82,7 @@ class Attribution:
         return {
             "nodes": [node.to_json() for node in self.nodes],
             "sites": [[sorted(site), share] for site, share in self.sites.items()],
-            "rel_l2": self.rel_l2 if math.isfinite(self.rel_l2) else None,
+            "rel_l2": finite(self.rel_l2),
             "nan": list(self.nan),
             "skipped": self.skipped,
         }

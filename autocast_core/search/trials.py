@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from autocast_core.errors import OutputError
+from autocast_core.json_values import lossless
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class FileTrials:
 
 def encoded(metrics: Mapping[str, float]) -> dict[str, float | str]:
     """Metrics as plain JSON, in which NaN and infinity are texts."""
-    return {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()}
+    return {name: lossless(value) for name, value in metrics.items()}
 
 
 def decoded(raw: Mapping[str, float | str]) -> dict[str, float]:

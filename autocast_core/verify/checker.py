@@ -11,6 +11,7 @@ import onnx.checker
 import onnx.shape_inference
 
 from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION
+from autocast_core.text import one_line
 
 _LONGEST_FINDING = 500
 
@@ -28,12 +29,12 @@ def checker_finding(structure: bytes, *, full: bool) -> str | None:
         try:
             onnx.checker.check_model(path, full_check=full)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-            return _one_line(str(error), folder)
+            return _finding(str(error), folder)
     return None
 
 
-def _one_line(text: str, folder: str) -> str:
+def _finding(text: str, folder: str) -> str:
     """The message without our temporary paths and without the dump of a node that some messages end in."""
-    text = " ".join(text.replace(f"{folder}/", "").split())
+    text = one_line(text.replace(f"{folder}/", ""))
     text = re.sub(r"\binput: \".*?op_type: \"(\w+)\"[^=]*", r"operator \1 ", text)
     return text if len(text) <= _LONGEST_FINDING else text[: _LONGEST_FINDING - 1] + "…"

@@ -34,12 +34,13 @@ def main() -> None:
 
 def _misuse(error: Any) -> None:
     """One line for a usage error of the command-line parser, and the JSON object where that was asked for."""
-    from flows.cli.terminal.output import MISUSE, one_line, print_json
+    from autocast_core.text import one_line
+    from flows.cli.terminal.output import MISUSE, print_json
 
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "autocast"
     text = " ".join(error.format_message().split()).rstrip(".")
-    print(f"error: {one_line(ValueError(text))}; see `{path} --help`", file=sys.stderr)
+    print(f"error: {one_line(text)}; see `{path} --help`", file=sys.stderr)
     if "--json" in sys.argv:
         print_json({"ok": False, "error": text})
     raise SystemExit(MISUSE)

@@ -57,7 +57,7 @@ def show(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from autocast_core.report.text import visible
+    from autocast_core.text import visible
 
     # Whoever can write to the store could hide terminal commands in it.
     text = "\n".join(visible(line, 10_000) for line in result["summary"].splitlines())

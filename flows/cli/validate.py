@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autocast_core.errors import BackendError, ConfigError, GateError
+from autocast_core.json_values import finite
 from flows.cli.terminal.output import finish, say
-from flows.conversion.json_values import without_infinity
 
 if TYPE_CHECKING:
     from autocast_core.model.reference import ModelRef
@@ -57,7 +57,7 @@ class Judgement:
 
     def to_json(self) -> Mapping[str, Any]:
         """The values, without NaN or infinity (None)."""
-        return dict(without_infinity(dict(self.values)))
+        return dict(finite(dict(self.values)))
 
 
 class Backend(StrEnum):

@@ -21,6 +21,7 @@ from prefect import task
 
 from autocast_core.engine.validation import Validation
 from autocast_core.errors import ConfigError
+from autocast_core.text import one_line
 from flows.request.spec import Spec
 from tasks.prefect.retries import on_service_errors
 from tasks.stages.apply import ConvertedModel
@@ -94,7 +95,7 @@ def validate_on_pool(
         _cancel(run.id)
         return Validation(skipped=(f"{pool.deployment}: run {run.name} did not end within {pool.wait:.0f} s",))
     if not run.state.is_completed():
-        message = " ".join(str(run.state.message or "").split())
+        message = one_line(run.state.message or "")
         return Validation(skipped=(f"{pool.deployment}: run {run.name} ended as {run.state.name}: {message}",))
     return _verdict(str(run.id))
 

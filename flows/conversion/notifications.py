@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autocast_core.errors import GateError
+from autocast_core.text import one_line
 
 LOG = logging.getLogger(__name__)
 URL_VARIABLE = "AUTOCAST_NOTIFY_URL"
@@ -50,7 +51,7 @@ def notice(flow_run: Any, state: Any) -> tuple[str, dict[str, Any]]:
         "model": parameters.get("model"),
         "precision": precision,
         "flow_run_id": str(flow_run.id),
-        "reason": " ".join(reason.split()) if reason else None,
+        "reason": one_line(reason) if reason else None,
         **{key: values.get(key) for key in _RESULT_KEYS},
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from autocast_core.errors import GateError
 from autocast_core.evaluate import GateResult
-from flows.conversion.json_values import without_infinity
+from autocast_core.json_values import finite
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ConversionResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
-        return without_infinity(asdict(self))
+        return finite(asdict(self))
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> ConversionResult:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from autocast_core.errors import AutocastError, ConfigError
+from autocast_core.json_values import lossless
 from flows.request.yaml_file import KeyPath, read_yaml
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Spec(BaseModel):
 
     @field_serializer("data_max", "init_max", when_used="json")
     def _no_infinity_in_json(self, value: float) -> float | str:
-        return value if math.isfinite(value) else "inf"
+        return lossless(value)
 
     def config(self) -> ConversionConfig:
         """The converter's part of the spec. ConfigError where a value cannot be used."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.errors import ConfigError
+from autocast_core.text import one_line
 
 KeyPath = tuple[str | int, ...]
 MOST_BYTES = 1 << 20
@@ -30,7 +31,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], Mapping[KeyPath, int]]:
         values = yaml.safe_load(text)
         _note_lines(root, (), lines)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # numbers and dates that are none
-        raise ConfigError(f"{path}: is no YAML: {' '.join(str(error).split())[:300]}") from error
+        raise ConfigError(f"{path}: is no YAML: {one_line(error, 300)}") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):

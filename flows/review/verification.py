@@ -11,7 +11,7 @@ from typing import Any
 
 from autocast_core.errors import AutocastError, GateError, InputError, ModelError
 from autocast_core.evaluate import GateResult, parse_gate
-from flows.conversion.json_values import without_infinity
+from autocast_core.json_values import finite
 from flows.local.home import Home
 from flows.request.spec import Spec, make_spec
 from tasks.stages.gates import NO_DATA
@@ -68,7 +68,7 @@ class Promotion:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
-        return without_infinity(asdict(self))
+        return finite(asdict(self))
 
 
 class BrokenChainError(ModelError):

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from autocast_core.progress import Progress
+from autocast_core.text import one_line
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _PROGRESS_SECONDS = 0.1
@@ -86,7 +87,7 @@ def _done(asked: _Call, line: _Line) -> dict[str, Any]:
         return {"error": str(error), "kinds": ["MemoryError"], "memory": True, "dead": True}
     except Exception as error:
         return {
-            "error": " ".join(str(error).split()),
+            "error": one_line(error),
             "kinds": [kind.__name__ for kind in type(error).__mro__],
             "memory": _is_for_memory(error),
             "trace": traceback.format_exc(limit=-12),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from autocast_core.errors import AutocastError, ConfigError, InputError, ServiceError
+from autocast_core.text import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -144,4 +145,4 @@ def _without_password(text: str, tracking_uri: str) -> str:
     password = urlsplit(tracking_uri).password
     for secret in filter(None, (password, unquote(password or ""))):
         text = text.replace(secret, "***")
-    return " ".join(text.split())[:300]
+    return one_line(text, 300)

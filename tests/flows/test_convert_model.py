@@ -171,7 +171,7 @@ def test_a_model_card_lies_beside_the_model(converted):
     assert "# classifier-fp16" in text and result.output_sha256 in text and result.source_sha256 in text
 
 
-def test_the_result_is_json_without_infinity(converted):
+def test_the_result_is_json_finite(converted):
     _, result = converted
     raw = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert raw["gates"][0]["expression"] == "rel_l2<=5e-3" and raw["gates"][0]["passed"] is True

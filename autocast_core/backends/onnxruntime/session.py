@@ -21,6 +21,7 @@ from autocast_core.graph.walk import all_nodes
 from autocast_core.model import runtime_model
 from autocast_core.model.protobuf.serialized_parts import Structure, structure_for_runtime, structure_of
 from autocast_core.runtime import RuntimeModel
+from autocast_core.text import one_line
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -89,7 +90,7 @@ class OnnxRuntime:
             try:
                 session = onnxruntime.InferenceSession(given.bytes, options, providers=wanted)
             except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
-                raise BackendError(f"ONNX Runtime refuses the model: {one_line(error)}") from error
+                raise BackendError(f"ONNX Runtime refuses the model: {_message(error)}") from error
         check_started(wanted, session.get_providers())
         backend = f"{self.name}-{used(session, wanted)}"
         return OrtSession(session, backend, [(str(v.name), v.dtype) for v in model.graph.outputs], onnxruntime)
@@ -144,7 +145,7 @@ class OrtSession:
             wanted = {name: self._fed(name, feeds[name]) for name in self.input_names if name in feeds}
             found = self._session.run(None, wanted, options)
         except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
-            raise BackendError(f"ONNX Runtime fails on the model: {one_line(error)}") from error
+            raise BackendError(f"ONNX Runtime fails on the model: {_message(error)}") from error
         return [
             value.astype(ml_dtypes.bfloat16) if low and isinstance(value, np.ndarray) else value
             for value, low in zip(found, self._bfloat16, strict=True)
@@ -167,10 +168,9 @@ class OrtSession:
         return self._onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BFLOAT16_NUMBER)
 
 
-def one_line(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """ONNX Runtime's message on one line, without its code prefix."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", text)[:_LONGEST_MESSAGE]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : ", "", one_line(error))[:_LONGEST_MESSAGE]
 
 
 def _cores() -> int:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.backends.tensorrt.cuda_driver import has_driver
+from autocast_core.text import one_line
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 """In order of preference."""
@@ -60,7 +61,7 @@ def _load(emit: Emit) -> Any:
         try:
             trt = importlib.import_module(name)
         except ImportError as error:
-            reasons.append(f"{name} cannot be imported ({_one_line(str(error))})")
+            reasons.append(f"{name} cannot be imported ({one_line(error)})")
             continue
         flags = getattr(trt, "NetworkDefinitionCreationFlag", None)
         if not hasattr(flags, "STRONGLY_TYPED") or not hasattr(trt, "OnnxParser"):
@@ -121,7 +122,7 @@ def _load_plugins(trt: Any, libraries: Sequence[str], emit: Emit) -> bool:
         except (OSError, RuntimeError) as error:
             loaded, reason = False, str(error)
         if not loaded:
-            words = f"plugin {library} does not load: {_one_line(reason)}"
+            words = f"plugin {library} does not load: {one_line(reason)}"
             refusal = {"node": "", "index": -1, "op": "", "code": "PLUGIN", "words": words}
             emit("parsed", ok=False, errors=[refusal], seconds=0.0)
             return False
@@ -246,10 +247,6 @@ def _add_profile(builder: Any, network: Any, config: Any, profiles: Mapping[str,
     if dynamic and config.add_optimization_profile(profile) < 0:
         return "the shapes of the dynamic inputs make no valid optimisation profile"
     return None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from autocast_core.engine.validation import EngineLayer, Finding, LayerTypes
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.operators.types import element_type, type_string
 from autocast_core.plan import PrecisionPlan
+from autocast_core.text import one_line
 
 _FLOATS = frozenset({"float", "float16", "bfloat16", "double"})
 _WORDS = 500
@@ -107,7 +108,7 @@ def _node_in_message(text: str, model: ir.Model) -> tuple[str, str]:
 
 def short(text: str) -> str:
     """A message of TensorRT on one line, without what every message ends in where there is no GPU."""
-    return " ".join(_NO_DEVICE.sub("", text).split())[:_WORDS]
+    return one_line(_NO_DEVICE.sub("", text))[:_WORDS]
 
 
 def network_layers(model: ir.Model, tensors: Mapping[str, Sequence[str]]) -> tuple[LayerTypes, ...]:

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from autocast_core.backends.tensorrt.cuda_driver import CudaError, Device
+from autocast_core.text import one_line
 
 _WARM_UP = 10
 _NUMPY_TYPES: Mapping[str, Any] = {
@@ -181,7 +182,7 @@ class LoadedEngine:
         return made
 
     def _said(self, what: str) -> str:
-        words = " ".join(" ".join(self._logger.errors).split())
+        words = one_line(" ".join(self._logger.errors))
         return f"{what}: {words}" if words else what
 
 

@@ -12,6 +12,7 @@ from typing import IO, Protocol
 import numpy as np
 
 from autocast_core.errors import DataError
+from autocast_core.text import one_line
 
 _LONGEST_HEADER = 10_000
 """Bytes; numpy.lib.format's own limit."""
@@ -68,7 +69,7 @@ def read_header(stream: IO[bytes], where: str) -> ArrayHeader:
         else:
             raise ValueError(f".npy format {version}")
     except Exception as error:  # numpy parses the header as Python, and each parser has its own errors
-        raise DataError(f"{where}: no .npy array ({_line(error)}); write it with numpy.savez") from error
+        raise DataError(f"{where}: no .npy array ({one_line(error, 200)}); write it with numpy.savez") from error
     if dtype.hasobject:
         raise DataError(f"{where}: holds pickled Python objects, which are never loaded; save plain arrays instead")
     if any(length < 0 for length in shape):
@@ -138,7 +139,3 @@ class MemoryReader:
 def array_from_npy(data: bytes, where: str) -> np.ndarray:
     """The array in .npy bytes."""
     return StreamReader(io.BytesIO(data), where).take(None)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -30,6 +30,7 @@ from autocast_core.graph.walk import note_flat
 from autocast_core.model.protobuf.attributes import check_attributes
 from autocast_core.model.protobuf.bodies import check_bodies
 from autocast_core.model.protobuf.encode import encode, encode_for_runtime, encode_undeclared
+from autocast_core.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +38,15 @@ _DENSE_LIMIT = 1 << 31
 _ANY_DENSE = 1 << 20
 _SPARSEST = 10_000
 """Larger tensors than _ANY_DENSE have at least one value in so many elements: a few bytes must not become gigabytes."""
+_LONGEST_MESSAGE = 300
 _WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """What went wrong first, on one line of at most `limit` characters."""
+def _origin(error: BaseException) -> str:
+    """What went wrong first, on one line."""
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return one_line(error, _LONGEST_MESSAGE)
 
 
 def parse(data: bytes, label: str) -> onnx.ModelProto:
@@ -53,7 +54,7 @@ def parse(data: bytes, label: str) -> onnx.ModelProto:
     try:
         proto = onnx.ModelProto.FromString(data)
     except (google.protobuf.message.DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise ModelError(f"{label}: truncated or damaged: {one_line(error)}: fetch or export it again") from error
+        raise ModelError(f"{label}: truncated or damaged: {_origin(error)}: fetch or export it again") from error
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise ModelError(f"{label}: not an ONNX model, it holds no graph: give an .onnx file")
     if not proto.opset_import:
@@ -67,7 +68,7 @@ def infer_types(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # the C++ side raises many kinds, and a model without inferred types is still a model
-        logger.info("%s: types and shapes could not be inferred: %s", label, one_line(error))
+        logger.info("%s: types and shapes could not be inferred: %s", label, _origin(error))
         return proto
 
 
@@ -87,7 +88,7 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     except (RecursionError, MemoryError):
         raise ModelError(f"{label}: nested too deeply to be a model of ours") from None
     except Exception as error:
-        raise ModelError(f"{label}: not a valid ONNX model: {one_line(error)}: export it again") from error
+        raise ModelError(f"{label}: not a valid ONNX model: {_origin(error)}: export it again") from error
     set_has_quantization_annotations(model.graph, annotated)
     note_flat(model)
     if maps:
@@ -133,7 +134,7 @@ def _holding_what_onnx_can() -> Iterator[None]:
     try:
         yield
     except (ir.serde.SerdeError, TypeError, ValueError) as error:
-        raise ModelError(f"not a valid ONNX model: {one_line(error)}: export it again") from error
+        raise ModelError(f"not a valid ONNX model: {_origin(error)}: export it again") from error
 
 
 def _refuse_recursion(proto: onnx.ModelProto, label: str) -> None:
@@ -202,7 +203,7 @@ def _dense(sparse: onnx.SparseTensorProto, label: str) -> onnx.TensorProto:
         dense[np.unravel_index(indices, dims) if indices.ndim == 1 else tuple(indices.T)] = values
         return onnx.numpy_helper.from_array(dense, name)
     except (ValueError, IndexError, TypeError, KeyError) as error:
-        raise ModelError(f"{label}: sparse tensor {name!r} cannot be read: {one_line(error)}") from error
+        raise ModelError(f"{label}: sparse tensor {name!r} cannot be read: {_origin(error)}") from error
 
 
 def _take_map_types(graph: onnx.GraphProto) -> dict[str, bytes]:

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from autocast_core.errors import AutocastError
+from autocast_core.json_values import finite
+from autocast_core.text import one_line, visible
 
 MISUSE = 2
 FAILURE = 1
@@ -51,22 +53,12 @@ def finish(
 def say(text: str) -> None:
     """One line on stdout. It may hold names from anyone's files: what would move the cursor or end the line is written
     as an escape."""
-    from autocast_core.report.text import visible
-
     print(visible(text, 100_000))
 
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout, with None for NaN and infinity."""
-    from flows.conversion.json_values import without_infinity
-
-    print(json.dumps(without_infinity(value), allow_nan=False, ensure_ascii=False), flush=True)
-
-
-def one_line(error: BaseException) -> str:
-    """The message without line breaks and invisible characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return "".join(character if character.isprintable() else "?" for character in text)
+    print(json.dumps(finite(value), allow_nan=False, ensure_ascii=False), flush=True)
 
 
 def partial_result(error: BaseException) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    from autocast_core.report.text import visible
+    from autocast_core.text import visible
 
     if not rows:
         return

@@ -2,25 +2,7 @@ import math
 
 import pytest
 
-from autocast_core.report.text import markdown, number, shown, size, table, visible
-
-
-def test_control_and_direction_characters_are_written_out():
-    assert visible("a\nb\x1b[31m\u202egnp") == "a\\nb\\x1b[31m\\u202egnp"
-
-
-def test_a_lone_surrogate_can_be_encoded_afterwards():
-    assert visible("a\ud800").encode() == b"a\\ud800"
-
-
-def test_ten_thousand_letters_are_cut_and_counted():
-    text = visible("n" * 10_000)
-    assert len(text) < 250
-    assert text.endswith("(10,000 characters)")
-
-
-def test_letters_of_any_language_stay():
-    assert visible("слой/層/é") == "слой/層/é"
+from autocast_core.report.text import markdown, number, shown, size, table
 
 
 def test_markdown_of_a_hostile_name_is_plain_words():

@@ -9,7 +9,6 @@ import warnings
 
 import pytest
 
-from flows.conversion.json_values import without_infinity
 from flows.local.environment import logs_in, set_defaults
 from flows.local.home import Home, home
 
@@ -73,11 +72,6 @@ def test_stdout_holds_only_json_even_if_a_library_prints():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "{}\n"
     assert "python" in done.stderr and "below python" in done.stderr
-
-
-def test_json_has_no_word_for_infinity():
-    found = without_infinity({"a": float("nan"), "b": [float("inf"), 1.0], "c": (True, None, "x")})
-    assert found == {"a": None, "b": [None, 1.0], "c": [True, None, "x"]}
 
 
 def test_the_embedded_server_ends_with_its_parent_whatever_that_dies_of(tmp_path):
