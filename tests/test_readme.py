@@ -25,7 +25,7 @@ README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
 SCRIPTS = Path(sys.executable).parent
-NOT_HERE = ("uv run pytest", "uv run mlflow ui", "pip install uv && uv run autocast demo")
+NOT_HERE = ("uv run pytest", "uv run mlflow ui", "pip install uv && uv run --no-dev autocast demo")
 """The tests themselves; those two that need more than a folder have tests of their own below."""
 
 
