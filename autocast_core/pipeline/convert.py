@@ -38,7 +38,7 @@ from autocast_core.process.garbage_collector import collector_paused
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.sanitize import Sanitized, sanitize, sanitize_in_place
-from autocast_core.verify import IoContract, Verdict, check_source, io_contract, load_checked, verify
+from autocast_core.verify import ModelInterface, Verified, check_source, load_checked, model_interface, verify
 from autocast_core.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def convert_file(
     with _timed(timings, "load", progress):
         file = open_model(src)
         files, model = model_files(file), load_checked(file)
-        contract = io_contract(model)
+        interface = model_interface(model)
     runtime = open_runtime(config)
     with _timed(timings, "sanitize", progress):
         sanitized = sanitize_in_place(model, _sanitize_config(config, plan))
@@ -99,10 +99,10 @@ def convert_file(
     with _timed(timings, "apply", progress):
         applied = apply_in_place(model, plan)
     with _timed(timings, "verify", progress):
-        verdict = verify_converted(applied.model, contract, applied.plan, runtime, lambda: load_model(file))
+        verified = verify_converted(applied.model, interface, applied.plan, runtime, lambda: load_model(file))
     with _timed(timings, "write", progress):
         output = save_model(
-            verdict.structure,
+            verified.structure,
             dst,
             external_data=external_data,
             progress=progress,
@@ -241,17 +241,17 @@ def check_upgrade(source: ir.Model, sanitized: ir.Model, batches: Batches, runti
 
 def verify_converted(
     model: ir.Model,
-    contract: IoContract,
+    interface: ModelInterface,
     plan: PrecisionPlan,
     runtime: Runtime,
     original: Callable[[], ir.Model] | None = None,
-) -> Verdict:
-    """Let the checker, the contract and a runtime judge the converted model; raises as verify does.
+) -> Verified:
+    """Let the checker, the interface and a runtime judge the converted model; raises as verify does.
 
     ONNX Runtime's CPU provider has next to no BF16 kernels, so only FP16 models are loaded.
     """
     loads = not any(decision.precision == Precision.BF16 for decision in plan.nodes)
-    return verify(model, contract, plan, runtime if loads else None, original)
+    return verify(model, interface, plan, runtime if loads else None, original)
 
 
 def open_runtime(config: ConversionConfig) -> Runtime:
@@ -366,8 +366,8 @@ def convert_to_f16(
     runtime = open_runtime(config)
     sanitized, plan = make_plan(source, config, runtime)
     applied = apply_plan(sanitized.model, plan)
-    verdict = verify_converted(applied.model, io_contract(source), applied.plan, runtime, lambda: source)
-    with runtime_model(verdict.structure) as converted:
+    verified = verify_converted(applied.model, model_interface(source), applied.plan, runtime, lambda: source)
+    with runtime_model(verified.structure) as converted:
         return onnx.ModelProto.FromString(converted.bytes)
 
 

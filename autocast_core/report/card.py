@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 from autocast_core.report.content import ReportInput, before_after, kept_nodes, plain, unchecked, verdict
 from autocast_core.report.text import markdown, number, table
-from autocast_core.verify.contract import IoContract, Port
+from autocast_core.verify.interface import ModelInterface, Port
 
 _KEPT = 20
 PortRow = tuple[str, str, str, str]
 """Of an input or output: which of both it is, its name, type and shape in words."""
 
 
-def port_rows(contract: IoContract) -> tuple[PortRow, ...]:
+def port_rows(interface: ModelInterface) -> tuple[PortRow, ...]:
     """The inputs and outputs of a model as a card lists them."""
     return tuple(
         (role, port.name, _type(port), _shape(port))
-        for role, ports in (("input", contract.inputs), ("output", contract.outputs))
+        for role, ports in (("input", interface.inputs), ("output", interface.outputs))
         for port in ports
     )
 

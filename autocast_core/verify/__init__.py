@@ -1,6 +1,6 @@
-"""Checks before and after a conversion: valid ONNX, the contract of inputs and outputs, loads in a runtime."""
+"""Checks before and after a conversion: valid ONNX, inputs and outputs of the source, loads in a runtime."""
 
-from autocast_core.verify.checks import Verdict, check_source, load_checked, verify
-from autocast_core.verify.contract import IoContract, Port, io_contract
+from autocast_core.verify.checks import Verified, check_source, load_checked, verify
+from autocast_core.verify.interface import ModelInterface, Port, model_interface
 
-__all__ = ["IoContract", "Port", "Verdict", "check_source", "io_contract", "load_checked", "verify"]
+__all__ = ["ModelInterface", "Port", "Verified", "check_source", "load_checked", "model_interface", "verify"]

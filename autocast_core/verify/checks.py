@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import onnx.defs
@@ -16,22 +16,21 @@ from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Stru
 from autocast_core.plan import PrecisionPlan
 from autocast_core.runtime import Runtime
 from autocast_core.verify.checker import checker_finding
-from autocast_core.verify.contract import IoContract, broken_promises, io_contract
-from autocast_core.verify.graph import broken_edges, inconsistent_tensors
+from autocast_core.verify.consistency import broken_edges, inconsistent_tensors
+from autocast_core.verify.interface import ModelInterface, interface_changes, model_interface
 from autocast_core.verify.loading import load_finding
 
+_REMEDY = "this is a bug in AutoCast Flow: report it, and exclude the node meanwhile"
 _UNSUPPORTED = re.compile(r"has unsupported type: (?P<type>tensor\(\w+\))")
 _NODE = re.compile(r"(?:node name: |Name: )(?P<name>[^\s)]+)")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """That a model may leave: as the `structure` that was checked; what loaded it (None: nothing did), and the checks
-    that were not made, with reasons."""
+class Verified:
+    """Result of a successful verification: the `structure` that was checked, the runtime that loaded it (`loaded_by`,
+    None where none did), and in `skipped` the checks that were not made, each with its reason."""
 
-    ok: bool
     structure: Structure
-    findings: tuple[str, ...] = ()
     loaded_by: str | None = None
     skipped: tuple[str, ...] = ()
 
@@ -57,34 +56,47 @@ def _refuse_invalid(model: ir.Model, structure: bytes) -> None:
 
 def verify(
     model: ir.Model,
-    contract: IoContract,
+    interface: ModelInterface,
     plan: PrecisionPlan,
     runtime: Runtime | None,
     original: Callable[[], ir.Model] | None = None,
-) -> Verdict:
-    """Check a converted model: it hangs together, keeps `contract` as `plan` says, passes onnx.checker with full type
-    inference, and loads in `runtime`.
+) -> Verified:
+    """Check a converted `model` before it is written. In this order:
 
-    Weights are neither read nor converted. VerificationError naming the node or value where one of these fails,
-    UnconvertibleError where an operator has no form for the low type at the model's opset. A runtime that lacks an
-    operator, or refuses the `original` as well, is no failure: the verdict says why it loaded nothing.
+    - every value that is read is made before, and every initializer has the type and shape that it declares;
+    - inputs and outputs are those of `interface`, the source's: same names, order and known dimensions; FP32 ones have
+      the low type of `plan`, or their own where the plan's `keep_io_types` and `io_kept` say so;
+    - onnx.checker accepts it, with full type and shape inference;
+    - `runtime` loads it, unless that is None. Models of more than 2,000 nodes are loaded by one node of each signature.
+
+    Weights are neither read nor converted. `original` gives the source model, which is loaded only where the runtime
+    refuses the converted one: a runtime that refuses both, or lacks an operator, is no failure, and `skipped` of the
+    result says so.
+
+    Raises VerificationError naming the node or value where a check fails, UnconvertibleError where an operator does not
+    take the low type at the model's opset.
     """
-    for finding in (
-        *broken_edges(model),
-        *inconsistent_tensors(model),
-        *broken_promises(contract, io_contract(model), plan.precision.dtype, _keep(plan), frozenset(plan.io_kept)),
-    ):
-        raise VerificationError(f"the converted model is wrong: {finding}: report this, and exclude the node meanwhile")
+    finding = next(_findings(model, interface, plan), None)
+    if finding is not None:
+        raise VerificationError(f"the converted model is invalid: {finding}: {_REMEDY}")
     structure = structure_of(model)
     refused = checker_finding(structure.data, full=True)
     if refused is not None:
         raise _explained(model, refused)
     if runtime is None:
-        return Verdict(True, structure, skipped=("load: no runtime runs this precision here",))
+        return Verified(structure, skipped=("load: no runtime runs this precision here",))
     refusal = load_finding(model, structure, runtime, original)
     if refusal is not None:
-        return Verdict(True, structure, (refusal,), skipped=(f"load: {refusal}",))
-    return Verdict(True, structure, loaded_by=runtime.name)
+        return Verified(structure, skipped=(f"load: {refusal}",))
+    return Verified(structure, loaded_by=runtime.name)
+
+
+def _findings(model: ir.Model, interface: ModelInterface, plan: PrecisionPlan) -> Iterator[str]:
+    yield from broken_edges(model)
+    yield from inconsistent_tensors(model)
+    yield from interface_changes(
+        interface, model_interface(model), plan.precision.dtype, _keep(plan), frozenset(plan.io_kept)
+    )
 
 
 def _keep(plan: PrecisionPlan) -> bool | frozenset[str]:
@@ -93,7 +105,7 @@ def _keep(plan: PrecisionPlan) -> bool | frozenset[str]:
 
 
 def _explained(model: ir.Model, finding: str) -> UnconvertibleError | VerificationError:
-    """The error for a finding of the checker: the user's request, or our defect."""
+    """The error for a finding of the checker: a request that cannot be met, or a bug in AutoCast Flow."""
     unsupported, named = _UNSUPPORTED.search(finding), _NODE.search(finding)
     nodes = {node.name: (path, node) for path, node in nodes_with_ids(model.graph)}
     if unsupported and named and named["name"] in nodes:
@@ -102,11 +114,9 @@ def _explained(model: ir.Model, finding: str) -> UnconvertibleError | Verificati
         remedy = f"give --opset {opset} or more" if opset else "exclude the node"
         current = model.graph.opset_imports.get(node.domain)
         return UnconvertibleError(
-            f"node {path} ({node.op_type}) takes no {unsupported['type']} at opset {current}: {remedy}"
+            f"node {path} ({node.op_type}) does not take {unsupported['type']} at opset {current}: {remedy}"
         )
-    return VerificationError(
-        f"onnx.checker refuses the converted model: {finding}: report this, and exclude the node meanwhile"
-    )
+    return VerificationError(f"onnx.checker refuses the converted model: {finding}: {_REMEDY}")
 
 
 def _first_opset(node: ir.Node, type_: str) -> int | None:

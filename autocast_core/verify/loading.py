@@ -12,7 +12,7 @@ import onnx_ir as ir
 from autocast_core.errors import BackendError, VerificationError
 from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Structure, structure_of
 from autocast_core.runtime import Runtime, RuntimeModel
-from autocast_core.verify.kinds import one_of_each_kind
+from autocast_core.verify.node_signatures import one_node_per_signature
 
 _LIMITATIONS = (
     "could not find an implementation",
@@ -32,7 +32,7 @@ _LIMITATIONS = (
 """What runtimes say when they lack something, as against when the model is wrong."""
 
 WHOLE_NODES = 2000
-"""Models of at most so many nodes are loaded whole, larger ones by one node of each kind."""
+"""Models of at most so many nodes are loaded whole, larger ones by one node of each signature."""
 
 
 @contextmanager
@@ -48,11 +48,10 @@ def hollow(structure: Structure) -> Iterator[RuntimeModel]:
 def load_finding(
     model: ir.Model, structure: Structure, runtime: Runtime, original: Callable[[], ir.Model] | None = None
 ) -> str | None:
-    """None where `runtime` loads `model`, of which `structure` is what structure_of gives, else why it is not able to,
-    in its own words.
+    """None where `runtime` loads `model`, of which `structure` is what structure_of gives, else the runtime's message.
 
-    VerificationError where the runtime finds the model wrong: it loads the `original`, if one is given, and what it
-    says is not that it lacks something.
+    VerificationError where the model is to blame: the runtime loads the `original`, if one is given, and its message is
+    not one of those for a missing kernel or operator.
     """
     try:
         _open(model, structure, runtime)
@@ -73,6 +72,6 @@ def _loads(model: ir.Model, runtime: Runtime) -> bool:
 
 
 def _open(model: ir.Model, structure: Structure, runtime: Runtime) -> None:
-    opened = model if len(model.graph) <= WHOLE_NODES else one_of_each_kind(model)
+    opened = model if len(model.graph) <= WHOLE_NODES else one_node_per_signature(model)
     with hollow(structure if opened is model else structure_of(opened)) as content:
         runtime.open(opened, exact=True, few_runs=True, content=content).close()

@@ -1,4 +1,4 @@
-"""Stage: whether the converted model may leave."""
+"""Stage: verify the converted model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def verify_model(source: ModelRef, converted: ModelRef, plan: Path, config: Conv
     from autocast_core.model import load_model
     from autocast_core.pipeline.convert import open_runtime, verify_converted
     from autocast_core.plan import read_plan
-    from autocast_core.verify import io_contract
+    from autocast_core.verify import model_interface
 
     original = load_model(source)
-    contract, runtime = io_contract(original), open_runtime(config)
-    verify_converted(load_model(converted), contract, read_plan(plan), runtime, lambda: original)
+    interface, runtime = model_interface(original), open_runtime(config)
+    verify_converted(load_model(converted), interface, read_plan(plan), runtime, lambda: original)
     return True
 
 

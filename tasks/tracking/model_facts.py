@@ -18,9 +18,9 @@ def read_wiring(model: ModelRef) -> tuple[NodeWiring, ...]:
 def read_ports(model: ModelRef) -> tuple[PortRow, ...]:
     """The inputs and outputs that the model card lists."""
     from autocast_core.model import load_model
-    from autocast_core.verify import io_contract
+    from autocast_core.verify import model_interface
 
-    return port_rows(io_contract(load_model(model)))
+    return port_rows(model_interface(load_model(model)))
 
 
 def read_digests(model: ModelRef) -> tuple[str, str]:

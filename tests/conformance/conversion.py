@@ -14,7 +14,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.model import load_proto
 from autocast_core.pipeline.convert import make_plan, open_runtime, verify_converted
 from autocast_core.plan import PrecisionPlan
-from autocast_core.verify import check_source, io_contract
+from autocast_core.verify import check_source, model_interface
 
 
 def convert(
@@ -26,7 +26,7 @@ def convert(
     runtime = open_runtime(config)
     sanitized, plan = make_plan(source, config, runtime, calibration)
     applied = apply_plan(sanitized.model, plan)
-    verify_converted(applied.model, io_contract(source), applied.plan, runtime, lambda: source)
+    verify_converted(applied.model, model_interface(source), applied.plan, runtime, lambda: source)
     return ir.serde.serialize_model(applied.model), applied.plan
 
 

@@ -2,14 +2,14 @@ import onnx.parser
 import onnx_ir as ir
 
 from autocast_core.report.card import card, port_rows
-from autocast_core.verify.contract import io_contract
+from autocast_core.verify.interface import model_interface
 
 MODEL = '<ir_version: 9, opset_import: ["": 17]> g (float16[N, 4] x) => (float[N, 4] y) { y = Cast <to = 1> (x) }'
 
 
 def _card(report, text=MODEL):
-    contract = io_contract(ir.serde.deserialize_model(onnx.parser.parse_model(text)))
-    return card(report, port_rows(contract), "model.onnx", "Run abc has its report.")
+    interface = model_interface(ir.serde.deserialize_model(onnx.parser.parse_model(text)))
+    return card(report, port_rows(interface), "model.onnx", "Run abc has its report.")
 
 
 def test_the_card_says_what_the_model_is_and_how_good(make_report):

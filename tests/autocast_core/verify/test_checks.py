@@ -14,7 +14,7 @@ from autocast_core.config import Precision
 from autocast_core.errors import BackendError, ModelError, UnconvertibleError, VerificationError
 from autocast_core.model import ConvertedTensor, load_proto
 from autocast_core.plan import PrecisionPlan
-from autocast_core.verify import check_source, io_contract, load_checked, verify
+from autocast_core.verify import check_source, load_checked, model_interface, verify
 
 HEAD = '<ir_version: 10, opset_import: ["" : {}, "own" : 1]>'
 TEXT = "g (float[2,64] x) => (float[2,64] y) { [mul] h = MatMul (x, w) [relu] y = Relu (h) }"
@@ -32,7 +32,7 @@ def plan(precision=Precision.FP16, keep=True) -> PrecisionPlan:
 
 
 def judged(model: ir.Model, runtime=None, **settings):
-    return verify(model, io_contract(model), plan(**settings), runtime)
+    return verify(model, model_interface(model), plan(**settings), runtime)
 
 
 @dataclass
@@ -54,8 +54,8 @@ class FakeRuntime:
 
 
 def test_a_sound_model_passes_and_says_what_loaded_it():
-    verdict = judged(load(), OnnxRuntime(threads=1))
-    assert (verdict.ok, verdict.findings, verdict.loaded_by, verdict.skipped) == (True, (), "onnxruntime", ())
+    verified = judged(load(), OnnxRuntime(threads=1))
+    assert (verified.loaded_by, verified.skipped) == ("onnxruntime", ())
 
 
 def test_weights_are_neither_converted_nor_copied_for_the_load(monkeypatch):
@@ -74,14 +74,14 @@ def test_weights_are_neither_converted_nor_copied_for_the_load(monkeypatch):
 
 
 def test_without_a_runtime_the_load_is_skipped_with_a_reason():
-    verdict = judged(load())
-    assert verdict.loaded_by is None and "load" in verdict.skipped[0]
+    verified = judged(load())
+    assert verified.loaded_by is None and "load" in verified.skipped[0]
 
 
 def test_a_runtime_that_lacks_an_operator_is_no_failure():
     text = "g (float[2] x) => (float[2] y) { y = own.Plugin (x) }"
-    verdict = judged(load(text), OnnxRuntime(threads=1))
-    assert verdict.ok and verdict.loaded_by is None and "Plugin" in verdict.skipped[0]
+    verified = judged(load(text), OnnxRuntime(threads=1))
+    assert verified.loaded_by is None and "Plugin" in verified.skipped[0]
 
 
 def test_a_runtime_that_finds_the_model_wrong_is_a_failure():
@@ -108,7 +108,7 @@ def test_a_body_may_read_what_is_made_before_it_and_not_what_comes_after():
         then_branch = t () => (float[2] p) { [inner] p = Tanh (a) },
         else_branch = e () => (float[2] q) { q = Tanh (x) }> [late] b = Relu (x) z = Add (y, b) }"""
     model = load(text)
-    assert judged(model).ok
+    assert judged(model).structure.data
     inner = model.graph.node("if").attributes["then_branch"].as_graph().node(0)
     inner.replace_input_with(0, model.graph.node("late").outputs[0])
     with pytest.raises(VerificationError, match=r"node graph/if:then_branch/inner \(Tanh\) reads 'b'"):
@@ -141,12 +141,12 @@ def test_a_type_that_an_operator_has_not_names_node_and_opset():
         judged(load(text, opset=21), precision=Precision.BF16)
 
 
-def test_a_changed_contract_is_a_failure():
-    contract = io_contract(load())
+def test_a_changed_interface_is_a_failure():
+    interface = model_interface(load())
     model = load()
     model.graph.inputs[0].name = "renamed"
     with pytest.raises(VerificationError, match="inputs were x and are renamed"):
-        verify(model, contract, plan(), None)
+        verify(model, interface, plan(), None)
 
 
 def test_a_valid_source_passes_the_check():

@@ -5,7 +5,7 @@ import pytest
 from autocast_core.backends.onnxruntime.session import OnnxRuntime
 from autocast_core.errors import BackendError
 from autocast_core.model import load_proto
-from autocast_core.verify.kinds import one_of_each_kind
+from autocast_core.verify.node_signatures import one_node_per_signature
 
 
 def model_of(text: str) -> ir.Model:
@@ -24,8 +24,8 @@ REPEATING = """<ir_version: 8, opset_import: ["" : 17]> g (float16[2] x) => (flo
 
 
 def test_nodes_that_differ_in_nothing_but_names_are_loaded_once():
-    kinds = one_of_each_kind(model_of(REPEATING))
-    assert [(node.op_type, node.outputs[0].name) for node in kinds.graph] == [
+    signatures = one_node_per_signature(model_of(REPEATING))
+    assert [(node.op_type, node.outputs[0].name) for node in signatures.graph] == [
         ("Relu", "a"),
         ("Cast", "c"),
         ("Relu", "d"),
@@ -35,14 +35,14 @@ def test_nodes_that_differ_in_nothing_but_names_are_loaded_once():
 
 
 def test_a_runtime_loads_what_is_left():
-    kinds = one_of_each_kind(model_of(REPEATING))
-    session = OnnxRuntime().open(kinds)
+    signatures = one_node_per_signature(model_of(REPEATING))
+    session = OnnxRuntime().open(signatures)
     assert set(session.output_names) == {"a", "c", "d", "e", "y"}
     session.close()
 
 
-def test_small_tensors_stay_constants_and_attributes_tell_kinds_apart():
-    kinds = one_of_each_kind(
+def test_small_tensors_stay_constants_and_attributes_tell_signatures_apart():
+    signatures = one_node_per_signature(
         model_of("""<ir_version: 8, opset_import: ["" : 17]> g (float[2,3] x) => (float[3,2] y)
         <int64[2] shape = {3, 2}> {
             a = Softmax<axis=0>(x)
@@ -52,15 +52,15 @@ def test_small_tensors_stay_constants_and_attributes_tell_kinds_apart():
             y = Reshape(c, shape)
         }""")
     )
-    assert [node.op_type for node in kinds.graph] == ["Softmax", "Softmax", "Constant", "Reshape", "Reshape"]
-    assert list(kinds.graph.initializers) == ["shape"]
+    assert [node.op_type for node in signatures.graph] == ["Softmax", "Softmax", "Constant", "Reshape", "Reshape"]
+    assert list(signatures.graph.initializers) == ["shape"]
 
 
 def test_a_node_that_no_runtime_takes_is_found_behind_many_that_it_takes():
     model = model_of(REPEATING.replace("Add(f, x)", "NoSuchOperator(f, x)"))
     model.graph.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
     with pytest.raises(BackendError, match="NoSuchOperator"):
-        OnnxRuntime().open(one_of_each_kind(model))
+        OnnxRuntime().open(one_node_per_signature(model))
 
 
 def test_a_model_with_bodies_is_loaded_whole():
@@ -70,4 +70,4 @@ def test_a_model_with_bodies_is_loaded_whole():
             else_branch = e () => (float[2] q) { q = Neg(x) }
         >
     }""")
-    assert one_of_each_kind(model) is model
+    assert one_node_per_signature(model) is model

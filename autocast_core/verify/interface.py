@@ -1,4 +1,4 @@
-"""What a model promises to its users: its inputs and outputs."""
+"""The inputs and outputs of a model, which a conversion must not change but for their types."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Port:
 
 
 @dataclass(frozen=True)
-class IoContract:
+class ModelInterface:
     """The inputs and outputs of a model, in order. Initializers that a caller may override are inputs too."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
 
-def io_contract(model: ir.Model) -> IoContract:
-    """The contract of `model` as it is now."""
-    return IoContract(_ports(model.graph.inputs), _ports(model.graph.outputs))
+def model_interface(model: ir.Model) -> ModelInterface:
+    """The interface of `model` as it is now; a value, which later changes of the model leave as it is."""
+    return ModelInterface(_ports(model.graph.inputs), _ports(model.graph.outputs))
 
 
 def _ports(values: Sequence[ir.Value]) -> tuple[Port, ...]:
@@ -41,10 +41,10 @@ def _dims(shape: ir.Shape | None) -> tuple[int | str | None, ...] | None:
     return None if shape is None else tuple(dim if isinstance(dim, int) else dim.value for dim in shape)
 
 
-def broken_promises(
-    before: IoContract, after: IoContract, low: ir.DataType, keep: bool | frozenset[str], kept: frozenset[str]
+def interface_changes(
+    before: ModelInterface, after: ModelInterface, low: ir.DataType, keep: bool | frozenset[str], kept: frozenset[str]
 ) -> Iterator[str]:
-    """A sentence for each input or output of `after` that `before` does not allow.
+    """A sentence for each change from `before` to `after` that a conversion must not make.
 
     Names and order never change. An FP32 or FP64 port takes the type `low`, or FP32 where the plan lists it in `kept`;
     those in `keep` (True: all) and all others keep their types. Dimensions that both sides know agree.

@@ -1,27 +1,27 @@
-"""The contract of inputs and outputs."""
+"""The inputs and outputs that a conversion must keep."""
 
 import onnx.parser
 import onnx_ir as ir
 import pytest
 
 from autocast_core.model import load_proto
-from autocast_core.verify import io_contract
-from autocast_core.verify.contract import broken_promises
+from autocast_core.verify import model_interface
+from autocast_core.verify.interface import interface_changes
 
 LOW = ir.DataType.FLOAT16
 
 
-def contract(text: str):
-    return io_contract(load_proto(onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 22]>' + text)))
+def interface(text: str):
+    return model_interface(load_proto(onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 22]>' + text)))
 
 
 def model(x="float[N,2]", y="float[N,2]", names=("x", "i", "y")):
     a, i, b = names
-    return contract(f"g ({x} {a}, int64[2] {i}) => ({y} {b}) {{ r = Gather<axis = 1> ({a}, {i}) {b} = Relu (r) }}")
+    return interface(f"g ({x} {a}, int64[2] {i}) => ({y} {b}) {{ r = Gather<axis = 1> ({a}, {i}) {b} = Relu (r) }}")
 
 
 def broken(before, after, keep=False, kept=()):
-    return list(broken_promises(before, after, LOW, keep, frozenset(kept)))
+    return list(interface_changes(before, after, LOW, keep, frozenset(kept)))
 
 
 def test_a_contract_lists_names_types_and_dimensions_in_order():

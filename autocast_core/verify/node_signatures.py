@@ -1,8 +1,8 @@
-"""One node of each kind of a model.
+"""One node of each signature in a model: operator, attributes and types of the operands.
 
-Whether a runtime takes a node hangs on its operator, its attributes and the element types of its operands, and large
-models repeat few kinds of nodes. Loading one of each is what makes the load test of a large model cheap: ONNX Runtime's
-CPU provider wraps every FP16 node in Casts when it loads it. How the nodes fit together is the checker's to say.
+The signature decides whether a runtime takes a node, and large models repeat a few. Loading one node of each makes the
+load test of a large model cheap: ONNX Runtime's CPU provider wraps every FP16 node in Casts when it loads it. How the
+nodes fit together is for the checker to judge.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from autocast_core.model.protobuf.serialized_parts import is_weight
 _TENSOR_KINDS = (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS)
 
 
-def one_of_each_kind(model: ir.Model) -> ir.Model:
-    """A model of the first node of each kind in `model`, with what such a node reads as inputs, small tensors as
-    initializers, and all that it makes as outputs.
+def one_node_per_signature(model: ir.Model) -> ir.Model:
+    """A model of the first node of each signature in `model`. What these nodes read are its inputs (small tensors are
+    initializers), what they make its outputs.
 
-    The model itself where that cannot be: it has bodies or functions, or values without a type.
+    `model` itself where it has bodies or functions, or one of these nodes a value without a type.
     """
     if model.functions or has_bodies(model.graph):
         return model
     chosen: dict[object, ir.Node] = {}
     for node in model.graph:
         if node.op_type != "Constant" or node.domain:
-            chosen.setdefault(_kind(node), node)
+            chosen.setdefault(_signature(node), node)
     nodes = _with_constants(chosen.values())
     if any(value.type is None for node in nodes for value in (*node.inputs, *node.outputs) if value and value.name):
         return model
     return _model_of(model, nodes)
 
 
-def _kind(node: ir.Node) -> object:
+def _signature(node: ir.Node) -> object:
     attributes = [(name, _content(attribute)) for name, attribute in raw_attributes(node).items()]
     operands = [(_type(value), value is not None and _is_small_constant(value)) for value in node.inputs]
     return (node.domain, node.op_type, node.overload, *attributes, *operands, *map(_type, node.outputs))
