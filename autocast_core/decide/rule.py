@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import onnx_ir as ir
 
-from autocast_core.decide.facts import NodeFacts, Verdict
+from autocast_core.decide.node_facts import NodeFacts, RuleMatch
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class Rule(Protocol):
 
     name: str
 
-    def check(self, facts: NodeFacts) -> Verdict | None: ...
+    def check(self, facts: NodeFacts) -> RuleMatch | None: ...
 
 
 class NodeRuleBase:
@@ -45,10 +45,10 @@ class AutoCastRule:
         self.name = "custom"
         self._inner = inner
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
         proto = ir.serde.serialize_node(facts.node)
         if self._inner.check(proto):
-            return Verdict(f"custom rule {type(self._inner).__name__} keeps it")
+            return RuleMatch(f"custom rule {type(self._inner).__name__} keeps it")
         return None
 
 

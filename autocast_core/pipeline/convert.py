@@ -19,7 +19,7 @@ from autocast_core.apply import apply_in_place, apply_plan
 from autocast_core.calibrate import Statistics, calibrate, scan_weights
 from autocast_core.config import ConversionConfig, Precision, low_precision
 from autocast_core.data import Batches, input_specs, open_batches, table_sizes
-from autocast_core.decide import classify
+from autocast_core.decide import decide
 from autocast_core.decide.reuse import reuse_plan
 from autocast_core.errors import BackendError, UnconvertibleError
 from autocast_core.model import (
@@ -167,7 +167,7 @@ def plan_sanitized(
         statistics = calibrate_model(model, config, runtime, batches, progress)
     with _timed(timings, "classify", progress):
         weights = scan_weights(model, config.precision, progress)
-        made = classify(model, statistics, weights, config, sanitized.changes)
+        made = decide(model, statistics, weights, config, sanitized.changes)
     if config.target is not None:
         with _timed(timings, "fit", progress):
             made = fit(model, made, config, batches)

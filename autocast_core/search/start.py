@@ -10,9 +10,8 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide import classify
-from autocast_core.decide.pairs import quantization_pairs
-from autocast_core.decide.sequences import uncastable_groups
+from autocast_core.decide import decide
+from autocast_core.decide.groups import quantization_pairs, uncastable_groups
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import PrecisionPlan
 
@@ -53,7 +52,7 @@ class Start:
 def start(
     model: ir.Model, config: ConversionConfig, weights: Mapping[str, TensorStats], changes: Iterable[Any] = ()
 ) -> Start:
-    """The start for a sanitized `model`; `weights` and `changes` as classify() takes them.
+    """The start for a sanitized `model`; `weights` and `changes` as decide() takes them.
 
     Rules that judge by data are not asked: the search measures instead.
     """
@@ -61,12 +60,12 @@ def start(
     asked = replace(
         config, data_max=float("inf"), init_max=float("inf"), small_values=False, max_depth_of_reduction=None
     )
-    plan = classify(model, Statistics(), weights, asked, changes)
+    plan = decide(model, Statistics(), weights, asked, changes)
     lowered = {d.id: config.precision for d in plan.nodes if d.precision is Precision.FP32 and d.rule not in _ASKED}
     lowest = plan.with_precisions(lowered, RULE, "the search lowers what no budget needs in FP32")
     movable = {d.id for d in lowest.nodes if d.precision.is_low and d.rule in ("default", RULE)}
     floats = {d.id for d in lowest.nodes if d.precision is not Precision.NONE}
-    joined = [group for _, group in quantization_pairs(nodes)] + [group for _, group, _ in uncastable_groups(nodes)]
+    joined = [group.nodes for group in (*quantization_pairs(nodes), *uncastable_groups(nodes))]
     fixed = {node_id for group in joined if not group & floats <= movable for node_id in group}
     candidates = tuple(d.id for d in lowest.nodes if d.id in movable - fixed)
     groups = {node_id: group & floats for group in joined for node_id in group if node_id in candidates}

@@ -17,7 +17,7 @@ from typing import Any
 import onnx_ir as ir
 
 from autocast_core.config import Precision
-from autocast_core.decide.sequences import uncastable_groups
+from autocast_core.decide.groups import uncastable_groups
 from autocast_core.engine.validation import Finding, Validation
 from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.walk import nodes_with_ids
@@ -115,7 +115,7 @@ class _Graph:
         self.nodes = dict(nodes_with_ids(model.graph))
         self.ids = {node: node_id for node_id, node in self.nodes.items()}
         counted = {decision.id: self.nodes[decision.id] for decision in plan.nodes if decision.id in self.nodes}
-        self._groups = [group for _, group, _ in uncastable_groups(counted)]
+        self._groups = [group.nodes for group in uncastable_groups(counted)]
 
     def with_companions(self, node_ids: Iterable[str]) -> tuple[str, ...]:
         """The nodes, and those that share a value with them that no Cast takes."""

@@ -16,7 +16,7 @@ def naive_top1(model: Path, evaluation: Path) -> float:
     from autocast_core.calibrate import Statistics
     from autocast_core.config import ConversionConfig
     from autocast_core.data import input_specs, open_batches
-    from autocast_core.decide import classify
+    from autocast_core.decide import decide
     from autocast_core.errors import DataError
     from autocast_core.evaluate import evaluate
     from autocast_core.model import load_model
@@ -28,7 +28,7 @@ def naive_top1(model: Path, evaluation: Path) -> float:
     config = ConversionConfig(data_max=inf, init_max=inf, small_values=False, clamp_masks=False)
     source = load_model(model)
     sanitized = sanitize(source, config).model
-    plan = classify(sanitized, Statistics(), {}, config)
+    plan = decide(sanitized, Statistics(), {}, config)
     simulated = simulate(apply_plan(sanitized, plan).model)
     runtime = open_runtime(config)
     batches = open_batches(evaluation, input_specs(source), batch_size=50)

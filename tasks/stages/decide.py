@@ -43,14 +43,14 @@ def classify_nodes(
 ) -> Classified:
     """Decides every node's precision from the statistics and the weights, and writes the plan below `folder`."""
     from autocast_core.calibrate import Statistics, scan_weights
-    from autocast_core.decide import classify
+    from autocast_core.decide import decide
     from autocast_core.model import load_model
     from autocast_core.pipeline.convert import engine_version
 
     graph = load_model(sanitized.model)
     statistics = Statistics.from_json(calibrated.statistics.read_text(encoding="utf-8"))
     weights = scan_weights(graph, config.precision, progress=report)
-    plan = classify(graph, statistics, weights, config, changes=sanitized.changes)
+    plan = decide(graph, statistics, weights, config, changes=sanitized.changes)
     plan = replace(plan, engine_version=engine_version())
     path = folder / "plan.json"
     path.write_text(plan.to_json(), encoding="utf-8")

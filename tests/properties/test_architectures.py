@@ -12,7 +12,7 @@ import pytest
 from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig
-from autocast_core.decide import classify
+from autocast_core.decide import decide
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import load_model
 from autocast_core.operators import float_operands
@@ -34,7 +34,7 @@ def converted(path: Path, kept_types: Sequence[str]) -> tuple[ir.Model, Precisio
     """The sanitized model, its plan decided without data, and the converted model."""
     config = ConversionConfig(op_types_to_exclude=tuple(kept_types), keep_io_types=True)
     model = sanitize(load_model(path), config).model
-    applied = apply_plan(model, classify(model, Statistics(), {}, config))
+    applied = apply_plan(model, decide(model, Statistics(), {}, config))
     return model, applied.plan, ir.to_proto(applied.model)
 
 

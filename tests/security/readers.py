@@ -27,7 +27,7 @@ def model(data: bytes) -> str:
     from autocast_core.calibrate import Statistics
     from autocast_core.calibrate.weights import scan_weights
     from autocast_core.config import ConversionConfig, Precision
-    from autocast_core.decide import classify
+    from autocast_core.decide import decide
     from autocast_core.model import load_model, model_files, save_model
     from autocast_core.sanitize import sanitize
     from autocast_core.verify import load_checked
@@ -36,7 +36,7 @@ def model(data: bytes) -> str:
     model_files(path)
     graph = sanitize(load_checked(path), config).model
     load_model(path)
-    plan = classify(graph, Statistics(), scan_weights(graph, Precision.FP16), config)
+    plan = decide(graph, Statistics(), scan_weights(graph, Precision.FP16), config)
     save_model(apply_plan(graph, plan).model, path.with_name("out.onnx"))
     return plan.summary()
 
@@ -92,10 +92,10 @@ def a_plan() -> str:
     from autocast_core.calibrate import Statistics
     from autocast_core.calibrate.weights import scan_weights
     from autocast_core.config import ConversionConfig, Precision
-    from autocast_core.decide import classify
+    from autocast_core.decide import decide
 
     graph = _planned_graph()
-    return classify(graph, Statistics(), scan_weights(graph, Precision.FP16), ConversionConfig()).to_json()
+    return decide(graph, Statistics(), scan_weights(graph, Precision.FP16), ConversionConfig()).to_json()
 
 
 def yaml(data: bytes) -> int:

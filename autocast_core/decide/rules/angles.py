@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autocast_core.decide.facts import NodeFacts, Verdict, evidence_of
+from autocast_core.decide.node_facts import NodeFacts, RuleMatch, evidence_of
 
 ANGLE_LIMIT = 16.0
 """Radians. Rounding an angle of 2**k to p bits moves it by up to 2**(k - p), and its sine with it: beyond 2**4 more
@@ -17,17 +17,17 @@ class AnglesRule:
 
     name = "angles"
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
         for tensor in facts.tensors:
             if not tensor.is_angle:
                 continue
             if tensor.is_position:
-                return Verdict(
+                return RuleMatch(
                     f"angle {tensor.name!r} is computed from integers, which grow with the sequence",
                     (evidence_of(tensor, ANGLE_LIMIT, "angle computed from integers"),),
                 )
             if tensor.stats is not None and tensor.stats.absmax > ANGLE_LIMIT:
-                return Verdict(
+                return RuleMatch(
                     f"angle {tensor.name!r} reaches {tensor.stats.absmax:.6g} radians, over {ANGLE_LIMIT:g}",
                     (evidence_of(tensor, ANGLE_LIMIT, "angle"),),
                 )

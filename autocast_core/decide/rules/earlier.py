@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autocast_core.decide.facts import NodeFacts, Verdict
+from autocast_core.decide.node_facts import NodeFacts, RuleMatch
 
 
 class EarlierConversionRule:
@@ -15,5 +15,5 @@ class EarlierConversionRule:
     def __init__(self, kept: Iterable[str]) -> None:
         self._kept = frozenset(kept)
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
-        return Verdict("an earlier conversion kept it in FP32") if facts.id in self._kept else None
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
+        return RuleMatch("an earlier conversion kept it in FP32") if facts.id in self._kept else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from autocast_core.decide.facts import NodeFacts, Verdict, evidence_of
+from autocast_core.decide.node_facts import NodeFacts, RuleMatch, evidence_of
 
 
 class InitializerRangeRule:
@@ -18,14 +18,14 @@ class InitializerRangeRule:
     def __init__(self, init_max: float) -> None:
         self._limit = init_max
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
         for tensor in facts.tensors:
             if not tensor.is_weight or tensor.stats is None:
                 continue
             if tensor.is_mask and not facts.precision.max < tensor.masked_extreme < math.inf:
                 continue
             if tensor.stats.absmax > self._limit:
-                return Verdict(
+                return RuleMatch(
                     f"initializer {tensor.name!r} reaches {tensor.stats.absmax:.6g}, over init_max {self._limit:g}",
                     (evidence_of(tensor, self._limit),),
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from autocast_core.decide.facts import NodeFacts, TensorFacts, Verdict, evidence_of
+from autocast_core.decide.node_facts import NodeFacts, RuleMatch, TensorFacts, evidence_of
 
 
 class IORangeRule:
@@ -18,36 +18,36 @@ class IORangeRule:
     def __init__(self, data_max: float) -> None:
         self._limit = data_max
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
         for tensor in facts.tensors:
             if tensor.is_weight or tensor.stats is None:
                 continue
-            verdict = self._mask(tensor, facts.precision.max) if tensor.is_mask else self._plain(tensor)
-            if verdict is not None:
-                return verdict
+            match = self._mask(tensor, facts.precision.max) if tensor.is_mask else self._plain(tensor)
+            if match is not None:
+                return match
         return None
 
-    def _plain(self, tensor: TensorFacts) -> Verdict | None:
+    def _plain(self, tensor: TensorFacts) -> RuleMatch | None:
         assert tensor.stats is not None
         if tensor.stats.nonfinite:
-            return Verdict(
+            return RuleMatch(
                 f"tensor {tensor.name!r} holds {tensor.stats.nonfinite} NaN or infinite elements in the FP32 reference",
                 (evidence_of(tensor, self._limit, "not finite in the FP32 reference"),),
             )
         return self._over(tensor, tensor.stats.absmax)
 
-    def _mask(self, tensor: TensorFacts, representable: float) -> Verdict | None:
+    def _mask(self, tensor: TensorFacts, representable: float) -> RuleMatch | None:
         assert tensor.stats is not None
         if representable < tensor.masked_extreme < math.inf:
-            return Verdict(
+            return RuleMatch(
                 f"mask {tensor.name!r} reaches {tensor.masked_extreme:.6g} in magnitude, which would become infinite",
                 (evidence_of(tensor, representable),),
             )
         return self._over(tensor, tensor.unmasked_extreme)
 
-    def _over(self, tensor: TensorFacts, magnitude: float) -> Verdict | None:
+    def _over(self, tensor: TensorFacts, magnitude: float) -> RuleMatch | None:
         if magnitude > self._limit:
-            return Verdict(
+            return RuleMatch(
                 f"tensor {tensor.name!r} reaches {magnitude:.6g}, over data_max {self._limit:g}",
                 (evidence_of(tensor, self._limit),),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from autocast_core.decide.facts import NodeFacts, Verdict
+from autocast_core.decide.node_facts import NodeFacts, RuleMatch
 
 
 class NodeNameRule:
@@ -16,11 +16,11 @@ class NodeNameRule:
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [(text, re.compile(text)) for text in patterns]
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
         for text, pattern in self._patterns:
             matched = next((name for name in facts.names if pattern.match(name)), None)
             if matched is not None:
-                return Verdict(f"name {matched!r} matches {text!r}")
+                return RuleMatch(f"name {matched!r} matches {text!r}")
         return None
 
 
@@ -32,7 +32,7 @@ class OperatorTypeRule:
     def __init__(self, op_types: Iterable[str]) -> None:
         self._op_types = frozenset(op_types)
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
         if facts.node.op_type in self._op_types:
-            return Verdict(f"operator type {facts.node.op_type}")
+            return RuleMatch(f"operator type {facts.node.op_type}")
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autocast_core.decide.facts import NodeFacts, Verdict
+from autocast_core.decide.node_facts import NodeFacts, RuleMatch
 from autocast_core.plan import Evidence
 
 
@@ -14,7 +14,7 @@ class ShapeArithmeticRule:
 
     name = "shape_arithmetic"
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
         if not facts.makes_sizes:
             return None
         names = ", ".join(repr(value.name) for value in facts.node.outputs if value.name)
@@ -23,4 +23,4 @@ class ShapeArithmeticRule:
             for value in facts.node.outputs
             if value.name
         )
-        return Verdict(f"computes sizes or indices: {names}", evidence)
+        return RuleMatch(f"computes sizes or indices: {names}", evidence)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autocast_core.decide.facts import NodeFacts, Verdict, evidence_of
+from autocast_core.decide.node_facts import NodeFacts, RuleMatch, evidence_of
 
 ROUNDING_LIMIT = 2.0**-9
 """Largest relative L2 that rounding a tensor may cost; full-precision FP16 rounding costs about 2**-12.8."""
@@ -19,19 +19,19 @@ class SmallValuesRule:
 
     name = "small_values"
 
-    def check(self, facts: NodeFacts) -> Verdict | None:
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
         for tensor in facts.tensors:
             if tensor.stats is None or tensor.is_mask:
                 continue
             error, share = tensor.stats.rounding_error, tensor.stats.underflow_share
             if error is not None and error > ROUNDING_LIMIT:
-                return Verdict(
+                return RuleMatch(
                     f"rounding {tensor.name!r} to {facts.precision} alone costs a relative L2 of {error:.2e}, "
                     f"over {ROUNDING_LIMIT:.2e}",
                     (evidence_of(tensor, ROUNDING_LIMIT, f"relative L2 of rounding {error:.6g}"),),
                 )
             if share is not None and share > UNDERFLOW_LIMIT:
-                return Verdict(
+                return RuleMatch(
                     f"{share:.1%} of the non-zero elements of {tensor.name!r} become 0 in {facts.precision}, "
                     f"over {UNDERFLOW_LIMIT:.0%}",
                     (evidence_of(tensor, UNDERFLOW_LIMIT, f"share of vanishing elements {share:.6g}"),),

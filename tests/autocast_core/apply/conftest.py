@@ -12,7 +12,7 @@ import pytest
 from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide import classify
+from autocast_core.decide import decide
 from autocast_core.model import load_proto
 from autocast_core.sanitize import sanitize
 
@@ -35,7 +35,7 @@ def applied() -> Apply:
             precision=precision, nodes_to_exclude=patterns, keep_io_types=keep_io_types, **options
         )
         model = sanitize(load_proto(onnx.parser.parse_model(text)), config).model
-        plan = classify(model, Statistics(), {}, config)
+        plan = decide(model, Statistics(), {}, config)
         first = apply_plan(model, plan)
         proto = ir.serde.serialize_model(first.model)
         onnx.checker.check_model(proto, full_check=True)

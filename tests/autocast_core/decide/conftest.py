@@ -13,7 +13,7 @@ from autocast_core.calibrate import Statistics
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide import NodeFacts, TensorFacts, classify
+from autocast_core.decide import NodeFacts, TensorFacts, decide
 from autocast_core.operators import Operands
 from autocast_core.plan import PrecisionPlan
 from autocast_core.sanitize import sanitize
@@ -42,7 +42,7 @@ def plan() -> Callable[..., PrecisionPlan]:
         sanitized = sanitize(load(text, opset), config).model
         tensors = {name: TensorStats(count=10, min=low, max=high) for name, (low, high) in (ranges or {}).items()}
         statistics = Statistics(tensors, batches=1, origin="calibration") if ranges is not None else Statistics()
-        return classify(sanitized, statistics, scan_weights(sanitized, config.precision), config)
+        return decide(sanitized, statistics, scan_weights(sanitized, config.precision), config)
 
     return make
 

@@ -4,7 +4,7 @@ import pytest
 from autocast_core.calibrate import Statistics
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide import classify
+from autocast_core.decide import decide
 from autocast_core.decide.reuse import reuse_plan
 from autocast_core.errors import PlanError
 
@@ -15,7 +15,7 @@ CONFIG = ConversionConfig()
 def made(model, weights: str = "1, 2, 3", text: str = TEXT, **options):
     loaded = model(text.replace("WEIGHTS", weights))
     config = ConversionConfig(**options)
-    return loaded, classify(loaded, Statistics(), scan_weights(loaded, config.precision), config)
+    return loaded, decide(loaded, Statistics(), scan_weights(loaded, config.precision), config)
 
 
 def test_the_same_weights_leave_the_plan_as_it_is(model):

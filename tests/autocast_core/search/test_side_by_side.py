@@ -8,7 +8,7 @@ from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import input_specs, open_batches
-from autocast_core.decide import classify
+from autocast_core.decide import decide
 from autocast_core.model import load_model, load_proto
 from autocast_core.pipeline.convert import open_runtime
 from autocast_core.sanitize import sanitize
@@ -35,7 +35,7 @@ def versions(model, *kept):
     """The simulated models that keep these nodes (names) in FP32."""
     sanitized = sanitize(model, CONFIG).model
     asked = ConversionConfig(data_max=float("inf"), init_max=float("inf"), small_values=False)
-    plan = classify(sanitized, Statistics(), {}, asked)
+    plan = decide(sanitized, Statistics(), {}, asked)
     plans = [
         plan.with_precisions({f"graph/{name}": Precision.FP32 for name in names}, "search", "kept") for names in kept
     ]

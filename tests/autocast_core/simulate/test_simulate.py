@@ -14,7 +14,7 @@ from autocast_core.apply import apply_plan
 from autocast_core.backends.onnxruntime import OnnxRuntime
 from autocast_core.calibrate import Statistics
 from autocast_core.config import LOW_DTYPES, ConversionConfig, Precision
-from autocast_core.decide import classify
+from autocast_core.decide import decide
 from autocast_core.model import load_model
 from autocast_core.sanitize import sanitize
 from autocast_core.simulate import round_everything, simulate
@@ -50,7 +50,7 @@ def fp16(array: np.ndarray) -> np.ndarray:
 
 def test_one_plan_may_have_both_types() -> None:
     model = sanitize(model_of("g (float[N] x) => (float[N] y) { [a] h = Sin(x) [b] i = Exp(h) [c] y = Sqrt(i) }"), KEPT)
-    plan = classify(model.model, Statistics(), {}, KEPT).with_precisions({"graph/b": Precision.BF16}, "test", "")
+    plan = decide(model.model, Statistics(), {}, KEPT).with_precisions({"graph/b": Precision.BF16}, "test", "")
     (found,) = run(simulate(apply_plan(model.model, plan).model), x=X).values()
     exponential = bf16(np.exp(bf16(fp16(np.sin(fp16(X))))))
     assert np.array_equal(found, fp16(np.sqrt(fp16(exponential))))

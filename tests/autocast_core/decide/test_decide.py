@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from autocast_core.config import Precision
-from autocast_core.decide import NodeRuleBase, Verdict
+from autocast_core.decide import NodeRuleBase, RuleMatch
 
 CHAIN = (
     "g (float[2,3] x) => (float[2,3] y) <float[3] w = {1, 2, 3}> { [first] a "
@@ -148,7 +148,7 @@ class KeepExponentials:
     name = "no_exponentials"
 
     def check(self, facts):
-        return Verdict("it is an Exp") if facts.node.op_type == "Exp" else None
+        return RuleMatch("it is an Exp") if facts.node.op_type == "Exp" else None
 
 
 class KeepNegations(NodeRuleBase):
@@ -179,11 +179,11 @@ def test_a_custom_rule_must_define_its_check():
 def test_what_an_earlier_conversion_kept_stays_kept(model):
     from autocast_core.calibrate import Statistics
     from autocast_core.config import ConversionConfig
-    from autocast_core.decide import classify
+    from autocast_core.decide import decide
 
     loaded = model(CHAIN)
     loaded.metadata_props["autocast.fp32_nodes"] = json.dumps(["graph/second"])
-    assert rules(classify(loaded, Statistics(), {}, ConversionConfig())) == {
+    assert rules(decide(loaded, Statistics(), {}, ConversionConfig())) == {
         "first": "default", "second": "earlier_conversion", "third": "default",
     }  # fmt: skip
 
@@ -192,11 +192,11 @@ def test_what_an_earlier_conversion_kept_stays_kept(model):
 def test_foreign_metadata_under_our_key_does_no_harm(model, kept):
     from autocast_core.calibrate import Statistics
     from autocast_core.config import ConversionConfig
-    from autocast_core.decide import classify
+    from autocast_core.decide import decide
 
     loaded = model(CHAIN)
     loaded.metadata_props["autocast.fp32_nodes"] = kept
-    assert set(rules(classify(loaded, Statistics(), {}, ConversionConfig())).values()) == {"default"}
+    assert set(rules(decide(loaded, Statistics(), {}, ConversionConfig())).values()) == {"default"}
 
 
 def test_a_fused_node_is_excluded_by_a_name_it_replaces(plan):

@@ -22,7 +22,7 @@ class TensorFacts(NamedTuple):
 
     `is_weight`: an initializer or a Constant. `mask_end`: where the tensor carries an additive attention mask, at its
     lower end (-1) or its upper (1), so that nothing depends on the exact values there; 0 for any other tensor.
-    `is_whole`, `is_position` and `is_angle`: see numbers.Numbers.
+    `is_whole`, `is_position` and `is_angle`: see exact_values.ExactValues.
     """
 
     name: str
@@ -60,7 +60,7 @@ class TensorFacts(NamedTuple):
 class NodeFacts(NamedTuple):
     """A node, how it stands to the low precision, and what is known of the tensors that would move with it.
 
-    `names` are its own name and those of the nodes it was fused from. `makes_sizes`: see numbers.Numbers.sizes.
+    `names` are its own name and those of the nodes it was fused from. `makes_sizes`: see ExactValues.sizes.
     """
 
     id: str
@@ -73,7 +73,7 @@ class NodeFacts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RuleMatch:
     """Why a rule wants a node in FP32."""
 
     reason: str

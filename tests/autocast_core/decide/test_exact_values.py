@@ -1,12 +1,12 @@
 import pytest
 
-from autocast_core.decide.numbers import find_numbers
+from autocast_core.decide.exact_values import find_exact_values
 from autocast_core.graph.walk import nodes_with_ids
 
 
 def numbers(model, text: str):
     """Names per role."""
-    found = find_numbers(node for _, node in nodes_with_ids(model(text).graph))
+    found = find_exact_values(node for _, node in nodes_with_ids(model(text).graph))
     return (
         {value.name for value in found.whole},
         {value.name for value in found.positions},

@@ -1,7 +1,7 @@
 import pytest
 
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.decide.masks import mask_ends
+from autocast_core.decide.mask_ends import mask_ends
 from autocast_core.graph.walk import nodes_with_ids
 
 

@@ -55,7 +55,7 @@ _FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
 
 
 @dataclass(frozen=True)
-class Numbers:
+class ExactValues:
     """Float values by what they mean.
 
     `whole`: whole numbers, computed from integers. `positions`: anything computed from integers and constants alone.
@@ -69,7 +69,7 @@ class Numbers:
     sizes: frozenset[ir.Node]
 
 
-def find_numbers(nodes: Iterable[ir.Node]) -> Numbers:
+def find_exact_values(nodes: Iterable[ir.Node]) -> ExactValues:
     """The numbers among the values of `nodes`, which are all nodes of a model, each before its readers."""
     nodes = list(nodes)
     whole: set[ir.Value] = set()
@@ -79,7 +79,7 @@ def find_numbers(nodes: Iterable[ir.Node]) -> Numbers:
             if node.domain == "":
                 _follow(node, whole, positions)
     angles = _angles(nodes, positions)
-    return Numbers(frozenset(whole), frozenset(positions), frozenset(angles), _sizes(nodes, positions))
+    return ExactValues(frozenset(whole), frozenset(positions), frozenset(angles), _sizes(nodes, positions))
 
 
 def _follow(node: ir.Node, whole: set[ir.Value], positions: set[ir.Value]) -> None:

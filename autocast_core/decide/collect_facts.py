@@ -1,0 +1,85 @@
+"""Collects what the rules look at: for every node that a plan decides, its NodeFacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import onnx_ir as ir
+
+from autocast_core.calibrate.statistics import Statistics, TensorStats
+from autocast_core.config import ConversionConfig
+from autocast_core.decide.exact_values import ExactValues, find_exact_values
+from autocast_core.decide.mask_ends import mask_ends
+from autocast_core.decide.node_facts import NodeFacts, TensorFacts
+from autocast_core.graph.annotations import replaced_names
+from autocast_core.graph.walk import all_nodes
+from autocast_core.operators import Operands, PluginPrecision, element_type, float_operands, ports_of
+from autocast_core.operators.ports import CONTROL_FLOW
+
+
+def collect_facts(
+    model: ir.Model,
+    nodes: Mapping[str, ir.Node],
+    statistics: Statistics,
+    weights: Mapping[str, TensorStats],
+    config: ConversionConfig,
+    plugins: Mapping[str, PluginPrecision],
+) -> list[NodeFacts]:
+    """The facts about `nodes` (by id, all those of a sanitized `model` that a plan decides), in their order.
+
+    `statistics` and `weights` are as `decide` takes them; `plugins` are the precisions of ``trt_plugins_precision``.
+    Raises as `float_operands`.
+    """
+    exact = find_exact_values(all_nodes(model.graph))
+    facts_of = _tensor_facts(model, statistics, weights, config.data_max, exact)
+    collected = []
+    for node_id, node in nodes.items():
+        operands = float_operands(node, model.opset_imports, config.precision, plugins, config.operands_to_exclude)
+        tensors = tuple(map(facts_of, dict.fromkeys(_moved_values(node, operands))))
+        names = (node.name or "", *replaced_names(node))
+        collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, node in exact.sizes))
+    return collected
+
+
+def _tensor_facts(
+    model: ir.Model, statistics: Statistics, weights: Mapping[str, TensorStats], data_max: float, exact: ExactValues
+) -> Callable[[ir.Value], TensorFacts]:
+    """The function that gives the facts about a value: made once for each, since many nodes share a value."""
+
+    def stats_of(value: ir.Value) -> TensorStats | None:
+        return weights.get(value.name or "") or statistics.tensors.get(value.name or "")
+
+    masks = mask_ends(model, stats_of, data_max)
+    known: dict[ir.Value, TensorFacts] = {}
+
+    def facts_of(value: ir.Value) -> TensorFacts:
+        found = known.get(value)
+        if found is None:
+            name = value.name or ""
+            found = known[value] = TensorFacts(
+                name,
+                stats_of(value),
+                is_weight=name in weights,
+                mask_end=masks.get(name, 0),
+                is_whole=value in exact.whole,
+                is_position=value in exact.positions,
+                is_angle=value in exact.angles,
+            )
+        return found
+
+    return facts_of
+
+
+def _moved_values(node: ir.Node, operands: Operands) -> list[ir.Value]:
+    """The float values that would take the low type with the node: its inputs, its outputs, those of its bodies."""
+    moved = [v for v, moves in zip(node.inputs, operands.inputs, strict=True) if moves and v is not None]
+    moved += [v for v, moves in zip(node.outputs, operands.outputs, strict=True) if moves]
+    if moved and node.op_type in CONTROL_FLOW:
+        moved += _values_through_bodies(node)
+    return moved
+
+
+def _values_through_bodies(node: ir.Node) -> list[ir.Value]:
+    """What a control-flow node's bodies pass in and out: it goes through every iteration, not only the last."""
+    values = [part for port in ports_of(node) for part in (port.inner_input, *port.inner_outputs)]
+    return [v for v in values if v is not None and element_type(v) == ir.DataType.FLOAT]

@@ -1,0 +1,53 @@
+"""What a plan warns of: options that match nothing, and includes that something stronger overrules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import onnx_ir as ir
+
+from autocast_core.config import ConversionConfig
+from autocast_core.decide.node_facts import NodeFacts
+from autocast_core.decide.rule import Rule
+from autocast_core.plan import NodeDecision
+
+
+def unmatched_patterns(facts: Sequence[NodeFacts], config: ConversionConfig) -> list[str]:
+    """One warning for each name pattern and operator type of `config` that matches none of the nodes."""
+    warnings = []
+    names = [name for each in facts for name in each.names]
+    op_types = {each.node.op_type for each in facts}
+    for option in ("nodes_to_exclude", "nodes_to_include"):
+        for pattern in getattr(config, option):
+            compiled = re.compile(pattern)
+            if not any(compiled.match(name) for name in names):
+                warnings.append(f"{option} pattern {pattern!r} matches no node")
+    for option in ("op_types_to_exclude", "op_types_to_include"):
+        for op_type in getattr(config, option):
+            if op_type not in op_types:
+                warnings.append(f"{option} type {op_type!r} matches no node")
+    return warnings
+
+
+def unknown_io_names(graph: ir.Graph, config: ConversionConfig) -> list[str]:
+    """One warning for each name in ``keep_io_types`` that no input or output of the graph has."""
+    if isinstance(config.keep_io_types, bool):
+        return []
+    known = {value.name for value in (*graph.inputs, *graph.outputs)}
+    return [
+        f"keep_io_types name {name!r} is no graph input or output" for name in config.keep_io_types if name not in known
+    ]
+
+
+def overruled_includes(
+    facts: Sequence[NodeFacts], include: Iterable[Rule], decisions: Mapping[str, NodeDecision]
+) -> list[str]:
+    """One warning for each node that an include option asks for and that stays in FP32 all the same."""
+    include = tuple(include)
+    warnings = []
+    for each in facts:
+        decision = decisions[each.id]
+        if decision.rule == "legality" and any(rule.check(each) is not None for rule in include):
+            warnings.append(f"{each.id} was to be included but stays FP32: {decision.reason}")
+    return warnings
