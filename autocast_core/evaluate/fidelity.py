@@ -63,18 +63,8 @@ class Fidelity:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """By output name the name in metrics: letters, digits, ``_`` and ``-``, unique, never ``worst``."""
-        taken = {WORST}
-        names = {}
-        for output in self.outputs:
-            base = name = _FORBIDDEN.sub("_", output.name)[:_LONGEST_NAME] or "_"
-            number = 1
-            while name in taken:
-                number += 1
-                name = f"{base}_{number}"
-            taken.add(name)
-            names[output.name] = name
-        return names
+        """By output name the name in metrics: see `output_metric_names`."""
+        return output_metric_names(output.name for output in self.outputs)
 
     def metrics(self, prefix: str = "fidelity") -> dict[str, float]:
         """Every metric of every output and of the worst, by the names that runs are logged under."""
@@ -92,6 +82,22 @@ class Fidelity:
         ]
         columns = ("batch", "output", *_METRICS, "equal_share", *_CLASS_METRICS)
         return {column: [row.get(column) for row in rows] for column in columns}
+
+
+def output_metric_names(outputs: Iterable[str]) -> dict[str, str]:
+    """By output name, for a model's outputs in their order, the name in metrics: letters, digits, ``_`` and ``-``, at
+    most 200 of them (more where a number follows), unique, never ``worst``."""
+    taken = {WORST}
+    names = {}
+    for output in outputs:
+        base = name = _FORBIDDEN.sub("_", output)[:_LONGEST_NAME] or "_"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        names[output] = name
+    return names
 
 
 def _worst_classes(found: list[ClassAgreement]) -> ClassAgreement | None:

@@ -16,8 +16,7 @@ from autocast_core.calibrate import scan_weights
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import Batches
 from autocast_core.errors import ConfigError, DataError
-from autocast_core.evaluate import Fidelity, Recording, TaskMetric, recorded
-from autocast_core.evaluate.errors import ErrorSums
+from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
@@ -78,7 +77,7 @@ def search(
     _require_no_nan(attribution)
     with recorded(source, batches, runtime) as recording:
         _require_numbers(recording, len(batches))
-        budget = replace(budget, names=_names(recording))
+        budget = replace(budget, names=output_metric_names(recording.output_names))
 
         def heard(trial: Trial) -> None:
             listener(trial)
@@ -164,11 +163,6 @@ def _require_numbers(recording: Recording, batches: int) -> None:
                     f"the FP32 model itself gives NaN on batch {number} of the evaluation data, in output {name!r};"
                     " mend the model or the data before a search"
                 )
-
-
-def _names(recording: Recording) -> dict[str, str]:
-    outputs = tuple(ErrorSums(name).result() for name in recording.output_names)
-    return Fidelity(outputs, recording.backend, 0).names
 
 
 def _costs(model: ir.Model, begin: Start, cost: str) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.errors import AutocastError, GateError, InputError, ModelError
-from autocast_core.evaluate import GateResult, parse_gate
+from autocast_core.evaluate import GateResult, output_metric_names, parse_gate
 from autocast_core.json_values import finite
 from flows.local.home import Home
 from flows.request.spec import Spec, make_spec
@@ -103,10 +103,11 @@ def promote(uri: str, alias: str, home: Home) -> Promotion:
     BrokenChainError and RefusedPromotionError otherwise: then nothing is changed.
     """
     version, run = our_version(uri)
-    link = _files(version, _registered(version, home))
+    registered = _registered(version, home)
+    link = _files(version, registered)
     if not link.ok:
         raise BrokenChainError(_broken(version, link), Verification(str(version), (link,)))
-    found = Promotion(str(version), alias, str(link.found), gates_again(version, run))
+    found = Promotion(str(version), alias, str(link.found), gates_again(version, run, registered))
     missed = [f"{gate.expression}: {gate.reason}" for gate in found.gates if not gate.passed]
     if missed:
         raise RefusedPromotionError(f"{version} is not promoted: {'; '.join(missed)}", found)
@@ -114,26 +115,27 @@ def promote(uri: str, alias: str, home: Home) -> Promotion:
     return found
 
 
-def gates_again(version: VersionRecord, run: RunRecord) -> tuple[GateResult, ...]:
+def gates_again(version: VersionRecord, run: RunRecord, registered: Fetched) -> tuple[GateResult, ...]:
     """The gates of the run's spec on the run's metrics as they are now, and the verdict that the version carries."""
     spec = spec_of(run)
+    gates = [parse_gate(expression) for expression in spec.gates]
+    names = _metric_names(registered) if any(gate.output is not None for gate in gates) else {}
     results = []
-    for expression in spec.gates:
-        gate = parse_gate(expression)
+    for gate in gates:
         if run.tags.get("autocast.evaluation_data") == "random" and not spec.allow_random:
             results.append(gate.failed(NO_DATA))
         else:
-            results.append(gate.check(run.metrics, _names(gate.output)))
+            results.append(gate.check(run.metrics, names))
     verdict = version.tags.get("autocast.gate", "none")
     results.append(GateResult("autocast.gate", None, verdict == "passed", f"the version's tag says {verdict}"))
     return tuple(replace(each, reason="") if each.passed else each for each in results)
 
 
-def _names(output: str | None) -> dict[str, str]:
-    """An output's name in metrics, where it is no other output's too."""
-    import re
+def _metric_names(registered: Fetched) -> dict[str, str]:
+    """By name of the model's outputs their names in metrics, as the conversion has logged them."""
+    from tasks.tracking.model_facts import ports_of
 
-    return {output: re.sub(r"[^A-Za-z0-9_\-]", "_", output)} if output is not None else {}
+    return output_metric_names(name for role, name, *_ in ports_of(registered.ref) if role == "output")
 
 
 def spec_of(run: RunRecord) -> Spec:
