@@ -46,8 +46,6 @@ def written_whole(paths: tuple[Path, ...], needed: int) -> Iterator[tuple[Binary
                 file.close()
             for part, path in zip(parts, paths, strict=True):
                 part.replace(path)
-                # Two names of one file stay two names: rename(2) does nothing then.
-                part.unlink(missing_ok=True)
     except BaseException:
         for file in files:
             with suppress(OSError):

@@ -10,15 +10,14 @@ from prefect import task
 
 from tasks.prefect.retries import on_service_errors
 from tasks.progress import report
-from tasks.storage.publish import Published, linked, publish_files, take_back
+from tasks.storage.publish import Published, publish_files, take_back
 
 LOG = logging.getLogger(__name__)
 
 
 def publish_model(model: Path, destination: str, plan: Path | None = None) -> Published:
-    """Publishes files of the run's work folder, which are not written to again, as `publish_files` does: with progress,
-    and locally as other names of the same files where that can be."""
-    return publish_files(model, destination, plan=plan, progress=report, bring=linked)
+    """As `publish_files`, with the progress reported to the listener."""
+    return publish_files(model, destination, plan=plan, progress=report)
 
 
 publish_task = task(

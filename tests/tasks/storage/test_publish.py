@@ -1,11 +1,8 @@
-import errno
-import os
-
 import pytest
 
 from autocast_core.errors import ConfigError, InputError, OutputError, ServiceError
 from tasks.storage.models import fetch_model
-from tasks.storage.publish import Published, linked, output_name, publish_files, take_back
+from tasks.storage.publish import Published, output_name, publish_files, take_back
 from tasks.storage.uri import S3Location
 
 
@@ -46,38 +43,6 @@ def test_a_local_file_is_byte_for_byte_the_model(write_model, tmp_path):
     assert published.uri == str(tmp_path / "net.onnx")
     assert published.sha256 == fetch_model(str(model)).ref.digest == fetch_model(published.uri).ref.digest
     assert published.version_id is None
-
-
-def test_a_file_that_is_done_with_may_get_another_name_instead_of_a_copy(write_model, tmp_path):
-    model = write_model(tmp_path / "work" / "model.onnx")
-    content = model.read_bytes()
-    published = publish_files(model, str(tmp_path / "net.onnx"), bring=linked)
-    assert (tmp_path / "net.onnx").samefile(model)
-    assert published.sha256 == fetch_model(str(model)).ref.digest
-    assert publish_files(model, str(tmp_path / "net.onnx"), bring=linked).sha256 == published.sha256
-    model.unlink()
-    assert (tmp_path / "net.onnx").read_bytes() == content
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "work"]
-
-
-def test_a_file_is_copied_where_a_new_one_has_another_mode(write_model, tmp_path):
-    model = write_model(tmp_path / "work" / "model.onnx")
-    model.chmod(0o600)
-    publish_files(model, str(tmp_path / "net.onnx"), bring=linked)
-    assert not (tmp_path / "net.onnx").samefile(model)
-    assert (tmp_path / "net.onnx").read_bytes() == model.read_bytes()
-    assert (tmp_path / "net.onnx").stat().st_mode != model.stat().st_mode
-
-
-def test_a_file_that_cannot_get_another_name_is_copied(write_model, tmp_path, monkeypatch):
-    def other_file_system(source, target):
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-    monkeypatch.setattr(os, "link", other_file_system)
-    model = write_model(tmp_path / "work" / "model.onnx")
-    publish_files(model, str(tmp_path / "net.onnx"), bring=linked)
-    assert not (tmp_path / "net.onnx").samefile(model)
-    assert (tmp_path / "net.onnx").read_bytes() == model.read_bytes()
 
 
 def test_a_local_folder_receives_model_data_and_plan(write_model, plan, tmp_path):
