@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from autocast_core.process.garbage_collector import collector_paused, skip_final_collection
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 
 EXAMPLES = """examples:
@@ -180,7 +180,7 @@ def _write_text(path: Path, text: str) -> None:
 
 if __name__ == "__main__":
     postpone_symbolic_shapes()
-    gc.disable()  # what a conversion makes lives until the process ends, and then need not be gone through again
-    code = main()
-    gc.freeze()
+    skip_final_collection()
+    with collector_paused():
+        code = main()
     sys.exit(code)

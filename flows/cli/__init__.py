@@ -1,22 +1,20 @@
-"""The command line `autocast`; a command lives in the file of its name."""
+"""The command line `autocast`: one file a command, named as the command."""
 
 from __future__ import annotations
 
-import atexit
-import gc
 import signal
 import sys
 from typing import Any
 
-from flows.local.garbage_collector import lasting
+from autocast_core.process.garbage_collector import keep_for_good, skip_final_collection
 
 
 def main() -> None:
-    """The console script: runs the command and maps what goes wrong to exit codes 2, 3 and 1."""
-    # A finally clause must run when a service manager ends us, so that no server or half-made file is left.
+    """The console script: runs the command and maps errors to exit codes 2, 3 and 1."""
+    # A service manager's SIGTERM must run finally clauses, so that no server or half-written file is left.
     signal.signal(signal.SIGTERM, _terminated)
-    atexit.register(gc.freeze)  # at its end a process need not look for garbage again
-    with lasting():
+    skip_final_collection()
+    with keep_for_good():
         from flows.cli import bridge, compare, demo, fleet, plan, promote, review, run, schema, tune, validate, verify
         from flows.cli.app import app
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from autocast_core.errors import OutputError
 from flows.local.embedded_server import EmbeddedServer, embedded_server
 from flows.local.environment import logs_in, set_defaults
-from flows.local.garbage_collector import lasting
+from autocast_core.process.garbage_collector import keep_for_good
 from flows.local.home import Home, home
 from flows.local.prefect_errors import prefect_errors
 from tasks.progress import Listener, listening, stage
@@ -41,7 +41,7 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
                 # Prefect reads it when it is imported.
                 os.environ["PREFECT_API_URL"] = server.api_url
                 stack.callback(os.environ.pop, "PREFECT_API_URL", None)
-            with lasting():
+            with keep_for_good():
                 for noisy in ("flows.convert_model", "mlflow"):
                     import_module(noisy)
                 stack.enter_context(logs_in(log))

@@ -248,7 +248,7 @@ def _ending(child: _Child, stage: str, limits: Limits) -> str:
     if "bad_alloc" in last or "MemoryError" in last:
         return _too_large(stage, limits)
     if code == -signal.SIGKILL:
-        return f"{stage}: its process was killed, probably for want of memory: free some, or convert a smaller model"
+        return f"{stage}: its process was killed, probably for lack of memory: free some, or convert a smaller model"
     how = f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
     return f"{stage}: its process {how}: the model or its data cannot be read safely{f' ({last})' if last else ''}"
 

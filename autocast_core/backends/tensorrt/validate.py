@@ -1,16 +1,15 @@
-"""TensorRT (10, 11) and TensorRT for RTX as judges of a model: does it parse, does it build, how does it run.
+"""Validates a model with TensorRT (10, 11) or TensorRT for RTX: whether it parses, builds and runs.
 
 Neither package is imported here: they can end the process (classic TensorRT does without a driver), so a child process
-uses them (`tensorrt_child`) and this module judges what it found. What a machine cannot do is skipped with a reason.
+uses them (`autocast_core.backends.tensorrt.child`) and this module interprets its events. What a machine cannot do is
+skipped with a reason.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,11 +35,12 @@ from autocast_core.backends.tensorrt.findings import (
 from autocast_core.engine.validation import Depth, Finding, Validation
 from autocast_core.model import load_model
 from autocast_core.plan import PrecisionPlan
+from autocast_core.process.child import ending, last_line, module_command, with_package_path
 from autocast_core.targets.engine_options import EngineOptions
 
 NOT_INSTALLED = "TensorRT is not installed: install the extra tensorrt-rtx or gpu"
 NO_DRIVER = "execution: no NVIDIA driver"
-_WORDS = 500
+_LONGEST_REASON = 500
 
 
 def validate_model(
@@ -52,7 +52,7 @@ def validate_model(
     trial: Trial | None = None,
     engine: Path | None = None,
 ) -> Validation:
-    """What TensorRT says of the model at `path`, as deep as this machine allows.
+    """Validates the model at `path` with TensorRT, as far as this machine allows: parse, build, execute.
 
     Parses it, compares the element type of every network tensor with the ONNX value it stands for (and with `plan`,
     where given), then builds a strongly typed engine ahead of time. With a `trial` and an NVIDIA GPU it also runs the
@@ -75,8 +75,8 @@ def validate_model(
             "engine": str(engine) if engine else None,
             "trial": write_feeds(tried, Path(folder)) if tried else None,
         }
-        events, ending = _run_child(request, Path(folder), options.timeout)
-        found = _read(events, ending, model, build, trial)
+        events, problem = _run_child(request, Path(folder), options.timeout)
+        found = _read(events, problem, model, build, trial)
         if "parsed" not in events or not events["parsed"]["ok"]:
             return found
         layers = network_layers(model, events["parsed"]["tensors"])
@@ -90,56 +90,52 @@ def validate_model(
 
 
 def _run_child(request: Mapping[str, Any], folder: Path, timeout: float) -> tuple[dict[str, Any], str | None]:
-    """The child's events by name, and how it ended where that was not well."""
-    root = str(Path(__file__).resolve().parents[3])
-    search = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    asked, answers = folder / "request.json", folder / "events.jsonl"
-    asked.write_text(json.dumps(request), encoding="utf-8")
-    command = [sys.executable, "-P", "-m", "autocast_core.backends.tensorrt.child", str(asked), str(answers)]
+    """The child's events by name, and how it failed; None: it did not."""
+    request_file, events_file, stderr = (folder / name for name in ("request.json", "events.jsonl", "stderr"))
+    request_file.write_text(json.dumps(request), encoding="utf-8")
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={**os.environ, "PYTHONPATH": search},
-            timeout=timeout,
-            check=False,
-        )
-        ending = _ending(done.returncode, done.stderr.decode(errors="replace"))
+        with open(stderr, "wb") as stream:
+            code = subprocess.run(
+                module_command("autocast_core.backends.tensorrt.child", str(request_file), str(events_file)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+                env=with_package_path(os.environ),
+                timeout=timeout,
+                check=False,
+            ).returncode
+        problem = _problem(code, last_line(stderr, _LONGEST_REASON))
     except subprocess.TimeoutExpired:
-        ending = f"took longer than {timeout:g} s"
-    lines = answers.read_text(encoding="utf-8").splitlines(keepends=True) if answers.exists() else []
+        problem = f"took longer than {timeout:g} s"
+    lines = events_file.read_text(encoding="utf-8").splitlines(keepends=True) if events_file.exists() else []
+    # A child that is killed may leave half a line.
     events = (json.loads(line) for line in lines if line.endswith("\n"))
-    return {event.pop("event"): event for event in events}, ending
+    return {event.pop("event"): event for event in events}, problem
 
 
-def _ending(code: int, stderr: str) -> str | None:
-    if code == 0:
-        return None
-    if code == -signal.SIGKILL:
-        return "was killed, probably for want of memory"
-    if code < 0:
-        return f"crashed ({signal.Signals(-code).name})"
-    lines = stderr.strip().splitlines()
-    return f"failed: {lines[-1][:_WORDS] if lines else f'exit code {code}'}"
+def _problem(code: int, message: str) -> str | None:
+    """How the child failed, given its exit code and the last line of its stderr; None: it did not."""
+    if code <= 0:
+        return ending(code) if code else None
+    return f"failed: {message or f'exit code {code}'}"
 
 
 def _read(
-    events: Mapping[str, Any], ending: str | None, model: ir.Model, build: bool, trial: Trial | None
+    events: Mapping[str, Any], problem: str | None, model: ir.Model, build: bool, trial: Trial | None
 ) -> Validation:
-    """The validation that the events tell of, layers and execution aside."""
+    """The validation that the child's events amount to, without layers and execution."""
     package, parsed, built = events.get("package"), events.get("parsed"), events.get("built")
     findings = [*parser_findings(parsed, model), *builder_findings(built, model)]
     skipped = [f"{event['stage']}: {event['reason']}" for event in (events.get("skipped"),) if event]
     depth: Depth = "built" if built and built["ok"] else "parsed" if parsed and parsed["ok"] else "none"
-    if ending is not None:
+    if problem is not None:
         stage = {"none": "parse", "parsed": "build", "built": "execution"}[depth]
-        if "crashed" in ending or "failed" in ending:
-            findings.append(Finding("", "", "CRASH", f"the {stage} {ending}"))
+        if problem.startswith(("crashed", "failed")):
+            findings.append(Finding("", "", "CRASH", f"the {stage} {problem}"))
         else:
-            skipped.append(f"{stage}: {ending}")
+            skipped.append(f"{stage}: {problem}")
     elif depth == "parsed" and not build:
-        skipped.append("build: not asked for")
+        skipped.append("build: not requested")
     elif depth == "built":
         finding, reason = _execution_stopped(events.get("stopped"), trial, "ran" in events)
         findings += [finding] if finding else []
@@ -163,7 +159,7 @@ def _execution_stopped(
     if stopped is not None:
         words = short(stopped["reason"]) or stopped["reason"]
         if has_remedy(stopped["reason"]):
-            return None, f"execution: {with_remedy(stopped['reason'])}"[:_WORDS]
+            return None, f"execution: {with_remedy(stopped['reason'])}"[:_LONGEST_REASON]
         return Finding("", "", "EXECUTE", words), None
     if not has_driver():
         return None, NO_DRIVER

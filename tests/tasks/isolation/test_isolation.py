@@ -47,7 +47,7 @@ def test_a_stage_runs_in_another_process_which_serves_the_next_one_too(limited):
         (misbehaving.crash, "SIGSEGV"),
         (misbehaving.abort, "SIGABRT"),
         (misbehaving.leave, "ended with code 0"),
-        (misbehaving.kill_itself, "was killed, probably for want of memory"),
+        (misbehaving.kill_itself, "was killed, probably for lack of memory"),
     ],
 )
 def test_a_crash_is_one_line_that_names_the_stage(limited, function, says):

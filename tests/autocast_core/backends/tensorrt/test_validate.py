@@ -127,7 +127,7 @@ def test_the_network_is_compared_with_the_plan(tmp_path):
 @installed
 def test_not_building_is_said(tmp_path):
     found = validate_model(_saved(tmp_path, MIXED), build=False)
-    assert (found.depth, found.skipped, found.engine_bytes) == ("parsed", ("build: not asked for",), None)
+    assert (found.depth, found.skipped, found.engine_bytes) == ("parsed", ("build: not requested",), None)
 
 
 @installed
@@ -174,7 +174,7 @@ def test_without_tensorrt_everything_is_skipped(tmp_path, monkeypatch):
 
 
 def test_a_validation_survives_json(tmp_path):
-    found = Validation("parsed", ("build: not asked for",), (Finding("n", "Add", "TYPE", "words"),), log=("INFO: x",))
+    found = Validation("parsed", ("build: not requested",), (Finding("n", "Add", "TYPE", "words"),), log=("INFO: x",))
     assert Validation.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 

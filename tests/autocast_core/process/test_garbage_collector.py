@@ -1,0 +1,42 @@
+"""The garbage collector: what is kept for good is left alone, what comes later is collected."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gc, weakref
+from autocast_core.process.garbage_collector import keep_for_good
+
+class Item: pass
+
+def cycle():
+    item = Item()
+    item.itself = item
+    return weakref.ref(item)
+
+with keep_for_good():
+    assert not gc.isenabled()
+    before = cycle()
+after = cycle()
+gc.collect()
+assert gc.isenabled() and gc.get_freeze_count() > 0
+assert before() is not None and after() is None
+"""
+
+
+def test_objects_kept_for_good_stay_and_later_garbage_is_collected():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)  # it changes its process
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_collector_is_paused_in_the_block_and_enabled_after_it():
+    import gc
+
+    from autocast_core.process.garbage_collector import collector_paused
+
+    with collector_paused():
+        assert not gc.isenabled()
+        with collector_paused():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
