@@ -1,4 +1,4 @@
-"""Who listens to the progress of stages in this context: a terminal, a log file; by default nobody."""
+"""Progress of stages, reported to the listener of the current context: a terminal, a log; by default a silent one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autocast_core.progress import Progress
 
 
 class Listener(Protocol):
-    """Hears which stage begins, how far it is, and that it has ended."""
+    """Receives the begin, the progress and the end of every stage."""
 
     def begin(self, stage: str) -> None: ...
 
@@ -21,12 +21,12 @@ class Listener(Protocol):
     def end(self, stage: str, seconds: float, failed: bool) -> None: ...
 
     def note(self, key: str, value: str) -> None:
-        """Something to know before the end, as the id of the tracking run."""
+        """A fact to show before the end, such as the id of the tracking run."""
         ...
 
 
-class Nobody:
-    """Hears nothing."""
+class SilentListener:
+    """Does nothing; a base for listeners to some of the events."""
 
     def begin(self, stage: str) -> None: ...
 
@@ -38,23 +38,23 @@ class Nobody:
 
 
 _LISTENER: ContextVar[Listener] = ContextVar("progress listener")
-_NOBODY = Nobody()
+_SILENT = SilentListener()
 
 
 def listener() -> Listener:
     """The listener of this context."""
-    return _LISTENER.get(_NOBODY)
+    return _LISTENER.get(_SILENT)
 
 
 def report(progress: Progress) -> None:
-    """Tells this context's listener; it is the progress callback of every stage."""
+    """Updates this context's listener; the progress callback of every stage."""
     listener().update(progress)
 
 
 @contextmanager
-def listening(who: Listener) -> Iterator[None]:
-    """`who` hears all stages within."""
-    token = _LISTENER.set(who)
+def listening(listener: Listener) -> Iterator[None]:
+    """`listener` receives the events of all stages in the block."""
+    token = _LISTENER.set(listener)
     try:
         yield
     finally:
@@ -63,9 +63,9 @@ def listening(who: Listener) -> Iterator[None]:
 
 @contextmanager
 def stage(name: str, timings: MutableMapping[str, float] | None = None) -> Iterator[None]:
-    """Announces the stage `name` and its end, and adds the seconds it took to `timings`."""
-    who = listener()
-    who.begin(name)
+    """Reports the begin and the end of the stage `name`, and adds the seconds it took to `timings`."""
+    current = listener()
+    current.begin(name)
     started = time.monotonic()
     failed = True
     try:
@@ -75,4 +75,4 @@ def stage(name: str, timings: MutableMapping[str, float] | None = None) -> Itera
         seconds = time.monotonic() - started
         if timings is not None:
             timings[name] = round(timings.get(name, 0.0) + seconds, 3)
-        who.end(name, seconds, failed)
+        current.end(name, seconds, failed)

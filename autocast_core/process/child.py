@@ -19,7 +19,7 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 
 def with_package_path(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` with a PYTHONPATH on which the child finds the same autocast_core, tasks and flows as this process."""
+    """`environment` with a PYTHONPATH on which the child finds the packages of this process."""
     path = os.pathsep.join(filter(None, (str(_ROOT), environment.get("PYTHONPATH"))))
     return {**environment, "PYTHONPATH": path}
 

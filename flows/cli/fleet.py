@@ -53,10 +53,10 @@ def _convert(file: Path, runner: str) -> Mapping[str, Any]:
 
     from flows.local.session import flow_session
     from flows.request.fleet_file import FleetError, Outcome, read_fleet
-    from tasks.progress import Nobody
+    from tasks.progress import SilentListener
 
     models = list(read_fleet(file))
-    with flow_session(Nobody()) as log:
+    with flow_session(SilentListener()) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.convert_fleet import convert_fleet
 

@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 
 from autocast_core.errors import OutputError
+from autocast_core.process.garbage_collector import keep_for_good
 from flows.local.embedded_server import EmbeddedServer, embedded_server
 from flows.local.environment import logs_in, set_defaults
-from autocast_core.process.garbage_collector import keep_for_good
 from flows.local.home import Home, home
 from flows.local.prefect_errors import prefect_errors
 from tasks.progress import Listener, listening, stage

@@ -16,20 +16,20 @@ from autocast_core.errors import ConfigError
 from flows.request.spec import Spec
 
 if TYPE_CHECKING:
-    from tasks.isolation import Limits
+    from tasks.isolation import ProcessLimits
 
 PLUGIN_FOLDERS = "AUTOCAST_PLUGIN_FOLDERS"
 METRIC_MODULES = "AUTOCAST_METRIC_MODULES"
 ISOLATION = "AUTOCAST_ISOLATION"
 
 
-def limits_for(spec: Spec, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> Limits | None:
+def limits_for(spec: Spec, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> ProcessLimits | None:
     """The limits under which untrusted files are read and converted; None: in this process, without any.
 
     In a deployment isolation is on, and only the operator can switch it off; elsewhere it is the spec's `isolation`,
     then the operator's, then none. ConfigError where a request asks for less than it gets, or a setting is wrong.
     """
-    from tasks.isolation import Limits
+    from tasks.isolation import ProcessLimits
 
     setting = environment.get(ISOLATION)
     if setting not in (None, "", "process", "none"):
@@ -40,10 +40,10 @@ def limits_for(spec: Spec, *, deployed: bool, environment: Mapping[str, str] = o
             raise ConfigError(f"isolation: a request cannot switch it off; the worker's owner can: {ISOLATION}=none")
     else:
         chosen = spec.isolation or setting or "none"
-    return Limits.from_environment(environment) if chosen == "process" else None
+    return ProcessLimits.from_environment(environment) if chosen == "process" else None
 
 
-def limits_of_a_command(spec: Spec | None = None) -> Limits | None:
+def limits_of_a_command(spec: Spec | None = None) -> ProcessLimits | None:
     """The limits of a command that a person gives; without a spec the operator's setting alone decides."""
     return limits_for(spec or Spec(), deployed=False)
 

@@ -2,11 +2,11 @@
 
 from tasks.isolation.process import (
     IsolatedProcess,
-    Limits,
-    StageDefectError,
+    ProcessLimits,
+    StageBugError,
     StageDiedError,
     isolated,
     isolation,
 )
 
-__all__ = ["IsolatedProcess", "Limits", "StageDefectError", "StageDiedError", "isolated", "isolation"]
+__all__ = ["IsolatedProcess", "ProcessLimits", "StageBugError", "StageDiedError", "isolated", "isolation"]

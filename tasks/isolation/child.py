@@ -1,7 +1,7 @@
 """The child process of `tasks.isolation`: ``python -P -m tasks.isolation.child DESCRIPTOR LIMITS``.
 
-Sets its own limits, then calls one function after the other as it is asked over the socket DESCRIPTOR, and answers in
-JSON: progress and log lines while a call lasts, then its result or its error. It ends with its parent.
+Sets its own limits, then serves calls one after the other over the socket DESCRIPTOR. Its responses are JSON: progress,
+log lines and messages for the callback while a call lasts, then the result or the error. It ends with its parent.
 """
 
 from __future__ import annotations
@@ -22,34 +22,37 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 from autocast_core.progress import Progress
 from autocast_core.text import one_line
+from tasks.progress import SilentListener, listening
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _PROGRESS_SECONDS = 0.1
 _NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 _TRACE = 10_000
-"""Letters of a traceback that are passed on, its last ones."""
+"""Characters of a traceback that are passed on, its last ones."""
 _Call = tuple[str, str, Any, Any, bool]
-"""Module, function, arguments, options, and whether the caller hears what is told."""
+"""Module, function, arguments, options, and whether the function gets a callback."""
 
 
 def main() -> None:
-    """Serves until the parent closes its end."""
+    """Serves calls until the parent closes its end."""
+    postpone_symbolic_shapes()
     descriptor, limits = int(sys.argv[1]), json.loads(sys.argv[2])
     restrict(limits)
-    line = _Line(Connection(descriptor))
-    handler = _PassOn(line)
+    channel = _Channel(Connection(descriptor))
+    handler = _Forwarder(channel)
     ours = logging.getLogger("autocast_core")
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     ours.propagate = False
-    while (asked := line.next_call()) is not None:
-        line.send(_done(asked, line))
+    while (call := channel.next_call()) is not None:
+        channel.send(_response(call, channel))
 
 
 def restrict(limits: Mapping[str, Any]) -> None:
-    """Memory, files and core dumps are limited, more rights cannot be gained, and the parent's end is ours."""
+    """Limits memory, files and core dumps, forbids new privileges, and ties this process's life to its parent's."""
     parent = os.getppid()
     for kind, most in (
         (resource.RLIMIT_DATA, int(limits["memory_bytes"])),
@@ -67,21 +70,19 @@ def restrict(limits: Mapping[str, Any]) -> None:
         sys.exit(1)
 
 
-def _done(asked: _Call, line: _Line) -> dict[str, Any]:
-    """What a call came to."""
+def _response(call: _Call, channel: _Channel) -> dict[str, Any]:
+    """The result or the error of a call."""
     from pydantic_core import to_jsonable_python
 
-    from tasks.progress import listening
+    module, name, arguments, options, has_callback = call
 
-    module, name, arguments, options, tells = asked
-
-    def tell(value: Any) -> None:
-        line.send({"told": to_jsonable_python(value, inf_nan_mode="constants")})
+    def callback(value: Any) -> None:
+        channel.send({"message": to_jsonable_python(value, inf_nan_mode="constants")})
 
     try:
         function = getattr(importlib.import_module(module), name)
-        with listening(_Reporter(line)):
-            result = function(*arguments, **options, **({"tell": tell} if tells else {}))
+        with listening(_ProgressSender(channel)):
+            result = function(*arguments, **options, **({"callback": callback} if has_callback else {}))
             return {"result": to_jsonable_python(result, inf_nan_mode="constants")}
     except MemoryError as error:
         return {"error": str(error), "kinds": ["MemoryError"], "memory": True, "dead": True}
@@ -89,74 +90,68 @@ def _done(asked: _Call, line: _Line) -> dict[str, Any]:
         return {
             "error": one_line(error),
             "kinds": [kind.__name__ for kind in type(error).__mro__],
-            "memory": _is_for_memory(error),
+            "memory": _is_out_of_memory(error),
             "trace": traceback.format_exc(limit=-12),
         }
 
 
-def _is_for_memory(error: BaseException) -> bool:
-    """Whether an allocation failed below: native libraries say so in the words of their own exceptions. Other messages
-    may hold such words as a name from a file."""
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed. Native libraries say so in the message of their own exceptions; the message of any
+    other exception may contain the same text as a name from a file."""
     cause: BaseException | None = error
     while cause is not None:
         native = isinstance(cause, RuntimeError) or type(cause).__module__.startswith("onnxruntime")
-        if isinstance(cause, MemoryError) or (native and any(words in str(cause) for words in _NO_MEMORY)):
+        if isinstance(cause, MemoryError) or (native and any(text in str(cause) for text in _NO_MEMORY)):
             return True
         cause = cause.__cause__ or cause.__context__
     return False
 
 
-class _Line:
-    """The socket to the parent; several threads may speak."""
+class _Channel:
+    """The socket to the parent; several threads may send."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()
 
     def next_call(self) -> _Call | None:
-        """What the parent asks next; None where it has gone."""
+        """The parent's next call; None where the parent is gone."""
         try:
-            asked: _Call = pickle.loads(self._connection.recv_bytes())
+            call: _Call = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             return None
-        return asked
+        return call
 
     def send(self, message: Mapping[str, Any]) -> None:
         with self._lock:
             self._connection.send_bytes(json.dumps(message).encode())
 
 
-class _Reporter:
+class _ProgressSender(SilentListener):
     """Sends progress to the parent, at most ten times a second and at the end of a stage."""
 
-    def __init__(self, line: _Line) -> None:
-        self._line, self._last = line, 0.0
-
-    def begin(self, stage: str) -> None: ...
+    def __init__(self, channel: _Channel) -> None:
+        self._channel, self._last = channel, 0.0
 
     def update(self, progress: Progress) -> None:
         now = time.monotonic()
         if now - self._last >= _PROGRESS_SECONDS or progress.done == progress.total:
             self._last = now
-            self._line.send({"progress": progress.__dict__})
-
-    def end(self, stage: str, seconds: float, failed: bool) -> None: ...
-
-    def note(self, key: str, value: str) -> None: ...
+            self._channel.send({"progress": progress.__dict__})
 
 
-class _PassOn(logging.Handler):
+class _Forwarder(logging.Handler):
     """Sends log records to the parent."""
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, channel: _Channel) -> None:
         super().__init__(logging.INFO)
-        self._line = line
+        self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
         trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
         for line in (record.getMessage(), *trace[-_TRACE:].splitlines()):
             text = "".join(letter for letter in line[:2000] if letter.isprintable())
-            self._line.send({"log": record.levelno, "text": text})
+            self._channel.send({"log": record.levelno, "text": text})
 
 
 if __name__ == "__main__":

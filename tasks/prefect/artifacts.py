@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.progress import Nobody, listening
+from tasks.progress import SilentListener, listening
 from tasks.tracking.runs import RunRef
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def stages_shown() -> Iterator[None]:
         yield
 
 
-class _StagesShown(Nobody):
+class _StagesShown(SilentListener):
     def __init__(self) -> None:
         self._artifact: Any = None
         self._done: set[str] = set()

@@ -73,7 +73,7 @@ def tune_model(
     def log_to_run(trial: Trial) -> None:
         log_trial(run, trial.number, trial.kept, trial.metrics, trial.error)
 
-    return _search(source, sanitized, data, config, budgets, trials, plan, options, tell=log_to_run)
+    return _search(source, sanitized, data, config, budgets, trials, plan, options, callback=log_to_run)
 
 
 def search_plan(
@@ -86,9 +86,9 @@ def search_plan(
     plan: Path,
     options: str | None = None,
     *,
-    tell: TrialListener,
+    callback: TrialListener,
 ) -> Tuned:
-    """Searches, writes the plan and one plan for each certificate entry beside it, and tells of every trial.
+    """Searches, writes the plan and one for each certificate entry beside it, and passes each trial to `callback`.
 
     `options` is the text of a spec with which a certificate entry is measured again as here. Trials are kept in the
     file `trials`: what it holds is not measured again. `data` None: seeded random data. Raises as
@@ -117,7 +117,7 @@ def search_plan(
         minutes=budgets.minutes,
         workers=budgets.workers,
         trials_store=FileTrials(trials),
-        listener=tell,
+        listener=callback,
         progress=report,
     )
     return _written(found, plan, source, data, options)

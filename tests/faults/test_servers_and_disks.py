@@ -165,17 +165,17 @@ def test_a_read_only_home_is_told(read_only, workplace, trial, named, monkeypatc
 def test_a_file_that_may_not_grow_is_told_and_leaves_nothing(workplace, trial):
     """RLIMIT_FSIZE cuts the writing of the model short, as a disk does that fills up meanwhile."""
     from autocast_core.config import ConversionConfig
-    from tasks.isolation import Limits, StageDefectError, isolated, isolation
+    from tasks.isolation import ProcessLimits, StageBugError, isolated, isolation
     from tasks.stages.sanitize import sanitize_task
     from tasks.storage.models import fetch_model
     from tests.faults.stages import write_model
 
     model = _large(workplace / "large.onnx")
-    with isolation(Limits(2 << 30, 120.0, 32 << 10)), pytest.raises(AutocastError) as caught:
+    with isolation(ProcessLimits(2 << 30, 120.0, 32 << 10)), pytest.raises(AutocastError) as caught:
         source = fetch_model(str(model)).ref
         sanitized = sanitize_task.fn(source, ConversionConfig(), workplace / "work")
         isolated(write_model, None)(sanitized.model, workplace / "out.onnx")
-    assert not isinstance(caught.value, StageDefectError), caught.value
+    assert not isinstance(caught.value, StageBugError), caught.value
     assert not (workplace / "out.onnx").exists()
     assert not list(workplace.glob("*.partial")) and not list(workplace.glob(".out*"))
     trial("file that may not grow", 1, str(caught.value).replace(str(workplace), ""))
@@ -196,10 +196,10 @@ def test_a_destination_that_cannot_be_written_is_told_before_any_work(workplace,
 
 def test_a_home_that_cannot_be_written_is_told(workplace, trial, monkeypatch):
     from flows.local.session import flow_session
-    from tasks.progress import Nobody
+    from tasks.progress import SilentListener
 
     monkeypatch.setenv("AUTOCAST_HOME", "/proc/home")
-    with pytest.raises(OutputError, match="AUTOCAST_HOME") as caught, flow_session(Nobody()):
+    with pytest.raises(OutputError, match="AUTOCAST_HOME") as caught, flow_session(SilentListener()):
         pass
     assert os.environ["AUTOCAST_HOME"] == "/proc/home"
     assert client() and Path("/proc").is_dir()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from autocast_core.errors import AutocastError
-from tasks.isolation import Limits, StageDefectError, StageDiedError, isolated, isolation
+from tasks.isolation import ProcessLimits, StageBugError, StageDiedError, isolated, isolation
 from tests.security import readers
 from tests.security.found_models import MODELS
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.security, pytest.mark.xdist_group("fuzzing")]
 
 @pytest.fixture(scope="module")
 def limited():
-    with isolation(Limits(memory_bytes=1 << 30, stage_seconds=30.0, file_bytes=64 << 20)):
+    with isolation(ProcessLimits(memory_bytes=1 << 30, stage_seconds=30.0, file_bytes=64 << 20)):
         yield
 
 
@@ -22,7 +22,7 @@ def limited():
 def test_a_model_that_fuzzing_found(limited, name, trial):
     try:
         said = isolated(readers.model, str)(MODELS[name]())
-    except (StageDefectError, StageDiedError):
+    except (StageBugError, StageDiedError):
         raise
     except AutocastError as error:
         assert error.exit_code == 2

@@ -24,13 +24,13 @@ from onnx import numpy_helper
 
 from autocast_core.errors import AutocastError
 from flows.request.spec import Spec
-from tasks.isolation import Limits, StageDefectError, StageDiedError, isolated, isolation
+from tasks.isolation import ProcessLimits, StageBugError, StageDiedError, isolated, isolation
 from tests.security import readers
 from tests.security.protobuf_edits import damaged
 
 pytestmark = [pytest.mark.security, pytest.mark.xdist_group("fuzzing"), pytest.mark.timeout(900)]
 pytestmark += [pytest.mark.filterwarnings("ignore:Duplicate name")]
-LIMITS = Limits(memory_bytes=1 << 30, stage_seconds=20.0, file_bytes=64 << 20)
+LIMITS = ProcessLimits(memory_bytes=1 << 30, stage_seconds=20.0, file_bytes=64 << 20)
 ROUNDS, EXAMPLES = 3, 50
 NIGHTLY_SECONDS = 60.0
 
@@ -63,7 +63,7 @@ def fuzz(limited, nightly, trial):
             try:
                 call(*arguments)
                 count["read"] += 1
-            except (StageDiedError, StageDefectError) as error:
+            except (StageDiedError, StageBugError) as error:
                 if not (crashes and " crashed (SIG" in str(error)):
                     raise
                 count["crashes of a library"] += 1

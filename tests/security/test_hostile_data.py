@@ -13,7 +13,7 @@ import pytest
 from autocast_core.data import InputSpec, open_batches
 from autocast_core.data.readers.part import read_header
 from autocast_core.errors import AutocastError, DataError
-from tasks.isolation import Limits, isolated, isolation
+from tasks.isolation import ProcessLimits, isolated, isolation
 from tests.security.hostile_data import MAGIC, Opened, archive, bomb, described, header
 
 pytestmark = [pytest.mark.security, pytest.mark.xdist_group("hostile")]
@@ -87,7 +87,7 @@ def test_a_header_of_gigabytes_is_not_read(tmp_path, trial):
 def test_an_archive_larger_than_its_file_is_read_piece_by_piece(tmp_path, trial, nightly):
     mebibytes = 16 << 10 if nightly else 512
     path = bomb(tmp_path / "bomb.npz", mebibytes)
-    with isolation(Limits(memory_bytes=400 << 20, stage_seconds=300.0)):
+    with isolation(ProcessLimits(memory_bytes=400 << 20, stage_seconds=300.0)):
         batches = isolated(read_all, int)(str(path))
     assert batches == mebibytes >> 4
     trial(f"data: {mebibytes} MiB in {path.stat().st_size >> 10} KiB", 1, "read in batches within 400 MiB")

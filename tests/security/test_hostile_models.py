@@ -6,7 +6,7 @@ import pytest
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import AutocastError
-from tasks.isolation import Limits, StageDefectError, isolation
+from tasks.isolation import ProcessLimits, StageBugError, isolation
 from tasks.stages.calibrate import calibrate_task
 from tasks.stages.decide import classify_task
 from tasks.stages.sanitize import sanitize_task
@@ -14,7 +14,7 @@ from tasks.storage.models import fetch_model
 from tests.security import hostile_models
 
 pytestmark = [pytest.mark.security, pytest.mark.xdist_group("hostile")]
-LIMITS = Limits(memory_bytes=3 << 29, stage_seconds=5.0, file_bytes=1 << 30)
+LIMITS = ProcessLimits(memory_bytes=3 << 29, stage_seconds=5.0, file_bytes=1 << 30)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def outcome(path, work):
         calibrated = calibrate_task.fn(source, sanitized, None, config, work)
         return classify_task.fn(sanitized, calibrated, config, work).summary
     except AutocastError as error:
-        assert not isinstance(error, StageDefectError), error
+        assert not isinstance(error, StageBugError), error
         assert "\n" not in str(error) and len(str(error)) < 1000
         return str(error)
 

@@ -22,7 +22,10 @@ def test_a_child_finds_the_same_package_and_nothing_in_the_current_folder(tmp_pa
 
 def test_the_package_path_comes_before_the_users_own():
     root = str(Path(autocast_core.__file__).parents[1])
-    assert with_package_path({"PYTHONPATH": "/own", "LANG": "C"}) == {"PYTHONPATH": f"{root}{os.pathsep}/own", "LANG": "C"}
+    assert with_package_path({"PYTHONPATH": "/own", "LANG": "C"}) == {
+        "PYTHONPATH": f"{root}{os.pathsep}/own",
+        "LANG": "C",
+    }
     assert with_package_path({})["PYTHONPATH"] == root
 
 

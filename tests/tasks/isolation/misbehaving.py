@@ -71,7 +71,7 @@ def refuse() -> None:
 
 
 def fail() -> None:
-    raise ZeroDivisionError("a defect\nof ours")
+    raise ZeroDivisionError("a bug\nin a stage")
 
 
 def text() -> str:
@@ -86,10 +86,10 @@ def shout() -> int:
     return 1
 
 
-def tell_slowly(times: int, seconds: float, *, tell: Callable[[tuple[int, float]], None]) -> int:
+def send_slowly(times: int, seconds: float, *, callback: Callable[[tuple[int, float]], None]) -> int:
     for number in range(times):
         time.sleep(seconds)
-        tell((number, math.nan))
+        callback((number, math.nan))
     return times
 
 

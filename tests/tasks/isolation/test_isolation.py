@@ -1,4 +1,4 @@
-"""What reads untrusted files does it in a process with limits, whose end is one line and never ours."""
+"""Stages that read untrusted files run in a process with limits; its end is one line and never ends this process."""
 
 import os
 import time
@@ -8,11 +8,11 @@ import pytest
 
 from autocast_core.errors import ConfigError, ModelError
 from autocast_core.progress import Progress
-from tasks.isolation import Limits, StageDefectError, StageDiedError, isolated, isolation
-from tasks.progress import Nobody, listening
+from tasks.isolation import ProcessLimits, StageBugError, StageDiedError, isolated, isolation
+from tasks.progress import SilentListener, listening
 from tests.tasks.isolation import misbehaving
 
-LIMITS = Limits(memory_bytes=1 << 30, stage_seconds=60.0, file_bytes=1 << 20)
+LIMITS = ProcessLimits(memory_bytes=1 << 30, stage_seconds=60.0, file_bytes=1 << 20)
 square = isolated(misbehaving.square, int)
 pytestmark = pytest.mark.xdist_group("isolation")
 
@@ -61,7 +61,7 @@ def test_more_memory_than_allowed_is_refused_and_not_taken(limited):
 
 def test_a_runaway_is_ended_with_everything_it_started(tmp_path):
     note = tmp_path / "pid"
-    with isolation(Limits(1 << 30, 10.0, 1 << 20)), pytest.raises(StageDiedError, match="longer than 10 s"):
+    with isolation(ProcessLimits(1 << 30, 10.0, 1 << 20)), pytest.raises(StageDiedError, match="longer than 10 s"):
         isolated(misbehaving.spin_with_a_child, None)(str(note))
     started = int(note.read_text())
     deadline = time.monotonic() + 20
@@ -79,7 +79,7 @@ def _lives(pid):
 
 def test_a_file_beyond_the_limit_is_refused(limited, tmp_path):
     assert isolated(misbehaving.write, int)(str(tmp_path / "small"), 1 << 20) == 1 << 20
-    message = refused(misbehaving.write, str(tmp_path / "large"), 2 << 20, kind=StageDefectError)
+    message = refused(misbehaving.write, str(tmp_path / "large"), 2 << 20, kind=StageBugError)
     assert "File too large" in message
     assert (tmp_path / "large").stat().st_size <= 1 << 20
 
@@ -100,65 +100,65 @@ def test_our_errors_come_back_as_they_are(limited):
     assert type(caught.value) is ModelError
 
 
-def test_other_errors_are_defects_of_ours(limited):
-    assert refused(misbehaving.fail, kind=StageDefectError) == "fail: ZeroDivisionError: a defect of ours"
+def test_any_other_exception_is_a_bug_of_autocast_flow(limited):
+    assert refused(misbehaving.fail, kind=StageBugError) == "fail: ZeroDivisionError: a bug in a stage"
 
 
-def test_an_answer_of_another_type_is_not_believed(limited):
-    assert "nonsense" in refused(misbehaving.text, result=int)
+def test_a_result_of_another_type_is_rejected(limited):
+    assert "invalid response" in refused(misbehaving.text, result=int)
 
 
 def test_what_a_stage_prints_is_lost_and_what_it_reports_arrives(limited, caplog):
-    class Listener(Nobody):
-        heard: list[Progress] = []  # noqa: RUF012
+    class Listener(SilentListener):
+        received: list[Progress] = []  # noqa: RUF012
 
         def update(self, progress):
-            self.heard.append(progress)
+            self.received.append(progress)
 
     with listening(Listener()), caplog.at_level("INFO", "autocast_core"):
         assert isolated(misbehaving.shout, int)() == 1
-    assert Listener.heard == [Progress("calibrate", 3, 3, "batches")]
+    assert Listener.received == [Progress("calibrate", 3, 3, "batches")]
     assert "look at this" in caplog.messages
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "lots", "nan", "inf"])
 def test_a_limit_that_is_no_positive_number_is_named(text):
     with pytest.raises(ConfigError, match="AUTOCAST_ISOLATION_SECONDS"):
-        Limits.from_environment({"AUTOCAST_ISOLATION_SECONDS": text})
+        ProcessLimits.from_environment({"AUTOCAST_ISOLATION_SECONDS": text})
 
 
 def test_limits_are_the_operators():
     given = {"MEMORY_BYTES": "1e9", "SECONDS": "60", "FILE_BYTES": "1e6"}
-    limits = Limits.from_environment({f"AUTOCAST_ISOLATION_{name}": value for name, value in given.items()})
-    assert limits == Limits(10**9, 60.0, 10**6)
+    limits = ProcessLimits.from_environment({f"AUTOCAST_ISOLATION_{name}": value for name, value in given.items()})
+    assert limits == ProcessLimits(10**9, 60.0, 10**6)
 
 
-def test_what_a_function_tells_is_heard_here_and_renews_its_time():
-    heard = []
-    with isolation(Limits(1 << 30, 5.0, 1 << 20)):
-        assert isolated(misbehaving.tell_slowly, int, tuple[int, float])(3, 2.0, tell=heard.append) == 3
+def test_messages_for_the_callback_arrive_and_restart_the_time_limit():
+    received = []
+    with isolation(ProcessLimits(1 << 30, 5.0, 1 << 20)):
+        assert isolated(misbehaving.send_slowly, int, tuple[int, float])(3, 2.0, callback=received.append) == 3
         with pytest.raises(StageDiedError, match="longer than 5 s"):
-            isolated(misbehaving.tell_slowly, int, tuple[int, float])(1, 60.0, tell=heard.append)
-    assert [number for number, _ in heard] == [0, 1, 2]
-    assert all(value != value for _, value in heard)
+            isolated(misbehaving.send_slowly, int, tuple[int, float])(1, 60.0, callback=received.append)
+    assert [number for number, _ in received] == [0, 1, 2]
+    assert all(value != value for _, value in received)
 
 
-def test_what_is_told_is_of_the_declared_type_or_not_believed(limited):
-    with pytest.raises(StageDiedError, match="nonsense"):
-        isolated(misbehaving.tell_slowly, int, str)(1, 0.0, tell=print)
+def test_a_message_of_another_type_is_rejected(limited):
+    with pytest.raises(StageDiedError, match="invalid response"):
+        isolated(misbehaving.send_slowly, int, str)(1, 0.0, callback=print)
     assert square(3) == 9
 
 
-def test_an_error_of_whoever_hears_ends_the_call(limited):
+def test_an_error_in_the_callback_ends_the_call(limited):
     def refuse(_):
         raise ConfigError("the tracking server does not want it")
 
     with pytest.raises(ConfigError, match="does not want it"):
-        isolated(misbehaving.tell_slowly, int, tuple[int, float])(1, 0.0, tell=refuse)
+        isolated(misbehaving.send_slowly, int, tuple[int, float])(1, 0.0, callback=refuse)
     assert square(3) == 9
 
 
-def test_a_name_that_speaks_of_memory_is_no_want_of_memory(limited):
+def test_a_name_that_mentions_memory_is_not_a_lack_of_memory(limited):
     with pytest.raises(ModelError, match="tensor 'bad_alloc' is not there"):
         isolated(misbehaving.refuse_by_name, None)("bad_alloc")
     for words in ("std::bad_alloc", "Failed to allocate memory for requested buffer of size 9"):

@@ -8,7 +8,7 @@ from autocast_core import ConversionConfig, Precision, convert_file
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
-from tasks.isolation import Limits, isolated, isolation
+from tasks.isolation import ProcessLimits, isolated, isolation
 from tasks.stages.evaluate import ONNXRUNTIME, SIMULATION, Evaluated, evaluate_model
 from tasks.stages.gates import NO_DATA, check_gates
 from tests.flows.conversions import batches, mlp
@@ -127,7 +127,7 @@ def test_infinite_errors_come_out_of_the_isolated_process(tmp_path):
     convert_file(tmp_path / "m.onnx", tmp_path / "low.onnx", ConversionConfig(data_max=float("inf")))
     source, converted = (ModelRef(tmp_path / name, file_digest(tmp_path / name)) for name in ("m.onnx", "low.onnx"))
     data = batches(tmp_path / "d.npz", x=np.full((2, 8), 4, "f4"))
-    with isolation(Limits.from_environment({})):
+    with isolation(ProcessLimits.from_environment({})):
         found = isolated(evaluate_model, Evaluated)(source, converted, data, None, ConversionConfig())
     assert found == evaluate_model(source, converted, data, None, ConversionConfig())
     assert found.metrics["fidelity.y.max_abs"] == float("inf")
