@@ -82,6 +82,11 @@ def _check_profile(name: str, shapes: Sequence[Sequence[int]]) -> None:
 
 
 LOW_DTYPES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+"""The element types of the 16-bit precisions."""
+PRECISION_DTYPES = LOW_DTYPES | {ir.DataType.FLOAT}
+"""The element types of all precisions: what a plan decides between."""
+FLOAT_DTYPES = PRECISION_DTYPES | {ir.DataType.DOUBLE}
+"""The element types between which tensors are converted: those of the precisions, and FP64 in source models."""
 
 
 def precision_of(dtype: ir.DataType) -> Precision | None:

@@ -14,17 +14,17 @@ import onnx_ir as ir
 from autocast_core.apply.casts import SUFFIX, Casts, may_be_output, narrow_source
 from autocast_core.apply.literals import constant_tensor, convert_tensor, settle_literals, store
 from autocast_core.apply.names import UniqueNames
-from autocast_core.apply.uses import FLOATS, GraphOutput, NodeInput, Use, Uses, cast_target, collect_uses, types_before
-from autocast_core.config import LOW_DTYPES, Precision
+from autocast_core.apply.uses import GraphOutput, NodeInput, Use, Uses, cast_target, collect_uses, types_before
+from autocast_core.config import LOW_DTYPES, PRECISION_DTYPES, Precision
 from autocast_core.errors import PlanError
 from autocast_core.graph.annotations import set_kept_nodes
 from autocast_core.graph.walk import all_graphs, is_counted, nodes_with_ids
 from autocast_core.operators import (
     Operands,
-    dtype_attribute,
     element_type,
     float_operands,
     is_tensor,
+    output_type_fact,
     plugins_from_settings,
     ports_of,
     with_element_type,
@@ -124,7 +124,7 @@ def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.Dat
     left = []
     for node in nodes:
         to = cast_target(node)
-        source = node.inputs[0] if to in FLOATS else None
+        source = node.inputs[0] if to in PRECISION_DTYPES else None
         other = None
         if source is not None:
             widened = narrow_source(source)
@@ -163,17 +163,17 @@ def _retype(value: ir.Value, dtype: ir.DataType) -> None:
 
 
 def _set_dtype_attribute(node: ir.Node, operands: Operands, low: ir.DataType) -> None:
-    rule = dtype_attribute(node)
-    if rule is None or not rule["settable"] or not operands.outputs[0]:
+    fact = output_type_fact(node)
+    if fact is None or not fact.settable or not operands.outputs[0]:
         return
-    name = rule["attribute"]
+    name = fact.attribute
     attribute = node.attributes.get(name)
     if name == "value":
         tensor = attribute.as_tensor() if attribute is not None else ir.tensor([0.0], dtype=ir.DataType.FLOAT, name="")
         node.attributes[name] = ir.AttrTensor(name, convert_tensor(tensor, low, tensor.name or ""))
     elif node.op_type == "DequantizeLinear" and operands.inputs[1]:
         node.attributes.pop(name, None)  # the type of the scale, which moves too, says the same
-    elif attribute is not None or rule["default"] == "FLOAT":
+    elif attribute is not None or fact.default == "FLOAT":
         node.attributes[name] = ir.AttrInt64(name, int(low))
 
 
@@ -207,7 +207,7 @@ def _retarget_casts(nodes: list[ir.Node], uses: Uses) -> None:
 def _settle_source_casts(nodes: list[ir.Node], casts: Casts) -> None:
     """Remove the source's Casts that now change nothing or repeat another; the others are versions of their inputs."""
     for node in nodes:
-        source = node.inputs[0] if cast_target(node) in FLOATS else None
+        source = node.inputs[0] if cast_target(node) in PRECISION_DTYPES else None
         if node.graph is None or source is None:
             continue
         other = source if element_type(source) == cast_target(node) else casts.register(node)
@@ -233,7 +233,7 @@ def _grant(uses: Uses, copies: Mapping[tuple[ir.Value, ir.DataType], ir.Value], 
 def _drop_unread_casts(nodes: list[ir.Node], uses: Uses) -> None:
     """Remove the source's Casts that had readers and lost them all."""
     for node in reversed(nodes):
-        if node.graph is None or cast_target(node) not in FLOATS:
+        if node.graph is None or cast_target(node) not in PRECISION_DTYPES:
             continue
         output = node.outputs[0]
         if output in uses.by_value and not output.uses() and not output.is_graph_output():
@@ -303,13 +303,13 @@ class _Contract:
     def settle_made_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
         """Add the wishes of the FP32 outputs: the low type, unless kept or touched by FP32 nodes alone."""
         for index, value in enumerate(self._graph.outputs):
-            if not value.is_graph_input() and original.get(value) in FLOATS:
+            if not value.is_graph_input() and original.get(value) in PRECISION_DTYPES:
                 self._settle_output(index, value, self._output_type(value, uses), uses, original)
 
     def settle_passed_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
         """The same for outputs that are inputs, once the inputs are settled, whose type they have."""
         for index, value in enumerate(self._graph.outputs):
-            if value.is_graph_input() and original.get(value) in FLOATS:
+            if value.is_graph_input() and original.get(value) in PRECISION_DTYPES:
                 self._settle_output(index, value, element_type(value) or ir.DataType.FLOAT, uses, original)
 
     def _settle_output(

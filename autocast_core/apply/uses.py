@@ -11,13 +11,11 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from autocast_core.config import LOW_DTYPES
+from autocast_core.config import PRECISION_DTYPES
 from autocast_core.graph.annotations import raw_attributes
 from autocast_core.graph.walk import all_graphs, bodies, is_counted
 from autocast_core.operators import Operands, element_type, ports_of
-
-FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
-TYPE_BLIND = frozenset({"Shape", "Size", "SequenceLength", "OptionalHasElement"})
+from autocast_core.operators.families import READS_NO_ELEMENTS, is_in
 
 
 class NodeInput(NamedTuple):
@@ -107,12 +105,12 @@ def collect_uses(
         operands, low = moves.get(node, (None, None))
         for index, value in enumerate(node.inputs):
             dtype = original.get(value) if value is not None else None
-            if dtype not in FLOATS or (node.domain == "" and node.op_type in TYPE_BLIND):
+            if dtype not in PRECISION_DTYPES or is_in(node, READS_NO_ELEMENTS):
                 continue
             place = NodeInput(node, index)
             if not is_counted(node):
                 to = cast_target(node)
-                if to in FLOATS:
+                if to in PRECISION_DTYPES:
                     uses.add(value, Use(place, to, firm=False))
             elif operands is not None and low is not None and operands.inputs[index]:
                 uses.add(value, Use(place, low))
@@ -135,13 +133,13 @@ def _collect_ports(
         for output in port.body_outputs:
             covered.add((output.graph, output.index))
             dtype = original.get(output.value)
-            if dtype in FLOATS:
+            if dtype in PRECISION_DTYPES:
                 wish = low if moving and low is not None and dtype == ir.DataType.FLOAT else dtype
                 uses.add(output.value, Use(GraphOutput(output.graph, output.index), wish))
     for _, body in bodies(node) if raw_attributes(node) else ():
         for index, value in enumerate(body.outputs):
             dtype = original.get(value)
-            if dtype in FLOATS and (body, index) not in covered:
+            if dtype in PRECISION_DTYPES and (body, index) not in covered:
                 uses.add(value, Use(GraphOutput(body, index), dtype))
 
 

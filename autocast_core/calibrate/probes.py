@@ -18,10 +18,9 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.calibrate.writer import GraphWriter
-from autocast_core.config import LOW_DTYPES, Precision
-from autocast_core.operators.ports import CONTROL_FLOW
+from autocast_core.config import FLOAT_DTYPES, Precision
+from autocast_core.operators.families import CONTROL_FLOW, is_in
 
-FLOAT_DTYPES = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE}) | LOW_DTYPES
 _LOWEST_OPSET = 13
 """Below, Loop, Scan and the operators of probes have other forms; sanitized models are not below."""
 EXTREMES, COUNTS, SQUARES = range(3)
@@ -112,7 +111,7 @@ def _count(writer: GraphWriter, mask: ir.Value) -> ir.Value:
 def _through(node: ir.Node, outer: GraphWriter, precision: Precision, small: bool) -> Vectors | None:
     """What the bodies of `node` probe, brought out of it into `outer`'s graph."""
     bodies = {name: a.as_graph() for name, a in node.attributes.items() if a.type == ir.AttributeType.GRAPH}
-    if node.domain != "" or node.op_type not in CONTROL_FLOW or outer.opset < _LOWEST_OPSET:
+    if not is_in(node, CONTROL_FLOW) or outer.opset < _LOWEST_OPSET:
         return None
     writers = {name: outer.inner(graph) for name, graph in bodies.items()}
     found = {name: probe(writer, lambda _: True, precision, small, inputs=True) for name, writer in writers.items()}

@@ -7,11 +7,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
-
-# ONNX operators whose output holds each element of their first input once.
-_REARRANGING = frozenset(
-    {"DepthToSpace", "Flatten", "Identity", "Reshape", "SpaceToDepth", "Squeeze", "Transpose", "Unsqueeze"}
-)
+from autocast_core.operators.families import REARRANGES, is_in
 
 
 def views(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
@@ -21,7 +17,7 @@ def views(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
     """
     found: dict[ir.Value, ir.Value] = {}
     for node in graph:
-        source = node.inputs[0] if node.op_type in _REARRANGING and node.domain == "" else None
+        source = node.inputs[0] if is_in(node, REARRANGES) else None
         if source is None or not isinstance(source.type, ir.TensorType):
             continue
         if source.producer() is not None or source.is_graph_input():

@@ -7,11 +7,11 @@ import logging
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.config import FLOAT_DTYPES
 from autocast_core.data.inputs import InputSpec
 from autocast_core.errors import DataError
 
 _LOG = logging.getLogger(__name__)
-_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
 def check_type(dtype: np.dtype, spec: InputSpec, where: str) -> None:
@@ -32,7 +32,7 @@ def fitted(array: np.ndarray, spec: InputSpec, where: str) -> np.ndarray:
     _LOG.debug("%s: %r cast from %s to %s", where, spec.name, array.dtype, wanted)
     if array.dtype.kind == "V":
         return array.view(wanted)
-    if spec.dtype in _FLOATS or array.dtype.kind == "U":
+    if spec.dtype in FLOAT_DTYPES or array.dtype.kind == "U":
         with np.errstate(over="ignore"):
             return array.astype(wanted)
     cast = array.astype(wanted)
@@ -45,7 +45,7 @@ def _castable(dtype: np.dtype, spec: InputSpec) -> bool:
     # numpy saves bfloat16 arrays as two raw bytes an element.
     if spec.dtype == ir.DataType.BFLOAT16 and dtype.kind == "V" and dtype.names is None:
         return dtype.itemsize == 2
-    if spec.dtype in _FLOATS:
+    if spec.dtype in FLOAT_DTYPES:
         return dtype.kind == "f" or dtype.name in ("bfloat16", "float16")
     if spec.dtype == ir.DataType.STRING:
         return dtype.kind in "UO"

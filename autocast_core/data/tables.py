@@ -7,10 +7,9 @@ from collections import deque
 import onnx_ir as ir
 
 from autocast_core.data.inputs import input_specs
+from autocast_core.operators.families import MOVES_ELEMENTS, is_in
 
-_PASSED_THROUGH = frozenset(
-    {"Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Identity", "Transpose", "Expand", "Slice", "Tile", "Split"}
-)
+_PASSED_THROUGH = MOVES_ELEMENTS | {"Cast"}
 _DATA_POSITION = 0
 _INDEX_POSITION = 1
 # com.microsoft::EmbedLayerNormalization: input_ids, segment_ids, word, position, segment tables (ContribOperators.md).
@@ -35,7 +34,7 @@ def _rows(value: ir.Value) -> int | None:
             height = _height(node, position)
             if height is not None:
                 heights.append(height)
-            elif node.op_type in _PASSED_THROUGH and position == _DATA_POSITION:
+            elif is_in(node, _PASSED_THROUGH) and position == _DATA_POSITION:
                 new = [output for output in node.outputs if output not in seen]
                 seen.update(new)
                 queue.extend(new)

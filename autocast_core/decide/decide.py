@@ -27,9 +27,9 @@ from autocast_core.decide.rules.small_values import SmallValuesRule
 from autocast_core.decide.rules.whole_numbers import WholeNumbersRule
 from autocast_core.decide.weight_changes import weight_changes
 from autocast_core.graph.annotations import kept_nodes
-from autocast_core.graph.structure import structure_digest
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
+from autocast_core.model.structure_digest import structure_digest
 from autocast_core.operators import PluginPrecision, parse_plugin_precisions, plugin_settings
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.sanitize import Change

@@ -12,29 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.config import LOW_DTYPES
+from autocast_core.config import PRECISION_DTYPES
 from autocast_core.operators import element_type
-
-MOVEMENT = frozenset(
-    {
-        "Reshape",
-        "Transpose",
-        "Identity",
-        "Squeeze",
-        "Unsqueeze",
-        "Expand",
-        "Slice",
-        "Tile",
-        "Flatten",
-        "Gather",
-        "Split",
-    }
-    | {"GatherElements", "GatherND"}
-)
-"""Operators whose outputs hold elements of input 0."""
+from autocast_core.operators.families import MOVES_ELEMENTS
 
 WHOLE = frozenset({"Add", "Sub", "Mul", "Neg", "Abs", "Min", "Max", "CumSum", "ReduceSum", "ReduceMax", "ReduceMin"})
-"""Operators that make whole numbers of whole numbers (besides MOVEMENT, Concat, Where and Range)."""
+"""Operators that make whole numbers of whole numbers (besides MOVES_ELEMENTS, Concat, Where and Range)."""
 
 ARITHMETIC = WHOLE | frozenset(
     {"Div", "Pow", "Sqrt", "Exp", "Log", "Floor", "Ceil", "Round", "Clip", "MatMul", "Einsum", "Mod", "ReduceProd"}
@@ -43,15 +26,14 @@ ARITHMETIC = WHOLE | frozenset(
 ROUNDING = frozenset({"Floor", "Ceil", "Round"})
 _SOURCES = frozenset({"Cast", "CastLike", "Range"})
 """Operators that make floats of integers, or whole numbers of nothing else."""
-_FOLLOWED = ARITHMETIC | MOVEMENT | {"Cast", "CastLike", "Concat", "Where", "Range"}
-_OF_FIRST_INPUT = MOVEMENT | {"Cast", "CastLike", "CumSum"}
-_JOINING = MOVEMENT | {"Concat", "Cast"}
+_FOLLOWED = ARITHMETIC | MOVES_ELEMENTS | {"Cast", "CastLike", "Concat", "Where", "Range"}
+_OF_FIRST_INPUT = MOVES_ELEMENTS | {"Cast", "CastLike", "CumSum"}
+_JOINING = MOVES_ELEMENTS | {"Concat", "Cast"}
 COMPARISONS = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"})
 PERIODIC = frozenset({"Sin", "Cos", "Tan"})
 
 _SIZES_BY_MEANING: Mapping[str, tuple[int, ...]] = {"Resize": (1, 2), "Upsample": (1,), "OneHot": (0, 1)}
 _CONSTANT_ELEMENTS = 4096
-_FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
 
 
 @dataclass(frozen=True)
@@ -162,7 +144,7 @@ def _takes_size(node: ir.Node, index: int, positions: set[ir.Value]) -> bool:
 
 
 def _is_float(value: ir.Value | None) -> bool:
-    return element_type(value) in _FLOATS
+    return element_type(value) in PRECISION_DTYPES
 
 
 def _is_integer(value: ir.Value | None) -> bool:

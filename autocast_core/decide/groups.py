@@ -14,11 +14,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from autocast_core.operators import element_type, is_tensor, ports_of
-
-QUANTIZED_MOVEMENT = frozenset(
-    {"Reshape", "Transpose", "Identity", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Split", "MaxPool"}
-)
-"""Operators that quantized values pass through between a pair."""
+from autocast_core.operators.families import KEEPS_QUANTIZATION, is_in
 
 
 class NodeGroup(NamedTuple):
@@ -51,7 +47,7 @@ def _dequantizers(value: ir.Value) -> list[ir.Node]:
         for node, index in pending.pop().uses():
             if _is(node, "DequantizeLinear") and index == 0:
                 found.append(node)
-            elif node.domain == "" and node.op_type in QUANTIZED_MOVEMENT and index == 0:
+            elif is_in(node, KEEPS_QUANTIZATION) and index == 0:
                 pending.extend(node.outputs)
     return found
 

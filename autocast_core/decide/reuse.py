@@ -10,9 +10,9 @@ import onnx_ir as ir
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import Precision
 from autocast_core.errors import PlanError
-from autocast_core.graph.structure import structure_digest
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
+from autocast_core.model.structure_digest import structure_digest
 from autocast_core.operators import float_operands, plugins_from_settings
 from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent

@@ -1,6 +1,5 @@
 """Loading and saving models without loading their weights; digests."""
 
-from autocast_core.graph.structure import structure_digest
 from autocast_core.model.digest import combined_digest, file_digest, files_digest, weights_digest
 from autocast_core.model.reader import (
     ModelFile,
@@ -14,6 +13,7 @@ from autocast_core.model.reader import (
 )
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.rounding import RoundBlock
+from autocast_core.model.structure_digest import structure_digest
 from autocast_core.model.tensors import ConvertedTensor, FileTensor, byte_blocks, chunks
 from autocast_core.model.traverse import all_tensors, map_tensors
 from autocast_core.model.writer import SavedModel, runtime_model, save_model, save_skeleton

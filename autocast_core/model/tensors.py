@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.config import FLOAT_DTYPES
 from autocast_core.errors import ModelError
 from autocast_core.model.rounding import RoundBlock, round_block, saturating
 
 CHUNK_ELEMENTS = 1 << 18  # a mebibyte of FP32 stays in a core's cache
 _COPY_BYTES = 1 << 20
-_CONVERTIBLE = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class ConvertedTensor(ir.LazyTensor):
     __slots__ = ("source",)
 
     def __init__(self, source: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> None:
-        if not {source.dtype, dtype} <= _CONVERTIBLE:
+        if not {source.dtype, dtype} <= FLOAT_DTYPES:
             raise ValueError(f"tensor {source.name!r}: no conversion from {source.dtype} to {dtype}")
         super().__init__(
             self._read,

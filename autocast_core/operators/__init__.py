@@ -1,7 +1,7 @@
 """What may be low: operator schemas, and one data file for what they do not say."""
 
 from autocast_core.operators.inference import infer_missing_types
-from autocast_core.operators.operands import NO_PLUGINS, Operands, dtype_attribute, float_operands
+from autocast_core.operators.operands import NO_PLUGINS, Operands, float_operands, output_type_fact
 from autocast_core.operators.plugins import (
     PluginPrecision,
     parse_plugin_precisions,
@@ -16,11 +16,11 @@ __all__ = [
     "Operands",
     "PluginPrecision",
     "Port",
-    "dtype_attribute",
     "element_type",
     "float_operands",
     "infer_missing_types",
     "is_tensor",
+    "output_type_fact",
     "parse_plugin_precisions",
     "plugin_settings",
     "plugins_from_settings",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from autocast_core.graph.annotations import raw_attributes
-from autocast_core.operators.operands import dtype_attribute
+from autocast_core.operators.operands import output_type_fact
 from autocast_core.operators.ports import Port, ports_of
 from autocast_core.operators.signature import Signature, find_signature
 from autocast_core.operators.types import element_type, parse_type, type_string
@@ -116,15 +116,15 @@ def _stated_type(node: ir.Node) -> ir.TypeProtocol | None:
         return node.inputs[1].type
     if node.op_type == "Constant":
         return _constant_type(node)
-    rule = dtype_attribute(node)
-    if rule is None or 0 not in rule["outputs"]:
+    fact = output_type_fact(node)
+    if fact is None or 0 not in fact.outputs:
         return None
-    attribute = node.attributes.get(rule["attribute"])
+    attribute = node.attributes.get(fact.attribute)
     if attribute is not None and attribute.type == ir.AttributeType.TENSOR:
         return ir.TensorType(attribute.as_tensor().dtype)
     if attribute is not None and attribute.as_int() != 0:
         dtype = ir.DataType(attribute.as_int())
-    elif rule["default"] == "FLOAT":
+    elif fact.default == "FLOAT":
         dtype = ir.DataType.FLOAT
     else:
         source = node.inputs[1] if node.op_type == "DequantizeLinear" else node.inputs[0]

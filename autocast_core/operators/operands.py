@@ -8,21 +8,18 @@ schemas do not say (attributes that fix a type) stands in facts.json.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from types import MappingProxyType
-from typing import Any
 
 import onnx_ir as ir
 
-from autocast_core.config import LOW_DTYPES, Precision, precision_of
+from autocast_core.config import LOW_DTYPES, PRECISION_DTYPES, Precision, precision_of
+from autocast_core.operators.facts import OutputType, operator_facts
 from autocast_core.operators.plugins import PluginPrecision
 from autocast_core.operators.signature import Signature, find_signature, supporting_opset
 from autocast_core.operators.types import element_type, type_string
 
-_FLOATS = LOW_DTYPES | {ir.DataType.FLOAT}
 _PLAIN = frozenset({ir.TensorType, type(None)})
 NO_PLUGINS: Mapping[str, PluginPrecision] = MappingProxyType({})
 NO_BLOCKS: Mapping[str, Mapping[str, Sequence[int]]] = MappingProxyType({})
@@ -60,7 +57,7 @@ def float_operands(
     inputs, outputs = node.inputs, node.outputs
     kinds = [None if value is None else value.type for value in (*inputs, *outputs)]
     types = tuple([None if kind is None else kind.dtype for kind in kinds])
-    if _FLOATS.isdisjoint(types):
+    if PRECISION_DTYPES.isdisjoint(types):
         return Operands(*_still(node), is_float=False)
     domain, op_type = node.domain, node.op_type
     if op_type in plugins:
@@ -118,7 +115,7 @@ def _blocked(signature: Signature, block: Mapping[str, Sequence[int]]) -> Signat
 
 def _schema_operands(node: ir.Node, signature: Signature, opset: int, precision: Precision) -> Operands:
     stated = decided_outputs(node)
-    pinned = _facts()["pinned_inputs"].get(node.op_type, ()) if node.domain == "" else ()
+    pinned = operator_facts().pinned_inputs.get(node.op_type, ()) if node.domain == "" else ()
     low_inputs = tuple(
         i not in pinned and _may_be(signature.input_type(i), v, signature, precision) for i, v in enumerate(node.inputs)
     )
@@ -187,14 +184,14 @@ def _refusal_by_fact(node: ir.Node) -> str | None:
 @functools.lru_cache(maxsize=4096)
 def _operator_facts(domain: str, op_type: str) -> tuple[str | None, str | None]:
     """Why an operator is never low, and the attribute with which it states an FP32 type; None where there is none."""
-    facts = _facts()
-    if domain in facts["never_low_domains"]:
-        return f"{domain}::{op_type} has no 16-bit form: {facts['never_low_domains'][domain]}", None
+    facts = operator_facts()
+    if domain in facts.never_low_domains:
+        return f"{domain}::{op_type} has no 16-bit form: {facts.never_low_domains[domain]}", None
     if domain:
         return None, None
-    if op_type in facts["never_low"]:
-        return f"{op_type} has no 16-bit form: {facts['never_low'][op_type]}", None
-    return None, facts["fp32_attribute"].get(op_type)
+    if op_type in facts.never_low:
+        return f"{op_type} has no 16-bit form: {facts.never_low[op_type]}", None
+    return None, facts.fp32_attribute.get(op_type)
 
 
 def _refusal_by_schema(node: ir.Node, opset: int, precision: Precision) -> str:
@@ -215,15 +212,10 @@ def _name(node: ir.Node) -> str:
 
 def decided_outputs(node: ir.Node) -> frozenset[int]:
     """The outputs whose type an attribute states for good (``stash_type``), which therefore never move."""
-    rule = dtype_attribute(node)
-    return frozenset(rule["outputs"]) if rule is not None and not rule["settable"] else frozenset()
+    fact = output_type_fact(node)
+    return frozenset(fact.outputs) if fact is not None and not fact.settable else frozenset()
 
 
-def dtype_attribute(node: ir.Node) -> Mapping[str, Any] | None:
-    """The attribute that fixes the type of some of the node's outputs, as facts.json describes it; None without one."""
-    return _facts()["decides"].get(node.op_type) if node.domain == "" else None
-
-
-@functools.lru_cache(maxsize=1)
-def _facts() -> Mapping[str, Any]:
-    return MappingProxyType(json.loads(resources.files(__package__).joinpath("facts.json").read_text(encoding="utf-8")))
+def output_type_fact(node: ir.Node) -> OutputType | None:
+    """The attribute that fixes the element type of some of the node's outputs; None where its operator has none."""
+    return operator_facts().output_types.get(node.op_type) if node.domain == "" else None

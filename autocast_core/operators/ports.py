@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+from autocast_core.operators.families import CONTROL_FLOW, is_in
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Port:
 
 def ports_of(node: ir.Node) -> tuple[Port, ...]:
     """The ports of a control-flow node, none for any other node."""
-    if node.domain != "" or node.op_type not in CONTROL_FLOW:
+    if not is_in(node, CONTROL_FLOW):
         return ()
     return {"If": _if, "Loop": _loop, "Scan": _scan, "SequenceMap": _sequence_map}[node.op_type](node)
 

@@ -14,10 +14,9 @@ from autocast_core.graph.names import Names, defined_values, node_names, value_n
 from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.model.tensors import ConvertedTensor, chunks
 from autocast_core.operators import infer_missing_types, with_element_type
+from autocast_core.operators.families import TYPE_ATTRIBUTES
 from autocast_core.sanitize.change import Change
 
-_DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "output_datatype"})
-"""Integer attributes of ai.onnx operators that name an element type."""
 _DOMAINS = frozenset({"", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft"})
 """Domains whose operators take FP32 wherever they take FP64, but for BitCast, which sees the bits."""
 
@@ -142,7 +141,7 @@ def _converted(node: ir.Node, attribute: ir.Attr, found: Counter[str]) -> ir.Att
         return None
     if attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == ir.DataType.DOUBLE:
         return ir.AttrTensor(name, _fp32_tensor(attribute.as_tensor(), found), doc_string=doc_string)
-    if attribute.type == ir.AttributeType.INT and node.domain == "" and name in _DTYPE_ATTRIBUTES:
+    if attribute.type == ir.AttributeType.INT and node.domain == "" and name in TYPE_ATTRIBUTES:
         is_fp64 = attribute.as_int() == ir.DataType.DOUBLE
         return ir.AttrInt64(name, int(ir.DataType.FLOAT), doc_string=doc_string) if is_fp64 else None
     if attribute.type == ir.AttributeType.TYPE_PROTO:

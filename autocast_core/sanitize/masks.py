@@ -17,28 +17,14 @@ from autocast_core.graph.constants import constant_tensor, scalar
 from autocast_core.graph.names import defined_values
 from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.model.tensors import chunks
+from autocast_core.operators.families import FILLS, MOVES_ELEMENTS
 from autocast_core.sanitize.change import Change
 
 MASK_MAGNITUDE = 1e3
 """From here on a constant that is added before a Softmax is a mask: in FP32, exp(-1e3) is 0."""
 
 _SMALLEST_FACTOR = 1 / 32
-_LAYOUT = frozenset(
-    {
-        "Expand",
-        "Slice",
-        "Unsqueeze",
-        "Squeeze",
-        "Reshape",
-        "Transpose",
-        "Identity",
-        "Gather",
-        "Tile",
-        "Split",
-        "Flatten",
-    }
-    | {"Trilu", "GatherElements", "GatherND", "CastLike", "Pad"}
-)
+_LAYOUT = MOVES_ELEMENTS | FILLS | {"CastLike"}
 """Operators whose outputs hold elements of input 0, or zeros."""
 _MERGING = frozenset({"Concat", "Max", "Min", "ScatterND", "ScatterElements"})
 """Operators whose outputs hold elements of any float input."""

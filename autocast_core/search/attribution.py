@@ -23,6 +23,7 @@ from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.graph.walk import bodies, nodes_with_ids
 from autocast_core.json_values import finite
+from autocast_core.operators.families import HANDS_ON, is_in
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.search.probe_graph import (
@@ -38,7 +39,6 @@ from autocast_core.search.probe_graph import (
     probe_graph,
 )
 from autocast_core.search.sites import Site
-from autocast_core.simulate.roundtrip import MOVES
 
 _LOG = logging.getLogger(__name__)
 _HUGE = 1e300
@@ -181,7 +181,7 @@ class _Attributor:
         for site, part in leaves.items():
             self._enters(site | unit, part * sums[FRESH] / whole)
         self._enters(unit, share * sums[WEIGHTS] / whole)
-        hands_on = node.domain == "" and node.op_type in MOVES
+        hands_on = is_in(node, HANDS_ON)
         for source, error in zip(probe.inputs, sums[NAN + 1 :], strict=True):
             if not error:
                 continue

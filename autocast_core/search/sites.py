@@ -1,9 +1,9 @@
 """Where rounding errors enter a lowered model, and which nodes must be FP32 so that they do not.
 
 A tensor is rounded if its producer is low, and again wherever a low node reads it; operators that only hand numbers on
-(simulate.MOVES) neither add an error nor take one away. So the error of rounding a tensor on its way from the node that
-computes it to one that computes with it is gone exactly if both, and all that lies between, are FP32; that of rounding
-a node's weights if the node is.
+(families.HANDS_ON) neither add an error nor take one away. So the error of rounding a tensor on its way from the node
+that computes it to one that computes with it is gone exactly if both, and all that lies between, are FP32; that of
+rounding a node's weights if the node is.
 """
 
 from __future__ import annotations

@@ -9,17 +9,6 @@ import onnx_ir as ir
 
 from autocast_core.graph.walk import all_graphs
 
-MOVES = frozenset(
-    {
-        "Abs", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant", "ConstantOfShape", "DepthToSpace",
-        "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "If", "Loop", "Max", "MaxPool", "Min",
-        "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu", "Reshape", "ReverseSequence", "Scan", "SequenceAt",
-        "SequenceMap", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "TopK", "Transpose", "Trilu", "Unique",
-        "Unsqueeze", "Where",
-    }
-)  # fmt: skip
-"""Operators (ai.onnx) that only hand on numbers of their inputs, or their negatives, or zero: rounded stays rounded."""
-
 
 class RoundTrips:
     """Adds Casts to the graphs of one model, under names that it does not have yet."""

@@ -8,13 +8,12 @@ from autocast_core.config import LOW_DTYPES
 from autocast_core.graph.walk import all_graphs
 from autocast_core.model import ConvertedTensor
 from autocast_core.operators import element_type, infer_missing_types, type_string, with_element_type
+from autocast_core.operators.families import HANDS_ON, TYPE_ATTRIBUTES, is_in
 from autocast_core.operators.signature import find_signature
-from autocast_core.simulate.roundtrip import MOVES, RoundTrips
+from autocast_core.simulate.roundtrip import RoundTrips
 
-_TYPE_ATTRIBUTES = frozenset(
-    {"dtype", "output_dtype", "output_datatype", "stash_type", "precision", "softmax_precision"}
-)
-"""Integer attributes that hold an element type (onnx.TensorProto.DataType), Cast's `to` aside."""
+_OWN_TYPE_ATTRIBUTES = TYPE_ATTRIBUTES - {"to"}
+"""Those of other operators than Cast, whose outputs are rounded instead."""
 _READS_BITS = frozenset({"BitCast"})
 _INLINE_BYTES = 4096
 _FLOAT = ir.DataType.FLOAT
@@ -95,7 +94,7 @@ class _Simulation:
             for value in node.outputs:
                 if value in self.low:
                     _make_float(value)
-            if node.op_type not in MOVES or node.domain != "":
+            if not is_in(node, HANDS_ON):
                 self._round_outputs(node)
         else:
             _float_attributes(node)
@@ -144,7 +143,7 @@ def _float_attributes(node: ir.Node) -> None:
     for name, attribute in list(node.attributes.items()):
         if attribute.is_ref():
             continue
-        if attribute.type == ir.AttributeType.INT and name in _TYPE_ATTRIBUTES and attribute.value in _LOW_NUMBERS:
+        if attribute.type == ir.AttributeType.INT and name in _OWN_TYPE_ATTRIBUTES and attribute.value in _LOW_NUMBERS:
             node.attributes[name] = ir.AttrInt64(name, int(_FLOAT))
         elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in LOW_DTYPES:
             node.attributes[name] = ir.AttrTensor(name, ConvertedTensor(attribute.as_tensor(), _FLOAT))

@@ -25,8 +25,8 @@ def read_ports(model: ModelRef) -> tuple[PortRow, ...]:
 
 def read_digests(model: ModelRef) -> tuple[str, str]:
     """The digests of the structure and of the weights, for which a plan is made."""
-    from autocast_core.graph.structure import structure_digest
     from autocast_core.model import load_model, weights_digest
+    from autocast_core.model.structure_digest import structure_digest
 
     found = load_model(model)
     return structure_digest(found), weights_digest(found)

@@ -11,20 +11,8 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core.errors import ModelError
+from autocast_core.operators.families import TYPE_ATTRIBUTES
 
-TYPE_ATTRIBUTES = frozenset(
-    {
-        "to",
-        "dtype",
-        "output_dtype",
-        "output_datatype",
-        "stash_type",
-        "precision",
-        "softmax_precision",
-        "qk_matmul_output_precision",
-    }
-)
-"""Integer attributes of ai.onnx operators that hold an element type."""
 _ONNX = ("", "ai.onnx")
 _KNOWN = frozenset(map(int, ir.DataType))
 

@@ -30,6 +30,7 @@ from autocast_core.graph.walk import note_flat
 from autocast_core.model.protobuf.attributes import check_attributes
 from autocast_core.model.protobuf.bodies import check_bodies
 from autocast_core.model.protobuf.encode import encode, encode_for_runtime, encode_undeclared
+from autocast_core.operators.families import CONTROL_FLOW
 from autocast_core.text import one_line
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,6 @@ _ANY_DENSE = 1 << 20
 _SPARSEST = 10_000
 """Larger tensors than _ANY_DENSE have at least one value in so many elements: a few bytes must not become gigabytes."""
 _LONGEST_MESSAGE = 300
-_WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 def _origin(error: BaseException) -> str:
@@ -163,7 +163,7 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:
-        if node.op_type in _WITH_BODIES:
+        if node.op_type in CONTROL_FLOW:
             for body in _bodies(node):
                 yield from _graphs(body)
 

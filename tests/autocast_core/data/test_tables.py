@@ -16,6 +16,8 @@ from autocast_core.data import table_sizes
         "j = Unsqueeze(i, axes) k = Identity(j) y = Gather(table, k)",
         "y = Gather<axis = 1>(wide, i)",
         "y = GatherElements(table, i)",
+        "j = Gather(i, axes) y = Gather(table, j)",
+        "d = Shape(x) j = ReverseSequence<batch_axis = 0, time_axis = 1>(i, d) y = Gather(table, j)",
         "y = If(c) <then_branch = t () => (float[N] a) { a = Gather(table, i) },"
         " else_branch = e () => (float[N] b) { b = Gather(table, i) }>",
         "z = Gather(large, i) y = Gather(table, i)",

@@ -59,12 +59,13 @@ def test_comparisons_and_scales_end_sizes_too(model):
         ("Div(f, one)", False),
         ("Floor(g)", True),
         ("Unsqueeze(f, ax)", True),
+        ("Compress(f, both)", True),
         ("Add(f, x)", False),
     ],
 )
 def test_whole_numbers_stay_whole_under_some_operators(model, node, whole):
     text = f"""g (int64[2] i, float[2] x) => (float[n] y) <float one = {{1.0}}, float half = {{0.5}},
-            int64[1] ax = {{0}}> {{
+            int64[1] ax = {{0}}, bool[2] both = {{1, 1}}> {{
       f = Cast<to = 1>(i) g = Mul(f, half) y = {node}
     }}"""
     assert ("y" in numbers(model, text)[0]) == whole

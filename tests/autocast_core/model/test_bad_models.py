@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from autocast_core.errors import ModelError
-from autocast_core.graph.structure import structure_digest
 from autocast_core.model import load_model, load_proto, save_model, weights_digest
+from autocast_core.model.structure_digest import structure_digest
 from autocast_core.verify import check_source, load_checked
 
 SMALL = """<ir_version: 8, opset_import: ["" : 17]>

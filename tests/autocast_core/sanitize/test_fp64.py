@@ -27,6 +27,18 @@ def elem_types(values) -> list[int]:
     return [value.type.tensor_type.elem_type for value in values]
 
 
+ATTENTION = """
+<ir_version: 10, opset_import: ["": 23]>
+g (double[1,2,3,4] q) => (double[1,2,3,4] y) { y = Attention<softmax_precision = 11>(q, q, q) }
+"""
+
+
+def test_a_computation_inside_an_operator_is_fp32_too():
+    after, _ = sanitized(onnx.parser.parse_model(ATTENTION), DROP)
+    (node,) = after.graph.node
+    assert {each.name: each.i for each in node.attribute} == {"softmax_precision": onnx.TensorProto.FLOAT}
+
+
 MODEL = """
 <ir_version: 8, opset_import: ["": 17]>
 g (double[1,3] x) => (double[1,3] y) <double[3] w = {2, 0.5, 1}> {

@@ -59,6 +59,9 @@ EXPORTED = {
     " sh = Shape(s) e = Expand(m, sh) t = Identity(e) a = Add(s, t) y = Softmax<axis = -1>(a)",
     "scaled after masking": "b = Cast<to = 9>(tokens) u = Unsqueeze(b, ax) w = Where(u, s, low)"
     " k = Constant<value_float = 8.0>() a = Div(w, k) y = Softmax<axis = -1>(a)",
+    "spread over space": "u = Unsqueeze(tokens, ax) f = Cast<to = 1>(u) i = Sub(one, f) m = Mul(i, low)"
+    " sh = Constant<value_ints = [1, 4, 2, 4]>() e = Expand(m, sh) d = DepthToSpace<blocksize = 2>(e)"
+    " rs = Constant<value_ints = [1, 2, 4, 4]>() t = Reshape(d, rs) a = Add(s, t) y = Softmax<axis = -1>(a)",
     "compared with zero as well": "u = Unsqueeze(tokens, ax) f = Cast<to = 1>(u) i = Sub(one, f) m = Mul(i, low)"
     " z = Sub(one, one) o = Constant<value_float = 0.0>() q = Equal(m, o) w = Where(q, z, low) a = Add(s, w)"
     " y = Softmax<axis = -1>(a)",

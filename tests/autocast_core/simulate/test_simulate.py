@@ -56,6 +56,15 @@ def test_one_plan_may_have_both_types() -> None:
     assert np.array_equal(found, fp16(np.sqrt(fp16(exponential))))
 
 
+def test_a_node_that_only_hands_numbers_on_is_not_rounded_again() -> None:
+    model = model_of(
+        "g (float16[1,2,3] x) => (float16[1,2,4] y) <int64[1] four = {4}> { y = CenterCropPad<axes = [2]>(x, four) }"
+    )
+    casts = [node for node in simulate(model).graph if node.op_type == "Cast"]
+    assert [node.inputs[0].name for node in casts[:1]] == ["x"]
+    assert len(casts) == 2
+
+
 def test_inputs_and_outputs_keep_their_names_and_become_fp32() -> None:
     model = model_of("g (float16[N] x, int64[N] i, float[N] f) => (float16[N] y, float16[N] z, float[N] f2, int64[N] j)"
                      " { y = Neg(x) z = Identity(y) f2 = Neg(f) j = Identity(i) }")  # fmt: skip

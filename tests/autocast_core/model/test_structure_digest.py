@@ -7,8 +7,8 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from autocast_core.graph.structure import structure_digest
 from autocast_core.model import ConvertedTensor, load_proto
+from autocast_core.model.structure_digest import structure_digest
 
 
 def digest(text: str, **weights: np.ndarray) -> str:

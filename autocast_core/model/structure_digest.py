@@ -14,10 +14,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from autocast_core.model.protobuf.attributes import TYPE_ATTRIBUTES
+from autocast_core.config import FLOAT_DTYPES
 from autocast_core.model.traverse import node_lists
+from autocast_core.operators.families import TYPE_ATTRIBUTES
 
-_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 _COMPARED_ELEMENTS = 64
 """Integer literals with at most so many elements (axes, shapes, pads) count with their values."""
 
@@ -94,11 +94,11 @@ def _is_cast_to_float(node: ir.Node) -> bool:
     if node.op_type != "Cast" or _domain(node) or len(node.inputs) != 1 or node.inputs[0] is None:
         return False
     target = node.attributes.get("to")
-    return target is not None and not target.is_ref() and target.value in _FLOATS
+    return target is not None and not target.is_ref() and target.value in FLOAT_DTYPES
 
 
 def _is_float(value: ir.Value | None) -> bool:
-    return value is not None and isinstance(value.type, ir.TensorType) and value.dtype in _FLOATS
+    return value is not None and isinstance(value.type, ir.TensorType) and value.dtype in FLOAT_DTYPES
 
 
 def _domain(node: ir.Node) -> str:
@@ -110,12 +110,12 @@ def _attribute(node: ir.Node, attribute: ir.Attr) -> str | None:
     if attribute.is_ref():
         return f"reference {attribute.ref_attr_name}"
     kind, value = attribute.type, attribute.value
-    if kind == ir.AttributeType.INT and attribute.name in TYPE_ATTRIBUTES and value in _FLOATS:
+    if kind == ir.AttributeType.INT and attribute.name in TYPE_ATTRIBUTES and value in FLOAT_DTYPES:
         return None
     if kind in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
         return f"{1 if kind == ir.AttributeType.GRAPH else len(value)} bodies"  # their content follows in its place
     if kind == ir.AttributeType.TENSOR:
-        if node.op_type == "ConstantOfShape" and value.dtype in _FLOATS:
+        if node.op_type == "ConstantOfShape" and value.dtype in FLOAT_DTYPES:
             return None
         return repr(_literal(value))
     if kind == ir.AttributeType.TENSORS:
@@ -149,7 +149,7 @@ def _literal(tensor: ir.TensorProtocol | None) -> Any:
     if tensor is None:
         return ("literal", "unknown")
     shape = list(tensor.shape)
-    if tensor.dtype in _FLOATS:
+    if tensor.dtype in FLOAT_DTYPES:
         return ("literal", "float", shape)
     if tensor.dtype.is_integer() and tensor.size <= _COMPARED_ELEMENTS:
         return ("literal", tensor.dtype.name, shape, tensor.numpy().reshape(-1).tolist())
@@ -164,7 +164,7 @@ def _type_name(type_: ir.TypeProtocol | None) -> str:
     if type_ is None:
         return "unknown"
     if isinstance(type_, ir.TensorType | ir.SparseTensorType):
-        element = "float" if type_.dtype in _FLOATS else type_.dtype.name
+        element = "float" if type_.dtype in FLOAT_DTYPES else type_.dtype.name
         return f"{type(type_).__name__}({element})"
     return f"{type(type_).__name__}({_type_name(type_.elem_type)})"  # type: ignore[arg-type]
 
