@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, Phase, assume, given, note, reject, settings
 from hypothesis import strategies as st
 
 from autocast_core.apply import apply_plan
-from autocast_core.apply.uses import TYPE_BLIND
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.model import load_proto
+from autocast_core.operators.families import READS_NO_ELEMENTS
 from autocast_core.pipeline.convert import make_plan, open_runtime
 from tests.conformance.conversion import convert
 from tests.conformance.evaluation import close, run
@@ -114,7 +114,7 @@ def test_converting_a_converted_model_never_lowers_a_node_that_was_kept(model, s
     converted, plan = convert(model, config, random_feeds(model))
     _, second = convert(converted, ConversionConfig(precision=precision, keep_io_types=keep), random_feeds(model))
     kept = {decision.id for decision in plan.nodes if decision.precision == Precision.FP32}
-    lowered = {each.id for each in second.nodes if each.precision.is_low and each.op_type not in TYPE_BLIND}
+    lowered = {each.id for each in second.nodes if each.precision.is_low and each.op_type not in READS_NO_ELEMENTS}
     assert kept & lowered == set()
 
 
@@ -158,7 +158,7 @@ def test_a_plan_that_keeps_everything_gives_bit_equal_outputs(model, precision):
 def test_weights_that_only_low_nodes_read_are_stored_once_in_16_bits(model, precision):
     converted, plan = convert(model, ConversionConfig(precision=precision, data_max=float("inf")), random_feeds(model))
     assume(all(decision.precision != Precision.FP32 for decision in plan.nodes))
-    indifferent = {"Cast", *TYPE_BLIND}
+    indifferent = {"Cast", *READS_NO_ELEMENTS}
     nodes = [node for graph in graphs(converted.graph) for node in graph.node if node.op_type not in indifferent]
     read = {name for node in nodes for name in node.input}
     stored = {tensor.name: tensor.data_type for tensor in converted.graph.initializer if tensor.name in read}
