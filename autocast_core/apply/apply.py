@@ -7,9 +7,10 @@ every reader a wish; the contract decides graph inputs and outputs; literals are
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from autocast_core.apply.casts import SUFFIX, Casts, may_be_output, narrow_source
 from autocast_core.apply.literals import constant_tensor, convert_tensor, settle_literals, store
@@ -25,7 +26,6 @@ from autocast_core.operators import (
     float_operands,
     is_tensor,
     output_type_fact,
-    plugins_from_settings,
     ports_of,
     with_element_type,
 )
@@ -66,7 +66,7 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     _retarget_casts(nodes, uses)
     contract.settle_inputs(uses, original)
     contract.settle_passed_outputs(uses, original)
-    copies = settle_literals(model, nodes, uses, names, plan.settings.get("init_conversion_max_bytes"))
+    copies = settle_literals(model, nodes, uses, names, plan.settings.init_conversion_max_bytes)
     casts = Casts(names)
     _settle_source_casts(nodes, casts)
     _grant(uses, copies, casts)
@@ -102,8 +102,7 @@ def _match(model: ir.Model, plan: PrecisionPlan) -> tuple[dict[str, ir.Node], di
 def _moves(
     model: ir.Model, plan: PrecisionPlan, by_id: Mapping[str, ir.Node], decided: Mapping[str, Precision]
 ) -> dict[ir.Node, tuple[Operands, ir.DataType]]:
-    plugins = plugins_from_settings(plan.settings.get("plugin_precisions", {}))
-    blocks = plan.settings.get("operands_to_exclude", {})
+    plugins, blocks = plan.settings.plugin_precisions, plan.settings.operands_to_exclude
     moves = {}
     for node_id, node in by_id.items():
         precision = decided.get(node_id, Precision.NONE)
@@ -274,9 +273,7 @@ class _Contract:
     def __init__(self, graph: ir.Graph, plan: PrecisionPlan) -> None:
         self._graph = graph
         self._low = plan.precision.dtype
-        keep = plan.settings.get("keep_io_types", False)
-        self._keep_all = keep is True
-        self._keep = frozenset() if isinstance(keep, bool) else frozenset(keep)
+        self._settings = plan.settings
         self._outputs = list(graph.outputs)
         self._output_names = [value.name for value in graph.outputs]
         self._kept: set[str | None] = set()
@@ -343,7 +340,7 @@ class _Contract:
             before.metadata_props.clear()
 
     def _keeps(self, value: ir.Value) -> bool:
-        return self._keep_all or value.name in self._keep
+        return self._settings.keeps_io_type(value.name or "")
 
     def _output_type(self, value: ir.Value, uses: Uses) -> ir.DataType:
         if not is_tensor(value):

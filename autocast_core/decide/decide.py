@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
@@ -30,8 +30,8 @@ from autocast_core.graph.annotations import kept_nodes
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
-from autocast_core.operators import PluginPrecision, parse_plugin_precisions, plugin_settings
-from autocast_core.plan import NodeDecision, PrecisionPlan
+from autocast_core.operators import parse_plugin_precisions
+from autocast_core.plan import NodeDecision, PlanData, PlanSettings, PluginPrecision, PrecisionPlan, SanitizeChange
 from autocast_core.sanitize import Change
 
 logger = logging.getLogger(__name__)
@@ -78,31 +78,24 @@ def decide(
         weights_digest=weights_digest(model),
         nodes=tuple(decisions.values()),
         settings=_settings(config, plugins),
-        sanitize=tuple({"step": c.step, "detail": c.detail, "nodes": list(c.nodes)} for c in changes),
+        sanitize=tuple(SanitizeChange(c.step, c.detail, c.nodes) for c in changes),
         weights=weight_changes(model, facts, decisions, config.precision),
-        data={
-            "origin": statistics.origin,
-            "digest": statistics.digest,
-            "batches": statistics.batches,
-            "backend": statistics.backend,
-        },
+        data=PlanData(statistics.origin, statistics.digest, statistics.batches, statistics.backend),
         warnings=tuple(warnings),
     )
 
 
-def _settings(config: ConversionConfig, plugins: Mapping[str, PluginPrecision]) -> dict[str, Any]:
+def _settings(config: ConversionConfig, plugins: Mapping[str, PluginPrecision]) -> PlanSettings:
     keep = config.keep_io_types
-    settings: dict[str, Any] = {"keep_io_types": keep if isinstance(keep, bool) else sorted(keep)}
-    if config.init_conversion_max_bytes is not None:
-        settings["init_conversion_max_bytes"] = config.init_conversion_max_bytes
-    if config.operands_to_exclude:
-        settings["operands_to_exclude"] = {
-            op_type: {side: [*indices] for side, indices in sorted(block.items())}
-            for op_type, block in sorted(config.operands_to_exclude.items())
-        }
-    if plugins:
-        settings["plugin_precisions"] = plugin_settings(plugins)
-    return settings
+    return PlanSettings(
+        keep_io_types=keep if isinstance(keep, bool) else tuple(sorted(keep)),
+        init_conversion_max_bytes=config.init_conversion_max_bytes,
+        operands_to_exclude={
+            op_type: {side: tuple(indices) for side, indices in block.items()}
+            for op_type, block in config.operands_to_exclude.items()
+        },
+        plugin_precisions=plugins,
+    )
 
 
 def _rules(model: ir.Model, config: ConversionConfig) -> _Rules:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import Precision
@@ -13,7 +13,7 @@ from autocast_core.errors import PlanError
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
-from autocast_core.operators import float_operands, plugins_from_settings
+from autocast_core.operators import float_operands
 from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize import mask_paths
@@ -52,8 +52,7 @@ def _violators(model: ir.Model, plan: PrecisionPlan, init_max: float, progress: 
     stats = scan_weights(model, plan.precision, progress)
     masks = {name for path in mask_paths(model) for name in path.values}
     over = {name for name, each in stats.items() if each.absmax > init_max} - masks
-    plugins = plugins_from_settings(plan.settings.get("plugin_precisions", {}))
-    blocks = plan.settings.get("operands_to_exclude", {})
+    plugins, blocks = plan.settings.plugin_precisions, plan.settings.operands_to_exclude
     decisions = plan.by_id()
     found = []
     for node_id, node in nodes_with_ids(model.graph):

@@ -2,19 +2,13 @@
 
 from autocast_core.operators.inference import infer_missing_types
 from autocast_core.operators.operands import NO_PLUGINS, Operands, float_operands, output_type_fact
-from autocast_core.operators.plugins import (
-    PluginPrecision,
-    parse_plugin_precisions,
-    plugin_settings,
-    plugins_from_settings,
-)
+from autocast_core.operators.plugins import parse_plugin_precisions
 from autocast_core.operators.ports import Port, ports_of
 from autocast_core.operators.types import element_type, is_tensor, type_string, with_element_type
 
 __all__ = [
     "NO_PLUGINS",
     "Operands",
-    "PluginPrecision",
     "Port",
     "element_type",
     "float_operands",
@@ -22,8 +16,6 @@ __all__ = [
     "is_tensor",
     "output_type_fact",
     "parse_plugin_precisions",
-    "plugin_settings",
-    "plugins_from_settings",
     "ports_of",
     "type_string",
     "with_element_type",

@@ -16,9 +16,9 @@ import onnx_ir as ir
 
 from autocast_core.config import LOW_DTYPES, PRECISION_DTYPES, Precision, precision_of
 from autocast_core.operators.facts import OutputType, operator_facts
-from autocast_core.operators.plugins import PluginPrecision
 from autocast_core.operators.signature import Signature, find_signature, supporting_opset
 from autocast_core.operators.types import element_type, type_string
+from autocast_core.plan import PluginPrecision
 
 _PLAIN = frozenset({ir.TensorType, type(None)})
 NO_PLUGINS: Mapping[str, PluginPrecision] = MappingProxyType({})

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from autocast_core.config import Precision
 from autocast_core.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class PluginPrecision:
-    """What a custom operator wants of its float inputs and outputs; a single entry speaks for all."""
-
-    inputs: tuple[Precision, ...]
-    outputs: tuple[Precision, ...]
-
-    def wants_low(self, index: int, *, output: bool) -> bool:
-        """Whether operand `index` is to have 16 bits."""
-        wanted = self.outputs if output else self.inputs
-        if not wanted:
-            return False
-        return wanted[min(index, len(wanted) - 1)].is_low if len(wanted) > 1 else wanted[0].is_low
+from autocast_core.plan import PluginPrecision
 
 
 def parse_plugin_precisions(texts: Iterable[str]) -> dict[str, PluginPrecision]:
@@ -37,19 +22,6 @@ def parse_plugin_precisions(texts: Iterable[str]) -> dict[str, PluginPrecision]:
         inputs = _precisions(parts[0], text)
         found[op_type] = PluginPrecision(inputs, _precisions(parts[1], text) if len(parts) == 2 else inputs[:1])
     return found
-
-
-def plugin_settings(plugins: Mapping[str, PluginPrecision]) -> dict[str, list[list[str]]]:
-    """JSON form, as a plan keeps it."""
-    return {name: [[*map(str, each.inputs)], [*map(str, each.outputs)]] for name, each in sorted(plugins.items())}
-
-
-def plugins_from_settings(raw: Mapping[str, list[list[str]]]) -> dict[str, PluginPrecision]:
-    """The inverse of `plugin_settings`."""
-    return {
-        name: PluginPrecision(tuple(map(Precision, inputs)), tuple(map(Precision, outputs)))
-        for name, (inputs, outputs) in raw.items()
-    }
 
 
 def _precisions(text: str, whole: str) -> tuple[Precision, ...]:

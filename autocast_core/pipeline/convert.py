@@ -14,6 +14,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+from msgspec import structs
 
 from autocast_core.apply import apply_in_place, apply_plan
 from autocast_core.calibrate import Statistics, calibrate, scan_weights
@@ -171,7 +172,7 @@ def plan_sanitized(
     if config.target is not None:
         with _timed(timings, "fit", progress):
             made = fit(model, made, config, batches)
-    return replace(made, engine_version=engine_version())
+    return structs.replace(made, engine_version=engine_version())
 
 
 def fit(

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from autocast_core.config import ConversionConfig
 from autocast_core.evaluate import TaskMetric, load_metric
 from autocast_core.pipeline.convert import check_upgrade, data_batches, engine_version, open_runtime
@@ -67,4 +69,4 @@ def tune_file(
         trials_store=MemoryTrials() if trials is None else FileTrials(Path(trials)),
         progress=progress,
     )
-    return replace(found, plan=replace(found.plan, engine_version=engine_version()))
+    return replace(found, plan=structs.replace(found.plan, engine_version=engine_version()))

@@ -1,24 +1,33 @@
 """The precision plan: what every node computes in, and why."""
 
+from autocast_core.plan.data import NodeError, PlanData, TargetRecord, TargetStep
+from autocast_core.plan.differences import DecisionChange, diff
 from autocast_core.plan.plan import (
     PLAN_FORMAT,
-    DecisionChange,
     Evidence,
     NodeDecision,
     PlanCounts,
     PrecisionPlan,
+    SanitizeChange,
     WeightChange,
-    diff,
     read_plan,
 )
+from autocast_core.plan.settings import PlanSettings, PluginPrecision
 
 __all__ = [
     "PLAN_FORMAT",
     "DecisionChange",
     "Evidence",
     "NodeDecision",
+    "NodeError",
     "PlanCounts",
+    "PlanData",
+    "PlanSettings",
+    "PluginPrecision",
     "PrecisionPlan",
+    "SanitizeChange",
+    "TargetRecord",
+    "TargetStep",
     "WeightChange",
     "diff",
     "read_plan",

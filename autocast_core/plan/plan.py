@@ -1,27 +1,33 @@
-"""The precision plan: per node its precision, the rule that decided, and the evidence; canonical JSON; diff.
+"""The precision plan: per node its precision, the rule that decided, and the evidence.
 
-A plan is the product of thought, made by classification, search or people; `autocast_core.apply` prints it out as a
-model without looking at any data.
+A plan is made by rules, a search or people; `autocast_core.apply` turns it into a model without looking at any data.
+The classes here, in `settings` and in `data` are the form of plan files: reader, writer and schema follow from them.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
 
 from autocast_core.config import Precision
 from autocast_core.errors import PlanError
+from autocast_core.plan.codec import canonical_json, read_json
+from autocast_core.plan.data import PlanData
+from autocast_core.plan.settings import PlanSettings
 
 PLAN_FORMAT = 1
 
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Meta(ge=0)]
 
-@dataclass(frozen=True)
-class Evidence:
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One measured or declared quantity that speaks for a decision; None where it does not apply."""
 
     tensor: str | None = None
@@ -32,26 +38,36 @@ class Evidence:
     detail: str | None = None
 
 
-@dataclass(frozen=True)
-class NodeDecision:
-    """What a node computes in and why.
+class NodeDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a node computes in and why."""
 
-    `id` is the node's path (``graph/NAME``, ``graph/If_3:then_branch/NAME``); `rule` the rule that decided
-    (``default`` where none kept it); `replaces` the names of the nodes it was fused from.
-    """
-
-    id: str
+    id: Annotated[str, Meta(description="The node's path: graph/NAME, or graph/If_3:then_branch/NAME in a body.")]
     op_type: str
-    domain: str
-    precision: Precision
-    rule: str
+    precision: Annotated[Precision, Meta(description="none: the node has no float tensor.")]
+    rule: Annotated[str, Meta(description="The rule that decided; default where none kept the node in FP32.")]
+    domain: Annotated[str, Meta(description="Empty: ONNX's own.")] = ""
     reason: str = ""
     evidence: tuple[Evidence, ...] = ()
-    replaces: tuple[str, ...] = ()
+    replaces: Annotated[tuple[str, ...], Meta(description="Names of the nodes that it was fused from.")] = ()
 
 
-@dataclass(frozen=True)
-class PlanCounts:
+class SanitizeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One thing that a pass of sanitize did: the pass, a line of plain English, the nodes that it concerns."""
+
+    step: str
+    detail: str
+    nodes: tuple[str, ...] = ()
+
+
+class WeightChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An initializer whose values do not all survive the low type: how many elements are clamped, or become 0."""
+
+    tensor: str
+    clamped: Count = 0
+    underflowed: Count = 0
+
+
+class PlanCounts(msgspec.Struct, frozen=True):
     """How many nodes have which precision; see `share`."""
 
     total: int
@@ -65,35 +81,28 @@ class PlanCounts:
         return self.low_precision / floats if floats else 1.0
 
 
-@dataclass(frozen=True)
-class WeightChange:
-    """An initializer whose values do not all survive the low type: counts of elements, out-of-range policy applied."""
+class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Per node of a sanitized ONNX model the type that it computes in, and why."""
 
-    tensor: str
-    clamped: int
-    underflowed: int
-
-
-@dataclass(frozen=True)
-class PrecisionPlan:
-    """Per node a decision, for one structure; see the module.
-
-    `settings` are those that apply() needs beyond the nodes: ``keep_io_types`` (bool or list of names),
-    ``init_conversion_max_bytes`` (int or None). `sanitize` lists the changes that led to the graph the plan speaks of.
-    """
-
-    precision: Precision
-    structure_digest: str
-    weights_digest: str
+    precision: Annotated[
+        Precision,
+        Meta(description="The low type of nodes that are lowered.", extra_json_schema={"enum": ["fp16", "bf16"]}),
+    ]
+    structure_digest: Annotated[Digest, Meta(description="Of nodes, edges, operators and shapes, without weights.")]
+    weights_digest: Annotated[Digest, Meta(description="Of the weights that the plan was made for.")]
     nodes: tuple[NodeDecision, ...]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    sanitize: tuple[Mapping[str, Any], ...] = ()
+    settings: PlanSettings = PlanSettings()
+    sanitize: Annotated[
+        tuple[SanitizeChange, ...], Meta(description="What led from the source to the graph that the plan is for.")
+    ] = ()
     weights: tuple[WeightChange, ...] = ()
-    io_kept: tuple[str, ...] = ()
-    data: Mapping[str, Any] = field(default_factory=dict)
+    io_kept: Annotated[tuple[str, ...], Meta(description="Graph inputs and outputs left in FP32.")] = ()
+    data: PlanData = PlanData()
     warnings: tuple[str, ...] = ()
-    engine_version: str = ""
-    format: int = PLAN_FORMAT
+    engine_version: Annotated[str, Meta(description="Version of the program that wrote the plan.")] = ""
+    format: Annotated[int, Meta(description="Version of this form.", extra_json_schema={"const": PLAN_FORMAT})] = (
+        PLAN_FORMAT
+    )
 
     def counts(self) -> PlanCounts:
         """Counts over all nodes; those without a float tensor count in `total` only."""
@@ -112,7 +121,10 @@ class PrecisionPlan:
         return {decision.id: decision for decision in self.nodes}
 
     def with_precisions(self, changes: Mapping[str, Precision], rule: str, reason: str) -> PrecisionPlan:
-        """The plan with the nodes named in `changes` decided anew by `rule`; evidence of those nodes is kept."""
+        """The plan with the nodes named in `changes` decided anew by `rule`; evidence of those nodes is kept.
+
+        Raises PlanError for an id that no node has.
+        """
         unknown = sorted(set(changes) - {decision.id for decision in self.nodes})
         if unknown:
             raise PlanError(f"the plan has no node {unknown[0]!r}: give a node id as `autocast plan show` prints it")
@@ -125,138 +137,32 @@ class PrecisionPlan:
         return replace(self, nodes=nodes)
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, two-space indent, no NaN or Infinity (null), ends in a newline."""
-        return json.dumps(_finite(_without_defaults(self)), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        """Canonical JSON: sorted keys, an indent of one space, null for NaN and infinities, a final newline."""
+        return canonical_json(self)
 
     @staticmethod
     def from_json(text: str) -> PrecisionPlan:
-        """The plan that `to_json` wrote. PlanError where it is not one."""
-        try:
-            raw = json.loads(text)
-        except ValueError as error:
-            raise PlanError(f"the plan is not JSON: {error}") from error
-        except RecursionError as error:
-            raise PlanError("the plan is nested too deeply to be one of ours") from error
-        if not isinstance(raw, dict) or raw.get("format") != PLAN_FORMAT:
-            found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-            raise PlanError(f"the plan has format {found!r}, this version reads format {PLAN_FORMAT}")
-        try:
-            return _plan_from(raw)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PlanError(f"the plan lacks or misspells a field: {error!r}") from error
+        """The plan that `to_json` wrote. PlanError names the first field that is wrong and what it must be."""
+        found = read_json(text, _AnyFormat).format
+        if found != PLAN_FORMAT:
+            raise PlanError(f"the plan has format {found!r}; this version reads format {PLAN_FORMAT}")
+        plan = read_json(text, PrecisionPlan)
+        if not plan.precision.is_low:
+            raise PlanError(f"precision: expected fp16 or bf16, got {plan.precision}")
+        return plan
+
+
+class _AnyFormat(msgspec.Struct):
+    """A plan file of any version."""
+
+    format: Any = None
 
 
 def read_plan(path: str | Path) -> PrecisionPlan:
-    """The plan in the file at `path`. PlanError where it is missing, unreadable or no plan."""
+    """The plan in the file at `path`. PlanError where it is missing, unreadable or not a plan."""
     try:
         return PrecisionPlan.from_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{path}: cannot read the plan: {error}") from error
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
-
-
-@dataclass(frozen=True)
-class DecisionChange:
-    """One node that two plans decide differently; None on the side that does not have it."""
-
-    id: str
-    before: NodeDecision | None
-    after: NodeDecision | None
-
-
-def diff(before: PrecisionPlan, after: PrecisionPlan) -> tuple[DecisionChange, ...]:
-    """The nodes whose precision, rule or reason differ, in the order of `before`, then the new ones of `after`."""
-    old, new = before.by_id(), after.by_id()
-    changes = []
-    for node_id in [*old, *(node_id for node_id in new if node_id not in old)]:
-        left, right = old.get(node_id), new.get(node_id)
-        if left is None or right is None or _verdict(left) != _verdict(right):
-            changes.append(DecisionChange(node_id, left, right))
-    return tuple(changes)
-
-
-def _verdict(decision: NodeDecision) -> tuple[str, str, str]:
-    return decision.precision, decision.rule, decision.reason
-
-
-def _without_defaults(value: Any) -> Any:
-    if isinstance(value, PrecisionPlan):
-        return {f.name: _without_defaults(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, NodeDecision | Evidence | WeightChange):
-        raw = asdict(value)
-        return {key: _without_defaults(item) for key, item in raw.items() if item not in (None, (), "")}
-    if isinstance(value, Mapping):
-        return {key: _without_defaults(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_defaults(item) for item in value]
-    return value
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _plan_from(raw: Mapping[str, Any]) -> PrecisionPlan:
-    precision = Precision(raw["precision"])
-    if not precision.is_low:
-        raise ValueError(f"precision {precision} is no 16-bit type")
-    return PrecisionPlan(
-        precision=precision,
-        structure_digest=str(raw["structure_digest"]),
-        weights_digest=str(raw["weights_digest"]),
-        nodes=tuple(_decision_from(item) for item in raw["nodes"]),
-        settings=_settings_from(raw.get("settings", {})),
-        sanitize=tuple(dict(item) for item in raw.get("sanitize", ())),
-        weights=tuple(WeightChange(**item) for item in _with_zeros(raw.get("weights", ()))),
-        io_kept=_texts(raw.get("io_kept", []), "io_kept"),
-        data=dict(raw.get("data", {})),
-        warnings=_texts(raw.get("warnings", []), "warnings"),
-        engine_version=str(raw.get("engine_version", "")),
-    )
-
-
-def _with_zeros(items: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
-    return ({"clamped": 0, "underflowed": 0, **item} for item in items)
-
-
-def _decision_from(item: Mapping[str, Any]) -> NodeDecision:
-    return NodeDecision(
-        id=str(item["id"]),
-        op_type=str(item["op_type"]),
-        domain=str(item.get("domain", "")),
-        precision=Precision(item["precision"]),
-        rule=str(item["rule"]),
-        reason=str(item.get("reason", "")),
-        evidence=tuple(Evidence(**entry) for entry in item.get("evidence", ())),
-        replaces=_texts(item.get("replaces", []), "replaces"),
-    )
-
-
-def _texts(value: Any, what: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise TypeError(f"{what} is no list of texts")
-    return tuple(value)
-
-
-def _settings_from(raw: Any) -> dict[str, Any]:
-    """The settings, each of the form in which the classifier writes it."""
-    settings = dict(raw)
-    keep, most = settings.get("keep_io_types", False), settings.get("init_conversion_max_bytes")
-    if not isinstance(keep, bool):
-        _texts(keep, "keep_io_types")
-    if most is not None and (type(most) is not int or most < 0):
-        raise TypeError("init_conversion_max_bytes is no number of bytes")
-    for block in dict(settings.get("operands_to_exclude", {})).values():
-        if any(type(index) is not int for indices in dict(block).values() for index in indices):
-            raise TypeError("operands_to_exclude holds no indices")
-    for inputs, outputs in dict(settings.get("plugin_precisions", {})).values():
-        for each in (inputs, outputs):
-            tuple(map(Precision, _texts(each, "plugin_precisions")))
-    return settings

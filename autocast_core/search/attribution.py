@@ -24,6 +24,7 @@ from autocast_core.errors import BackendError
 from autocast_core.graph.walk import bodies, nodes_with_ids
 from autocast_core.json_values import finite
 from autocast_core.operators.families import HANDS_ON, is_in
+from autocast_core.plan import NodeError
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.search.probe_graph import (
@@ -42,28 +43,6 @@ from autocast_core.search.sites import Site
 
 _LOG = logging.getLogger(__name__)
 _HUGE = 1e300
-
-
-@dataclass(frozen=True)
-class NodeError:
-    """What one node does to the accuracy.
-
-    `local` is the relative L2 of its outputs if it alone is low and its inputs are exact (saturating, see
-    probe_graph); `share` its part of the squared relative error at the outputs of the fully lowered model: the errors
-    that enter at a place which several nodes must leave together are divided equally among them. `overflow` counts the
-    elements of its outputs beyond the range of the low type, `underflow` those other than 0 that round to 0.
-    """
-
-    id: str
-    op_type: str
-    local: float
-    share: float
-    overflow: int = 0
-    underflow: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "op_type": self.op_type, "local": self.local, "share": self.share,
-                "overflow": self.overflow, "underflow": self.underflow}  # fmt: skip
 
 
 @dataclass(frozen=True)

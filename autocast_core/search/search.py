@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from msgspec import structs, to_builtins
 
 from autocast_core.calibrate import scan_weights
 from autocast_core.config import ConversionConfig, Precision
@@ -18,7 +19,7 @@ from autocast_core.data import Batches
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
 from autocast_core.graph.walk import nodes_with_ids
-from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
+from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.search.attribution import Attribution, attribute
@@ -122,7 +123,8 @@ def _context(begin: Start, batches: Batches, metric: TaskMetric | None) -> str:
     plan = begin.lowest
     decided = [[d.id, d.precision] for d in plan.nodes]
     judged = None if metric is None else metric.digest
-    parts = [plan.structure_digest, plan.weights_digest, batches.digest, len(batches), plan.settings, decided, judged]
+    settings = to_builtins(plan.settings)
+    parts = [plan.structure_digest, plan.weights_digest, batches.digest, len(batches), settings, decided, judged]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -217,18 +219,18 @@ def _plan(
     plan = begin.plan(found.kept)
     kept = frozenset(found.kept)
     nodes = tuple(_explained(d, entries.get(d.id), shares.get(d.id)) if d.id in kept else d for d in plan.nodes)
-    data = {
-        "origin": "evaluation" if batches.origin == "calibration" else batches.origin,
-        "digest": batches.digest,
-        "batches": len(batches),
-        "backend": "simulation",
-        "budgets": [gate.expression for gate in budget.gates],
-        "evaluations": evaluations,
-        "stopped": found.stopped,
-        "metrics": dict(best.metrics),
-        "attribution": [node.to_json() for node in attribution.nodes],
-    }
-    return replace(plan, nodes=nodes, data=data)
+    data = PlanData(
+        origin="evaluation" if batches.origin == "calibration" else batches.origin,
+        digest=batches.digest,
+        batches=len(batches),
+        backend="simulation",
+        budgets=tuple(gate.expression for gate in budget.gates),
+        evaluations=evaluations,
+        stopped=found.stopped,
+        metrics=best.metrics,
+        attribution=attribution.nodes,
+    )
+    return structs.replace(plan, nodes=nodes, data=data)
 
 
 def _explained(decision: NodeDecision, entry: CertificateEntry | None, share: float | None) -> NodeDecision:
@@ -237,4 +239,4 @@ def _explained(decision: NodeDecision, entry: CertificateEntry | None, share: fl
         details += [f"lowered too: {gate.expression} fails ({gate.reason})" for gate in entry.failing]
     evidence = tuple(Evidence(detail=detail) for detail in details)
     reason = details[-1] if entry is not None and entry.failing else "kept to meet the budget; not certified"
-    return replace(decision, rule=RULE, reason=reason, evidence=evidence)
+    return structs.replace(decision, rule=RULE, reason=reason, evidence=evidence)

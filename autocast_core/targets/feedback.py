@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from autocast_core.config import Precision
 from autocast_core.decide.groups import uncastable_groups
@@ -22,7 +22,7 @@ from autocast_core.engine.validation import Finding, Validation
 from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.operators import float_operands
-from autocast_core.plan import PrecisionPlan
+from autocast_core.plan import PrecisionPlan, TargetRecord, TargetStep
 from autocast_core.targets.refusals import Target
 
 logger = logging.getLogger(__name__)
@@ -38,33 +38,12 @@ Judge = Callable[[PrecisionPlan], Validation]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One change of the plan: in which round (0: known beforehand), which nodes, to what, and the target's words."""
-
-    round: int
-    nodes: tuple[str, ...]
-    before: Precision
-    after: Precision
-    words: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON values."""
-        return {
-            "round": self.round,
-            "nodes": list(self.nodes),
-            "before": str(self.before),
-            "after": str(self.after),
-            "words": self.words,
-        }
-
-
-@dataclass(frozen=True)
 class Fitted:
-    """The fitted plan, whose ``data["target"]`` holds the steps, and the engine's last word."""
+    """The fitted plan, whose ``data.target`` holds the steps, and the engine's last word."""
 
     plan: PrecisionPlan
     validation: Validation
-    steps: tuple[Step, ...]
+    steps: tuple[TargetStep, ...]
 
 
 def fit_plan(model: ir.Model, plan: PrecisionPlan, target: Target, judge: Judge, rounds: int = ROUNDS) -> Fitted:
@@ -87,22 +66,22 @@ def fit_plan(model: ir.Model, plan: PrecisionPlan, target: Target, judge: Judge,
         step = _next_step(number, refusal, current, graph, steps) if refusal is not None and number <= rounds else None
         if step is None:
             break
-        logger.info("round %d: %s to %s: %s", number, ", ".join(step.nodes), step.after, step.words)
+        logger.info("round %d: %s to %s: %s", number, ", ".join(step.nodes), step.after, step.message)
         steps.append(step)
         current = _stepped(current, [step], found.package or target.name)
     kept = start if refusal is not None else current
     warnings = _warnings(model, target, found, refusal)
     for warning in warnings:
         logger.warning("%s", warning)
-    record = {
-        "name": target.name,
-        "measured_on": target.measured_on,
-        "package": found.package,
-        "depth": found.depth,
-        "accepted": refusal is None and found.depth != "none",
-        "steps": [step.to_json() for step in steps],
-    }
-    fitted = replace(kept, data={**kept.data, "target": record}, warnings=(*kept.warnings, *warnings))
+    record = TargetRecord(
+        name=target.name,
+        measured_on=target.measured_on,
+        package=found.package,
+        depth=found.depth,
+        accepted=refusal is None and found.depth != "none",
+        steps=tuple(steps),
+    )
+    fitted = replace(kept, data=replace(kept.data, target=record), warnings=(*kept.warnings, *warnings))
     return Fitted(fitted, found, tuple(steps))
 
 
@@ -162,7 +141,7 @@ class _Graph:
         return [node for node, yes in reaches.items() if yes]
 
 
-def _known_steps(graph: _Graph, target: Target) -> Iterator[Step]:
+def _known_steps(graph: _Graph, target: Target) -> Iterator[TargetStep]:
     decided = graph.plan.by_id()
     by_kind: dict[tuple[str, Precision], list[str]] = {}
     refused = target.refused(graph.model, graph.plan)
@@ -172,10 +151,12 @@ def _known_steps(graph: _Graph, target: Target) -> Iterator[Step]:
         after = _other(graph, node_ids[0], before, set())
         if after is not None:
             nodes = [i for i in graph.with_companions(node_ids) if decided[i].precision == before]
-            yield Step(0, tuple(nodes), before, after, refused[node_ids[0]].words)
+            yield TargetStep(0, tuple(nodes), before, after, refused[node_ids[0]].words)
 
 
-def _next_step(number: int, refusal: Finding, plan: PrecisionPlan, graph: _Graph, steps: Sequence[Step]) -> Step | None:
+def _next_step(
+    number: int, refusal: Finding, plan: PrecisionPlan, graph: _Graph, steps: Sequence[TargetStep]
+) -> TargetStep | None:
     """What to change after `refusal`; None where nothing is left to try."""
     if refusal.code in _OF_ANOTHER_KIND:
         return None
@@ -199,7 +180,7 @@ def _next_step(number: int, refusal: Finding, plan: PrecisionPlan, graph: _Graph
     )
     wanted = same_kind if again or refusal.code == "UNSUPPORTED_NODE" else [refusal.node]
     nodes = [i for i in graph.with_companions(wanted) if decided[i].precision == decision.precision]
-    return Step(number, tuple(nodes), decision.precision, after, refusal.words)
+    return TargetStep(number, tuple(nodes), decision.precision, after, refusal.words)
 
 
 def _other(graph: _Graph, node_id: str, before: Precision, tried: set[Precision]) -> Precision | None:
@@ -211,7 +192,9 @@ def _other(graph: _Graph, node_id: str, before: Precision, tried: set[Precision]
     return next((each for each in left if graph.legal(node_id, each)), None)
 
 
-def _widened(number: int, refusal: Finding, plan: PrecisionPlan, graph: _Graph, steps: Sequence[Step]) -> Step | None:
+def _widened(
+    number: int, refusal: Finding, plan: PrecisionPlan, graph: _Graph, steps: Sequence[TargetStep]
+) -> TargetStep | None:
     """The FP32 region around what was changed so far, widened upstream."""
     decided = plan.by_id()
     starts = [node for step in steps if step.after is Precision.FP32 for node in step.nodes]
@@ -221,12 +204,12 @@ def _widened(number: int, refusal: Finding, plan: PrecisionPlan, graph: _Graph, 
     nodes = tuple(i for i in region if i in decided and decided[i].precision.is_low)
     if not nodes:
         return None
-    return Step(number, nodes, decided[nodes[0]].precision, Precision.FP32, refusal.words)
+    return TargetStep(number, nodes, decided[nodes[0]].precision, Precision.FP32, refusal.words)
 
 
-def _stepped(plan: PrecisionPlan, steps: Iterable[Step], package: str) -> PrecisionPlan:
+def _stepped(plan: PrecisionPlan, steps: Iterable[TargetStep], package: str) -> PrecisionPlan:
     for step in steps:
-        reason = f"{package} refuses it in {step.before}: {step.words}"
+        reason = f"{package} refuses it in {step.before}: {step.message}"
         plan = plan.with_precisions(dict.fromkeys(step.nodes, step.after), RULE, reason)
     return plan
 

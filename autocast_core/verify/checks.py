@@ -95,13 +95,8 @@ def _findings(model: ir.Model, interface: ModelInterface, plan: PrecisionPlan) -
     yield from broken_edges(model)
     yield from inconsistent_tensors(model)
     yield from interface_changes(
-        interface, model_interface(model), plan.precision.dtype, _keep(plan), frozenset(plan.io_kept)
+        interface, model_interface(model), plan.precision.dtype, plan.settings, frozenset(plan.io_kept)
     )
-
-
-def _keep(plan: PrecisionPlan) -> bool | frozenset[str]:
-    keep = plan.settings.get("keep_io_types", False)
-    return keep if isinstance(keep, bool) else frozenset(keep)
 
 
 def _explained(model: ir.Model, finding: str) -> UnconvertibleError | VerificationError:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from autocast_core.plan import PlanSettings
+
 
 @dataclass(frozen=True)
 class Port:
@@ -42,12 +44,12 @@ def _dims(shape: ir.Shape | None) -> tuple[int | str | None, ...] | None:
 
 
 def interface_changes(
-    before: ModelInterface, after: ModelInterface, low: ir.DataType, keep: bool | frozenset[str], kept: frozenset[str]
+    before: ModelInterface, after: ModelInterface, low: ir.DataType, settings: PlanSettings, kept: frozenset[str]
 ) -> Iterator[str]:
     """A sentence for each change from `before` to `after` that a conversion must not make.
 
     Names and order never change. An FP32 or FP64 port takes the type `low`, or FP32 where the plan lists it in `kept`;
-    those in `keep` (True: all) and all others keep their types. Dimensions that both sides know agree.
+    those that `settings` keep, and all others, keep their types. Dimensions that both sides know agree.
     """
     sides = (("input", before.inputs, after.inputs), ("output", before.outputs, after.outputs))
     for kind, old, new in sides:
@@ -55,7 +57,7 @@ def interface_changes(
             yield f"the {kind}s were {_names(old)} and are {_names(new)}"
             continue
         for was, now in zip(old, new, strict=True):
-            keeps = keep if isinstance(keep, bool) else was.name in keep
+            keeps = settings.keeps_io_type(was.name)
             allowed = {_element(was.type)} if keeps else _allowed(_element(was.type), low, was.name in kept)
             if was.type is not None and now.type is not None and not _same_kind(was.type, now.type, allowed):
                 stays = was.type == now.type

@@ -113,11 +113,11 @@ def shown(path: Path, pattern: str | None) -> Mapping[str, Any]:
     from autocast_core.errors import ConfigError
     from autocast_core.plan import read_plan
 
-    plan: PrecisionPlan = read_plan(path)
+    plan = read_plan(path)
     try:
         wanted = re.compile(pattern) if pattern is not None else None
     except re.error as error:
-        raise ConfigError(f"--nodes {pattern!r} is no regular expression: {error}") from error
+        raise ConfigError(f"--nodes {pattern!r} is not a valid regular expression: {error}") from error
     nodes = [node for node in plan.nodes if (wanted.match(node.id) if wanted else node.precision is Precision.FP32)]
     return {
         "summary": plan.summary(),
@@ -125,38 +125,34 @@ def shown(path: Path, pattern: str | None) -> Mapping[str, Any]:
         "nodes": [
             {key: str(getattr(node, key)) for key in ("id", "op_type", "precision", "rule", "reason")} for node in nodes
         ],
-        "attribution": _ranked(path, plan),
+        "attribution": _ranked(plan),
     }
 
 
-def _ranked(path: Path, plan: PrecisionPlan) -> list[tuple[str, ...]]:
-    """The nodes with the largest shares of the error. PlanError where they are not written as we write them."""
-    from autocast_core.errors import PlanError
-
-    try:
-        return [
-            (
-                str(row["id"]),
-                str(row["op_type"]),
-                f"{row['share']:.2%}",
-                f"{row['local']:.3g}",
-                str(row["overflow"]),
-                str(row["underflow"]),
-            )
-            for row in plan.data.get("attribution", [])[:RANKED]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise PlanError(f"{path}: the plan's attribution lacks or misspells a field: {error!r}") from error
+def _ranked(plan: PrecisionPlan) -> list[tuple[str, ...]]:
+    """A row for each of the nodes with the largest shares of the error."""
+    return [
+        (
+            node.id,
+            node.op_type,
+            f"{node.share:.2%}",
+            "–" if node.local is None else f"{node.local:.3g}",
+            str(node.overflow),
+            str(node.underflow),
+        )
+        for node in (plan.data.attribution or ())[:RANKED]
+    ]
 
 
 def compared(before: Path, after: Path) -> Mapping[str, Any]:
-    """The nodes that differ, each with both decisions in words."""
-    from autocast_core.plan import plan as plans
+    """The nodes that differ, each with what both plans say of it."""
+    from autocast_core.plan import diff, read_plan
 
-    changes = plans.diff(plans.read_plan(before), plans.read_plan(after))
+    changes = diff(read_plan(before), read_plan(after))
     return {
         "changes": [
-            {"id": change.id, "before": _words(change.before), "after": _words(change.after)} for change in changes
+            {"id": change.id, "before": _described(change.before), "after": _described(change.after)}
+            for change in changes
         ]
     }
 
@@ -184,7 +180,7 @@ def applied(plan: Path, model: Path, output: Path) -> dict[str, Any]:
     }
 
 
-def _words(decision: NodeDecision | None) -> str | None:
+def _described(decision: NodeDecision | None) -> str | None:
     if decision is None:
         return None
     return f"{decision.precision} by {decision.rule}" + (f": {decision.reason}" if decision.reason else "")

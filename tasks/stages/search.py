@@ -127,7 +127,9 @@ _search = isolated(search_plan, Tuned, Trial)
 
 
 def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | None, options: str | None = None) -> Tuned:
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
+
+    from msgspec.structs import replace
 
     from autocast_core.pipeline.convert import engine_version
     from autocast_core.search.start import RULE
@@ -167,8 +169,8 @@ def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | Non
         certificate=tuple(entries),
         budgets=tuple(asdict(result) for result in found.budgets),
         attribution=tuple(node.to_json() for node in found.attribution.nodes),
-        digest=str(plan.data["digest"]),
-        batches=int(plan.data["batches"]),
+        digest=str(plan.data.digest),
+        batches=plan.data.batches,
         stopped=found.stopped,
     )
 

@@ -38,8 +38,6 @@ PLANS = {
         data={"attribution": [{"id": "a", "op_type": "b", "share": "c", "local": "d"}]}
     ),
 }
-ONLY_SHOWN = ("attribution that is a number", "attribution that is texts", "shares that are texts")
-"""What no command but `plan show` looks at."""
 
 
 def _tag(folder):

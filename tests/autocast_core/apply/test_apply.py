@@ -12,7 +12,7 @@ from autocast_core.apply import apply_plan
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import PlanError, UnconvertibleError
 from autocast_core.graph.walk import is_counted, nodes_with_ids
-from autocast_core.plan import NodeDecision, PrecisionPlan
+from autocast_core.plan import NodeDecision, PlanSettings, PrecisionPlan
 from autocast_core.sanitize.names import give_unique_names
 
 HEAD = '<ir_version: 10, opset_import: ["": 22]>\n'
@@ -32,8 +32,8 @@ def applied(text: str, low: str = "", precision: str = "fp16", fp16: str = "", *
         if is_counted(node):
             chosen = precision if low == "*" or node.name in low.split() else "fp32"
             chosen = "fp16" if node.name in fp16.split() else chosen
-            nodes.append(NodeDecision(node_id, node.op_type, node.domain, Precision(chosen), "default"))
-    plan = PrecisionPlan(Precision(precision), "", "", tuple(nodes), settings)
+            nodes.append(NodeDecision(node_id, node.op_type, Precision(chosen), "default", node.domain))
+    plan = PrecisionPlan(Precision(precision), "", "", tuple(nodes), PlanSettings(**settings))
     found = apply_plan(model, plan)
     proto = ir.serde.serialize_model(found.model)
     onnx.checker.check_model(proto, full_check=True)
@@ -73,7 +73,7 @@ def test_the_model_passed_in_is_not_modified():
     text = "g (float[3] x) => (float[3] y) <float[3] w = {1, 2, 3}> { [a] y = Mul(x, w) }"
     model = load(text)
     before = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
-    plan = PrecisionPlan(Precision.FP16, "", "", (NodeDecision("graph/a", "Mul", "", Precision.FP16, "default"),))
+    plan = PrecisionPlan(Precision.FP16, "", "", (NodeDecision("graph/a", "Mul", Precision.FP16, "default"),))
     apply_plan(model, plan)
     assert ir.serde.serialize_model(model).SerializeToString(deterministic=True) == before
 
@@ -199,7 +199,7 @@ def test_a_sequence_that_would_need_a_cast_is_refused_naming_it():
     ],
 )
 def test_a_plan_of_other_nodes_is_refused_naming_them(ids, said):
-    decisions = tuple(NodeDecision(node_id, "Exp", "", Precision.FP32, "default") for node_id in ids)
+    decisions = tuple(NodeDecision(node_id, "Exp", Precision.FP32, "default") for node_id in ids)
     with pytest.raises(PlanError) as error:
         apply_plan(load(FAN), PrecisionPlan(Precision.FP16, "", "", decisions))
     assert said in str(error.value)

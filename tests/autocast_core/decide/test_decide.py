@@ -6,6 +6,7 @@ import pytest
 
 from autocast_core.config import Precision
 from autocast_core.decide import NodeRuleBase, RuleMatch
+from autocast_core.plan import PluginPrecision
 
 CHAIN = (
     "g (float[2,3] x) => (float[2,3] y) <float[3] w = {1, 2, 3}> { [first] a "
@@ -83,7 +84,7 @@ def test_evidence_names_the_tensor_and_its_range(plan):
 def test_without_statistics_the_other_rules_decide(plan):
     found = plan(CHAIN.replace("{1, 2, 3}", "{1, 2, 1e6}"))
     assert rules(found) == {"first": "initializer_range", "second": "default", "third": "default"}
-    assert found.data["origin"] == "none"
+    assert found.data.origin == "none"
 
 
 def test_weights_that_lose_values_are_counted(plan):
@@ -139,7 +140,7 @@ def test_plugins_take_the_precision_that_is_demanded(plan):
     assert rules(plan(text))["Foo_0"] == "legality"
     found = plan(text, trt_plugins_precision=("Foo:fp16",))
     assert found.by_id()["graph/Foo_0"].precision == Precision.FP16
-    assert found.settings["plugin_precisions"] == {"Foo": [["fp16"], ["fp16"]]}
+    assert found.settings.plugin_precisions == {"Foo": PluginPrecision((Precision.FP16,), (Precision.FP16,))}
 
 
 class KeepExponentials:

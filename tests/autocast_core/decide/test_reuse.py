@@ -79,4 +79,4 @@ def test_reading_weights_needs_no_statistics(model):
     loaded, plan = made(model)
     value = loaded.graph.initializers["w"]
     assert np.array_equal(value.const_value.numpy(), [1, 2, 3])
-    assert plan.data["origin"] == "none"
+    assert plan.data.origin == "none"

@@ -145,7 +145,7 @@ def test_calibration_data_may_hold_more_batches_than_the_model_takes(convert):
     assert found.decision("Abs_0") == ("fp32", "io_range")
     (evidence,) = found.conversion.plan.by_id()["graph/Abs_0"].evidence
     assert evidence.absmax == 800.0
-    assert found.conversion.plan.data["batches"] == 3
+    assert found.conversion.plan.data.batches == 3
 
 
 def test_an_operator_the_target_lacks_is_kept_by_name(convert):

@@ -306,7 +306,7 @@ def test_a_rule_without_data_still_decides_and_says_so(tmp_path):
     done = convert_file(source, target, ConversionConfig())
     assert done.plan.by_id()["graph/Mul_0"].rule == "initializer_range"
     assert done.plan.by_id()["graph/Neg_0"].precision == Precision.FP16
-    assert done.plan.data["origin"] == "none"
+    assert done.plan.data.origin == "none"
     assert any(warning.startswith("no calibration") for warning in done.warnings)
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from autocast_core.config import Precision
 from autocast_core.errors import ConfigError
-from autocast_core.operators import parse_plugin_precisions, plugin_settings, plugins_from_settings
+from autocast_core.operators import parse_plugin_precisions
 
 
 def test_one_precision_speaks_for_all_operands():
@@ -21,8 +21,3 @@ def test_lists_speak_for_inputs_and_outputs_in_turn():
 def test_other_texts_are_refused_with_the_syntax(text):
     with pytest.raises(ConfigError, match="trt_plugins_precision"):
         parse_plugin_precisions([text])
-
-
-def test_settings_of_a_plan_give_the_same_precisions_back():
-    plugins = parse_plugin_precisions(["Foo:[fp16,fp32]:[fp16]", "Bar:fp32"])
-    assert plugins_from_settings(plugin_settings(plugins)) == plugins

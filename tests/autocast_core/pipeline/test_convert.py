@@ -40,7 +40,7 @@ def test_a_conversion_tells_what_it_did(source, tmp_path):
     stages = ["load", "sanitize", "calibrate", "classify", "apply", "verify", "write"]
     assert list(done.timings) == stages
     assert [stage for stage in dict.fromkeys(each.stage for each in seen) if stage in stages] == stages
-    assert done.plan.data["origin"] == "calibration"
+    assert done.plan.data.origin == "calibration"
     assert done.plan.engine_version
 
 
@@ -105,14 +105,14 @@ def test_a_destination_that_cannot_be_written_is_an_output_error(source, tmp_pat
 
 def test_without_limits_no_data_are_looked_at(source, tmp_path, caplog):
     done = convert_file(source, tmp_path / "out.onnx", ConversionConfig(data_max=float("inf")))
-    assert done.plan.data["origin"] == "none"
+    assert done.plan.data.origin == "none"
     assert done.warnings == ()
 
 
 def test_random_data_are_said_to_be_random(source, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="autocast_core"):
         done = convert_file(source, tmp_path / "out.onnx")
-    assert done.plan.data["origin"] == "random"
+    assert done.plan.data.origin == "random"
     assert any("random" in record.getMessage() for record in caplog.records)
 
 

@@ -6,7 +6,8 @@ import jsonschema
 import pytest
 
 from autocast_core import ConversionConfig, convert_file, tune_file
-from autocast_core.plan import PLAN_FORMAT
+from autocast_core.errors import PlanError
+from autocast_core.plan import PLAN_FORMAT, PrecisionPlan
 from autocast_core.plan.schema import plan_schema
 from tests.autocast_core.search.planted import planted_model
 from tests.flows.conversions import batches, mlp
@@ -48,8 +49,22 @@ def test_a_searchs_plan_is_as_the_schema_says(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"format": PLAN_FORMAT + 1}, {"precision": "fp8"}, {"nodes": [{"id": "a"}]}, {"colour": "blue"}]
+    "wrong",
+    [
+        {"format": PLAN_FORMAT + 1},
+        {"precision": "fp8"},
+        {"precision": "fp32"},
+        {"nodes": [{"id": "a"}]},
+        {"colour": "blue"},
+        {"settings": {"data_max": 1}},
+        {"settings": {"keep_io_types": "x"}},
+        {"structure_digest": "x"},
+        {"data": {"attribution": [{"id": "a"}]}},
+    ],
+    ids=str,
 )
-def test_what_is_no_plan_is_refused(written, wrong):
+def test_the_schema_and_the_reader_refuse_the_same(written, wrong):
     with pytest.raises(jsonschema.ValidationError):
         validate({**written, **wrong})
+    with pytest.raises(PlanError):
+        PrecisionPlan.from_json(json.dumps({**written, **wrong}))

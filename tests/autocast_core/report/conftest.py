@@ -87,7 +87,7 @@ def build_report(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> Repo
 
 def _decision(name: str, kept: bool) -> NodeDecision:
     if not kept:
-        return NodeDecision(f"graph/{name}", "Relu", "", Precision.FP16, "default")
+        return NodeDecision(f"graph/{name}", "Relu", Precision.FP16, "default")
     evidence = Evidence(f"{name} out", -2.0, 1000.0, 1000.0, 512.0)
     reason = f"tensor '{name} out' reaches 1000, over data_max 512"
-    return NodeDecision(f"graph/{name}", "Conv", "", Precision.FP32, "io_range", reason, (evidence,))
+    return NodeDecision(f"graph/{name}", "Conv", Precision.FP32, "io_range", reason=reason, evidence=(evidence,))

@@ -23,7 +23,7 @@ def test_a_kept_node_shows_its_evidence(make_report):
 
 def test_numbers_that_are_not_finite_become_null():
     evidence = Evidence("t", -math.inf, math.nan, math.inf, 512.0)
-    node = NodeDecision("graph/n", "Add", "", Precision.FP32, "io_range", "", (evidence,), ("x", "y"))
+    node = NodeDecision("graph/n", "Add", Precision.FP32, "io_range", evidence=(evidence,), replaces=("x", "y"))
     columns = node_table(PrecisionPlan(Precision.FP16, "", "", (node,)))
     assert (columns["min"], columns["max"], columns["absmax"]) == ([None], [None], [None])
     assert columns["replaces"] == ["x, y"]

@@ -32,7 +32,7 @@ def test_bars_have_the_counts_of_the_plan(make_report):
 
 
 def test_rare_operator_types_are_summed():
-    nodes = tuple(NodeDecision(f"graph/{i}", f"Op{i}", "d", Precision.FP32, "r") for i in range(5))
+    nodes = tuple(NodeDecision(f"graph/{i}", f"Op{i}", Precision.FP32, "r", "d") for i in range(5))
     counts = operator_counts(PrecisionPlan(Precision.FP16, "", "", nodes), limit=3)
     assert [(each.op_type, each.fp32) for each in counts] == [("d::Op0", 1), ("d::Op1", 1), ("other", 3)]
 

@@ -48,4 +48,4 @@ def test_the_plan_says_why(found):
     decision = found.plan.by_id()["graph/overflow"]
     assert decision.rule == "search"
     assert "lowered too: no_new_nonfinite fails" in decision.reason
-    assert found.plan.data["attribution"][0]["id"] in {f"graph/{name}" for name in SENSITIVE}
+    assert found.plan.data.attribution[0].id in {f"graph/{name}" for name in SENSITIVE}

@@ -97,7 +97,7 @@ def test_a_limit_of_trials_ends_with_the_best_plan_so_far(planted):
     assert not found.complete and "max-trials" in found.stopped
     assert found.evaluations == 6
     assert all(result.passed for result in found.budgets)
-    assert found.plan.data["stopped"] == found.stopped
+    assert found.plan.data.stopped == found.stopped
 
 
 def test_a_limit_of_time_ends_likewise(planted):

@@ -12,7 +12,7 @@ from autocast_core.config import ConversionConfig, Precision
 from autocast_core.engine.validation import Finding, Validation
 from autocast_core.errors import ConfigError
 from autocast_core.model import load_proto
-from autocast_core.plan import NodeDecision, PrecisionPlan
+from autocast_core.plan import NodeDecision, PlanSettings, PrecisionPlan
 from autocast_core.targets.engine_options import Profile
 from autocast_core.targets.feedback import RULE, fit_plan
 from autocast_core.targets.fitting import engine_options, fit_to_target
@@ -49,10 +49,9 @@ def _model(text: str) -> ir.Model:
 
 def _plan(model: ir.Model, precision: Precision, **others: Precision) -> PrecisionPlan:
     nodes = tuple(
-        NodeDecision(f"graph/{n.name}", n.op_type, "", others.get(n.name or "", precision), "default")
-        for n in model.graph
+        NodeDecision(f"graph/{n.name}", n.op_type, others.get(n.name or "", precision), "default") for n in model.graph
     )
-    return PrecisionPlan(precision, "", "", nodes, settings={"keep_io_types": False})
+    return PrecisionPlan(precision, "", "", nodes, settings=PlanSettings(keep_io_types=False))
 
 
 def _precisions(plan: PrecisionPlan) -> dict[str, str]:
@@ -96,7 +95,7 @@ def test_a_refusal_that_nobody_knew_is_mended_in_a_round_with_the_parsers_words(
     assert decision.rule == RULE
     assert "FLOAT32 or FLOAT16" in decision.reason
     assert "refuses it in bf16" in decision.reason
-    assert fitted.plan.data["target"]["steps"][0]["nodes"] == ["graph/second", "graph/third"]
+    assert fitted.plan.data.target.steps[0].nodes == ("graph/second", "graph/third")
 
 
 @installed
@@ -120,7 +119,7 @@ def test_a_node_refused_in_fp32_gets_the_low_type():
     plan = _plan(model, Precision.FP16, second=Precision.FP32)
     fitted = fit_plan(model, plan, UNKNOWING, _judge(lambda found: _refusing(found, ["second"], "fp32")))
     assert _precisions(fitted.plan)["second"] == "fp16"
-    assert fitted.plan.data["target"]["accepted"] is True
+    assert fitted.plan.data.target.accepted is True
 
 
 def test_a_bf16_node_refused_in_fp32_too_gets_fp16():
@@ -173,7 +172,7 @@ def test_rounds_end_and_the_plan_is_then_the_one_they_began_with():
     fitted = fit_plan(model, plan, UNKNOWING, _judge(refuse))
     assert fitted.plan.nodes == plan.nodes
     assert len(asked) == 2
-    assert fitted.plan.data["target"]["accepted"] is False
+    assert fitted.plan.data.target.accepted is False
     assert "never" in fitted.plan.warnings[-1]
 
 
@@ -205,7 +204,7 @@ def test_without_the_engine_the_known_refusals_alone_decide():
     )
     assert _precisions(fitted.plan) == {"first": "bf16", "second": "fp32", "third": "fp32", "last": "bf16"}
     assert "could not be asked (not here)" in fitted.plan.warnings[-1]
-    assert fitted.plan.data["target"]["accepted"] is False
+    assert fitted.plan.data.target.accepted is False
 
 
 def test_an_opset_that_the_target_does_not_read_is_said():

@@ -13,7 +13,7 @@ from autocast_core.backends.onnxruntime.session import OnnxRuntime
 from autocast_core.config import Precision
 from autocast_core.errors import BackendError, ModelError, UnconvertibleError, VerificationError
 from autocast_core.model import ConvertedTensor, load_proto
-from autocast_core.plan import PrecisionPlan
+from autocast_core.plan import PlanSettings, PrecisionPlan
 from autocast_core.verify import check_source, load_checked, model_interface, verify
 
 HEAD = '<ir_version: 10, opset_import: ["" : {}, "own" : 1]>'
@@ -28,7 +28,7 @@ def load(text: str = TEXT, opset: int = 22, **weights: np.ndarray) -> ir.Model:
 
 
 def plan(precision=Precision.FP16, keep=True) -> PrecisionPlan:
-    return PrecisionPlan(precision, "", "", (), settings={"keep_io_types": keep})
+    return PrecisionPlan(precision, "", "", (), settings=PlanSettings(keep_io_types=keep))
 
 
 def judged(model: ir.Model, runtime=None, **settings):

@@ -5,6 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core.model import load_proto
+from autocast_core.plan import PlanSettings
 from autocast_core.verify import model_interface
 from autocast_core.verify.interface import interface_changes
 
@@ -21,7 +22,7 @@ def model(x="float[N,2]", y="float[N,2]", names=("x", "i", "y")):
 
 
 def broken(before, after, keep=False, kept=()):
-    return list(interface_changes(before, after, LOW, keep, frozenset(kept)))
+    return list(interface_changes(before, after, LOW, PlanSettings(keep_io_types=keep), frozenset(kept)))
 
 
 def test_a_contract_lists_names_types_and_dimensions_in_order():

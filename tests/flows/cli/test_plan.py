@@ -64,7 +64,7 @@ def test_a_file_that_is_no_plan_is_named(autocast, plans):
 
 def test_a_pattern_that_does_not_compile_is_named(autocast, plans):
     ended = autocast("plan", "show", plans / "all.json", "--nodes", "(")
-    assert ended.code == 2 and "no regular expression" in ended.err
+    assert ended.code == 2 and "not a valid regular expression" in ended.err
 
 
 def test_nodes_are_ranked_by_their_share_of_the_error(autocast, tmp_path):

@@ -5,7 +5,7 @@ from tasks.tracking.runs import RunRef
 
 
 def node(op_type, precision, domain=""):
-    return NodeDecision(f"graph/{op_type}", op_type, domain, precision, "default")
+    return NodeDecision(f"graph/{op_type}", op_type, precision, "default", domain)
 
 
 def test_operators_are_counted_by_precision_the_most_frequent_first():

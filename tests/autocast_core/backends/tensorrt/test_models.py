@@ -46,7 +46,7 @@ def _check(built: BuiltModel, precision: str) -> None:
     floats = [each for each in found.layers if each.node in decided and not _FLOATS.isdisjoint(each.types)]
     assert [each.node for each in floats if _TYPES.get(decided[each.node].precision) not in each.types] == []
     low = [each for each in floats if _TYPES[precision] in each.types]
-    rounds = len(plan.data.get("target", {}).get("steps", ()))
+    rounds = len(plan.data.target.steps) if plan.data.target else 0
     print(
         json.dumps({"model": built.name, "precision": precision, "low": len(low), "of": len(floats), "steps": rounds})
     )

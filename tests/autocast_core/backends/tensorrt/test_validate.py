@@ -43,7 +43,7 @@ def _saved(folder: Path, text: str) -> Path:
 
 
 def _plan(**precisions: Precision) -> PrecisionPlan:
-    nodes = tuple(NodeDecision(f"graph/{name}", "Op", "", each, "default") for name, each in precisions.items())
+    nodes = tuple(NodeDecision(f"graph/{name}", "Op", each, "default") for name, each in precisions.items())
     return PrecisionPlan(Precision.FP16, "", "", nodes)
 
 
