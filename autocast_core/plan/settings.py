@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -46,6 +46,11 @@ class PlanSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         Mapping[str, PluginPrecision],
         msgspec.Meta(description="Per custom operator the precisions of its inputs and of its outputs."),
     ] = msgspec.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that a plan file holds, as JSON values."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
 
     def keeps_io_type(self, name: str) -> bool:
         """Whether graph input or output `name` keeps its type."""

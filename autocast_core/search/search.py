@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from msgspec import structs, to_builtins
+from msgspec import structs
 
 from autocast_core.calibrate import scan_weights
 from autocast_core.config import ConversionConfig, Precision
@@ -123,7 +123,7 @@ def _context(begin: Start, batches: Batches, metric: TaskMetric | None) -> str:
     plan = begin.lowest
     decided = [[d.id, d.precision] for d in plan.nodes]
     judged = None if metric is None else metric.digest
-    settings = to_builtins(plan.settings)
+    settings = plan.settings.to_json()
     parts = [plan.structure_digest, plan.weights_digest, batches.digest, len(batches), settings, decided, judged]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

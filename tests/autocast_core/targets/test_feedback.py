@@ -51,7 +51,7 @@ def _plan(model: ir.Model, precision: Precision, **others: Precision) -> Precisi
     nodes = tuple(
         NodeDecision(f"graph/{n.name}", n.op_type, others.get(n.name or "", precision), "default") for n in model.graph
     )
-    return PrecisionPlan(precision, "", "", nodes, settings=PlanSettings(keep_io_types=False))
+    return PrecisionPlan(precision, "5" * 64, "6" * 64, nodes, settings=PlanSettings(keep_io_types=False))
 
 
 def _precisions(plan: PrecisionPlan) -> dict[str, str]:
