@@ -13,8 +13,9 @@ from autocast_core.decide.mask_ends import mask_ends
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts
 from autocast_core.graph.annotations import replaced_names
 from autocast_core.graph.walk import all_nodes
-from autocast_core.operators import Operands, PluginPrecision, element_type, float_operands, ports_of
+from autocast_core.operators import Operands, element_type, float_operands, ports_of
 from autocast_core.operators.families import CONTROL_FLOW
+from autocast_core.plan import PluginPrecision
 
 
 def collect_facts(
