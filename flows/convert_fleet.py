@@ -24,7 +24,7 @@ from flows.local.memory_budget import MemoryBudget
 from flows.request.fleet_file import FleetModel, Outcome
 from flows.request.spec import Spec
 from tasks.prefect.artifacts import version_page
-from tasks.storage.registry import resolve_tracking_uri
+from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.size import bytes_of
 
 BYTES_PER_MODEL_BYTE = 3.0

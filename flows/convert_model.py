@@ -50,9 +50,9 @@ from tasks.stages.track import DataRecord, Record, begin_task, log_model_task, r
 from tasks.stages.verify import verify_task
 from tasks.storage.data import FetchedData
 from tasks.storage.local import MODEL_FILE
+from tasks.storage.model_registry import NoOnnxFlavorError, resolve_tracking_uri
 from tasks.storage.models import Fetched
-from tasks.storage.publish import is_there, output_name
-from tasks.storage.registry import NoOnnxFlavorError, resolve_tracking_uri
+from tasks.storage.publication import is_there, output_name
 from tasks.storage.uri import LocalLocation, parse_uri
 from tasks.tracking.conversions import FLOW_RUN_TAG, IDENTITY_TAG, discard, earlier_result, end_abandoned, keep_result
 from tasks.tracking.identity import identity

@@ -16,7 +16,7 @@ from prefect import flow, get_run_logger
 from flows.local.environment import set_defaults
 from flows.local.home import home
 from flows.request.registry_tags import OPT_IN, ConversionRequest, VersionTags, read_spec_file, request_for
-from tasks.storage.registry import resolve_tracking_uri
+from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
 from tasks.tracking.store import connect, tracking_errors
 

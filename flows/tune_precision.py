@@ -28,8 +28,8 @@ from tasks.stages.sanitize import sanitize_task
 from tasks.stages.search import Budgets, Tuned, tune_task
 from tasks.stages.track import SOURCE_MODEL, begin_task
 from tasks.storage.data import FetchedData
+from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched
-from tasks.storage.registry import resolve_tracking_uri
 from tasks.tracking.runs import NOTE_TAG, RunRef, end_run, log, log_artifacts, log_dataset, note
 
 _DEFAULT = Spec()

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from autocast_core.errors import ServiceError
-from flows.bridge.delivery import Delivery, RefusedError, Seen, check, read
+from flows.bridge.delivery import Delivery, DeliveryRejectedError, Seen, check, read
 from flows.bridge.events import event_of, may_ask
 from flows.bridge.rate import Rate
 from flows.bridge.servers import Servers
@@ -54,7 +54,7 @@ class Bridge:
         started = time.monotonic()
         try:
             outcome, answer = await self._handle(request)
-        except RefusedError as error:
+        except DeliveryRejectedError as error:
             outcome, answer = error.outcome, JSONResponse({"error": str(error)}, error.status)
             LOG.warning("refused a delivery with %s: %s", error.status, error)
         self._outcomes.labels(outcome).inc()
@@ -114,16 +114,16 @@ def _accepted(identifier: UUID, delivery: Delivery, decision: ConversionRequest 
 
 
 async def _body(request: Request, limit: int, seconds: float) -> bytes:
-    """The body, never more than `limit` bytes of it. RefusedError with status 413, or 408 where it comes too slowly."""
+    """The body of a request. DeliveryRejectedError: 413 for more than `limit` bytes, 408 where it comes too slowly."""
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise RefusedError(413, "oversized", f"the body is larger than {limit} bytes")
+                    raise DeliveryRejectedError(413, "oversized", f"the body is larger than {limit} bytes")
     except TimeoutError as error:
-        raise RefusedError(408, "slow", f"the body did not arrive within {seconds:g} s") from error
+        raise DeliveryRejectedError(408, "slow", f"the body did not arrive within {seconds:g} s") from error
     return bytes(body)
 
 

@@ -22,7 +22,7 @@ _ID, _TIMESTAMP, _SIGNATURE = "x-mlflow-delivery-id", "x-mlflow-timestamp", "x-m
 _VERSION = "v1"
 
 
-class RefusedError(Exception):
+class DeliveryRejectedError(Exception):
     """A delivery that is not accepted: the HTTP status and a reason without anything secret."""
 
     def __init__(self, status: int, outcome: str, reason: str) -> None:
@@ -64,38 +64,38 @@ class Delivery:
 def check(headers: Mapping[str, str], body: bytes, secret: str, now: float, tolerance: float) -> uuid.UUID:
     """The id of a delivery whose signature holds and that is at most `tolerance` seconds old or ahead.
 
-    RefusedError with status 401 otherwise.
+    DeliveryRejectedError with status 401 otherwise.
     """
     delivery, timestamp, signature = (headers.get(name, "") for name in (_ID, _TIMESTAMP, _SIGNATURE))
     if not (delivery and timestamp and signature):
-        raise RefusedError(401, "unsigned", "the delivery carries no id, timestamp or signature")
+        raise DeliveryRejectedError(401, "unsigned", "the delivery carries no id, timestamp or signature")
     signed = f"{delivery}.{timestamp}.".encode() + body
     wanted = base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest())
     # All are compared, each in constant time: how long this takes says nothing about the secret.
     given = [part.partition(",") for part in signature.split(" ")]
     matches = [version == _VERSION and hmac.compare_digest(text.encode(), wanted) for version, _, text in given[:8]]
     if not any(matches):
-        raise RefusedError(401, "bad_signature", "the signature does not fit")
+        raise DeliveryRejectedError(401, "bad_signature", "the signature does not fit")
     # Python reads no number of thousands of digits.
     is_number = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 20
     if not is_number or abs(now - int(timestamp)) > tolerance:
-        raise RefusedError(401, "stale", f"the timestamp is more than {tolerance:.0f} s from now")
+        raise DeliveryRejectedError(401, "stale", f"the timestamp is more than {tolerance:.0f} s from now")
     try:
         return uuid.UUID(delivery)
     except ValueError as error:
-        raise RefusedError(422, "malformed", "the delivery id is no UUID") from error
+        raise DeliveryRejectedError(422, "malformed", "the delivery id is no UUID") from error
 
 
 def read(body: bytes) -> Message:
-    """The message in `body`. RefusedError with status 422 where it is none."""
+    """The message in `body`. DeliveryRejectedError with status 422 where it is none."""
     try:
         return Message.model_validate(json.loads(body))
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "body"
-        raise RefusedError(422, "malformed", f"{where}: {problem['msg']}") from error
+        raise DeliveryRejectedError(422, "malformed", f"{where}: {problem['msg']}") from error
     except (ValueError, RecursionError) as error:
-        raise RefusedError(422, "malformed", "the body is no JSON") from error
+        raise DeliveryRejectedError(422, "malformed", "the body is no JSON") from error
 
 
 class Seen:
@@ -106,11 +106,11 @@ class Seen:
         self._ids: OrderedDict[uuid.UUID, float] = OrderedDict()
 
     def add(self, delivery: uuid.UUID, now: float) -> None:
-        """RefusedError with status 409 where the id is known."""
+        """DeliveryRejectedError with status 409 where the id is known."""
         while self._ids and next(iter(self._ids.values())) < now - self._seconds:
             self._ids.popitem(last=False)
         if delivery in self._ids:
-            raise RefusedError(409, "replayed", "a delivery of this id was accepted before")
+            raise DeliveryRejectedError(409, "replayed", "a delivery of this id was accepted before")
         self._ids[delivery] = now
 
     def forget(self, delivery: uuid.UUID) -> None:

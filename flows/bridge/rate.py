@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.bridge.delivery import RefusedError
+from flows.bridge.delivery import DeliveryRejectedError
 
 
 class Rate:
@@ -12,11 +12,11 @@ class Rate:
         self._per_second, self._left, self._since = per_second, 2 * per_second, 0.0
 
     def take(self, now: float) -> None:
-        """RefusedError with status 429 where there were more; MLflow delivers again."""
+        """DeliveryRejectedError with status 429 where there were more; MLflow delivers again."""
         # A clock that is set back gives nothing.
         passed = max(0.0, now - self._since)
         self._left = min(2 * self._per_second, self._left + passed * self._per_second)
         self._since = now
         if self._left < 1:
-            raise RefusedError(429, "too_many", f"more than {self._per_second:g} deliveries a second")
+            raise DeliveryRejectedError(429, "too_many", f"more than {self._per_second:g} deliveries a second")
         self._left -= 1

@@ -49,7 +49,7 @@ def compared(run_a: str, run_b: str, html: Path | None) -> Mapping[str, Any]:
     """Reads both runs and compares them."""
     from autocast_core.errors import OutputError
     from autocast_core.report.comparison import compare_runs, comparison_page
-    from flows.local.reading_session import reading_session
+    from flows.local.session import reading_session
 
     with reading_session():
         difference = compare_runs(_side(run_a), _side(run_b))
@@ -71,7 +71,7 @@ def compared(run_a: str, run_b: str, html: Path | None) -> Mapping[str, Any]:
 def _side(which: str) -> Side:
     from autocast_core.plan import PrecisionPlan
     from autocast_core.report.comparison import Side
-    from tasks.storage.registry import resolve_tracking_uri
+    from tasks.storage.model_registry import resolve_tracking_uri
     from tasks.tracking.reading import read_artifact, read_run, read_version
 
     tracking = resolve_tracking_uri()

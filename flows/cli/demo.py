@@ -33,7 +33,7 @@ def run_demo(known: MutableMapping[str, str]) -> Mapping[str, Any]:
     """The flow's result on the demo's materials; its metrics with ``demo.naive_top1`` added."""
     import sys
 
-    from flows.cli.terminal.progress import shown_progress
+    from flows.cli.terminal.progress_bar import shown_progress
     from flows.demo import materials
     from flows.local.session import flow_session
     from flows.request.spec import Spec
@@ -63,7 +63,7 @@ def show(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tasks.storage.registry import resolve_tracking_uri
+    from tasks.storage.model_registry import resolve_tracking_uri
 
     metrics = result["metrics"]
     accuracy = Table("model", "top-1 on held-out images", "measured on", title="Handwritten digits")

@@ -41,7 +41,7 @@ def promote(
 
 def promoted(model: str, alias: str) -> Mapping[str, Any]:
     """Checks and promotes."""
-    from flows.local.reading_session import reading_session
+    from flows.local.session import reading_session
     from flows.request.policy import limits_of_a_command
     from tasks.isolation import isolation
 

@@ -34,8 +34,8 @@ def review(
 
 def reviewed(model: str) -> Mapping[str, Any]:
     """The version's record and its run's summary."""
-    from flows.local.reading_session import reading_session
-    from tasks.storage.registry import resolve_tracking_uri
+    from flows.local.session import reading_session
+    from tasks.storage.model_registry import resolve_tracking_uri
 
     with reading_session():
         from flows.review.verification import our_version

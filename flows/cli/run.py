@@ -84,7 +84,7 @@ def convert(
     """
     import sys
 
-    from flows.cli.terminal.progress import shown_progress
+    from flows.cli.terminal.progress_bar import shown_progress
     from flows.local.session import flow_session
     from flows.request.preflight import check_request
     from flows.request.spec import load_spec

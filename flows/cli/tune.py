@@ -76,7 +76,7 @@ def tuned(
 
     from autocast_core.evaluate import parse_gate
     from autocast_core.search import load_metric
-    from flows.cli.terminal.progress import shown_progress
+    from flows.cli.terminal.progress_bar import shown_progress
     from flows.local.session import flow_session
     from flows.request.preflight import check_request
     from flows.request.spec import load_spec

@@ -40,7 +40,7 @@ def verify(
 
 def verified(model: str) -> Mapping[str, Any]:
     """Verifies; the error of a broken chain has the links too."""
-    from flows.local.reading_session import reading_session
+    from flows.local.session import reading_session
     from flows.request.policy import limits_of_a_command
     from tasks.isolation import isolation
 

@@ -25,10 +25,10 @@ from autocast_core.text import one_line
 from flows.request.spec import Spec
 from tasks.prefect.retries import on_service_errors
 from tasks.stages.apply import ConvertedModel
-from tasks.stages.validate import VERDICT_FILE, validate_task
+from tasks.stages.validate import VALIDATION_FILE, validate_task
+from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched
-from tasks.storage.publish import Published, publish_files, take_back
-from tasks.storage.registry import resolve_tracking_uri
+from tasks.storage.publication import Published, publish_files, take_back
 from tasks.storage.uri import LocalLocation, parse_uri
 from tasks.tracking.conversions import FLOW_RUN_TAG
 from tasks.tracking.store import client_of, tracking_errors
@@ -97,7 +97,7 @@ def validate_on_pool(
     if not run.state.is_completed():
         message = one_line(run.state.message or "")
         return Validation(skipped=(f"{pool.deployment}: run {run.name} ended as {run.state.name}: {message}",))
-    return _verdict(str(run.id))
+    return _recorded_validation(str(run.id))
 
 
 def _unusable(pool: GpuPool, wait_for_worker: bool) -> str | None:
@@ -149,7 +149,7 @@ def _cancel(flow_run_id: Any) -> None:
         client.set_flow_run_state(flow_run_id, Cancelling())
 
 
-def _verdict(flow_run_id: str) -> Validation:
+def _recorded_validation(flow_run_id: str) -> Validation:
     """What the tracking run of the finished flow run holds."""
     tracking_uri = resolve_tracking_uri()
     with tracking_errors(tracking_uri), tempfile.TemporaryDirectory(prefix="autocast-verdict-") as folder:
@@ -158,7 +158,7 @@ def _verdict(flow_run_id: str) -> Validation:
         found = client.search_runs(experiments, f"tags.`{FLOW_RUN_TAG}` = '{flow_run_id}'")
         if not found:
             return Validation(skipped=(f"the GPU pool's run {flow_run_id} left no tracking run in {tracking_uri}",))
-        path = client.download_artifacts(found[0].info.run_id, VERDICT_FILE, folder)
+        path = client.download_artifacts(found[0].info.run_id, VALIDATION_FILE, folder)
         return Validation.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
 
 

@@ -23,7 +23,7 @@ from flows.local.abandoned_runs import end_left, noted
 from flows.local.home import Home, home
 from tasks.progress import listener, stage
 from tasks.stages.track import begin_task
-from tasks.storage.registry import resolve_tracking_uri
+from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
 from tasks.tracking.runs import RunRef, end_run, go_on
 

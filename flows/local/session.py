@@ -1,6 +1,7 @@
-"""Running a flow in this process: settings, a log file for other people's messages, Prefect's embedded server.
+"""Sessions of a command: settings, a log file for messages of Prefect and MLflow, and Prefect's embedded server.
 
-What must wait is overlapped: while the server starts, this process imports MLflow and brings its database up to date.
+`flow_session` is for commands that run a flow, `reading_session` for commands that only read from the tracking server.
+While the embedded server starts, the process imports MLflow and migrates its database.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from tasks.progress import Listener, listening, stage
 
 @contextmanager
 def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]:
-    """Within it the flows can be called; yields the log file. `tracking`: whether the run will be tracked.
+    """Prepares this process for calling flows and yields the log file. `tracking`: whether the run will be tracked.
 
-    OutputError where the home folder cannot be written, ServiceError where the embedded server does not start. What
-    Prefect's client raises within it arrives as our errors.
+    OutputError where the home folder cannot be written, ServiceError where the embedded server does not start. Errors
+    of Prefect's client within the block are raised as AutocastErrors.
     """
     where = home()
     log = log_file(where)
@@ -50,9 +51,20 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
         yield log
 
 
+@contextmanager
+def reading_session() -> Iterator[Home]:
+    """Prepares this process for reading from MLflow; messages of packages go to a log file. Yields the home folder."""
+    where = home()
+    set_defaults(where)
+    import mlflow  # noqa: F401 - installs its log handlers now
+
+    with logs_in(where.logs / "reading.log"):
+        yield where
+
+
 def _wait(server: EmbeddedServer | None, tracking: bool) -> None:
     if tracking:
-        from tasks.storage.registry import resolve_tracking_uri
+        from tasks.storage.model_registry import resolve_tracking_uri
         from tasks.tracking.store import connect
 
         connect(resolve_tracking_uri())
@@ -61,13 +73,13 @@ def _wait(server: EmbeddedServer | None, tracking: bool) -> None:
 
 
 def log_file(where: Home) -> Path:
-    """A new file for the messages of this process. OutputError where the home folder cannot be written."""
+    """A new log file for this process. OutputError where the home folder cannot be written."""
     path = where.logs / f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
         raise OutputError(
-            f"{path.parent}: cannot write the log ({error.strerror}); set AUTOCAST_HOME to a folder that can be written"
+            f"{path.parent}: cannot write the log ({error.strerror}); set AUTOCAST_HOME to a writable folder"
         ) from error
     return path

@@ -11,7 +11,7 @@ from flows.request.spec import Spec
 
 def check_request(model: str, spec: Spec) -> None:
     """InputError where a location cannot be read as one, a local file is missing, or the output cannot be written."""
-    from tasks.storage.publish import output_name
+    from tasks.storage.publication import output_name
     from tasks.storage.uri import LocalLocation, parse_uri
 
     source = parse_uri(model)

@@ -16,8 +16,8 @@ from flows.local.home import Home
 from flows.request.spec import Spec, make_spec
 from tasks.stages.gates import NO_DATA
 from tasks.storage.data import fetch_data
+from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched, fetch_model
-from tasks.storage.registry import resolve_tracking_uri
 from tasks.tracking.conversions import IDENTITY_TAG
 from tasks.tracking.identity import identity
 from tasks.tracking.reading import RunRecord, VersionRecord, read_artifact, read_run, read_version, set_alias

@@ -10,7 +10,7 @@ from prefect import task
 
 from tasks.prefect.retries import on_service_errors
 from tasks.progress import report
-from tasks.storage.publish import Published, publish_files, take_back
+from tasks.storage.publication import Published, publish_files, take_back
 
 LOG = logging.getLogger(__name__)
 

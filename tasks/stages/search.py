@@ -18,7 +18,7 @@ from tasks.isolation import isolated
 from tasks.progress import report
 from tasks.stages.sanitize import SanitizedModel
 from tasks.tracking.runs import RunRef
-from tasks.tracking.trials import log_trial
+from tasks.tracking.trial_log import log_trial
 
 if TYPE_CHECKING:
     from autocast_core.search import CertificateEntry, SearchResult

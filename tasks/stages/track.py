@@ -24,8 +24,8 @@ from tasks.storage.models import Fetched
 from tasks.tracking.example import sample_of
 from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.model_facts import ports_of, wiring_of
+from tasks.tracking.model_versions import CANDIDATE, Registered, register_version
 from tasks.tracking.package_versions import versions
-from tasks.tracking.registry import CANDIDATE, Registered, register_version
 from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
 
 if TYPE_CHECKING:

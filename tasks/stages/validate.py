@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autocast_core.data import Batches
 
 _DEFAULT = ConversionConfig()
-VERDICT_FILE = "tensorrt/validation.json"
+VALIDATION_FILE = "tensorrt/validation.json"
 """The whole validation among the artifacts of a run of validate-on-tensorrt, for whoever asked for it."""
 
 
@@ -40,7 +40,7 @@ def validate_model(
     if wish == "off":
         return Validation(skipped=("validation is off",))
     from autocast_core.backends.tensorrt import validate as tensorrt
-    from autocast_core.backends.tensorrt.execution import Trial
+    from autocast_core.backends.tensorrt.execution import EngineTrial
     from autocast_core.model import load_model
     from autocast_core.plan import read_plan
     from autocast_core.targets.fitting import engine_options
@@ -51,7 +51,7 @@ def validate_model(
         model,
         read_plan(plan) if plan is not None else None,
         options,
-        trial=Trial(reference.path, batches, progress=report) if reference is not None else None,
+        trial=EngineTrial(reference.path, batches, progress=report) if reference is not None else None,
         engine=engine,
     )
 

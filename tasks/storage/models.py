@@ -105,7 +105,7 @@ def _pin_data(client: Any, model: S3Location, name: str) -> PinnedObject:
 def _fetch_registered(
     location: RegistryLocation, cache: Cache, tracking_uri: str | None, options: S3Options, progress: ProgressCallback
 ) -> Fetched:
-    from tasks.storage.registry import download_version, find_version
+    from tasks.storage.model_registry import download_version, find_version
 
     version = find_version(location, tracking_uri)
     if version.source.endswith(".onnx"):

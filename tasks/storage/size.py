@@ -19,7 +19,7 @@ def bytes_of(uri: str) -> int:
         data = model.with_name(model.name + ".data")
         return model.stat().st_size + (data.stat().st_size if data.is_file() else 0)
     if isinstance(location, RegistryLocation):
-        from tasks.storage.registry import find_version
+        from tasks.storage.model_registry import find_version
 
         source = find_version(location).source
         return bytes_of(source) if source.startswith("s3://") else 0

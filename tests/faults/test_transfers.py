@@ -9,7 +9,7 @@ import pytest
 
 from autocast_core.errors import AutocastError, InputError, ServiceError
 from tasks.storage.data import fetch_data
-from tasks.storage.publish import publish_files
+from tasks.storage.publication import publish_files
 from tasks.storage.s3 import connect
 from tests.faults.conftest import QUICK
 from tests.flows.conversions import mlp

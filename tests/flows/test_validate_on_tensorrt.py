@@ -43,8 +43,8 @@ def test_a_model_that_is_accepted_has_its_layers_and_depth_tracked(workplace):
 @installed
 def test_a_model_that_is_refused_fails_where_validation_is_required(workplace):
     from flows.request.spec import Spec
-    from flows.validate_on_tensorrt import RefusedError, validate_on_tensorrt
+    from flows.validate_on_tensorrt import EngineRefusedModelError, validate_on_tensorrt
 
-    with pytest.raises(RefusedError, match=r"graph/activate.*BF16") as raised:
+    with pytest.raises(EngineRefusedModelError, match=r"graph/activate.*BF16") as raised:
         validate_on_tensorrt(*_models(workplace, "bfloat16"), Spec(validation="required"))
     assert client().get_run(raised.value.result.run_id).info.status == "FAILED"

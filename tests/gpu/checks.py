@@ -18,7 +18,7 @@ import onnx
 import onnx.parser
 
 from autocast_core.backends.tensorrt.cuda_driver import CudaError, Device, has_driver
-from autocast_core.backends.tensorrt.execution import Trial
+from autocast_core.backends.tensorrt.execution import EngineTrial
 from autocast_core.backends.tensorrt.validate import validate_model
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import input_specs, open_batches
@@ -148,7 +148,7 @@ def _tried(folder: Path, mixed: str, fp32: str, data: np.ndarray, options: Engin
     batches = open_batches({"x": data}, input_specs(load_model(reference)), batch_size=len(data))
     shape = data.shape
     options = options or EngineOptions({"x": Profile(shape, shape, shape)})
-    return validate_model(path, options=options, trial=Trial(reference, batches))
+    return validate_model(path, options=options, trial=EngineTrial(reference, batches))
 
 
 def _saved(path: Path, text: str) -> Path:
@@ -163,7 +163,7 @@ def benchmark(folder: Path, name: str, precision: str, layers: int | None = None
     plan = convert_file(
         built.path, low, ConversionConfig(precision=Precision(precision)), calibration=built.calibration
     ).plan
-    found = validate_model(low, plan, _fixed_shapes(built), trial=Trial(built.path, _batches(built)))
+    found = validate_model(low, plan, _fixed_shapes(built), trial=EngineTrial(built.path, _batches(built)))
     if found.execution is None:
         raise Skipped("; ".join((*found.skipped, *(each.words for each in found.findings))))
     assert found.accepted, found.findings

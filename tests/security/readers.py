@@ -144,7 +144,7 @@ def location(text: str) -> str:
 
 def delivery(body: bytes, headers: Mapping[str, str], secret: str, now: float) -> str:
     """A webhook's request; one of the bridge's refusals is as good as one of our errors."""
-    from flows.bridge.delivery import Delivery, RefusedError, check, read
+    from flows.bridge.delivery import Delivery, DeliveryRejectedError, check, read
     from flows.bridge.events import event_of, may_ask
     from flows.request.registry_tags import Skipped
 
@@ -152,7 +152,7 @@ def delivery(body: bytes, headers: Mapping[str, str], secret: str, now: float) -
         message = read(body)
         skipped = may_ask(message) or Skipped("fuzz")
         identifier = check(headers, body, secret, now, 300.0)
-    except RefusedError as error:
+    except DeliveryRejectedError as error:
         raise ConfigError(str(error)) from error
     return json.dumps(event_of(Delivery(identifier, message), skipped))
 

@@ -305,7 +305,7 @@ def test_deliveries(fuzz):
 
 
 def test_forged_signatures_are_refused(trial):
-    from flows.bridge.delivery import RefusedError, check
+    from flows.bridge.delivery import DeliveryRejectedError, check
 
     count = [0]
     right = base64.b64encode(hmac.new(SECRET.encode(), b"a.b.c", hashlib.sha256).digest()).decode()
@@ -315,7 +315,7 @@ def test_forged_signatures_are_refused(trial):
     def forge(identifier, stamp, text):
         for signature in (text, f"v1,{text}", f"v1,{right}", f"v2,{right}", "v1," * 50):
             count[0] += 1
-            with pytest.raises(RefusedError):
+            with pytest.raises(DeliveryRejectedError):
                 check(dict(zip(NAMES, (identifier, stamp, signature), strict=True)), b"{}", SECRET, NOW, 300.0)
 
     forge()

@@ -1,4 +1,4 @@
-"""The executed depth, seen from this side of the child process: data in, outputs compared, timings summed up."""
+"""Executing an engine, on the parent's side: writes the data for the child, compares its outputs, sums up timings."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ROUNDS = 50
 
 
 @dataclass(frozen=True)
-class Trial:
-    """How to try an engine: beside the FP32 model at `reference`, on `batches`; `rounds` of both engines are timed."""
+class EngineTrial:
+    """How to run an engine: on `batches`, compared with the FP32 model at `reference`; `rounds` of both are timed."""
 
     reference: Path
     batches: Batches
@@ -36,11 +36,11 @@ class Trial:
     progress: ProgressCallback = silent
 
 
-def write_feeds(trial: Trial, folder: Path) -> dict[str, Any]:
+def write_feeds(trial: EngineTrial, folder: Path) -> dict[str, Any]:
     """Writes every batch below `folder`, one .npz each, and returns the child's part of the request.
 
-    Arrays lie in the .npz under their position, since input names may be any text. DataError for an input that is no
-    array.
+    Arrays are named by their position in the .npz, since input names may be any text. DataError for an input that is
+    not an array.
     """
     names: list[str] = []
     count = 0
@@ -60,12 +60,12 @@ def write_feeds(trial: Trial, folder: Path) -> dict[str, Any]:
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
-    """NumPy files do not keep types that NumPy itself does not have: 16-bit floats become FP32, without loss."""
+    """NumPy files hold NumPy's own types only: bfloat16 becomes FP32, without loss."""
     return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype.name == "bfloat16" else array
 
 
 class _Replay:
-    """A Session that hands out what an engine has computed, batch by batch, and removes it."""
+    """A Session that reads the outputs an engine computed, batch by batch, and removes their files."""
 
     def __init__(self, engine: str, names: Sequence[str], folder: Path, backend: str) -> None:
         self.input_names: Sequence[str] = ()
@@ -90,8 +90,10 @@ def _count() -> Iterator[int]:
         number += 1
 
 
-def execution_of(trial: Trial, events: Mapping[str, Any], model: ir.Model, folder: Path, package: str) -> Execution:
-    """What the child's events and the outputs below `folder` tell of the engine of `model`."""
+def execution_of(
+    trial: EngineTrial, events: Mapping[str, Any], model: ir.Model, folder: Path, package: str
+) -> Execution:
+    """The execution of `model`'s engine, from the child's events and the outputs below `folder`."""
     device, loaded, timed = events["device"], events[f"loaded {MIXED}"], events.get("timed", {}).get("milliseconds", {})
     beside = events.get(f"loaded {FP32}")
     with _reference(trial, beside, folder, package) as reference:
@@ -114,7 +116,7 @@ def execution_of(trial: Trial, events: Mapping[str, Any], model: ir.Model, folde
 
 
 @contextmanager
-def _reference(trial: Trial, beside: Mapping[str, Any] | None, folder: Path, package: str) -> Iterator[Session]:
+def _reference(trial: EngineTrial, beside: Mapping[str, Any] | None, folder: Path, package: str) -> Iterator[Session]:
     """The FP32 engine's outputs; where TensorRT made none of the reference, ONNX Runtime on the CPU."""
     if beside is not None:
         yield _Replay(FP32, beside["outputs"], folder, f"{package} FP32, TF32 off")
@@ -129,5 +131,5 @@ def _inspected(text: str) -> Mapping[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise BackendError(f"TensorRT's engine inspector wrote no JSON: {error}") from error
+        raise BackendError(f"TensorRT's engine inspector wrote invalid JSON: {error}") from error
     return found if isinstance(found, dict) else {}

@@ -20,7 +20,7 @@ from typing import Any
 import onnx_ir as ir
 
 from autocast_core.backends.tensorrt.child import PACKAGES, has_driver
-from autocast_core.backends.tensorrt.execution import Trial, execution_of, write_feeds
+from autocast_core.backends.tensorrt.execution import EngineTrial, execution_of, write_feeds
 from autocast_core.backends.tensorrt.findings import (
     builder_findings,
     has_remedy,
@@ -49,7 +49,7 @@ def validate_model(
     options: EngineOptions | None = None,
     *,
     build: bool = True,
-    trial: Trial | None = None,
+    trial: EngineTrial | None = None,
     engine: Path | None = None,
 ) -> Validation:
     """Validates the model at `path` with TensorRT, as far as this machine allows: parse, build, execute.
@@ -121,7 +121,7 @@ def _problem(code: int, message: str) -> str | None:
 
 
 def _read(
-    events: Mapping[str, Any], problem: str | None, model: ir.Model, build: bool, trial: Trial | None
+    events: Mapping[str, Any], problem: str | None, model: ir.Model, build: bool, trial: EngineTrial | None
 ) -> Validation:
     """The validation that the child's events amount to, without layers and execution."""
     package, parsed, built = events.get("package"), events.get("parsed"), events.get("built")
@@ -153,7 +153,7 @@ def _read(
 
 
 def _execution_stopped(
-    stopped: Mapping[str, Any] | None, trial: Trial | None, ran: bool
+    stopped: Mapping[str, Any] | None, trial: EngineTrial | None, ran: bool
 ) -> tuple[Finding | None, str | None]:
     """Why a built engine did not run: a finding where the engine is to blame, else a reason to skip."""
     if stopped is not None:

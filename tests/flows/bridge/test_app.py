@@ -222,13 +222,13 @@ def test_more_than_the_rate_are_told_to_come_again(servers):
 
 def test_a_body_that_never_ends_is_given_up(servers):
     from flows.bridge.app import _body
-    from flows.bridge.delivery import RefusedError
+    from flows.bridge.delivery import DeliveryRejectedError
 
     class Stalled:
         async def stream(self):
             yield b"{"
             await asyncio.sleep(600)
 
-    with pytest.raises(RefusedError, match=r"within 0\.05 s") as caught:
+    with pytest.raises(DeliveryRejectedError, match=r"within 0\.05 s") as caught:
         asyncio.run(_body(Stalled(), 100, 0.05))
     assert caught.value.status == 408

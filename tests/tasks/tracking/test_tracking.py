@@ -15,10 +15,10 @@ from autocast_core.errors import ConfigError, ServiceError
 from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
 from tasks.tracking.logged_model import log_model, signature
-from tasks.tracking.registry import register_version
+from tasks.tracking.model_versions import register_version
 from tasks.tracking.runs import RunRef, begin_run, end_run, log, log_artifacts, log_dataset, note
 from tasks.tracking.store import artifact_location, connect, experiment_id, shown, sqlite_file, tracking_errors, usable
-from tasks.tracking.trials import log_trial
+from tasks.tracking.trial_log import log_trial
 
 RELU = '<ir_version: 9, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }'
 

@@ -14,7 +14,7 @@ import pytest
 
 from autocast_core.backends.tensorrt import gpu as tensorrt_gpu
 from autocast_core.backends.tensorrt import validate as tensorrt
-from autocast_core.backends.tensorrt.execution import FP32, MIXED, Trial, execution_of, write_feeds
+from autocast_core.backends.tensorrt.execution import FP32, MIXED, EngineTrial, execution_of, write_feeds
 from autocast_core.backends.tensorrt.findings import engine_layers, has_remedy, with_remedy
 from autocast_core.backends.tensorrt.gpu import EngineError, LoadedEngine
 from autocast_core.data import input_specs, open_batches
@@ -147,14 +147,14 @@ def _engine(kind: bytes, device: Device) -> LoadedEngine:
     return LoadedEngine(trt, trt.Runtime(logger), kind, device, logger)
 
 
-def _trial(folder: Path, rows: int = 6, batch: int = 4) -> Trial:
+def _trial(folder: Path, rows: int = 6, batch: int = 4) -> EngineTrial:
     path = folder / "model.onnx"
     onnx.save(onnx.parser.parse_model(TEXT.replace("float16", "float")), str(path))
     data = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
-    return Trial(path, open_batches({"x": data}, input_specs(load_model(path)), batch_size=batch), rounds=3)
+    return EngineTrial(path, open_batches({"x": data}, input_specs(load_model(path)), batch_size=batch), rounds=3)
 
 
-def _executed(folder: Path, engines: dict[str, bytes]) -> tuple[Trial, dict]:
+def _executed(folder: Path, engines: dict[str, bytes]) -> tuple[EngineTrial, dict]:
     events: dict = {}
     device, trial = Device(), _trial(folder)
     request = write_feeds(trial, folder)
@@ -245,7 +245,7 @@ def test_an_execution_survives_json(tmp_path):
 def test_sequences_are_refused_before_anything_is_built(tmp_path):
     trial = _trial(tmp_path)
     with pytest.raises(DataError, match="tensors only"):
-        write_feeds(Trial(trial.reference, [{"x": [np.zeros(2)]}]), tmp_path)  # type: ignore[arg-type]
+        write_feeds(EngineTrial(trial.reference, [{"x": [np.zeros(2)]}]), tmp_path)  # type: ignore[arg-type]
 
 
 def test_an_inspector_that_gives_only_names_leaves_types_out(tmp_path):

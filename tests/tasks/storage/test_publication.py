@@ -2,7 +2,7 @@ import pytest
 
 from autocast_core.errors import ConfigError, InputError, OutputError, ServiceError
 from tasks.storage.models import fetch_model
-from tasks.storage.publish import Published, output_name, publish_files, take_back
+from tasks.storage.publication import Published, output_name, publish_files, take_back
 from tasks.storage.uri import S3Location
 
 

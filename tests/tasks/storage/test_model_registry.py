@@ -6,8 +6,8 @@ import pytest
 
 from autocast_core.errors import InputError, ServiceError
 from tasks.storage.cache import Cache
+from tasks.storage.model_registry import RegisteredVersion, download_version, resolve_tracking_uri
 from tasks.storage.models import fetch_model
-from tasks.storage.registry import RegisteredVersion, download_version, resolve_tracking_uri
 
 
 @pytest.fixture(scope="module")

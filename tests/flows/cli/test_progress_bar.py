@@ -3,7 +3,7 @@
 import io
 
 from autocast_core.progress import Progress
-from flows.cli.terminal.progress import PlainLines, describe
+from flows.cli.terminal.progress_bar import PlainLines, describe
 
 
 def test_plain_lines_tell_begin_and_end_of_a_stage():
