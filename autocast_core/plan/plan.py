@@ -80,6 +80,15 @@ class PlanCounts(msgspec.Struct, frozen=True):
         floats = self.low_precision + self.fp32
         return self.low_precision / floats if floats else 1.0
 
+    def metrics(self) -> dict[str, float]:
+        """The counts by the names that runs are logged under: ``nodes.*``."""
+        return {
+            "nodes.total": self.total,
+            "nodes.low_precision": self.low_precision,
+            "nodes.fp32": self.fp32,
+            "nodes.low_precision_share": self.share,
+        }
+
 
 class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Per node of a sanitized ONNX model the type that it computes in, and why."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -13,7 +13,7 @@ from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
-from autocast_core.report.text import number, size
+from autocast_core.report.before_after import NOISE_FLOOR, Change, changes
 from autocast_core.search.attribution import Attribution
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
@@ -95,10 +95,9 @@ def wiring(model: ir.Model) -> tuple[NodeWiring, ...]:
 class ReportInput:
     """Everything a conversion's reports show; where a part is absent they say that it was not checked.
 
-    `fidelity` is keyed by the prefix of its metrics (``fidelity``, ``fidelity_onnxruntime``, ``tensorrt.fidelity``);
-    `task` and `engine` hold further metrics under their full names (``task.*``, ``tensorrt.*``); `engine` is measured
-    on `validation`'s package; `further` are metrics that no other part holds. `attribution` says which nodes the error
-    comes from.
+    `metrics` are all that the run has, by their full names; `fidelity` is keyed by the prefix of its metrics
+    (``fidelity``, ``fidelity_onnxruntime``, ``tensorrt.fidelity``); `attribution` says which nodes the error comes
+    from.
     """
 
     name: str
@@ -106,11 +105,8 @@ class ReportInput:
     statistics: Statistics
     source: FileFacts
     output: FileFacts
-    casts_inserted: int
+    metrics: Mapping[str, float]
     fidelity: Mapping[str, MeasuredFidelity] = field(default_factory=dict)
-    task: Mapping[str, float] = field(default_factory=dict)
-    engine: Mapping[str, float] = field(default_factory=dict)
-    further: Mapping[str, float] = field(default_factory=dict)
     gates: Sequence[CheckedGate] = ()
     validation: Validation | None = None
     attribution: Attribution | None = None
@@ -122,96 +118,44 @@ class ReportInput:
     not_checked: tuple[str, ...] = ()
     run_id: str | None = None
 
+    @property
+    def task(self) -> dict[str, float]:
+        """The metrics ``task.*``."""
+        return {name: value for name, value in self.metrics.items() if name.startswith("task.")}
 
-def metrics(report: ReportInput) -> dict[str, float]:
-    """Every number of the reports under its metric name; what a tracking server should log."""
-    counts = report.plan.counts()
-    found: dict[str, float] = {
-        "nodes.total": counts.total,
-        "nodes.low_precision": counts.low_precision,
-        "nodes.fp32": counts.fp32,
-        "nodes.low_precision_share": counts.share,
-        "casts.inserted": report.casts_inserted,
-        "model.bytes_before": report.source.bytes,
-        "model.bytes_after": report.output.bytes,
-    }
-    for prefix, fidelity in report.fidelity.items():
-        found |= fidelity.metrics(prefix)
-    return {**report.further, **found, **report.task, **report.engine}
+    @property
+    def engine(self) -> dict[str, float]:
+        """The metrics ``tensorrt.*``, measured on the package of `validation`."""
+        return {name: value for name, value in self.metrics.items() if name.startswith("tensorrt.")}
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The first thing a reviewer reads."""
+class GateOutcome:
+    """Whether a conversion passes its gates, and the sentence that says so: the first thing a reviewer reads."""
 
     passed: bool | None
     sentence: str
 
 
-def verdict(report: ReportInput) -> Verdict:
+def gate_outcome(report: ReportInput) -> GateOutcome:
     """Passed, failed, or undecided (None) where no gate was checked."""
     failed = [gate for gate in report.gates if not gate.passed]
     if not report.gates:
-        return Verdict(None, "Undecided: no gate was checked.")
+        return GateOutcome(None, "Undecided: no gate was checked.")
     if failed:
-        return Verdict(False, f"Fails {len(failed)} of {_plural(len(report.gates), 'gate')}.")
+        return GateOutcome(False, f"Fails {len(failed)} of {_plural(len(report.gates), 'gate')}.")
     if report.validation is not None and report.validation.findings:
-        return Verdict(False, f"Passes its gates, but {report.validation.package} refuses the model.")
-    return Verdict(True, f"Passes {'its gate' if len(report.gates) == 1 else f'all {len(report.gates)} gates'}.")
+        return GateOutcome(False, f"Passes its gates, but {report.validation.package} refuses the model.")
+    return GateOutcome(True, f"Passes {'its gate' if len(report.gates) == 1 else f'all {len(report.gates)} gates'}.")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A number as people read it, and the name under which the run's metrics have it in full."""
-
-    metric: str
-    text: str
-
-
-Cell = tuple[Measured | str, ...]
-"""What stands in one cell of a table: words, and numbers that the run's metrics have."""
-
-
-def plain(cell: Cell) -> str:
-    """The cell as text."""
-    return "".join(part.text if isinstance(part, Measured) else part for part in cell)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One line of the before/after table, and what measured it."""
-
-    quantity: str
-    before: Cell
-    after: Cell
-    backend: str = ""
-
-
-def before_after(report: ReportInput) -> tuple[Comparison, ...]:
+def before_after(report: ReportInput) -> tuple[Change, ...]:
     """Size, node shares, casts, accuracy, the task's metrics and latency, with what measured each."""
-    counts, low = report.plan.counts(), str(report.plan.precision)
-    share = report.output.bytes / report.source.bytes if report.source.bytes else 1.0
-    return (
-        Comparison(
-            "Size",
-            (Measured("model.bytes_before", size(report.source.bytes)),),
-            (Measured("model.bytes_after", size(report.output.bytes)), f" ({share:.0%})"),
-        ),
-        Comparison(
-            f"Nodes in {low}",
-            ("0",),
-            (
-                Measured("nodes.low_precision", f"{counts.low_precision:,}"),
-                f" of {counts.low_precision + counts.fp32:,} (",
-                Measured("nodes.low_precision_share", f"{counts.share:.2%}"),
-                ")",
-            ),
-        ),
-        Comparison("Casts inserted", ("–",), (Measured("casts.inserted", number(report.casts_inserted)),)),
-        *_accuracy(report),
-        *_task(report),
-        *_latency(report),
-    )
+    backends = {prefix: measured_on(prefix, fidelity) for prefix, fidelity in report.fidelity.items()}
+    if report.fidelity:
+        backends[NOISE_FLOOR] = next(iter(report.fidelity.values())).backend
+    package = report.validation.package if report.validation is not None else None
+    return tuple(changes(report.metrics, str(report.plan.precision), backends, package or "TensorRT"))
 
 
 def measured_on(prefix: str, fidelity: MeasuredFidelity) -> str:
@@ -222,54 +166,6 @@ def measured_on(prefix: str, fidelity: MeasuredFidelity) -> str:
 def first_backend(report: ReportInput) -> str:
     """What measured the task, and where errors come from: the first of the fidelities."""
     return next((measured_on(prefix, fidelity) for prefix, fidelity in report.fidelity.items()), "")
-
-
-def _accuracy(report: ReportInput) -> Iterator[Comparison]:
-    for prefix, fidelity in report.fidelity.items():
-        found = fidelity.metrics(prefix)
-        error, ratio = (
-            Measured(name, number(found.get(name))) for name in (f"{prefix}.worst.rel_l2", f"{prefix}.worst.sqnr_db")
-        )
-        yield Comparison(
-            "Worst output: relative L2 error, SQNR",
-            ("exact",),
-            (error, ", ", ratio, " dB"),
-            measured_on(prefix, fidelity),
-        )
-    floor = [
-        Measured(name, number(report.further[name]))
-        for name in ("noise_floor.worst.rel_l2", "noise_floor.worst.sqnr_db")
-        if name in report.further
-    ]
-    if len(floor) == 2:
-        yield Comparison(
-            "Noise floor: FP32 without graph optimisation",
-            ("exact",),
-            (floor[0], ", ", floor[1], " dB"),
-            next((fidelity.backend for fidelity in report.fidelity.values()), ""),
-        )
-
-
-def _task(report: ReportInput) -> Iterator[Comparison]:
-    """Every metric of the task that was measured for both models: NAME and NAME_fp32."""
-    backend = first_backend(report)
-    for name, value in report.task.items():
-        reference = f"{name}_fp32"
-        if reference in report.task:
-            yield Comparison(
-                f"Task: {name.removeprefix('task.')}",
-                (Measured(reference, number(report.task[reference])),),
-                (Measured(name, number(value)),),
-                backend,
-            )
-
-
-def _latency(report: ReportInput) -> Iterator[Comparison]:
-    names = [f"tensorrt.latency_ms.{kind}" for kind in ("fp32", "mixed")]
-    if report.validation is None or not all(name in report.engine for name in names):
-        return
-    before, after = (Measured(name, number(report.engine[name])) for name in names)
-    yield Comparison("Latency, median", (before, " ms"), (after, " ms"), report.validation.package or "TensorRT")
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from autocast_core.report.content import (
     ReportInput,
     before_after,
     first_backend,
+    gate_outcome,
     kept_nodes,
-    metrics,
     output_errors,
     unchecked,
-    verdict,
 )
 from autocast_core.report.operators import operator_counts
 from autocast_core.report.page_data import page_data, script_json
@@ -36,7 +35,7 @@ def page(report: ReportInput) -> str:
         .render(
             report=report,
             counts=report.plan.counts(),
-            verdict=verdict(report),
+            outcome=gate_outcome(report),
             comparisons=before_after(report),
             errors=output_errors(report)[:OUTPUTS],
             hidden_errors=max(0, len(output_errors(report)) - OUTPUTS),
@@ -49,7 +48,7 @@ def page(report: ReportInput) -> str:
             changes=report.plan.sanitize[:CHANGES],
             unchecked=unchecked(report),
             warnings=(*report.plan.warnings, *report.warnings),
-            metrics=metrics(report),
+            metrics=report.metrics,
             data=script_json(page_data(report)),
         )
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from autocast_core.report.before_after import plain
 from autocast_core.report.content import (
     ERRORS,
     ReportInput,
     before_after,
+    gate_outcome,
     kept_nodes,
     output_errors,
-    plain,
     unchecked,
-    verdict,
 )
 from autocast_core.report.sources import error_sources
 from autocast_core.report.text import markdown, number, shown, table
@@ -48,7 +48,7 @@ def _section(title: str, body: str) -> str:
 
 
 def _head(report: ReportInput) -> str:
-    lines = [f"# {markdown(report.name)}: {report.plan.precision}", f"**{verdict(report).sentence}**"]
+    lines = [f"# {markdown(report.name)}: {report.plan.precision}", f"**{gate_outcome(report).sentence}**"]
     if report.gates:
         rows = (
             (

@@ -63,6 +63,7 @@ def show(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from autocast_core.report.text import size
     from tasks.storage.model_registry import resolve_tracking_uri
 
     metrics = result["metrics"]
@@ -72,11 +73,9 @@ def show(result: Mapping[str, Any]) -> None:
     accuracy.add_row("AutoCast Flow", f"{metrics['task.top1']:.1%}", "simulation of 16-bit storage")
     console = Console()
     console.print(accuracy)
-    before, after = metrics["model.bytes_before"], metrics["model.bytes_after"]
+    before, after = (int(metrics[f"model.bytes_{when}"]) for when in ("before", "after"))
     console.print(result["summary"], highlight=False)
-    console.print(
-        f"Size: {before / 1e3:.1f} kB before, {after / 1e3:.1f} kB after ({after / before:.0%})", highlight=False
-    )
+    console.print(f"Size: {size(before)} before, {size(after)} after ({after / before:.0%})", highlight=False)
     console.print(f"Registered: {result['registered']}, alias candidate", highlight=False)
     print(f"Look at the run: uv run mlflow ui --backend-store-uri {resolve_tracking_uri()}")
     print(f"then open http://127.0.0.1:5000, experiment autocast, run {result['run_id']}")

@@ -110,7 +110,7 @@ def show(result: Mapping[str, Any]) -> None:
     from flows.cli.terminal.tables import change_rows, gate_rows, print_table
 
     print_table("Gates", ("gate", "measured", "result", "why"), gate_rows(result["gates"]))
-    print_table("Before and after", ("", "before", "after"), change_rows(result["metrics"]))
+    print_table("Before and after", ("", "before", "after", "measured on"), change_rows(result["metrics"]))
     say(result["summary"])
     for warning in result["warnings"]:
         say(f"warning: {warning}")

@@ -10,6 +10,7 @@ from prefect import task
 
 from autocast_core.config import ConversionConfig
 from autocast_core.model.reference import ModelRef
+from autocast_core.plan import PlanCounts
 from tasks.isolation import isolated
 from tasks.progress import report
 from tasks.stages.calibrate import Calibrated
@@ -22,21 +23,13 @@ class Classified:
 
     plan: Path
     summary: str
-    total: int
-    low_precision: int
-    fp32: int
+    counts: PlanCounts
     warnings: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
         """The counts under their metric names."""
-        floats = self.low_precision + self.fp32
-        return {
-            "nodes.total": self.total,
-            "nodes.low_precision": self.low_precision,
-            "nodes.fp32": self.fp32,
-            "nodes.low_precision_share": self.low_precision / floats if floats else 1.0,
-        }
+        return self.counts.metrics()
 
 
 def classify_nodes(
@@ -55,8 +48,7 @@ def classify_nodes(
     plan = replace(plan, engine_version=engine_version())
     path = folder / "plan.json"
     path.write_text(plan.to_json(), encoding="utf-8")
-    counts = plan.counts()
-    return Classified(path, plan.summary(), counts.total, counts.low_precision, counts.fp32, tuple(plan.warnings))
+    return Classified(path, plan.summary(), plan.counts(), tuple(plan.warnings))
 
 
 classify_task = task(name="classify", persist_result=True)(isolated(classify_nodes, Classified))

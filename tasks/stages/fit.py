@@ -29,8 +29,7 @@ def fit_plan_to_target(
     path = folder / "fitted" / "plan.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(plan.to_json(), encoding="utf-8")
-    counts = plan.counts()
-    return Classified(path, plan.summary(), counts.total, counts.low_precision, counts.fp32, tuple(plan.warnings))
+    return Classified(path, plan.summary(), plan.counts(), tuple(plan.warnings))
 
 
 fit_task = task(name="fit", persist_result=True)(isolated(fit_plan_to_target, Classified))

@@ -147,15 +147,10 @@ def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | Non
         _write(file, lowered.to_json())
         entries.append(_entry(entry, file, recheck(file, source.path, data, spec)))
     _write(path, plan.to_json())
-    counts = plan.counts()
-    floats = counts.low_precision + counts.fp32
     metrics = {
         **found.metrics,
         **{f"noise_floor.{k.removeprefix('fidelity.')}": v for k, v in found.noise_floor.items() if "worst" in k},
-        "nodes.total": counts.total,
-        "nodes.low_precision": counts.low_precision,
-        "nodes.fp32": counts.fp32,
-        "nodes.low_precision_share": counts.low_precision / floats if floats else 1.0,
+        **plan.counts().metrics(),
         "search.evaluations": found.evaluations,
         "search.kept_fp32": len(found.kept_fp32),
         "search.complete": float(found.complete),

@@ -150,12 +150,9 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         statistics=Statistics.from_json(record.calibrated.statistics.read_text(encoding="utf-8")),
         source=FileFacts(record.source.uri_pinned, record.source.ref.digest, size_of(record.source.ref)),
         output=FileFacts(converted.model.path.name, converted.model.digest, converted.bytes),
-        casts_inserted=converted.casts_inserted,
+        metrics=record.metrics,
         fidelity=evaluated.fidelity,
-        task=evaluated.task,
         gates=record.gates,
-        engine={name: value for name, value in record.metrics.items() if name.startswith("tensorrt.")},
-        further=record.metrics,
         validation=record.validated,
         attribution=Attribution.from_json(json.loads(record.attribution.read_text(encoding="utf-8"))),
         data=_data_used(record),
@@ -188,7 +185,8 @@ def register(run: RunRef, logged: LoggedModel, name: str, tags: Mapping[str, str
 
 def _description(run: RunRef, report: ReportInput) -> str:
     """What the registry shows of the version, as Markdown: what it is, how good, and where its report is."""
-    from autocast_core.report.content import before_after, plain
+    from autocast_core.report.before_after import plain
+    from autocast_core.report.content import before_after
     from autocast_core.report.text import markdown, number
 
     gates = (f"{markdown(gate.expression)} (measured {number(gate.value)})" for gate in report.gates)

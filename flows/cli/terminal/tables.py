@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -36,27 +36,10 @@ def gate_rows(gates: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def change_rows(metrics: Mapping[str, float]) -> list[tuple[str, ...]]:
-    """Quantity, before, after: as far as `metrics` have them, in the order of the report."""
-    return list(_changes(metrics))
+    """Quantity, before, after, what measured it: as far as `metrics` have them, in the order of the report."""
+    from autocast_core.report.before_after import changes, plain
 
-
-def _changes(metrics: Mapping[str, float]) -> Iterator[tuple[str, ...]]:
-    from autocast_core.report.text import number, size
-
-    if "model.bytes_before" in metrics:
-        before, after = int(metrics["model.bytes_before"]), int(metrics["model.bytes_after"])
-        share = f" ({after / before:.0%})" if before else ""
-        yield "Size", size(before), f"{size(after)}{share}"
-    if "nodes.low_precision" in metrics:
-        low, fp32 = (int(metrics[f"nodes.{name}"]) for name in ("low_precision", "fp32"))
-        share = f" ({metrics['nodes.low_precision_share']:.2%})"
-        yield "Nodes in low precision", "0", f"{low:,} of {low + fp32:,}{share}"
-    if "casts.inserted" in metrics:
-        yield "Casts inserted", "–", number(metrics["casts.inserted"])
-    if "fidelity.worst.rel_l2" in metrics:
-        error, ratio = (number(metrics[f"fidelity.worst.{name}"]) for name in ("rel_l2", "sqnr_db"))
-        yield "Worst output: relative L2 error, SQNR (simulation)", "exact", f"{error}, {ratio} dB"
-    for name in sorted(metrics):
-        reference = f"{name}_fp32"
-        if name.startswith("task.") and reference in metrics:
-            yield f"Task: {name.removeprefix('task.')}", number(metrics[reference]), number(metrics[name])
+    return [
+        (change.quantity, plain(change.before), plain(change.after), change.backend)
+        for change in changes(metrics, "low precision", {"fidelity": "simulation"})
+    ]

@@ -205,6 +205,15 @@ def test_counts_leave_out_nodes_without_floats():
     assert plan(nodes=()).counts().share == 1.0
 
 
+def test_counts_have_the_documented_names_in_metrics():
+    assert plan().counts().metrics() == {
+        "nodes.total": 3,
+        "nodes.low_precision": 1,
+        "nodes.fp32": 1,
+        "nodes.low_precision_share": 0.5,
+    }
+
+
 def test_a_node_is_decided_anew_with_its_evidence_kept():
     changed = plan().with_precisions({"graph/b": Precision.FP16, "graph/a": Precision.FP16}, "search", "cheap")
     assert changed.nodes[0].rule == "default"

@@ -52,7 +52,10 @@ def make_report() -> MakeReport:
 
 
 def build_report(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> ReportInput:
-    """A report on a chain of nodes: each reads the one before; every tenth reaches 1,000 and stays in FP32."""
+    """A report on a chain of nodes: each reads the one before; every tenth reaches 1,000 and stays in FP32.
+
+    `metrics` among the `changes` are added to those of the plan, the files and the fidelities.
+    """
     kept = {name for index, name in enumerate(names) if index % 10 == 0}
     plan = PrecisionPlan(
         precision=Precision.FP16,
@@ -75,14 +78,22 @@ def build_report(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> Repo
         ),
         "source": FileFacts("s3://models/digits.onnx", "1" * 64, 248_023),
         "output": FileFacts("digits.fp16.onnx", "2" * 64, 126_000),
-        "casts_inserted": 2,
         "fidelity": {"fidelity": Fidelity()},
         "gates": (Gate("sqnr_db>=40", 66.25, True),),
         "data": (DataUsed("calibration", "calibration", "c.npz", "7" * 64, 4),),
         "versions": {"onnx": "1.23.2"},
         "wiring": tuple(NodeWiring(f"graph/{n}", n, (left,), (right,)) for n, left, right in wires),
     }
-    return ReportInput(**{**defaults, **changes})
+    fields = {**defaults, **{name: value for name, value in changes.items() if name != "metrics"}}
+    metrics = {
+        **fields["plan"].counts().metrics(),
+        "casts.inserted": 2,
+        "model.bytes_before": fields["source"].bytes,
+        "model.bytes_after": fields["output"].bytes,
+    }
+    for prefix, measured in fields["fidelity"].items():
+        metrics |= measured.metrics(prefix)
+    return ReportInput(**fields, metrics={**metrics, **changes.get("metrics", {})})
 
 
 def _decision(name: str, kept: bool) -> NodeDecision:

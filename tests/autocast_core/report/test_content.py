@@ -3,33 +3,25 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.engine.validation import Finding, Validation
-from autocast_core.report.content import DataUsed, before_after, metrics, unchecked, verdict, wiring
+from autocast_core.report.content import DataUsed, before_after, gate_outcome, unchecked, wiring
 
 
-def test_the_verdict_counts_failed_gates(make_report, gate):
+def test_the_outcome_counts_failed_gates(make_report, gate):
     gates = (gate("sqnr_db>=40", 12.0, False), gate("rel_l2<=1", 0.1, True))
-    assert verdict(make_report(gates=gates)).sentence == "Fails 1 of 2 gates."
-    assert verdict(make_report(gates=gates)).passed is False
+    assert gate_outcome(make_report(gates=gates)).sentence == "Fails 1 of 2 gates."
+    assert gate_outcome(make_report(gates=gates)).passed is False
 
 
 def test_without_gates_nothing_is_decided(make_report):
-    assert verdict(make_report(gates=())).passed is None
+    assert gate_outcome(make_report(gates=())).passed is None
 
 
 def test_a_refusal_by_the_engine_fails_whatever_the_gates_say(make_report):
     refused = Validation("none", (), (Finding("n", "Mish", "UNSUPPORTED_NODE", "only FP16"),), package="tensorrt_rtx")
-    assert verdict(make_report(validation=refused)).sentence == "Passes its gates, but tensorrt_rtx refuses the model."
-
-
-def test_metrics_have_the_documented_names(make_report):
-    found = metrics(make_report(task={"task.top1": 0.5}))
-    assert found["nodes.total"] == 3
-    assert found["nodes.low_precision"] == 2
-    assert found["nodes.fp32"] == 1
-    assert found["nodes.low_precision_share"] == 2 / 3
-    assert found["model.bytes_before"] == 248_023
-    assert found["fidelity.logits.rel_l2"] == 0.000501
-    assert found["task.top1"] == 0.5
+    assert (
+        gate_outcome(make_report(validation=refused)).sentence
+        == "Passes its gates, but tensorrt_rtx refuses the model."
+    )
 
 
 def test_what_was_measured_names_its_backend(make_report):

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from autocast_core.report.content import metrics
 from autocast_core.report.page import page
 from autocast_core.report.page_data import front_coded, page_data, script_json
 from autocast_core.search.attribution import Attribution, NodeError
@@ -91,9 +90,9 @@ def test_front_coding_shares_prefixes():
 
 
 def test_every_metric_is_shown_in_full(make_report):
-    report = make_report(task={"task.top1": 0.98712345678})
+    report = make_report(metrics={"task.top1": 0.98712345678})
     text = page(report)
-    for name, value in metrics(report).items():
+    for name, value in report.metrics.items():
         assert f'<th scope="row">{name}</th><td>{value}</td>' in text
 
 
@@ -131,8 +130,8 @@ def test_a_report_without_attribution_says_so(make_report):
 
 
 def test_numbers_that_people_read_name_their_metric(make_report):
-    report = make_report(task={"task.top1": 0.98712345678, "task.top1_fp32": 0.99})
-    text, found = page(report), metrics(report)
+    report = make_report(metrics={"task.top1": 0.98712345678, "task.top1_fp32": 0.99})
+    text, found = page(report), report.metrics
     shown = re.findall(r'<data value="([^"]*)" title="([^"]*)">([^<]*)</data>', text)
     assert {name: float(value) for value, name, _ in shown} == {name: found[name] for _, name, _ in shown}
     read = {name: words for _, name, words in shown}

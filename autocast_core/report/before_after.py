@@ -1,0 +1,94 @@
+"""The before-and-after table of a conversion, from the metrics of its run: for reports, cards and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from autocast_core.report.text import number, size
+
+NOISE_FLOOR = "noise_floor"
+"""The prefix of the metrics that compare the source with itself under another graph optimisation level."""
+_NOISE_QUANTITY = "Noise floor: FP32 without graph optimisation"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number as people read it, and the name under which the run's metrics have it in full."""
+
+    metric: str
+    text: str
+
+
+Cell = tuple[Measured | str, ...]
+"""What stands in one cell of a table: words, and numbers that the run's metrics have."""
+
+
+def plain(cell: Cell) -> str:
+    """The cell as text."""
+    return "".join(part.text if isinstance(part, Measured) else part for part in cell)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of the table, and what measured it."""
+
+    quantity: str
+    before: Cell
+    after: Cell
+    backend: str = ""
+
+
+def changes(
+    metrics: Mapping[str, float], precision: str, backends: Mapping[str, str], engine: str = "TensorRT"
+) -> Iterator[Change]:
+    """Size, node share, casts, accuracy, noise floor, the task's metrics and latency, as far as `metrics` have them.
+
+    `precision` is what the nodes were lowered to; `backends` says by prefix of its metrics (``fidelity``,
+    ``fidelity_onnxruntime``, ``noise_floor``) what measured each fidelity that is shown, the task's first; `engine` is
+    what measured latency.
+    """
+    measured = {name: Measured(name, number(value)) for name, value in metrics.items()}
+    if "model.bytes_before" in metrics:
+        yield _size(metrics)
+    if "nodes.low_precision" in metrics:
+        yield _nodes(metrics, precision)
+    if "casts.inserted" in metrics:
+        yield Change("Casts inserted", ("–",), (measured["casts.inserted"],))
+    for prefix, backend in backends.items():
+        yield from _worst(prefix, measured, backend)
+    first = next(iter(backends.values()), "")
+    for name in metrics:
+        reference = f"{name}_fp32"
+        if name.startswith("task.") and reference in metrics:
+            yield Change(f"Task: {name.removeprefix('task.')}", (measured[reference],), (measured[name],), first)
+    latencies = [measured.get(f"tensorrt.latency_ms.{kind}") for kind in ("fp32", "mixed")]
+    if latencies[0] is not None and latencies[1] is not None:
+        yield Change("Latency, median", (latencies[0], " ms"), (latencies[1], " ms"), engine)
+
+
+def _size(metrics: Mapping[str, float]) -> Change:
+    before, after = int(metrics["model.bytes_before"]), int(metrics["model.bytes_after"])
+    share = f" ({after / before:.0%})" if before else ""
+    return Change(
+        "Size",
+        (Measured("model.bytes_before", size(before)),),
+        (Measured("model.bytes_after", size(after)), share),
+    )
+
+
+def _nodes(metrics: Mapping[str, float], precision: str) -> Change:
+    low, fp32 = int(metrics["nodes.low_precision"]), int(metrics["nodes.fp32"])
+    share = Measured("nodes.low_precision_share", f"{metrics['nodes.low_precision_share']:.2%}")
+    return Change(
+        f"Nodes in {precision}",
+        ("0",),
+        (Measured("nodes.low_precision", f"{low:,}"), f" of {low + fp32:,} (", share, ")"),
+    )
+
+
+def _worst(prefix: str, measured: Mapping[str, Measured], backend: str) -> Iterator[Change]:
+    error, ratio = (measured.get(f"{prefix}.worst.{metric}") for metric in ("rel_l2", "sqnr_db"))
+    quantity = _NOISE_QUANTITY if prefix == NOISE_FLOOR else "Worst output: relative L2 error, SQNR"
+    if error is not None and ratio is not None:
+        yield Change(quantity, ("exact",), (error, ", ", ratio, " dB"), backend)

@@ -1,0 +1,48 @@
+"""The before-and-after table from a run's metrics."""
+
+from collections.abc import Mapping
+
+from autocast_core.report.before_after import changes, plain
+
+BACKENDS = {"fidelity": "simulation on onnxruntime-cpu", "noise_floor": "onnxruntime-cpu"}
+
+
+def rows(metrics: Mapping[str, float]) -> list[tuple[str, str, str, str]]:
+    found = changes(metrics, "fp16", BACKENDS, "tensorrt_rtx")
+    return [(change.quantity, plain(change.before), plain(change.after), change.backend) for change in found]
+
+
+def test_sizes_have_their_ratio() -> None:
+    assert rows({"model.bytes_before": 248_023, "model.bytes_after": 126_000}) == [
+        ("Size", "248.02 kB", "126.00 kB (51%)", "")
+    ]
+
+
+def test_nodes_are_counted_among_the_float_ones() -> None:
+    metrics = {"nodes.total": 9, "nodes.low_precision": 3, "nodes.fp32": 1, "nodes.low_precision_share": 0.75}
+    assert rows(metrics) == [("Nodes in fp16", "0", "3 of 4 (75.00%)", "")]
+
+
+def test_the_noise_floor_follows_the_errors_and_is_the_runtimes() -> None:
+    metrics = {
+        "noise_floor.worst.rel_l2": 1e-6,
+        "noise_floor.worst.sqnr_db": 120.0,
+        "fidelity.worst.rel_l2": 0.001,
+        "fidelity.worst.sqnr_db": 60.0,
+    }
+    assert rows(metrics) == [
+        ("Worst output: relative L2 error, SQNR", "exact", "0.001, 60 dB", "simulation on onnxruntime-cpu"),
+        ("Noise floor: FP32 without graph optimisation", "exact", "1e-06, 120 dB", "onnxruntime-cpu"),
+    ]
+
+
+def test_a_task_metric_without_a_reference_is_no_comparison() -> None:
+    assert rows({"task.top1": 0.5, "task.top5": 0.9, "task.top1_fp32": 0.75}) == [
+        ("Task: top1", "0.75", "0.5", "simulation on onnxruntime-cpu")
+    ]
+
+
+def test_latencies_name_the_engine_that_measured_them() -> None:
+    assert rows({"tensorrt.latency_ms.fp32": 2.0, "tensorrt.latency_ms.mixed": 1.0}) == [
+        ("Latency, median", "2 ms", "1 ms", "tensorrt_rtx")
+    ]
