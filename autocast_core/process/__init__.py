@@ -12,6 +12,6 @@ Which imports may stand inside a function, and why:
 - What only a child process needs (`autocast_core.backends.tensorrt.child` and `gpu`).
 
 Every other import stands at the top of its file. Names used in annotations only are imported under ``TYPE_CHECKING``.
-The public names of `autocast_core` are loaded on first use (module ``__getattr__``). `lazy_imports` postpones modules
+The public names of `autocast_core` are loaded on first use (lazy_loader). `lazy_imports` postpones modules
 that third parties import; its docstring says which process may use it.
 """
