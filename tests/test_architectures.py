@@ -15,6 +15,7 @@ from autocast_core.backends.onnxruntime.session import OnnxRuntime
 from autocast_core.data import input_specs, open_batches
 from autocast_core.evaluate import compare
 from autocast_core.model import load_model
+from autocast_core.operators import OperandPolicy
 from autocast_core.sanitize import sanitize
 from autocast_core.simulate import round_everything, simulate
 from tests.models import ARCHITECTURES, BuiltModel, build
@@ -57,7 +58,10 @@ def _errors(built: BuiltModel, conversion: Conversion, precision: Precision) -> 
     reference = runtime.open(source)
     sanitized = sanitize(source, ConversionConfig(precision=precision)).model
     found = []
-    for candidate in (simulate(load_model(conversion.output.path)), round_everything(sanitized, precision)):
+    for candidate in (
+        simulate(load_model(conversion.output.path)),
+        round_everything(sanitized, OperandPolicy(sanitized.opset_imports), precision),
+    ):
         session = runtime.open(candidate)
         found.append(compare(reference, session, batches).worst.rel_l2)
         session.close()

@@ -21,6 +21,7 @@ from autocast_core.errors import PlanError
 from autocast_core.graph.annotations import set_kept_nodes
 from autocast_core.graph.walk import all_graphs, is_counted, nodes_with_ids
 from autocast_core.operators import (
+    OperandPolicy,
     Operands,
     element_type,
     float_operands,
@@ -102,13 +103,13 @@ def _match(model: ir.Model, plan: PrecisionPlan) -> tuple[dict[str, ir.Node], di
 def _moves(
     model: ir.Model, plan: PrecisionPlan, by_id: Mapping[str, ir.Node], decided: Mapping[str, Precision]
 ) -> dict[ir.Node, tuple[Operands, ir.DataType]]:
-    plugins, blocks = plan.settings.plugin_precisions, plan.settings.operands_to_exclude
+    policy = OperandPolicy.of_plan(model, plan)
     moves = {}
     for node_id, node in by_id.items():
         precision = decided.get(node_id, Precision.NONE)
-        if precision.is_low or node.op_type in plugins:
+        if precision.is_low or node.op_type in policy.plugins:
             low = precision if precision.is_low else plan.precision
-            operands = float_operands(node, model.opset_imports, low, plugins, blocks)
+            operands = float_operands(node, policy, low)
             if any(operands.inputs) or any(operands.outputs):
                 moves[node] = (operands, low.dtype)
     return moves

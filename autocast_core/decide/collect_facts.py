@@ -13,9 +13,8 @@ from autocast_core.decide.mask_ends import mask_ends
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts
 from autocast_core.graph.annotations import replaced_names
 from autocast_core.graph.walk import all_nodes
-from autocast_core.operators import Operands, element_type, float_operands, ports_of
+from autocast_core.operators import OperandPolicy, Operands, element_type, float_operands, ports_of
 from autocast_core.operators.families import CONTROL_FLOW
-from autocast_core.plan import PluginPrecision
 
 
 def collect_facts(
@@ -24,18 +23,17 @@ def collect_facts(
     statistics: Statistics,
     weights: Mapping[str, TensorStats],
     config: ConversionConfig,
-    plugins: Mapping[str, PluginPrecision],
+    policy: OperandPolicy,
 ) -> list[NodeFacts]:
     """The facts about `nodes` (by id, all those of a sanitized `model` that a plan decides), in their order.
 
-    `statistics` and `weights` are as `decide` takes them; `plugins` are the precisions of ``trt_plugins_precision``.
-    Raises as `float_operands`.
+    `statistics` and `weights` are as `decide` takes them; `policy` is that of `model` and `config`.
     """
     exact = find_exact_values(all_nodes(model.graph))
     facts_of = _tensor_facts(model, statistics, weights, config.data_max, exact)
     collected = []
     for node_id, node in nodes.items():
-        operands = float_operands(node, model.opset_imports, config.precision, plugins, config.operands_to_exclude)
+        operands = float_operands(node, policy, config.precision)
         tensors = tuple(map(facts_of, dict.fromkeys(_moved_values(node, operands))))
         names = (node.name or "", *replaced_names(node))
         collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, node in exact.sizes))

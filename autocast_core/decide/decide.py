@@ -30,8 +30,8 @@ from autocast_core.graph.annotations import kept_nodes
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
-from autocast_core.operators import parse_plugin_precisions
-from autocast_core.plan import NodeDecision, PlanData, PlanSettings, PluginPrecision, PrecisionPlan, SanitizeChange
+from autocast_core.operators import OperandPolicy
+from autocast_core.plan import NodeDecision, PlanData, PlanSettings, PrecisionPlan, SanitizeChange
 from autocast_core.sanitize import Change
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,9 @@ def decide(
     exclude by name, by type, initializer range, small values, I/O range, shape arithmetic, whole numbers, angles, depth
     of reduction, custom.
     """
-    plugins = parse_plugin_precisions(config.trt_plugins_precision)
+    policy = OperandPolicy.of_config(model, config)
     nodes = {node_id: node for node_id, node in nodes_with_ids(model.graph) if is_counted(node)}
-    facts = collect_facts(model, nodes, statistics, weights, config, plugins)
+    facts = collect_facts(model, nodes, statistics, weights, config, policy)
     rules = _rules(model, config)
     decisions = {each.id: _decide(each, rules) for each in facts}
     _join_groups(nodes, decisions, config)
@@ -77,7 +77,7 @@ def decide(
         structure_digest=structure_digest(model),
         weights_digest=weights_digest(model),
         nodes=tuple(decisions.values()),
-        settings=_settings(config, plugins),
+        settings=_settings(config, policy),
         sanitize=tuple(SanitizeChange(c.step, c.detail, c.nodes) for c in changes),
         weights=weight_changes(model, facts, decisions, config.precision),
         data=PlanData(statistics.origin, statistics.digest, statistics.batches, statistics.backend),
@@ -85,16 +85,16 @@ def decide(
     )
 
 
-def _settings(config: ConversionConfig, plugins: Mapping[str, PluginPrecision]) -> PlanSettings:
+def _settings(config: ConversionConfig, policy: OperandPolicy) -> PlanSettings:
     keep = config.keep_io_types
     return PlanSettings(
         keep_io_types=keep if isinstance(keep, bool) else tuple(sorted(keep)),
         init_conversion_max_bytes=config.init_conversion_max_bytes,
         operands_to_exclude={
             op_type: {side: tuple(indices) for side, indices in block.items()}
-            for op_type, block in config.operands_to_exclude.items()
+            for op_type, block in policy.blocks.items()
         },
-        plugin_precisions=plugins,
+        plugin_precisions=policy.plugins,
     )
 
 

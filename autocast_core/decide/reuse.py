@@ -13,7 +13,7 @@ from autocast_core.errors import PlanError
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
-from autocast_core.operators import float_operands
+from autocast_core.operators import OperandPolicy, float_operands
 from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize import mask_paths
@@ -52,14 +52,14 @@ def _violators(model: ir.Model, plan: PrecisionPlan, init_max: float, progress: 
     stats = scan_weights(model, plan.precision, progress)
     masks = {name for path in mask_paths(model) for name in path.values}
     over = {name for name, each in stats.items() if each.absmax > init_max} - masks
-    plugins, blocks = plan.settings.plugin_precisions, plan.settings.operands_to_exclude
+    policy = OperandPolicy.of_plan(model, plan)
     decisions = plan.by_id()
     found = []
     for node_id, node in nodes_with_ids(model.graph):
         decision = decisions.get(node_id)
         if decision is None or not decision.precision.is_low or decision.rule in _DEMANDED:
             continue
-        moves = float_operands(node, model.opset_imports, decision.precision, plugins, blocks).inputs
+        moves = float_operands(node, policy, decision.precision).inputs
         if any(moving and v is not None and v.name in over for v, moving in zip(node.inputs, moves, strict=True)):
             found.append(node_id)
     return found

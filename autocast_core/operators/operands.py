@@ -10,19 +10,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import onnx_ir as ir
 
 from autocast_core.config import LOW_DTYPES, PRECISION_DTYPES, Precision, precision_of
 from autocast_core.operators.facts import OutputType, operator_facts
+from autocast_core.operators.policy import OperandPolicy
 from autocast_core.operators.signature import Signature, find_signature, supporting_opset
 from autocast_core.operators.types import element_type, type_string
 from autocast_core.plan import PluginPrecision
 
 _PLAIN = frozenset({ir.TensorType, type(None)})
-NO_PLUGINS: Mapping[str, PluginPrecision] = MappingProxyType({})
-NO_BLOCKS: Mapping[str, Mapping[str, Sequence[int]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -42,37 +40,27 @@ class Operands:
     demanded: Precision | None = None
 
 
-def float_operands(
-    node: ir.Node,
-    opsets: Mapping[str, int],
-    precision: Precision,
-    plugins: Mapping[str, PluginPrecision] = NO_PLUGINS,
-    blocks: Mapping[str, Mapping[str, Sequence[int]]] = NO_BLOCKS,
-) -> Operands:
-    """The operands of `node` that a change to `precision` moves, at the opsets of its model.
-
-    `plugins` are the precisions of custom operators; `blocks` names operands to leave in FP32, per operator type the
-    indices under ``inp`` and ``out``: all operands that share a type variable with one of them stay with it.
-    """
+def float_operands(node: ir.Node, policy: OperandPolicy, precision: Precision) -> Operands:
+    """The operands of `node` that a change to `precision` moves, by the policy of its model."""
     inputs, outputs = node.inputs, node.outputs
     kinds = [None if value is None else value.type for value in (*inputs, *outputs)]
     types = tuple([None if kind is None else kind.dtype for kind in kinds])
     if PRECISION_DTYPES.isdisjoint(types):
         return Operands(*_still(node), is_float=False)
     domain, op_type = node.domain, node.op_type
-    if op_type in plugins:
-        return _plugin_operands(node, plugins[op_type], precision)
+    if op_type in policy.plugins:
+        return _plugin_operands(node, policy.plugins[op_type], precision)
     refusal = _refusal_by_fact(node)
     if refusal is not None:
         current = _current(node, (True,) * len(types))
         return Operands(*_still(node), is_float=True, refusal=refusal, current=current)
-    opset = opsets.get(domain, 1)
+    opset = policy.opsets.get(domain, 1)
     signature = find_signature(domain, op_type, opset)
     if signature is None:
         refusal = f"no schema describes {_name(node)}"
         return Operands(*_still(node), is_float=True, refusal=refusal, current=_current(node, None))
-    if op_type in blocks or not _PLAIN.issuperset(map(type, kinds)):
-        return _schema_operands(node, _blocked(signature, blocks.get(op_type, {})), opset, precision)
+    if op_type in policy.blocks or not _PLAIN.issuperset(map(type, kinds)):
+        return _schema_operands(node, _blocked(signature, policy.blocks.get(op_type, {})), opset, precision)
     return _tensor_operands(domain, op_type, types[: len(inputs)], types[len(inputs) :], opset, precision)
 
 

@@ -23,6 +23,7 @@ from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.graph.walk import bodies, nodes_with_ids
 from autocast_core.json_values import finite
+from autocast_core.operators import OperandPolicy
 from autocast_core.operators.families import HANDS_ON, is_in
 from autocast_core.plan import NodeError
 from autocast_core.progress import Progress, ProgressCallback, silent
@@ -82,16 +83,18 @@ def attribute(
     model: ir.Model,
     low: Mapping[str, Precision],
     precision: Precision,
+    policy: OperandPolicy,
     batches: Batches,
     runtime: Runtime,
     progress: ProgressCallback = silent,
 ) -> Attribution:
     """The attribution of a sanitized `model` of which `low` nodes would be lowered, over `batches`; one evaluation.
+    `policy` says which operands of a low node move, and so must be that of the plan.
 
     Memory is that of one inference and its low twins. Where the runtime cannot run the instrumented graph, nothing is
     attributed and `skipped` says why.
     """
-    graph = probe_graph(model, low, precision)
+    graph = probe_graph(model, low, precision, policy)
     names = [probe.value for probe in graph.probes]
     sums = [np.zeros(NAN + 1 + len(probe.inputs)) for probe in graph.probes]
     try:

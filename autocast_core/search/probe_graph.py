@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from autocast_core.config import Precision
 from autocast_core.graph.walk import bodies, fresh_names, nodes_with_ids
-from autocast_core.operators import float_operands
+from autocast_core.operators import OperandPolicy, float_operands
 from autocast_core.simulate.roundtrip import RoundTrips, put_first
 
 _FLOAT = ir.DataType.FLOAT
@@ -54,13 +54,16 @@ class ProbeGraph:
     probes: tuple[Probe, ...]
 
 
-def probe_graph(model: ir.Model, low: Mapping[str, Precision], precision: Precision) -> ProbeGraph:
-    """The instrumented copy of a sanitized `model`; `low` has the nodes, by id, that the lowest plan lowers.
+def probe_graph(
+    model: ir.Model, low: Mapping[str, Precision], precision: Precision, policy: OperandPolicy
+) -> ProbeGraph:
+    """The instrumented copy of a sanitized `model`; `low` has the nodes, by id, that the lowest plan lowers, `policy`
+    says which of their operands.
 
     Bodies of control flow are part of their node. Weights are shared with `model`.
     """
     copy = model.clone()
-    builder = _Builder(copy, low, precision)
+    builder = _Builder(copy, low, precision, policy)
     builder.run()
     return ProbeGraph(copy, tuple(builder.probes))
 
@@ -70,6 +73,7 @@ class _Builder:
     model: ir.Model
     low: Mapping[str, Precision]
     precision: Precision
+    policy: OperandPolicy
     probes: list[Probe] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -283,12 +287,12 @@ class _Builder:
         return self.ids.get(node) in self.low and self._operands(node)[index]
 
     def _operands(self, node: ir.Node) -> tuple[bool, ...]:
-        return float_operands(node, self.model.opset_imports, self.precision).inputs
+        return float_operands(node, self.policy, self.precision).inputs
 
     def _moved_outputs(self, node: ir.Node) -> Collection[int]:
         if self.ids.get(node) not in self.low:
             return ()
-        moves = float_operands(node, self.model.opset_imports, self.precision).outputs
+        moves = float_operands(node, self.policy, self.precision).outputs
         return [index for index, moved in enumerate(moves) if moved]
 
 

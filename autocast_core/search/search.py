@@ -19,6 +19,7 @@ from autocast_core.data import Batches
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
 from autocast_core.graph.walk import nodes_with_ids
+from autocast_core.operators import OperandPolicy
 from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
@@ -143,7 +144,8 @@ def _attribution(
     if known is not None:
         return Attribution.from_json(known)
     low = {decision.id: decision.precision for decision in begin.lowest.nodes if decision.precision.is_low}
-    made = attribute(model, low, precision, batches, runtime, progress)
+    policy = OperandPolicy.of_plan(model, begin.lowest)
+    made = attribute(model, low, precision, policy, batches, runtime, progress)
     store.put(key, made.to_json())
     return made
 

@@ -10,7 +10,7 @@ accumulates in FP32, as tensor cores do. What is not: accumulation in 16 bits, k
 less often than the graph says), flushing of subnormals, and the order of sums, which differs between devices anyway.
 """
 
-from autocast_core.simulate.everything import round_everything
+from autocast_core.simulate.naive import round_everything
 from autocast_core.simulate.simulate import simulate
 
 __all__ = ["round_everything", "simulate"]

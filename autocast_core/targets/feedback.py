@@ -21,7 +21,7 @@ from autocast_core.decide.groups import uncastable_groups
 from autocast_core.engine.validation import Finding, Validation
 from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.walk import nodes_with_ids
-from autocast_core.operators import float_operands
+from autocast_core.operators import OperandPolicy, float_operands
 from autocast_core.plan import PrecisionPlan, TargetRecord, TargetStep
 from autocast_core.targets.refusals import Target
 
@@ -94,6 +94,7 @@ class _Graph:
         self.nodes = dict(nodes_with_ids(model.graph))
         self.ids = {node: node_id for node_id, node in self.nodes.items()}
         counted = {decision.id: self.nodes[decision.id] for decision in plan.nodes if decision.id in self.nodes}
+        self._policy = OperandPolicy.of_plan(model, plan)
         self._groups = [group.nodes for group in uncastable_groups(counted)]
 
     def with_companions(self, node_ids: Iterable[str]) -> tuple[str, ...]:
@@ -105,11 +106,12 @@ class _Graph:
         return tuple(wanted)
 
     def legal(self, node_id: str, precision: Precision) -> bool:
-        """Whether ONNX lets the node have the precision."""
-        if precision is Precision.FP32:
-            return True
-        operands = float_operands(self.nodes[node_id], self.model.opset_imports, precision)
-        return operands.refusal is None and operands.demanded is None
+        """Whether ONNX, and for a plugin the user, lets the node have the precision."""
+        low = precision if precision.is_low else self.plan.precision
+        operands = float_operands(self.nodes[node_id], self._policy, low)
+        if operands.demanded is not None:
+            return operands.demanded is precision
+        return precision is Precision.FP32 or operands.refusal is None
 
     def producers(self, node: ir.Node) -> list[ir.Node]:
         """The nodes that the node's inputs come from."""

@@ -69,6 +69,7 @@ def attribute_errors(
 
 def _attribution(sanitized: ModelRef, plan: Path, data: Path | None, config: ConversionConfig) -> Attribution:
     from autocast_core.model import load_model
+    from autocast_core.operators import OperandPolicy
     from autocast_core.pipeline.convert import data_batches, open_runtime
     from autocast_core.plan import read_plan
     from autocast_core.search.attribution import Attribution, attribute
@@ -77,12 +78,14 @@ def _attribution(sanitized: ModelRef, plan: Path, data: Path | None, config: Con
     weights = sum(tensor.nbytes for value in model.graph.initializers.values() if (tensor := value.const_value))
     if weights > _MOST_BYTES:
         return Attribution(skipped=f"{weights / 1e9:.1f} GB of weights, and it needs all of them twice in memory")
-    low = {each.id: each.precision for each in read_plan(plan).nodes if each.precision.is_low}
+    made = read_plan(plan)
+    low = {each.id: each.precision for each in made.nodes if each.precision.is_low}
     if not low:
         return Attribution(skipped="no node is lowered")
     batches = data_batches(model, config, data)
     try:
-        return attribute(model, low, config.precision, _First(batches, _MOST_BATCHES), open_runtime(config), report)
+        policy, first = OperandPolicy.of_plan(model, made), _First(batches, _MOST_BATCHES)
+        return attribute(model, low, config.precision, policy, first, open_runtime(config), report)
     except Exception as error:
         # A report without this part is better than no conversion.
         LOG.warning("errors are not attributed to nodes: %s", error)

@@ -15,7 +15,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.decide import decide
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import load_model
-from autocast_core.operators import float_operands
+from autocast_core.operators import OperandPolicy, float_operands
 from autocast_core.plan import PrecisionPlan
 from autocast_core.sanitize import sanitize
 from tests.models import ARCHITECTURES, build
@@ -64,8 +64,9 @@ def weight_wishes(model: ir.Model, plan: PrecisionPlan) -> dict[str, set[bool]]:
     """Per FP32 initializer that nodes read: whether they read it in 16 bits (both, where they differ)."""
     low = {decision.id for decision in plan.nodes if decision.precision.is_low}
     wishes: dict[str, set[bool]] = {}
+    policy = OperandPolicy.of_plan(model, plan)
     for node_id, node in nodes_with_ids(model.graph):
-        operands = float_operands(node, model.opset_imports, plan.precision)
+        operands = float_operands(node, policy, plan.precision)
         for value, moves in zip(node.inputs, operands.inputs, strict=True):
             if value is not None and value.is_initializer() and value.dtype == ir.DataType.FLOAT:
                 wishes.setdefault(value.name or "", set()).add(moves and node_id in low)

@@ -3,7 +3,7 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core.config import Precision
-from autocast_core.operators import Operands, float_operands, parse_plugin_precisions
+from autocast_core.operators import OperandPolicy, Operands, float_operands, parse_plugin_precisions
 
 
 def operands(text: str, opset: int = 17, precision: str = "fp16", index: int = 0, **options) -> Operands:
@@ -11,7 +11,7 @@ def operands(text: str, opset: int = 17, precision: str = "fp16", index: int = 0
     head = f'<ir_version: 10, opset_import: ["": {opset}, "com.microsoft": 1, "custom": 1]>\n'
     model = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(head + text))
     loaded = ir.serde.deserialize_model(model)
-    return float_operands(loaded.graph[index], loaded.opset_imports, Precision(precision), **options)
+    return float_operands(loaded.graph[index], OperandPolicy(loaded.opset_imports, **options), Precision(precision))
 
 
 RESIZE = "g (float[1,1,2,2] x, float[8] roi, float[4] s) => (float[a,b,c,d] y) { y = Resize(x, roi, s) }"
@@ -147,7 +147,7 @@ def test_every_float_operator_of_every_opset_is_legal_exactly_where_its_schema_a
             continue
         values = [ir.Value(name=f"i{k}", type=ir.TensorType(ir.DataType.FLOAT)) for k in range(len(schema.inputs))]
         node = ir.Node("", schema.name, values, num_outputs=1)
-        found = float_operands(node, {"": opset}, Precision(precision))
+        found = float_operands(node, OperandPolicy({"": opset}), Precision(precision))
         assert found.inputs == tuple(wanted in admits.get(formal.type_str, ()) for formal in schema.inputs), schema.name
         checked += 1
     assert checked > 80

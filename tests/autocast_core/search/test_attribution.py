@@ -8,19 +8,20 @@ from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import input_specs, open_batches
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import load_proto
+from autocast_core.operators import OperandPolicy
 from autocast_core.pipeline.convert import open_runtime
 from autocast_core.search import Attribution, attribute
 
 RNG = np.random.default_rng(3)
 
 
-def attributed(text, precision="fp16", **arrays):
+def attributed(text, precision="fp16", options=None, **arrays):
     precision = Precision(precision)
     model = load_proto(onnx.parser.parse_model(text))
-    config = ConversionConfig(precision=precision)
+    config = ConversionConfig(precision=precision, **(options or {}))
     batches = open_batches(arrays, input_specs(model), batch_size=4)
     chosen = {f"graph/{node.name}": precision for node in model.graph}
-    return attribute(model, chosen, precision, batches, open_runtime(config))
+    return attribute(model, chosen, precision, OperandPolicy.of_config(model, config), batches, open_runtime(config))
 
 
 def by_name(attribution):
@@ -52,6 +53,23 @@ def test_the_predicted_error_is_that_of_the_lowered_model():
     exact = np.sin(x * np.float32(3.3))
     low = rounded(np.sin(rounded(rounded(x) * rounded(np.float32(3.3)))))
     assert found.rel_l2 == pytest.approx(np.linalg.norm(low - exact) / np.linalg.norm(exact), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trt_plugins_precision": ("Mul:[fp16,fp32]:[fp32]",)},
+        {"operands_to_exclude": {"Mul": {"inp": [1]}}},
+    ],
+    ids=["a plugin's second input and output", "blocked operands"],
+)
+def test_operands_that_stay_fp32_are_attributed_as_such(options):
+    x = RNG.normal(size=(8, 8)).astype("f4") * 20
+    found = attributed(CHAIN, options=options, x=x)
+    exact = np.sin(x * np.float32(3.3))
+    product = (rounded(x) if "trt_plugins_precision" in options else x) * np.float32(3.3)
+    low = rounded(np.sin(rounded(product)))
+    assert found.rel_l2 == pytest.approx(np.linalg.norm(low - exact) / np.linalg.norm(exact), rel=1e-3)
 
 
 def test_shares_add_up_to_one():
@@ -137,7 +155,8 @@ def test_what_happens_in_a_body_belongs_to_its_nodes():
     low = {node_id: Precision.FP16 for node_id, _ in nodes_with_ids(model.graph)}
     data = {"x": RNG.normal(size=(4, 4)).astype("f4"), "c": np.array(True)}
     batches = open_batches(data, input_specs(model), batch_size=4)
-    found = attribute(model, low, Precision.FP16, batches, open_runtime(ConversionConfig()))
+    policy = OperandPolicy(model.opset_imports)
+    found = attribute(model, low, Precision.FP16, policy, batches, open_runtime(ConversionConfig()))
     assert found.skipped is None
     shares = {node.id: node.share for node in found.nodes}
     assert shares["graph/choice:then_branch/big"] > shares["graph/first"]

@@ -16,6 +16,7 @@ from autocast_core.calibrate import Statistics
 from autocast_core.config import LOW_DTYPES, ConversionConfig, Precision
 from autocast_core.decide import decide
 from autocast_core.model import load_model
+from autocast_core.operators import OperandPolicy
 from autocast_core.sanitize import sanitize
 from autocast_core.simulate import round_everything, simulate
 
@@ -261,7 +262,7 @@ def test_rounding_everything_rounds_inputs_weights_and_outputs(precision: Precis
     def low(array: np.ndarray) -> np.ndarray:
         return array.astype(precision.numpy).astype(np.float32)
 
-    found = run(round_everything(model, precision), x=X, c=np.array(True))["y"]
+    found = run(round_everything(model, OperandPolicy(model.opset_imports), precision), x=X, c=np.array(True))["y"]
     h = low(X)
     assert found.tolist() == (-low(low(h * low(np.float32([1.1]))) + h)).tolist()
 
@@ -271,7 +272,7 @@ def test_rounding_everything_leaves_what_must_be_fp32() -> None:
     g (float[1, 1, 3, 3] x) => (float[1, 1, M, N] y) <float[4] scales = {1, 1, 1.66669, 1.66669}>
     { y = Resize(x, , scales) }
     """)
-    found = round_everything(model, Precision.BF16)
+    found = round_everything(model, OperandPolicy(model.opset_imports), Precision.BF16)
     (resize,) = [node for node in found.graph if node.op_type == "Resize"]
     assert resize.inputs[2].name == "scales"
     assert resize.inputs[0].name != "x"

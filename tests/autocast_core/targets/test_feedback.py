@@ -7,12 +7,13 @@ from importlib.util import find_spec
 import onnx.parser
 import onnx_ir as ir
 import pytest
+from msgspec.structs import replace
 
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.engine.validation import Finding, Validation
 from autocast_core.errors import ConfigError
 from autocast_core.model import load_proto
-from autocast_core.plan import NodeDecision, PlanSettings, PrecisionPlan
+from autocast_core.plan import NodeDecision, PlanSettings, PluginPrecision, PrecisionPlan
 from autocast_core.targets.engine_options import Profile
 from autocast_core.targets.feedback import RULE, fit_plan
 from autocast_core.targets.fitting import engine_options, fit_to_target
@@ -22,6 +23,7 @@ installed = pytest.mark.skipif(
     not any(find_spec(name) for name in ("tensorrt", "tensorrt_rtx")),
     reason="neither tensorrt nor tensorrt-rtx is here",
 )
+FP16_PLUGIN = PluginPrecision((Precision.FP16,), (Precision.FP16,))
 UNKNOWING = Target("tensorrt", "nothing", 9, 25, ())
 CHAIN = """
 <ir_version: 10, opset_import: ["" : 22]>
@@ -129,6 +131,24 @@ def test_a_bf16_node_refused_in_fp32_too_gets_fp16():
     model = _model(CHAIN)
     fitted = fit_plan(model, _plan(model, Precision.BF16), UNKNOWING, _judge(refuse))
     assert [(str(step.before), str(step.after)) for step in fitted.steps] == [("bf16", "fp32"), ("fp32", "fp16")]
+    assert _precisions(fitted.plan)["second"] == "fp16"
+
+
+def test_operands_that_the_user_keeps_in_fp32_leave_no_low_type_to_try():
+    model = _model(CHAIN)
+    plan = _plan(model, Precision.FP16, second=Precision.FP32)
+    plan = replace(plan, settings=PlanSettings(operands_to_exclude={"Mish": {"inp": (0,)}}))
+    fitted = fit_plan(model, plan, UNKNOWING, _judge(lambda found: _refusing(found, ["second"], "fp32")))
+    assert fitted.steps == ()
+    assert _precisions(fitted.plan)["second"] == "fp32"
+
+
+def test_a_plugins_precision_is_the_users_and_no_other_is_tried():
+    model = _model(CHAIN)
+    plan = _plan(model, Precision.FP16)
+    plan = replace(plan, settings=PlanSettings(plugin_precisions={"Mish": FP16_PLUGIN}))
+    fitted = fit_plan(model, plan, UNKNOWING, _judge(lambda found: _refusing(found, ["second"], "fp16")))
+    assert fitted.steps == ()
     assert _precisions(fitted.plan)["second"] == "fp16"
 
 
