@@ -8,24 +8,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import onnx_ir as ir
+from msgspec.structs import replace
 
+from autocast_core.config import Precision
 from autocast_core.operators import element_type, is_tensor, ports_of
 from autocast_core.operators.families import KEEPS_QUANTIZATION, is_in
+from autocast_core.plan import NodeDecision
 
 
 class NodeGroup(NamedTuple):
     """Nodes that need one precision.
 
-    `value` is the name of a value that joins them, `nodes` are their ids, `at_graph_border` says whether a value that
-    joins them is an input or output of the graph.
+    `nodes` are their ids; `relation` begins the reason why one of them stays in FP32, which what keeps the others ends;
+    `at_graph_border` says whether a value that joins them is an input or output of the graph.
     """
 
-    value: str
     nodes: frozenset[str]
+    relation: str
     at_graph_border: bool = False
 
 
@@ -37,7 +40,8 @@ def quantization_pairs(ids: Mapping[str, ir.Node]) -> list[NodeGroup]:
         if _is(node, "QuantizeLinear"):
             readers = {by_node[reader] for reader in _dequantizers(node.outputs[0]) if reader in by_node}
             if readers:
-                found.append(NodeGroup(node.outputs[0].name or "", frozenset({node_id, *readers})))
+                relation = f"quantizes {node.outputs[0].name or ''!r} with the scale of"
+                found.append(NodeGroup(frozenset({node_id, *readers}), relation))
     return found
 
 
@@ -74,7 +78,10 @@ def uncastable_groups(ids: Mapping[str, ir.Node]) -> list[NodeGroup]:
         names.setdefault(union.root(value), value.name or "")
         if value.is_graph_input() or value.is_graph_output():
             at_border.add(union.root(value))
-    return [NodeGroup(names[key], frozenset(group), key in at_border) for key, group in members.items()]
+    return [
+        NodeGroup(frozenset(group), f"shares {names[key]!r}, which no Cast takes, with", key in at_border)
+        for key, group in members.items()
+    ]
 
 
 class _DisjointSets:
@@ -106,3 +113,24 @@ def _uncastable(node: ir.Node) -> Iterator[ir.Value]:
     for value in (*node.inputs, *node.outputs, *inner):
         if value is not None and not is_tensor(value) and element_type(value) == ir.DataType.FLOAT:
             yield value
+
+
+def keep_together(
+    groups: Iterable[NodeGroup], decisions: Mapping[str, NodeDecision], rule: str, border: str | None
+) -> dict[str, NodeDecision]:
+    """`decisions` (by node id) with the low nodes in FP32 of whose group another node is in FP32.
+
+    A group that a graph input or output takes part in goes to FP32 too where `border`, the name of such in reasons, is
+    given. `rule` is recorded as the rule of the nodes that change.
+    """
+    decided = dict(decisions)
+    for group in groups:
+        held = next((node for node in sorted(group.nodes) if decided[node].precision == Precision.FP32), None)
+        keeper = f"node {held!r}, which stays FP32" if held is not None else border if group.at_graph_border else None
+        if keeper is None:
+            continue
+        for node in group.nodes:
+            if decided[node].precision.is_low:
+                reason = f"{group.relation} {keeper}"
+                decided[node] = replace(decided[node], precision=Precision.FP32, rule=rule, reason=reason)
+    return decided

@@ -6,7 +6,6 @@ times as long to make.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import onnx_ir as ir
@@ -70,14 +69,6 @@ class NodeFacts(NamedTuple):
     tensors: tuple[TensorFacts, ...]
     precision: Precision
     makes_sizes: bool = False
-
-
-@dataclass(frozen=True)
-class RuleMatch:
-    """Why a rule wants a node in FP32."""
-
-    reason: str
-    evidence: tuple[Evidence, ...] = ()
 
 
 def evidence_of(tensor: TensorFacts, limit: float | None = None, detail: str | None = None) -> Evidence:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.node_facts import NodeFacts
-from autocast_core.decide.rule import Rule
+from autocast_core.decide.rule import Outcome, Override, Rule
+from autocast_core.decide.rules import entry_of
 from autocast_core.plan import NodeDecision
 
 
@@ -41,13 +42,16 @@ def unknown_io_names(graph: ir.Graph, config: ConversionConfig) -> list[str]:
 
 
 def overruled_includes(
-    facts: Sequence[NodeFacts], include: Iterable[Rule], decisions: Mapping[str, NodeDecision]
+    facts: Sequence[NodeFacts], decisions: Mapping[str, NodeDecision], include: Rule | None
 ) -> list[str]:
-    """One warning for each node that an include option asks for and that stays in FP32 all the same."""
-    include = tuple(include)
+    """One warning for each node that `include` applies to and that a rule stronger than it keeps in FP32."""
+    if include is None:
+        return []
     warnings = []
     for each in facts:
         decision = decisions[each.id]
-        if decision.rule == "legality" and any(rule.check(each) is not None for rule in include):
+        entry = entry_of(decision.rule)
+        overruled = entry.outcome is Outcome.FP32 and not entry.may_be_overridden_by(Override.INCLUDE)
+        if overruled and include.check(each) is not None:
             warnings.append(f"{each.id} was to be included but stays FP32: {decision.reason}")
     return warnings

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import Precision
+from autocast_core.decide.rules import INITIALIZER_RANGE, entry_of
 from autocast_core.errors import PlanError
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
@@ -19,9 +20,6 @@ from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize import mask_paths
 
 logger = logging.getLogger(__name__)
-
-_DEMANDED = frozenset({"include", "plugin_precision", "already_low"})
-"""Rules that make a node low whatever its weights are."""
 
 
 def reuse_plan(
@@ -42,7 +40,7 @@ def reuse_plan(
         warning += f"; {len(violators)} node(s) with initializers over init_max {init_max:g} are kept in FP32"
     logger.warning("%s", warning)
     reused = plan.with_precisions(
-        violators, "initializer_range", f"an initializer of these weights exceeds init_max {init_max:g}"
+        violators, INITIALIZER_RANGE.name, f"an initializer of these weights exceeds init_max {init_max:g}"
     )
     return replace(reused, weights_digest=digest, warnings=(*plan.warnings, warning))
 
@@ -57,7 +55,7 @@ def _violators(model: ir.Model, plan: PrecisionPlan, init_max: float, progress: 
     found = []
     for node_id, node in nodes_with_ids(model.graph):
         decision = decisions.get(node_id)
-        if decision is None or not decision.precision.is_low or decision.rule in _DEMANDED:
+        if decision is None or not decision.precision.is_low or entry_of(decision.rule).binds_low:
             continue
         moves = float_operands(node, policy, decision.precision).inputs
         if any(moving and v is not None and v.name in over for v, moving in zip(node.inputs, moves, strict=True)):

@@ -1,22 +1,33 @@
-"""The Protocol of a classification rule, and the adapter for AutoCast's own kind."""
+"""What a rule is: its interface, what it returns, and its entry in the registry (`autocast_core.decide.rules`)."""
 
 from __future__ import annotations
 
-import logging
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import onnx_ir as ir
 
-from autocast_core.decide.node_facts import NodeFacts, RuleMatch
+from autocast_core.config import ConversionConfig, Precision
+from autocast_core.decide.groups import NodeGroup
+from autocast_core.decide.node_facts import NodeFacts
+from autocast_core.plan import Evidence
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class RuleMatch:
+    """Why a rule applies to a node: a sentence for the plan and the measured quantities behind it."""
+
+    reason: str
+    evidence: tuple[Evidence, ...] = ()
 
 
 @runtime_checkable
 class Rule(Protocol):
-    """Looks at one node and says why it should stay in FP32, or None.
+    """Looks at one node and says why it applies to it (for most rules: why the node should stay in FP32), or None.
 
-    A custom rule is any object with a `name` and such a `check`; it is asked last.
+    A custom rule is any object with a `name`, which plans record, and such a `check`; it runs after all other rules.
     """
 
     name: str
@@ -31,27 +42,91 @@ class NodeRuleBase:
     """
 
     def check(self, node: Any) -> bool:
-        """Whether the node must stay in FP32."""
+        """Whether the node must stay in FP32. NotImplementedError where a subclass defines no `_check_inner`."""
         return bool(self._check_inner(node))
 
     def _check_inner(self, node: Any) -> bool:
         raise NotImplementedError(f"{type(self).__name__} must define _check_inner(node)")
 
 
-class AutoCastRule:
-    """A NodeRuleBase (or AutoCast's own) seen as a Rule."""
+class Outcome(enum.StrEnum):
+    """The precision of a node to which a rule applies."""
 
-    def __init__(self, inner: Any) -> None:
-        self.name = "custom"
-        self._inner = inner
-
-    def check(self, facts: NodeFacts) -> RuleMatch | None:
-        proto = ir.serde.serialize_node(facts.node)
-        if self._inner.check(proto):
-            return RuleMatch(f"custom rule {type(self._inner).__name__} keeps it")
-        return None
+    NONE = "no precision"
+    FP32 = "FP32"
+    LOW = "low"
+    DECLARED = "as declared"
+    """The type that the source model has, or that ``trt_plugins_precision`` names."""
+    EITHER = "FP32 or low"
+    """What the later stage that records the rule says."""
 
 
-def custom_rule(rule: Any) -> Rule:
-    """`rule` as a Rule: AutoCast's kind (``_check_inner``) is adapted, ours is taken as it is."""
-    return AutoCastRule(rule) if hasattr(rule, "_check_inner") else rule
+class Override(enum.StrEnum):
+    """What may decide a node otherwise than the rule that the plan records."""
+
+    INCLUDE = "include options"
+    SEARCH = "a search"
+    NEW_WEIGHTS = "a re-used plan"
+    """Re-using a plan for a checkpoint whose weights exceed ``init_max``."""
+
+
+BuildRule = Callable[[ir.Model, ConversionConfig], Rule | None]
+"""Makes the rule for a sanitized model and a configuration; None where it could not apply to any node."""
+
+FindGroups = Callable[[Mapping[str, ir.Node]], Iterable[NodeGroup]]
+"""Finds groups of nodes that need one precision among nodes by id."""
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """A rule as the registry declares it.
+
+    - `name`: what plans record under ``rule``. Plans are users' files: a name never changes.
+    - `title`: the rule's name in prose; `description`: one sentence that says to which nodes it applies.
+    - `outcome`: the precision it decides on; `overridden_by`: what may decide such a node otherwise.
+    - `build`: makes the check that `decide` runs on every node; None for a rule that checks no single node.
+    - `groups`: finds nodes that need one precision: where one of a group is FP32, all are, by this rule.
+
+    A rule with neither `build` nor `groups` is recorded by a later stage, such as a search.
+    """
+
+    name: str
+    title: str
+    description: str
+    outcome: Outcome
+    overridden_by: frozenset[Override]
+    build: BuildRule | None = None
+    groups: FindGroups | None = None
+
+    def precision_of(self, facts: NodeFacts) -> Precision:
+        """The precision of a node to which the rule applies.
+
+        ValueError where the rule leaves it to a declaration that the node lacks, or to a later stage.
+        """
+        precision = {
+            Outcome.NONE: Precision.NONE,
+            Outcome.FP32: Precision.FP32,
+            Outcome.LOW: facts.precision,
+            Outcome.DECLARED: facts.operands.current or facts.operands.demanded,
+            Outcome.EITHER: None,
+        }[self.outcome]
+        if precision is None:
+            raise ValueError(f"rule {self.name!r} does not say the precision of {facts.id}")
+        return precision
+
+    def may_be_overridden_by(self, override: Override) -> bool:
+        """Whether `override` may decide a node otherwise that this rule has decided."""
+        return override in self.overridden_by
+
+    @property
+    def binds_low(self) -> bool:
+        """Whether a low node that this rule has decided stays low whatever its weights are."""
+        return self.outcome in (Outcome.LOW, Outcome.DECLARED) and Override.NEW_WEIGHTS not in self.overridden_by
+
+
+NOTHING: frozenset[Override] = frozenset()
+"""For `RuleEntry.overridden_by`: binding."""
+INCLUDE_ONLY = frozenset({Override.INCLUDE})
+"""For rules whose FP32 no measurement may overturn: what the user asked for, and what must be exact."""
+INCLUDE_OR_SEARCH = frozenset({Override.INCLUDE, Override.SEARCH})
+"""For rules that propose FP32: a search measures instead whether the node needs it."""

@@ -11,24 +11,12 @@ import onnx_ir as ir
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide import decide
-from autocast_core.decide.groups import quantization_pairs, uncastable_groups
+from autocast_core.decide.rule import Override
+from autocast_core.decide.rules import RULES, SEARCH, entry_of
 from autocast_core.graph.walk import is_counted, nodes_with_ids
-from autocast_core.plan import PrecisionPlan
+from autocast_core.plan import NodeDecision, PrecisionPlan
 
-RULE = "search"
-_ASKED = frozenset(
-    {
-        "earlier_conversion",
-        "legality",
-        "node_name",
-        "op_type",
-        "plugin_precision",
-        "quantization_pair",
-        "shape_arithmetic",
-    }
-)
-"""Rules whose FP32 no measurement may overturn: what operators allow, what the user asked for, and nodes that compute
-sizes, where other data would have another shape."""
+RULE = SEARCH.name
 
 
 @dataclass(frozen=True)
@@ -61,12 +49,17 @@ def start(
         config, data_max=float("inf"), init_max=float("inf"), small_values=False, max_depth_of_reduction=None
     )
     plan = decide(model, Statistics(), weights, asked, changes)
-    lowered = {d.id: config.precision for d in plan.nodes if d.precision is Precision.FP32 and d.rule not in _ASKED}
+    lowered = {d.id: config.precision for d in plan.nodes if d.precision is Precision.FP32 and _is_open(d)}
     lowest = plan.with_precisions(lowered, RULE, "the search lowers what no budget needs in FP32")
-    movable = {d.id for d in lowest.nodes if d.precision.is_low and d.rule in ("default", RULE)}
+    movable = {d.id for d in lowest.nodes if d.precision.is_low and _is_open(d)}
     floats = {d.id for d in lowest.nodes if d.precision is not Precision.NONE}
-    joined = [group.nodes for group in (*quantization_pairs(nodes), *uncastable_groups(nodes))]
+    joined = [group.nodes for entry in RULES if entry.groups is not None for group in entry.groups(nodes)]
     fixed = {node_id for group in joined if not group & floats <= movable for node_id in group}
     candidates = tuple(d.id for d in lowest.nodes if d.id in movable - fixed)
     groups = {node_id: group & floats for group in joined for node_id in group if node_id in candidates}
     return Start(lowest, candidates, groups)
+
+
+def _is_open(decision: NodeDecision) -> bool:
+    """Whether a search may decide the node otherwise."""
+    return entry_of(decision.rule).may_be_overridden_by(Override.SEARCH)

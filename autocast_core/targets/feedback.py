@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from autocast_core.config import Precision
 from autocast_core.decide.groups import uncastable_groups
+from autocast_core.decide.rules import TARGET
 from autocast_core.engine.validation import Finding, Validation
 from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.walk import nodes_with_ids
@@ -27,8 +28,6 @@ from autocast_core.targets.refusals import Target
 
 logger = logging.getLogger(__name__)
 
-RULE = "target"
-"""The rule of decisions that a target made."""
 ROUNDS = 8
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN", "Loop", "Scan"})
 _OF_ANOTHER_KIND = frozenset({"PLUGIN", "CRASH", "INVALID_GRAPH"})
@@ -212,7 +211,7 @@ def _widened(
 def _stepped(plan: PrecisionPlan, steps: Iterable[TargetStep], package: str) -> PrecisionPlan:
     for step in steps:
         reason = f"{package} refuses it in {step.before}: {step.message}"
-        plan = plan.with_precisions(dict.fromkeys(step.nodes, step.after), RULE, reason)
+        plan = plan.with_precisions(dict.fromkeys(step.nodes, step.after), TARGET.name, reason)
     return plan
 
 

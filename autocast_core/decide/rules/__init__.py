@@ -1,1 +1,74 @@
-"""The rules that keep a node in FP32, one a file."""
+"""The registry: every rule that a plan may name, in the order in which they run.
+
+Adding a rule takes a file in this folder with a RuleEntry, and the entry's line in RULES. Whatever depends on a rule
+(the order, what a search or a re-used plan may change, the list in the documentation) follows from its entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from autocast_core.decide.rule import Override, RuleEntry
+from autocast_core.decide.rules.angles import ANGLES
+from autocast_core.decide.rules.custom import CUSTOM
+from autocast_core.decide.rules.default import DEFAULT
+from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
+from autocast_core.decide.rules.initializer_range import INITIALIZER_RANGE
+from autocast_core.decide.rules.io_range import IO_RANGE
+from autocast_core.decide.rules.later_stages import SEARCH, TARGET
+from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
+from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
+from autocast_core.decide.rules.quantization_pair import QUANTIZATION_PAIR
+from autocast_core.decide.rules.reduction_depth import REDUCTION_DEPTH
+from autocast_core.decide.rules.shape_arithmetic import SHAPE_ARITHMETIC
+from autocast_core.decide.rules.small_values import SMALL_VALUES
+from autocast_core.decide.rules.whole_numbers import WHOLE_NUMBERS
+
+__all__ = ["INCLUDE", "INITIALIZER_RANGE", "RULES", "SEARCH", "TARGET", "entry_of", "rules_table"]
+
+RULES: tuple[RuleEntry, ...] = (
+    NO_FLOAT,
+    ALREADY_LOW,
+    PLUGIN_PRECISION,
+    LEGALITY,
+    INCLUDE,
+    EARLIER_CONVERSION,
+    NODE_NAME,
+    OPERATOR_TYPE,
+    INITIALIZER_RANGE,
+    SMALL_VALUES,
+    IO_RANGE,
+    SHAPE_ARITHMETIC,
+    WHOLE_NUMBERS,
+    ANGLES,
+    REDUCTION_DEPTH,
+    CUSTOM,
+    DEFAULT,
+    QUANTIZATION_PAIR,
+    SEARCH,
+    TARGET,
+)
+"""The first rule that applies to a node decides it. Then the groups of rules that have some are brought to one
+precision, in the same order."""
+
+_BY_NAME: Mapping[str, RuleEntry] = MappingProxyType({entry.name: entry for entry in RULES})
+
+
+def entry_of(rule: str) -> RuleEntry:
+    """The entry of the rule that a plan names; any name that no rule of ours has is that of a custom rule."""
+    return _BY_NAME.get(rule, CUSTOM)
+
+
+def rules_table() -> str:
+    """The registry as a Markdown table: order, name, outcome, when the rule applies, what may decide otherwise.
+
+    Rules that check single nodes are numbered in the order in which they run.
+    """
+    lines = ["| Order | Rule | Makes a node | Applies where | May be overridden by |", "|---|---|---|---|---|"]
+    for number, entry in enumerate(RULES, 1):
+        when = str(number) if entry.build is not None else "groups" if entry.groups is not None else "later"
+        overrides = ", ".join(override for override in Override if entry.may_be_overridden_by(override)) or "nothing"
+        rule = f"{entry.title}: `{entry.name}`"
+        lines.append(f"| {when} | {rule} | {entry.outcome} | {entry.description} | {overrides} |")
+    return "\n".join(lines) + "\n"

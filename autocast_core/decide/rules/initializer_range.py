@@ -1,14 +1,19 @@
-"""Keep nodes whose initializers exceed `init_max`."""
+"""Keep nodes whose initializers exceed `init_max`.
+
+- Looks at float initializers and Constants that would be stored in the low type.
+- Does not keep a node for an attention mask that the low type holds: nothing depends on its exact values.
+"""
 
 from __future__ import annotations
 
 import math
 
-from autocast_core.decide.node_facts import NodeFacts, RuleMatch, evidence_of
+from autocast_core.decide.node_facts import NodeFacts, evidence_of
+from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
 
 
 class InitializerRangeRule:
-    """Fires where a weight that would be stored in 16 bits holds a magnitude over the limit.
+    """Applies where a weight that would be stored in 16 bits holds a magnitude over the limit.
 
     A mask may, as long as the low type holds it: nothing depends on its exact values.
     """
@@ -30,3 +35,13 @@ class InitializerRangeRule:
                     (evidence_of(tensor, self._limit),),
                 )
         return None
+
+
+INITIALIZER_RANGE = RuleEntry(
+    name=InitializerRangeRule.name,
+    title="initializer range",
+    description="A weight that would be stored in the low type, and is no attention mask, exceeds `init_max`.",
+    outcome=Outcome.FP32,
+    overridden_by=INCLUDE_OR_SEARCH,
+    build=lambda model, config: InitializerRangeRule(config.init_max),
+)

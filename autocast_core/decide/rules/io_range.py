@@ -1,14 +1,20 @@
-"""Keep nodes whose activations exceed `data_max`, or are not finite in the reference."""
+"""Keep nodes whose activations exceed `data_max`, or are not finite in the reference.
+
+- Looks at float activations that were measured; weights have `initializer_range`, other activations no say.
+- Of a tensor that carries an attention mask, only the end without the mask counts, provided that the mask stays finite.
+- Keeps a node where a tensor holds NaN or infinity in the FP32 reference, a mask's infinity excepted.
+"""
 
 from __future__ import annotations
 
 import math
 
-from autocast_core.decide.node_facts import NodeFacts, RuleMatch, TensorFacts, evidence_of
+from autocast_core.decide.node_facts import NodeFacts, TensorFacts, evidence_of
+from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
 
 
 class IORangeRule:
-    """Fires where a float input or output reaches a magnitude over the limit, or holds NaN or inf.
+    """Applies where a float input or output reaches a magnitude over the limit, or holds NaN or inf.
 
     Of a tensor that carries an attention mask only the other end counts, provided that the mask stays finite.
     """
@@ -52,3 +58,13 @@ class IORangeRule:
                 (evidence_of(tensor, self._limit),),
             )
         return None
+
+
+IO_RANGE = RuleEntry(
+    name=IORangeRule.name,
+    title="I/O range",
+    description="A float activation exceeds `data_max` over the calibration data, or is not finite in FP32.",
+    outcome=Outcome.FP32,
+    overridden_by=INCLUDE_OR_SEARCH,
+    build=lambda model, config: IORangeRule(config.data_max),
+)

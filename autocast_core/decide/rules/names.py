@@ -1,15 +1,20 @@
-"""Keep (or include) a node by its name or operator type, as the user asked."""
+"""Keep a node in FP32, or make it low, by its name or operator type, as the user asked.
+
+- Patterns match the start of a name, as re.match does, and also the names that a fused node replaces.
+- Operator types match exactly; the domain does not matter.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-from autocast_core.decide.node_facts import NodeFacts, RuleMatch
+from autocast_core.decide.node_facts import NodeFacts
+from autocast_core.decide.rule import INCLUDE_ONLY, NOTHING, Outcome, RuleEntry, RuleMatch
 
 
 class NodeNameRule:
-    """Fires where a pattern matches the start (re.match) of the node's name or of one it was fused from."""
+    """Applies where a pattern matches the start (re.match) of the node's name or of one it was fused from."""
 
     name = "node_name"
 
@@ -25,7 +30,7 @@ class NodeNameRule:
 
 
 class OperatorTypeRule:
-    """Fires where the node's operator type is one of those named, exactly."""
+    """Applies where the node's operator type is one of those named, exactly."""
 
     name = "op_type"
 
@@ -36,3 +41,46 @@ class OperatorTypeRule:
         if facts.node.op_type in self._op_types:
             return RuleMatch(f"operator type {facts.node.op_type}")
         return None
+
+
+class IncludeRule:
+    """Applies where a name pattern matches as in NodeNameRule, or else an operator type as in OperatorTypeRule."""
+
+    name = "include"
+
+    def __init__(self, patterns: Iterable[str], op_types: Iterable[str]) -> None:
+        self._by_name = NodeNameRule(patterns)
+        self._by_type = OperatorTypeRule(op_types)
+
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
+        return self._by_name.check(facts) or self._by_type.check(facts)
+
+
+INCLUDE = RuleEntry(
+    name=IncludeRule.name,
+    title="include options",
+    description="`nodes_to_include` or `op_types_to_include` names the node.",
+    outcome=Outcome.LOW,
+    overridden_by=NOTHING,
+    build=lambda model, config: (
+        IncludeRule(config.nodes_to_include, config.op_types_to_include)
+        if config.nodes_to_include or config.op_types_to_include
+        else None
+    ),
+)
+NODE_NAME = RuleEntry(
+    name=NodeNameRule.name,
+    title="excluded names",
+    description="A pattern of `nodes_to_exclude` matches the node's name, or a name that a fused node replaces.",
+    outcome=Outcome.FP32,
+    overridden_by=INCLUDE_ONLY,
+    build=lambda model, config: NodeNameRule(config.nodes_to_exclude) if config.nodes_to_exclude else None,
+)
+OPERATOR_TYPE = RuleEntry(
+    name=OperatorTypeRule.name,
+    title="excluded operator types",
+    description="`op_types_to_exclude` names the node's operator type.",
+    outcome=Outcome.FP32,
+    overridden_by=INCLUDE_ONLY,
+    build=lambda model, config: OperatorTypeRule(config.op_types_to_exclude) if config.op_types_to_exclude else None,
+)

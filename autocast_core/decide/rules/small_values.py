@@ -1,8 +1,15 @@
-"""Keep nodes whose tensors lose too much to FP16's subnormal range."""
+"""Keep nodes whose tensors lose too much to FP16's subnormal range.
+
+- Looks at weights and activations alike, at what rounding the whole tensor costs.
+- Does not look at attention masks, nor at the smallest element: every normal weight matrix has tiny elements.
+- Does not run for BF16, which has FP32's exponents, nor with ``small_values`` off.
+"""
 
 from __future__ import annotations
 
-from autocast_core.decide.node_facts import NodeFacts, RuleMatch, evidence_of
+from autocast_core.config import Precision
+from autocast_core.decide.node_facts import NodeFacts, evidence_of
+from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
 
 ROUNDING_LIMIT = 2.0**-9
 """Largest relative L2 that rounding a tensor may cost; full-precision FP16 rounding costs about 2**-12.8."""
@@ -12,9 +19,9 @@ UNDERFLOW_LIMIT = 0.01
 
 
 class SmallValuesRule:
-    """Fires where a tensor's own rounding error, or its share of vanishing elements, exceeds the limit.
+    """Applies where a tensor's own rounding error, or its share of vanishing elements, exceeds the limit.
 
-    A mere small minimum would fire on every normal weight matrix, so it does not count.
+    A mere small minimum would match every normal weight matrix, so it does not count.
     """
 
     name = "small_values"
@@ -37,3 +44,15 @@ class SmallValuesRule:
                     (evidence_of(tensor, UNDERFLOW_LIMIT, f"share of vanishing elements {share:.6g}"),),
                 )
         return None
+
+
+SMALL_VALUES = RuleEntry(
+    name=SmallValuesRule.name,
+    title="small values",
+    description="FP16: rounding a tensor costs a relative L2 over 2^-9, or over 1% of its elements become zero.",
+    outcome=Outcome.FP32,
+    overridden_by=INCLUDE_OR_SEARCH,
+    build=lambda model, config: (
+        SmallValuesRule() if config.small_values and config.precision is Precision.FP16 else None
+    ),
+)

@@ -1,16 +1,21 @@
-"""Keep nodes on whole numbers that 16 bits do not hold."""
+"""Keep nodes on whole numbers that 16 bits do not hold.
+
+- Looks at measured tensors that the graph shows to be whole numbers (`exact_values.ExactValues.whole`).
+- Does not look at activations that merely happen to be whole.
+"""
 
 from __future__ import annotations
 
 from autocast_core.config import Precision
-from autocast_core.decide.node_facts import NodeFacts, RuleMatch, evidence_of
+from autocast_core.decide.node_facts import NodeFacts, evidence_of
+from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
 
 EXACT: dict[Precision, float] = {Precision.FP16: 2.0**11, Precision.BF16: 2.0**8}
 """Up to here every whole number has a representation: 11 and 8 bits of significand (IEEE 754 binary16, bfloat16)."""
 
 
 class WholeNumbersRule:
-    """Fires where a tensor of whole numbers (ids, positions, counts computed from integers) exceeds the exact range."""
+    """Applies where a tensor of whole numbers (ids, positions, counts) exceeds the range that the type has exactly."""
 
     name = "whole_numbers"
 
@@ -24,3 +29,13 @@ class WholeNumbersRule:
                     (evidence_of(tensor, limit, "whole numbers"),),
                 )
         return None
+
+
+WHOLE_NUMBERS = RuleEntry(
+    name=WholeNumbersRule.name,
+    title="whole numbers",
+    description="A tensor of whole numbers exceeds what the type holds exactly: 2048 in FP16, 256 in BF16.",
+    outcome=Outcome.FP32,
+    overridden_by=INCLUDE_OR_SEARCH,
+    build=lambda model, config: WholeNumbersRule(),
+)

@@ -15,7 +15,7 @@ from autocast_core.errors import ConfigError
 from autocast_core.model import load_proto
 from autocast_core.plan import NodeDecision, PlanSettings, PluginPrecision, PrecisionPlan
 from autocast_core.targets.engine_options import Profile
-from autocast_core.targets.feedback import RULE, fit_plan
+from autocast_core.targets.feedback import fit_plan
 from autocast_core.targets.fitting import engine_options, fit_to_target
 from autocast_core.targets.refusals import Target, target_named
 
@@ -94,7 +94,7 @@ def test_a_refusal_that_nobody_knew_is_mended_in_a_round_with_the_parsers_words(
     assert fitted.validation.accepted
     assert _precisions(fitted.plan) == {"first": "bf16", "second": "fp32", "third": "fp32", "last": "bf16"}
     decision = fitted.plan.by_id()["graph/second"]
-    assert decision.rule == RULE
+    assert decision.rule == "target"
     assert "FLOAT32 or FLOAT16" in decision.reason
     assert "refuses it in bf16" in decision.reason
     assert fitted.plan.data.target.steps[0].nodes == ("graph/second", "graph/third")

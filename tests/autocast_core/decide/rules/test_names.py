@@ -1,6 +1,6 @@
 import onnx_ir as ir
-
 from autocast_core.decide.rules.earlier import EarlierConversionRule
+
 from autocast_core.decide.rules.names import NodeNameRule, OperatorTypeRule
 
 

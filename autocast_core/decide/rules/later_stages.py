@@ -1,0 +1,20 @@
+"""What later stages record as the rule of a node that they decide anew; `decide` itself runs none of these."""
+
+from __future__ import annotations
+
+from autocast_core.decide.rule import Outcome, Override, RuleEntry
+
+SEARCH = RuleEntry(
+    name="search",
+    title="search",
+    description="A search made the node low, or kept it in FP32 to meet the budget.",
+    outcome=Outcome.EITHER,
+    overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
+)
+TARGET = RuleEntry(
+    name="target",
+    title="target",
+    description="The target's engine refuses the precision that the node had.",
+    outcome=Outcome.EITHER,
+    overridden_by=frozenset({Override.NEW_WEIGHTS}),
+)
