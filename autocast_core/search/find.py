@@ -20,8 +20,8 @@ from autocast_core.search.attribution import Attribution
 from autocast_core.search.budget import Budget
 from autocast_core.search.measure import Kept, Measurements
 from autocast_core.search.result import CertificateEntry
+from autocast_core.search.search_space import SearchSpace
 from autocast_core.search.sites import Site, steps
-from autocast_core.search.start import Start
 from autocast_core.search.trials import Trial
 
 _LOG = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Found:
 
 
 def find(
-    begin: Start,
+    begin: SearchSpace,
     attribution: Attribution,
     measure: Measurements,
     budget: Budget,
@@ -69,7 +69,7 @@ def find(
 
 @dataclass
 class _Search:
-    start: Start
+    start: SearchSpace
     attribution: Attribution
     measure: Measurements
     budget: Budget

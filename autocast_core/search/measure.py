@@ -16,8 +16,8 @@ from autocast_core.errors import BackendError
 from autocast_core.evaluate import Comparison, Evaluation, Recording, TaskMetric, metric_names
 from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.runtime import Runtime
+from autocast_core.search.search_space import SearchSpace
 from autocast_core.search.side_by_side import side_by_side
-from autocast_core.search.start import Start
 from autocast_core.search.trials import Trial, TrialListener, TrialStore, decoded, encoded, nobody, trial_key
 from autocast_core.simulate import simulate
 
@@ -36,7 +36,7 @@ class Measurements:
     def __init__(
         self,
         model: ir.Model,
-        begin: Start,
+        begin: SearchSpace,
         recording: Recording,
         batches: Batches,
         runtime: Runtime,

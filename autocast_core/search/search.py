@@ -16,6 +16,7 @@ from msgspec import structs
 from autocast_core.calibrate import scan_weights
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import Batches
+from autocast_core.decide.rules import SEARCH
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
 from autocast_core.graph.walk import nodes_with_ids
@@ -28,7 +29,7 @@ from autocast_core.search.budget import Budget, parse_budget
 from autocast_core.search.find import Found, Limits, find
 from autocast_core.search.measure import Measurements
 from autocast_core.search.result import CertificateEntry, SearchResult
-from autocast_core.search.start import RULE, Start, start
+from autocast_core.search.search_space import SearchSpace, search_space
 from autocast_core.search.trials import MemoryTrials, Trial, TrialListener, TrialStore, nobody
 
 BESIDES = 2
@@ -73,7 +74,7 @@ def search(
         None if max_trials is None else max_trials - BESIDES, None if minutes is None else clock() + 60 * minutes, clock
     )
     store = trials_store if trials_store is not None else MemoryTrials()
-    begin = start(model, config, scan_weights(model, config.precision), changes)
+    begin = search_space(model, config, scan_weights(model, config.precision), changes)
     context = _context(begin, batches, metric)
     attribution = _attribution(model, begin, batches, runtime, config.precision, store, context, progress)
     _require_no_nan(attribution)
@@ -119,7 +120,7 @@ def _check(cost: str, max_trials: int | None, minutes: float | None, workers: in
         raise ConfigError(f"workers is {workers}: give at least 1")
 
 
-def _context(begin: Start, batches: Batches, metric: TaskMetric | None) -> str:
+def _context(begin: SearchSpace, batches: Batches, metric: TaskMetric | None) -> str:
     """What decides every measurement, as one digest."""
     plan = begin.lowest
     decided = [[d.id, d.precision] for d in plan.nodes]
@@ -131,7 +132,7 @@ def _context(begin: Start, batches: Batches, metric: TaskMetric | None) -> str:
 
 def _attribution(
     model: ir.Model,
-    begin: Start,
+    begin: SearchSpace,
     batches: Batches,
     runtime: Runtime,
     precision: Precision,
@@ -169,7 +170,7 @@ def _require_numbers(recording: Recording, batches: int) -> None:
                 )
 
 
-def _costs(model: ir.Model, begin: Start, cost: str) -> dict[str, float] | None:
+def _costs(model: ir.Model, begin: SearchSpace, cost: str) -> dict[str, float] | None:
     """By candidate, what keeping it costs; None for one each."""
     if cost == "nodes":
         return None
@@ -183,7 +184,7 @@ def _costs(model: ir.Model, begin: Start, cost: str) -> dict[str, float] | None:
 
 
 def _result(
-    begin: Start,
+    begin: SearchSpace,
     found: Found,
     attribution: Attribution,
     measure: Measurements,
@@ -207,7 +208,7 @@ def _result(
 
 
 def _plan(
-    begin: Start,
+    begin: SearchSpace,
     found: Found,
     attribution: Attribution,
     batches: Batches,
@@ -241,4 +242,4 @@ def _explained(decision: NodeDecision, entry: CertificateEntry | None, share: fl
         details += [f"lowered too: {gate.expression} fails ({gate.reason})" for gate in entry.failing]
     evidence = tuple(Evidence(detail=detail) for detail in details)
     reason = details[-1] if entry is not None and entry.failing else "kept to meet the budget; not certified"
-    return structs.replace(decision, rule=RULE, reason=reason, evidence=evidence)
+    return structs.replace(decision, rule=SEARCH.name, reason=reason, evidence=evidence)

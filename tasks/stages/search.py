@@ -131,8 +131,8 @@ def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | Non
 
     from msgspec.structs import replace
 
+    from autocast_core.decide.rules import SEARCH
     from autocast_core.pipeline.convert import engine_version
-    from autocast_core.search.start import RULE
 
     plan = replace(found.plan, engine_version=engine_version())
     entries = []
@@ -141,7 +141,7 @@ def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | Non
         _write(spec, options)
     for number, entry in enumerate(found.certificate, 1):
         lowered = plan.with_precisions(
-            dict.fromkeys(entry.lowered, plan.precision), RULE, f"lowered to show that {entry.node} is needed"
+            dict.fromkeys(entry.lowered, plan.precision), SEARCH.name, f"lowered to show that {entry.node} is needed"
         )
         file = path.parent / CERTIFICATE / f"{path.stem}.{number:02d}.json"
         _write(file, lowered.to_json())

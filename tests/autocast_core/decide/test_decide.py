@@ -1,11 +1,11 @@
 import json
 import logging
 
-import onnx
 import pytest
 
-from autocast_core.config import Precision
-from autocast_core.decide import NodeRuleBase, RuleMatch
+from autocast_core.calibrate import Statistics
+from autocast_core.config import ConversionConfig, Precision
+from autocast_core.decide import decide
 from autocast_core.plan import PluginPrecision
 
 CHAIN = (
@@ -123,18 +123,6 @@ def test_a_sequence_that_is_a_kept_output_keeps_its_nodes(plan):
     assert rules(plan(text, keep_io_types=True))["SequenceConstruct_0"] == "legality"
 
 
-PAIR = """g (float[2] x) => (float[2] y) <float s = {0.5}, int8 z = {0}> {
-  q = QuantizeLinear(x, s, z) t = Identity(q) y = DequantizeLinear(t, s, z)
-}"""
-
-
-@pytest.mark.parametrize("kept", ["QuantizeLinear", "DequantizeLinear"])
-def test_a_quantizer_and_its_dequantizer_are_kept_together(plan, kept):
-    other = {"QuantizeLinear": "DequantizeLinear", "DequantizeLinear": "QuantizeLinear"}[kept]
-    found = plan(PAIR, opset=19, op_types_to_exclude=(kept,))
-    assert (rules(found)[f"{kept}_0"], rules(found)[f"{other}_0"]) == ("op_type", "quantization_pair")
-
-
 def test_plugins_take_the_precision_that_is_demanded(plan):
     text = "g (float[2] x) => (float[2] y) { a = custom.Foo(x) y = Neg(x) }"
     assert rules(plan(text))["Foo_0"] == "legality"
@@ -143,45 +131,7 @@ def test_plugins_take_the_precision_that_is_demanded(plan):
     assert found.settings.plugin_precisions == {"Foo": PluginPrecision((Precision.FP16,), (Precision.FP16,))}
 
 
-class KeepExponentials:
-    """A rule of our own kind: an object with a name and check(facts)."""
-
-    name = "no_exponentials"
-
-    def check(self, facts):
-        return RuleMatch("it is an Exp") if facts.node.op_type == "Exp" else None
-
-
-class KeepNegations(NodeRuleBase):
-    def _check_inner(self, node):
-        assert isinstance(node, onnx.NodeProto)
-        return node.op_type == "Neg"
-
-
-def test_custom_rules_of_both_kinds_are_asked_last(plan):
-    found = plan(CHAIN, custom_rule=KeepExponentials())
-    assert (found.by_id()["graph/second"].rule, found.by_id()["graph/second"].reason) == (
-        "no_exponentials",
-        "it is an Exp",
-    )
-    found = plan(CHAIN, custom_rule=KeepNegations())
-    assert (rules(found)["third"], found.by_id()["graph/third"].reason) == (
-        "custom",
-        "custom rule KeepNegations keeps it",
-    )
-    assert rules(plan(CHAIN, RANGES, custom_rule=KeepNegations()))["third"] == "io_range"
-
-
-def test_a_custom_rule_must_define_its_check():
-    with pytest.raises(NotImplementedError, match="_check_inner"):
-        NodeRuleBase().check(onnx.NodeProto())
-
-
 def test_what_an_earlier_conversion_kept_stays_kept(model):
-    from autocast_core.calibrate import Statistics
-    from autocast_core.config import ConversionConfig
-    from autocast_core.decide import decide
-
     loaded = model(CHAIN)
     loaded.metadata_props["autocast.fp32_nodes"] = json.dumps(["graph/second"])
     assert rules(decide(loaded, Statistics(), {}, ConversionConfig())) == {
@@ -191,10 +141,6 @@ def test_what_an_earlier_conversion_kept_stays_kept(model):
 
 @pytest.mark.parametrize("kept", ["no json", "{}", "[1]", "null"])
 def test_foreign_metadata_under_our_key_does_no_harm(model, kept):
-    from autocast_core.calibrate import Statistics
-    from autocast_core.config import ConversionConfig
-    from autocast_core.decide import decide
-
     loaded = model(CHAIN)
     loaded.metadata_props["autocast.fp32_nodes"] = kept
     assert set(rules(decide(loaded, Statistics(), {}, ConversionConfig())).values()) == {"default"}

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 
 from autocast_core.decide.depth import reduction_depth
@@ -78,15 +76,3 @@ NEWER = {
 def test_depth_of_newer_operators(model, case):
     inputs, node, wanted = NEWER[case]
     assert reduction_depth(model(f"g ({inputs}) => (float[a] y) {{ y = {node} }}", 23).graph[-1]) == wanted
-
-
-def test_a_rule_keeps_only_what_is_known_to_be_deeper(model, facts):
-    from autocast_core.decide.rules.reduction_depth import ReductionDepthRule
-
-    node = model("g (float[2,9] x) => (float[2] y) { y = Softmax(x) }").graph[0]
-    assert ReductionDepthRule(9).check(facts(node=node)) is None
-    verdict = ReductionDepthRule(8).check(facts(node=node))
-    assert verdict.reason == "each output element sums 9 values, over max_depth_of_reduction 8"
-    assert verdict.evidence[0].limit == 8 and math.isfinite(verdict.evidence[0].limit)
-    unknown = model("g (float[2,K] x) => (float[2,K] y) { y = Softmax(x) }").graph[0]
-    assert ReductionDepthRule(1).check(facts(node=unknown)) is None

@@ -25,7 +25,8 @@ def test_a_pair_is_found_through_what_keeps_quantized_elements(model, between):
       [quantize] q = QuantizeLinear(x, s, z) {between} [dequantize] y = DequantizeLinear(r, s, z)
     }}"""
     (pair,) = quantization_pairs(dict(nodes_with_ids(model(text).graph)))
-    assert (pair.value, pair.nodes) == ("q", {"graph/quantize", "graph/dequantize"})
+    assert pair.nodes == {"graph/quantize", "graph/dequantize"}
+    assert pair.relation == "quantizes 'q' with the scale of"
 
 
 def test_a_computation_parts_a_quantizer_from_what_reads_it(model):

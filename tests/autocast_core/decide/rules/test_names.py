@@ -1,7 +1,4 @@
-import onnx_ir as ir
-from autocast_core.decide.rules.earlier import EarlierConversionRule
-
-from autocast_core.decide.rules.names import NodeNameRule, OperatorTypeRule
+from autocast_core.decide.rules.names import IncludeRule, NodeNameRule, OperatorTypeRule
 
 
 def test_patterns_match_from_the_start_as_re_match_does(facts):
@@ -19,7 +16,7 @@ def test_operator_types_match_exactly(facts):
     assert OperatorTypeRule(["Ad", "add"]).check(facts()) is None
 
 
-def test_what_an_earlier_conversion_kept_is_known_by_its_id(facts):
-    node = ir.Node("", "Add", [], num_outputs=1, name="a")
-    assert EarlierConversionRule(["graph/a"]).check(facts(node=node)) is not None
-    assert EarlierConversionRule(["a"]).check(facts(node=node)) is None
+def test_an_include_by_name_comes_before_one_by_operator_type(facts):
+    assert IncludeRule(["ad"], ["Add"]).check(facts()).reason == "name 'add' matches 'ad'"
+    assert IncludeRule(["x"], ["Add"]).check(facts()).reason == "operator type Add"
+    assert IncludeRule(["x"], []).check(facts()) is None

@@ -1,10 +1,9 @@
-"""Where a search starts: the plan that lowers everything it may, and the nodes that it may keep in FP32."""
+"""What a search chooses from: the plan that lowers everything it may, and the nodes that it may keep in FP32."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import onnx_ir as ir
 
@@ -15,13 +14,16 @@ from autocast_core.decide.rule import Override
 from autocast_core.decide.rules import RULES, SEARCH, entry_of
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
-
-RULE = SEARCH.name
+from autocast_core.sanitize import Change
 
 
 @dataclass(frozen=True)
-class Start:
-    """`lowest` lowers all `candidates`; `groups` has, for a candidate that has some, all that need its precision."""
+class SearchSpace:
+    """The plans that a search may choose from.
+
+    `lowest` is the plan that lowers all `candidates`, which are node ids in the order of the plan. `groups` has, for a
+    candidate that needs the precision of other nodes, all nodes of its group.
+    """
 
     lowest: PrecisionPlan
     candidates: tuple[str, ...]
@@ -32,34 +34,41 @@ class Start:
         return frozenset().union(*(self.groups.get(node, frozenset({node})) for node in nodes))
 
     def plan(self, kept: Iterable[str], reason: str = "") -> PrecisionPlan:
-        """The plan that keeps `kept`, and what no plan lowers, in FP32."""
+        """The plan that keeps `kept`, and what no plan lowers, in FP32. PlanError where `kept` names no node of it."""
         changes = dict.fromkeys(kept, Precision.FP32)
-        return self.lowest.with_precisions(changes, RULE, reason or "kept to meet the budget")
+        return self.lowest.with_precisions(changes, SEARCH.name, reason or "kept to meet the budget")
 
 
-def start(
-    model: ir.Model, config: ConversionConfig, weights: Mapping[str, TensorStats], changes: Iterable[Any] = ()
-) -> Start:
-    """The start for a sanitized `model`; `weights` and `changes` as decide() takes them.
+def search_space(
+    model: ir.Model, config: ConversionConfig, weights: Mapping[str, TensorStats], changes: Iterable[Change] = ()
+) -> SearchSpace:
+    """The search space of a sanitized `model`; `weights` and `changes` are as `decide` takes them.
 
-    Rules that judge by data are not asked: the search measures instead.
+    Rules that judge by ranges or depth do not run, and what other rules keep in FP32 is lowered where the registry says
+    that a search may override them: the search measures instead. Groups of nodes that need one precision are candidates
+    only as a whole. Raises as `decide`.
     """
-    nodes = {node_id: node for node_id, node in nodes_with_ids(model.graph) if is_counted(node)}
-    asked = replace(
+    unlimited = replace(
         config, data_max=float("inf"), init_max=float("inf"), small_values=False, max_depth_of_reduction=None
     )
-    plan = decide(model, Statistics(), weights, asked, changes)
+    plan = decide(model, Statistics(), weights, unlimited, changes)
     lowered = {d.id: config.precision for d in plan.nodes if d.precision is Precision.FP32 and _is_open(d)}
-    lowest = plan.with_precisions(lowered, RULE, "the search lowers what no budget needs in FP32")
+    lowest = plan.with_precisions(lowered, SEARCH.name, "the search lowers what no budget needs in FP32")
     movable = {d.id for d in lowest.nodes if d.precision.is_low and _is_open(d)}
     floats = {d.id for d in lowest.nodes if d.precision is not Precision.NONE}
-    joined = [group.nodes for entry in RULES if entry.groups is not None for group in entry.groups(nodes)]
+    joined = _groups(model)
     fixed = {node_id for group in joined if not group & floats <= movable for node_id in group}
     candidates = tuple(d.id for d in lowest.nodes if d.id in movable - fixed)
     groups = {node_id: group & floats for group in joined for node_id in group if node_id in candidates}
-    return Start(lowest, candidates, groups)
+    return SearchSpace(lowest, candidates, groups)
 
 
 def _is_open(decision: NodeDecision) -> bool:
     """Whether a search may decide the node otherwise."""
     return entry_of(decision.rule).may_be_overridden_by(Override.SEARCH)
+
+
+def _groups(model: ir.Model) -> list[frozenset[str]]:
+    """The groups of nodes that need one precision, by their ids."""
+    nodes = {node_id: node for node_id, node in nodes_with_ids(model.graph) if is_counted(node)}
+    return [group.nodes for entry in RULES if entry.groups is not None for group in entry.groups(nodes)]
