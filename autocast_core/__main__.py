@@ -7,7 +7,11 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from autocast_core.config import OPTIONS, ConversionConfig, Precision
+from autocast_core.errors import AutocastError, ConfigError, InputError, OutputError
+from autocast_core.options import Option
 from autocast_core.process.garbage_collector import collector_paused, skip_final_collection
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 
@@ -31,53 +35,42 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = top.add_argument
-    add("--onnx_path", required=True, metavar="FILE", help="the FP32 model")
-    add("--output_path", metavar="FILE", help="the converted model (default: MODEL.fp16.onnx or MODEL.bf16.onnx)")
-    add("--low_precision_type", "-t", choices=["fp16", "bf16"], default="fp16", help="the 16-bit type (%(default)s)")
-    add("--calibration_data", "-d", metavar="DATA", help="a .npz, a folder of .npz or a Polygraphy .json; else random")
-    add("--nodes_to_exclude", "-ne", "-n", nargs="*", default=[], metavar="REGEX", help="node names to keep in FP32")
-    add("--op_types_to_exclude", "-ope", "-op", nargs="*", default=[], metavar="OP", help="types to keep in FP32")
-    add("--nodes_to_include", "-ni", nargs="*", default=[], metavar="REGEX", help="node names to convert anyway")
-    add("--op_types_to_include", "-opi", nargs="*", default=[], metavar="OP", help="types to convert anyway")
-    add("--data_max", type=float, default=512.0, help="largest node input or output; inf: no limit (%(default)s)")
-    add("--init_max", type=float, default=65504.0, help="largest initializer value (%(default)s)")
-    add("--init_conversion_max_bytes", type=int, metavar="N", help="cast larger initializers at run time instead")
-    add("--max_depth_of_reduction", type=int, metavar="N", help="keep nodes that sum more values (default: no limit)")
+    add("--onnx_path", required=True, metavar="FILE", help="The FP32 model.")
+    add("--output_path", metavar="FILE", help="The converted model. Default: MODEL.fp16.onnx or MODEL.bf16.onnx.")
     add(
-        "--keep_io_types",
-        nargs="*",
-        default=None,
-        metavar="NAME",
-        help="keep the types of all graph inputs and outputs, or of those named",
+        "--calibration_data",
+        "-d",
+        metavar="DATA",
+        help="A .npz file, a folder of them or a Polygraphy .json file. Default: seeded random data.",
     )
+    for option in OPTIONS.values():
+        if option.flags:
+            add(*option.flags, **_argument(option))
     add(
         "--log_level",
         default="INFO",
         choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-        help="DEBUG tells why for each node (%(default)s)",
+        help="DEBUG says for each node why it was decided that way. (default: %(default)s)",
     )
-    add(
-        "--providers",
-        nargs="+",
-        default=[],
-        metavar="EP",
-        help="of cpu, cuda:N, trt (default: cpu; for custom operators trt where it is there)",
-    )
-    add("--trt_plugins", nargs="+", default=[], metavar="LIB", help="TensorRT plugin libraries (.so)")
-    add(
-        "--trt_plugins_precision",
-        nargs="+",
-        default=[],
-        metavar="OP:TYPE",
-        help="precision of custom operators: Op:fp16 or Op:[fp16,fp32]:[fp16]",
-    )
-    add("--opset", type=int, metavar="N", help="target opset (default: the model's, at least 13 for FP16, 22 for BF16)")
-    add("--use_standalone_type_inference", action="store_true", help="types from operator schemas alone")
-    add("--shapes", nargs="+", default=[], metavar="NAME:1x128", help="shapes of dynamic inputs for random data")
-    add("--target", choices=["tensorrt"], help="change what this engine refuses, round by round")
-    add("--plan", metavar="FILE", help="apply this precision plan instead of classifying")
-    add("--save_plan", metavar="FILE", help="write the precision plan")
+    add("--plan", metavar="FILE", help="Apply this precision plan instead of calibrating and deciding.")
+    add("--save_plan", metavar="FILE", help="Write the precision plan to this file.")
     return top
+
+
+def _argument(option: Option) -> dict[str, Any]:
+    """How argparse reads the option; lists that are not given are None."""
+    text = option.help.replace("%", "%%")
+    if option.type == "bool":
+        return {"action": "store_true", "help": text}
+    if option.nargs is not None:
+        return {"nargs": option.nargs, "metavar": option.metavar, "help": text}
+    return {
+        "type": {"float": float, "int | None": int}.get(option.type, str),
+        "choices": option.choices or None,
+        "metavar": option.metavar,
+        "default": option.default,
+        "help": text if option.default is None else f"{text} (default: %(default)s)",
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,8 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(_OneLine("%(levelname)s %(message)s"))
     logging.basicConfig(level=arguments.log_level, handlers=[terminal])
-    from autocast_core.errors import AutocastError
-
     try:
         _convert(arguments)
     except AutocastError as error:
@@ -106,29 +97,10 @@ class _OneLine(logging.Formatter):
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from autocast_core.config import ConversionConfig, Precision
     from autocast_core.pipeline.convert import convert_file
     from autocast_core.plan import read_plan
 
-    config = ConversionConfig(
-        precision=Precision(arguments.low_precision_type),
-        nodes_to_exclude=tuple(arguments.nodes_to_exclude),
-        op_types_to_exclude=tuple(arguments.op_types_to_exclude),
-        nodes_to_include=tuple(arguments.nodes_to_include),
-        op_types_to_include=tuple(arguments.op_types_to_include),
-        data_max=arguments.data_max,
-        init_max=arguments.init_max,
-        init_conversion_max_bytes=arguments.init_conversion_max_bytes,
-        max_depth_of_reduction=arguments.max_depth_of_reduction,
-        keep_io_types=_keep(arguments.keep_io_types),
-        opset=arguments.opset,
-        providers=tuple(arguments.providers),
-        trt_plugins=tuple(arguments.trt_plugins),
-        trt_plugins_precision=tuple(arguments.trt_plugins_precision),
-        use_standalone_type_inference=arguments.use_standalone_type_inference,
-        shapes=_shapes(arguments.shapes),
-        target=arguments.target,
-    )
+    config = _config(arguments)
     for path in filter(None, (arguments.onnx_path, arguments.calibration_data)):
         _require_file_or_folder(Path(path))
     source = Path(arguments.onnx_path)
@@ -142,21 +114,26 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 def _require_file_or_folder(path: Path) -> None:
     """A pipe or device would keep its reader for ever. What is not there is its reader's to name."""
-    from autocast_core.errors import InputError
-
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(f"{path} is a pipe or device: give a file, or a folder of data")
 
 
-def _keep(names: list[str] | None) -> bool | tuple[str, ...]:
-    if names is None:
-        return False
-    return tuple(names) if names else True
+def _config(arguments: argparse.Namespace) -> ConversionConfig:
+    """The options that the command line gives, and the defaults of the others."""
+    given = {
+        option.name: getattr(arguments, option.destination)
+        for option in OPTIONS.values()
+        if option.flags and getattr(arguments, option.destination) is not None
+    }
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    if given.get("keep_io_types") == []:
+        values["keep_io_types"] = True
+    if "shapes" in given:
+        values["shapes"] = _shapes(given["shapes"])
+    return ConversionConfig(**{**values, "precision": Precision(arguments.low_precision_type)})
 
 
 def _shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    from autocast_core.errors import ConfigError
-
     shapes: dict[str, tuple[int, ...]] = {}
     for text in texts:
         name, _, dims = text.rpartition(":")
@@ -170,8 +147,6 @@ def _shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    from autocast_core.errors import OutputError
-
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

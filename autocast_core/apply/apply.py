@@ -16,10 +16,11 @@ from autocast_core.apply.casts import SUFFIX, Casts, may_be_output, narrow_sourc
 from autocast_core.apply.literals import constant_tensor, convert_tensor, settle_literals, store
 from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import GraphOutput, NodeInput, Use, Uses, cast_target, collect_uses, types_before
-from autocast_core.config import LOW_DTYPES, PRECISION_DTYPES, Precision
+from autocast_core.config import Precision
 from autocast_core.errors import PlanError
 from autocast_core.graph.annotations import set_kept_nodes
 from autocast_core.graph.walk import all_graphs, is_counted, nodes_with_ids
+from autocast_core.number_formats import LOW_DTYPES, PRECISION_DTYPES
 from autocast_core.operators import (
     OperandPolicy,
     Operands,

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import cast_target
-from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import UnconvertibleError
+from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.operators import element_type, is_tensor, with_element_type
 
 SUFFIX = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}

@@ -8,9 +8,9 @@ import onnx_ir as ir
 from autocast_core.apply.casts import SUFFIX
 from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import Uses
-from autocast_core.config import LOW_DTYPES
 from autocast_core.graph.walk import all_graphs
 from autocast_core.model.tensors import ConvertedTensor
+from autocast_core.number_formats import LOW_DTYPES
 
 
 def settle_literals(

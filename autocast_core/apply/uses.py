@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from autocast_core.config import PRECISION_DTYPES
 from autocast_core.graph.annotations import raw_attributes
 from autocast_core.graph.walk import all_graphs, bodies, is_counted
+from autocast_core.number_formats import PRECISION_DTYPES
 from autocast_core.operators import Operands, element_type, ports_of
 from autocast_core.operators.families import READS_NO_ELEMENTS, is_in
 

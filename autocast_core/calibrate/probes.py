@@ -18,7 +18,8 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.calibrate.writer import GraphWriter
-from autocast_core.config import FLOAT_DTYPES, Precision
+from autocast_core.config import Precision
+from autocast_core.number_formats import FLOAT_DTYPES
 from autocast_core.operators.families import CONTROL_FLOW, is_in
 
 _LOWEST_OPSET = 13

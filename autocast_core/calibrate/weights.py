@@ -12,11 +12,12 @@ import onnx_ir as ir
 from autocast_core.calibrate.instrument import WHOLE_ELEMENTS
 from autocast_core.calibrate.statistics import EMPTY, TensorStats, value_range
 from autocast_core.calibrate.totals import Totals
-from autocast_core.config import FLOAT_DTYPES, Precision
+from autocast_core.config import Precision
 from autocast_core.graph.walk import all_graphs
 from autocast_core.model import chunks
 from autocast_core.model.digest import hashed
 from autocast_core.model.tensors import stored_bytes
+from autocast_core.number_formats import FLOAT_DTYPES
 from autocast_core.progress import Progress, ProgressCallback, silent
 
 _UNSUSPICIOUS = 2.0**-10

@@ -7,9 +7,9 @@ import logging
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.config import FLOAT_DTYPES
 from autocast_core.data.inputs import InputSpec
 from autocast_core.errors import DataError
+from autocast_core.number_formats import FLOAT_DTYPES
 
 _LOG = logging.getLogger(__name__)
 

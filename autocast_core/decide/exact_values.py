@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.config import PRECISION_DTYPES
+from autocast_core.number_formats import PRECISION_DTYPES
 from autocast_core.operators import element_type
 from autocast_core.operators.families import MOVES_ELEMENTS
 

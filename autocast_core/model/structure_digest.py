@@ -14,8 +14,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from autocast_core.config import FLOAT_DTYPES
 from autocast_core.model.traverse import node_lists
+from autocast_core.number_formats import FLOAT_DTYPES
 from autocast_core.operators.families import TYPE_ATTRIBUTES
 
 _COMPARED_ELEMENTS = 64

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.config import FLOAT_DTYPES
 from autocast_core.errors import ModelError
 from autocast_core.model.rounding import RoundBlock, round_block, saturating
+from autocast_core.number_formats import FLOAT_DTYPES
 
 CHUNK_ELEMENTS = 1 << 18  # a mebibyte of FP32 stays in a core's cache
 _COPY_BYTES = 1 << 20

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from autocast_core.config import LOW_DTYPES, PRECISION_DTYPES, Precision, precision_of
+from autocast_core.config import Precision
+from autocast_core.number_formats import LOW_DTYPES, PRECISION_DTYPES, precision_of
 from autocast_core.operators.facts import OutputType, operator_facts
 from autocast_core.operators.policy import OperandPolicy
 from autocast_core.operators.signature import Signature, find_signature, supporting_opset

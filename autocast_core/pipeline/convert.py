@@ -18,7 +18,7 @@ from msgspec import structs
 
 from autocast_core.apply import apply_in_place, apply_plan
 from autocast_core.calibrate import Statistics, calibrate, scan_weights
-from autocast_core.config import ConversionConfig, Precision, low_precision
+from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import Batches, input_specs, open_batches, table_sizes
 from autocast_core.decide import decide
 from autocast_core.decide.reuse import reuse_plan
@@ -35,6 +35,7 @@ from autocast_core.model import (
 )
 from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.plan import PrecisionPlan
+from autocast_core.precision import low_precision
 from autocast_core.process.garbage_collector import collector_paused
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from autocast_core.config import LOW_DTYPES
 from autocast_core.graph.walk import all_graphs
 from autocast_core.model import ConvertedTensor
+from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.operators import element_type, infer_missing_types, type_string, with_element_type
 from autocast_core.operators.families import HANDS_ON, TYPE_ATTRIBUTES, is_in
 from autocast_core.operators.signature import find_signature

@@ -7,20 +7,17 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
+from autocast_core.config import OPTIONS, ConversionConfig, Precision
 from autocast_core.errors import AutocastError, ConfigError
 from autocast_core.json_values import lossless
 from flows.request.yaml_file import KeyPath, read_yaml
 
-if TYPE_CHECKING:
-    from autocast_core.config import ConversionConfig
-
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data lies; a conversion's identity holds the digest of the data instead."""
-NOT_FOR_THE_CONVERTER = (*LOCATIONS, "output", "name", "gates", "metric", "allow_random", "validation", "isolation")
 LONGEST_GATE = 1000
 
 
@@ -43,7 +40,13 @@ def _list(value: Any) -> Any:
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_list)]
 Shape = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_shape)]
-Positive = Annotated[float, Field(gt=0)]
+
+
+def _option(name: str) -> Any:
+    """The field of the converter's option `name`: its default, bounds and help are declared in autocast_core.config."""
+    option = OPTIONS[name]
+    default = str(option.default) if isinstance(option.default, Precision) else option.default
+    return Field(default, description=option.help, ge=option.at_least, gt=option.above)
 
 
 class Spec(BaseModel):
@@ -51,7 +54,7 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Conversion spec")
 
-    precision: Literal["fp16", "bf16"] = Field("fp16", description="The low precision type.")
+    precision: Literal["fp16", "bf16"] = _option("precision")
     calibration: str | None = Field(
         None, description="Calibration data: .npz file, folder of them or Polygraphy JSON; path, file://, s3://."
     )
@@ -77,45 +80,30 @@ class Spec(BaseModel):
         "if_available", description="Parse and build the model with TensorRT."
     )
 
-    nodes_to_exclude: Texts = Field((), description="Regular expressions of node names kept in FP32.")
-    op_types_to_exclude: Texts = Field((), description="Operator types kept in FP32.")
-    nodes_to_include: Texts = Field((), description="Node names lowered whatever the other rules say.")
-    op_types_to_include: Texts = Field((), description="Operator types lowered likewise.")
-    data_max: Positive = Field(512.0, description="Keep a node whose data exceeds this; inf switches the rule off.")
-    init_max: Positive = Field(65504.0, description="Keep a node whose initializers exceed this.")
-    init_conversion_max_bytes: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Initializers of more bytes are cast at run time instead of being stored in 16 bits."
-    )
-    max_depth_of_reduction: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Keep a node whose output elements are sums of more addends than this."
-    )
-    keep_io_types: bool | Texts = Field(
-        False, description="Keep the types of all graph inputs and outputs, or of those named."
-    )
-    opset: Annotated[int, Field(ge=1)] | None = Field(None, description="Opset of the output. Default: the model's.")
-    small_values: bool = Field(True, description="Keep nodes that lose too much to the low type's subnormal range.")
-    clamp_masks: bool = Field(True, description="Make attention masks beyond the low type's range finite.")
-    fuse_layer_norm: bool = Field(True, description="Fuse decomposed LayerNorm into LayerNormalization.")
-    providers: Texts = Field(
-        (), description="Execution providers: cpu, cuda:N, trt. Default: cpu; for custom operators trt where it is."
-    )
-    target: Literal["tensorrt"] | None = Field(
-        None, description="Fit the plan to this engine: what it refuses changes its precision, within eight rounds."
-    )
-    profiles: dict[str, tuple[Shape, Shape, Shape]] = Field(
-        default_factory=dict,
-        description="Smallest, usual and largest shape of dynamic inputs in TensorRT. Default: as in the data.",
-    )
-    workspace_bytes: Annotated[int, Field(gt=0)] | None = Field(None, description="Most scratch memory of an engine.")
-    timing_cache: str | None = Field(None, description="File in which classic TensorRT keeps what it timed.")
-    trt_plugins: Texts = Field((), description="TensorRT plugin libraries.")
-    trt_plugins_precision: Texts = Field((), description="`OpType:fp16` or `OpType:[fp32,fp16]:[fp16]`.")
-    use_standalone_type_inference: bool = Field(False, description="Infer types without shapes.")
-    shapes: dict[str, Shape] = Field(
-        default_factory=dict, description="Shapes of dynamic inputs for random data, `1x128` or a list."
-    )
-    batch_size: Annotated[int, Field(ge=1)] = Field(1, description="Slice of data with a dynamic batch dimension.")
-    seed: int = Field(0, description="Seed of random data.")
+    nodes_to_exclude: Texts = _option("nodes_to_exclude")
+    op_types_to_exclude: Texts = _option("op_types_to_exclude")
+    nodes_to_include: Texts = _option("nodes_to_include")
+    op_types_to_include: Texts = _option("op_types_to_include")
+    data_max: float = _option("data_max")
+    init_max: float = _option("init_max")
+    init_conversion_max_bytes: int | None = _option("init_conversion_max_bytes")
+    max_depth_of_reduction: int | None = _option("max_depth_of_reduction")
+    keep_io_types: bool | Texts = _option("keep_io_types")
+    opset: int | None = _option("opset")
+    small_values: bool = _option("small_values")
+    clamp_masks: bool = _option("clamp_masks")
+    fuse_layer_norm: bool = _option("fuse_layer_norm")
+    providers: Texts = _option("providers")
+    target: Literal["tensorrt"] | None = _option("target")
+    profiles: dict[str, tuple[Shape, Shape, Shape]] = _option("profiles")
+    workspace_bytes: int | None = _option("workspace_bytes")
+    timing_cache: str | None = _option("timing_cache")
+    trt_plugins: Texts = _option("trt_plugins")
+    trt_plugins_precision: Texts = _option("trt_plugins_precision")
+    use_standalone_type_inference: bool = _option("use_standalone_type_inference")
+    shapes: dict[str, Shape] = _option("shapes")
+    batch_size: int = _option("batch_size")
+    seed: int = _option("seed")
     isolation: Literal["process", "none"] | None = Field(
         None,
         description="Read and convert the files in a process with limits. Default: process in deployments, else none.",
@@ -148,9 +136,7 @@ class Spec(BaseModel):
 
     def config(self) -> ConversionConfig:
         """The converter's part of the spec. ConfigError where a value cannot be used."""
-        from autocast_core.config import ConversionConfig, Precision
-
-        values = {name: getattr(self, name) for name in type(self).model_fields if name not in NOT_FOR_THE_CONVERTER}
+        values = {name: getattr(self, name) for name in OPTIONS.keys() & type(self).model_fields}
         return ConversionConfig(**{**values, "precision": Precision(self.precision)})
 
     def canonical(self) -> str:

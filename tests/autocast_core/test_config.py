@@ -1,29 +1,9 @@
 import math
 
-import ml_dtypes
-import numpy as np
-import onnx_ir as ir
 import pytest
 
-from autocast_core.config import ConversionConfig, Precision, precision_of
+from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import ConfigError
-
-
-def test_facts_about_the_formats():
-    assert (Precision.FP16.max, Precision.FP16.smallest_normal) == (65504.0, 2.0**-14)
-    assert Precision.BF16.max == float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)
-    assert Precision.BF16.smallest_normal == Precision.FP32.smallest_normal == 2.0**-126
-    assert [precision.is_low for precision in Precision] == [False, True, True, False]
-    assert Precision.FP16.numpy == np.float16
-    assert (Precision.FP16.minimum_opset, Precision.BF16.minimum_opset) == (13, 22)
-
-
-def test_element_types_and_precisions_belong_together():
-    for precision in (Precision.FP32, Precision.FP16, Precision.BF16):
-        assert precision_of(precision.dtype) == precision
-    assert precision_of(ir.DataType.DOUBLE) is None
-    with pytest.raises(KeyError):
-        Precision.NONE.dtype
 
 
 def test_defaults_are_autocasts():
@@ -41,8 +21,8 @@ def test_defaults_are_autocasts():
     ("options", "said"),
     [
         ({"precision": Precision.FP32}, "give fp16 or bf16"),
-        ({"nodes_to_exclude": ("(",)}, "'\\(' is no regular expression"),
-        ({"nodes_to_include": ("[",)}, "is no regular expression"),
+        ({"nodes_to_exclude": ("(",)}, "'\\(' is not a valid regular expression"),
+        ({"nodes_to_include": ("[",)}, "is not a valid regular expression"),
         ({"data_max": 0.0}, "data_max is 0.0"),
         ({"data_max": math.nan}, "data_max is nan"),
         ({"init_max": -1.0}, "init_max is -1.0"),

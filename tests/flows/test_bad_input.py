@@ -106,7 +106,7 @@ def test_an_empty_data_folder(workplace):
 
 
 def test_a_pattern_that_does_not_compile(workplace):
-    refused(workplace, mlp(workplace / "m.onnx"), "no regular expression", nodes_to_exclude=("(",))
+    refused(workplace, mlp(workplace / "m.onnx"), "not a valid regular expression", nodes_to_exclude=("(",))
 
 
 def test_an_output_that_cannot_be_written(workplace):

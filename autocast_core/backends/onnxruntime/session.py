@@ -15,11 +15,11 @@ import numpy as np
 
 from autocast_core.backends.onnxruntime.bfloat16 import has_bfloat16_outputs, with_readable_outputs
 from autocast_core.backends.onnxruntime.providers import NAMES, RECORD_ASSIGNMENT, check_started, choose, parse, used
-from autocast_core.config import LOW_DTYPES
 from autocast_core.errors import BackendError
 from autocast_core.graph.walk import all_nodes
 from autocast_core.model import runtime_model
 from autocast_core.model.protobuf.serialized_parts import Structure, structure_for_runtime, structure_of
+from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.runtime import RuntimeModel
 from autocast_core.text import one_line
 

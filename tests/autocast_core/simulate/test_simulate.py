@@ -13,9 +13,10 @@ import pytest
 from autocast_core.apply import apply_plan
 from autocast_core.backends.onnxruntime import OnnxRuntime
 from autocast_core.calibrate import Statistics
-from autocast_core.config import LOW_DTYPES, ConversionConfig, Precision
+from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide import decide
 from autocast_core.model import load_model
+from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.operators import OperandPolicy
 from autocast_core.sanitize import sanitize
 from autocast_core.simulate import round_everything, simulate

@@ -29,7 +29,7 @@ def test_a_good_request_passes(model, tmp_path):
         ({"evaluation": "none.npz"}, DataError, "evaluation data none.npz does not exist"),
         ({"output": "models:/a/1"}, ConfigError, "output models:/a/1"),
         ({"output": "no/such/folder/o.onnx"}, OutputError, "no folder"),
-        ({"nodes_to_exclude": ("(",)}, ConfigError, "no regular expression"),
+        ({"nodes_to_exclude": ("(",)}, ConfigError, "not a valid regular expression"),
     ],
 )
 def test_a_bad_request_is_refused_with_one_line(model, monkeypatch, tmp_path, request_, error, message):

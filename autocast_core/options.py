@@ -1,0 +1,121 @@
+"""What is said of an option of the converter, once: on its field of `config.ConversionConfig`.
+
+The command line, the spec, the checks of bounds and the table in the docs are made from these declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any
+
+from autocast_core.errors import ConfigError
+
+_KINDS = {
+    "bool": "true or false",
+    "bool | tuple[str, ...]": "true, false or names",
+    "float": "a number",
+    "int": "an integer",
+    "int | None": "an integer",
+    "str | None": "a text",
+    "tuple[str, ...]": "texts",
+    "Mapping[str, tuple[int, ...]]": "a shape for each name",
+    "Mapping[str, tuple[tuple[int, ...], ...]]": "three shapes for each name",
+    "Mapping[str, Mapping[str, Sequence[int]]]": "indices",
+    "Any": "an object",
+}
+"""Annotations as the docs say them."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option: its `name` and `type` (an annotation) in Python, its `default`, and what `declared` says of it.
+
+    `help` is one sentence for the command line, the spec and the docs. `flags` are the command line's, empty where it
+    lacks the option; `nargs` and `metavar` are argparse's. A value other than None is one of `choices`, where there are
+    any, at least `at_least`, and greater than `above`. `autocast` names the parameter of AutoCast's
+    ``convert_to_mixed_precision``, None where it has none. `python_only` options can be given in Python alone.
+    """
+
+    help: str
+    flags: tuple[str, ...] = ()
+    nargs: str | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    at_least: int | None = None
+    above: float | None = None
+    autocast: str | None = None
+    python_only: bool = False
+    name: str = ""
+    type: str = ""
+    default: Any = None
+
+    @property
+    def destination(self) -> str:
+        """The attribute that argparse gives the option's value."""
+        return self.flags[0].lstrip("-")
+
+    def check(self, value: Any) -> None:
+        """ConfigError where `value` is outside the bounds of the option, saying what to give."""
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            raise ConfigError(f"{self.name} is {value}: give {' or '.join(self.choices)}")
+        if self.at_least is not None and not value >= self.at_least:
+            raise ConfigError(f"{self.name} is {value}: give at least {self.at_least}")
+        if self.above is not None and not value > self.above:
+            unlimited = ", or inf for no limit" if self.type == "float" else ""
+            raise ConfigError(f"{self.name} is {value}: give a number greater than {self.above:g}{unlimited}")
+
+
+def declared(help: str, **facts: Any) -> Mapping[str, Option]:  # noqa: A002 - argparse's word
+    """The metadata of a dataclass field that is an option; `facts` are fields of Option."""
+    return {"option": Option(help, **facts)}
+
+
+def options_of(config: Any) -> Mapping[str, Option]:
+    """The options that the dataclass `config` declares, by name, in its order."""
+    return {
+        each.name: replace(
+            each.metadata["option"],
+            name=each.name,
+            type=str(each.type),
+            default=each.default if each.default_factory is MISSING else each.default_factory(),
+        )
+        for each in fields(config)
+    }
+
+
+def options_table(options: Iterable[Option]) -> str:
+    """The options as a Markdown table."""
+    rows = [
+        "| Option | Command line | Values | Default | AutoCast has it | Meaning |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for each in options:
+        flags = ", ".join(f"`{flag}`" for flag in each.flags) or ("Python only" if each.python_only else "in a spec")
+        cells = (
+            f"`{each.name}`",
+            flags,
+            _values(each),
+            _shown(each.default),
+            "yes" if each.autocast else "",
+            each.help,
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _values(option: Option) -> str:
+    if option.choices:
+        return ", ".join(f"`{choice}`" for choice in option.choices)
+    kind = _KINDS[option.type]
+    if option.at_least is not None:
+        return f"{kind}, at least {option.at_least}"
+    return kind if option.above is None else f"{kind}, greater than {option.above:g}"
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "true" if default else "false"
+    return "" if default is None or default == () or default == {} else f"`{default}`"
