@@ -119,6 +119,11 @@ class RuleEntry:
         return override in self.overridden_by
 
     @property
+    def is_binding(self) -> bool:
+        """Whether nothing may decide such a node otherwise, neither an option that names nodes nor a later stage."""
+        return not self.overridden_by
+
+    @property
     def binds_low(self) -> bool:
         """Whether a low node that this rule has decided stays low whatever its weights are."""
         return self.outcome in (Outcome.LOW, Outcome.DECLARED) and Override.NEW_WEIGHTS not in self.overridden_by

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.decide.rules import entry_of
 from autocast_core.plan import Evidence, NodeDecision
 from autocast_core.report.content import NodeWiring, ReportInput
 from autocast_core.report.text import number
@@ -28,7 +29,7 @@ def page_data(report: ReportInput) -> dict[str, Any]:
     where it was not measured; ``shares`` (only where errors were attributed) are the nodes' shares of the error at the
     outputs, null for a node that is not lowered; ``nodes`` are rows [op, precision, rule, reason, evidence, inputs,
     outputs, replaces, pattern] with trailing zeros left out, where op, rule and reason index ``strings``, inputs and
-    outputs ``tensors``.
+    outputs ``tensors``; ``rules`` has for each rule in them [when it applies, whether it is binding].
     """
     strings, tensors = _Index(), _Index()
     wires = {node.id: node for node in report.wiring}
@@ -36,12 +37,18 @@ def page_data(report: ReportInput) -> dict[str, Any]:
     return {
         **_shares(report),
         "precision": str(report.plan.precision),
+        "rules": {visible(rule): _rule(rule) for rule in sorted({decision.rule for decision in report.plan.nodes})},
         "ids": front_coded(visible(decision.id, NAME) for decision in report.plan.nodes),
         "tensors": front_coded(visible(name, NAME) for name in tensors.items),
         "ranges": [_range(report.statistics.tensors.get(name)) for name in tensors.items],
         "strings": strings.items,
         "nodes": nodes,
     }
+
+
+def _rule(rule: str) -> list[str | bool]:
+    entry = entry_of(rule)
+    return [entry.description, entry.is_binding]
 
 
 def _shares(report: ReportInput) -> dict[str, list[float | None]]:

@@ -87,9 +87,10 @@
 
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
+  const description = (node) => data.rules[node.rule][0], isBinding = (node) => data.rules[node.rule][1];
   const advice = (node) => {
     if (node.precision === "none") return ["It touches no float tensor: nothing to change."];
-    if (node.rule === "legality") return ["No option changes this: the operator cannot compute in " + data.precision + " here."];
+    if (isBinding(node)) return ["Options that exclude or include nodes do not change what this rule decides."];
     const option = node.precision === "fp32" ? "nodes_to_include" : "nodes_to_exclude";
     const pattern = node.pattern === 0 ? escaped(node.id.replace(/^graph\//, "")) + "$" : node.pattern;
     if (!pattern) return ["Its name cannot be typed here: change its precision in plan.json and apply that with --plan."];
@@ -150,7 +151,8 @@
 
   const evidenceRow = (node) => {
     const cell = make("td", { colspan: columns.length });
-    cell.append(make("p", {}, node.reason || "No rule keeps it in FP32."));
+    if (node.reason) cell.append(make("p", {}, node.reason));
+    cell.append(make("h3", {}, "Rule"), make("p", {}, make("code", {}, node.rule), " " + description(node)));
     if (node.evidence.length) {
       cell.append(make("h3", {}, "Evidence"), table(["Tensor", "min", "max", "largest magnitude", "limit", "detail"],
         node.evidence.map((e) => [tensors[e[0]] ?? "–", number(e[1]), number(e[2]), number(e[3]), number(e[4]), e[5] ?? ""]), [1, 2, 3, 4]));

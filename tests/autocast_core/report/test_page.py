@@ -1,9 +1,14 @@
 import html.parser
 import json
 import re
+from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
+from autocast_core.config import Precision
+from autocast_core.decide.rules import entry_of
+from autocast_core.plan import NodeDecision
 from autocast_core.report.page import page
 from autocast_core.report.page_data import front_coded, page_data, script_json
 from autocast_core.search.attribution import Attribution, NodeError
@@ -83,6 +88,15 @@ def test_script_data_holds_no_markup():
 def test_a_name_that_cannot_be_typed_gets_no_pattern(make_report):
     data = page_data(make_report(names=["a\nb", "n" * 198, "fine"]))
     assert [row[8] if len(row) > 8 else 0 for row in data["nodes"]] == ["", "n" * 198 + "$", 0]
+
+
+def test_the_rules_of_the_plan_are_explained_as_the_registry_describes_them(make_report):
+    report = make_report()
+    refused = NodeDecision("graph/d", "Celu", Precision.FP32, "legality", reason="no form")
+    plan = structs.replace(report.plan, nodes=(*report.plan.nodes, refused))
+    assert page_data(replace(report, plan=plan))["rules"] == {
+        rule: [entry_of(rule).description, rule == "legality"] for rule in ("default", "io_range", "legality")
+    }
 
 
 def test_front_coding_shares_prefixes():
