@@ -94,7 +94,7 @@ def test_weights_that_lose_values_are_counted(plan):
 
 
 def test_integer_tensors_do_not_count_for_data_max(plan):
-    """Token ids over 512 do not exclude an embedding: defect 14 of AutoCast."""
+    """Token ids over 512 do not exclude an embedding (failure 14 on real models)."""
     text = "g (int64[2] i) => (float[2,3] y) <float[2,3] e = {1, 2, 3, 4, 5, 6}> { y = Gather(e, i) }"
     assert rules(plan(text, {"i": (0, 30000), "y": (0, 6)})) == {"Gather_0": "default"}
 

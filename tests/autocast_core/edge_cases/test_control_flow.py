@@ -11,7 +11,7 @@ BOTH = pytest.mark.parametrize("keep", [False, True])
 
 @BOTH
 def test_an_if_branch_captures_an_outer_activation(convert, keep):
-    """23"""
+    """Both branches read a value of the outer graph and are converted with it (edge case 23)."""
     found = convert(
         HEAD + """g (float[2,3] x, bool c) => (float[2,3] z) <float[3] w = {1.5, 2.0, 0.5}> {
           y = Mul(x, w)
@@ -46,7 +46,7 @@ NESTED = (
 @pytest.mark.parametrize("excluded", [(), ("Exp",), ("Softmax",), ("Relu",)])
 @BOTH
 def test_nested_ifs_capture_through_two_levels(convert, keep, excluded):
-    """24"""
+    """An If inside a branch reads values from two levels further out (edge case 24)."""
     found = convert(
         NESTED, {"x": X, "c": np.array(True), "d": np.array(True)}, keep_io_types=keep, op_types_to_exclude=excluded
     )
@@ -59,7 +59,7 @@ def test_nested_ifs_capture_through_two_levels(convert, keep, excluded):
 @pytest.mark.parametrize("excluded", [(), ("Loop",), ("Mul",)])
 @BOTH
 def test_a_loop_carries_float_state(convert, keep, excluded):
-    """25"""
+    """The carried state has one type inside and outside of the body (edge case 25)."""
     found = convert(
         HEAD + """g (float[2,3] x, int64 n) => (float[2,3] y, float[k,2,3] s) <float[3] w = {0.5, 1.5, 2.0}> {
           y, s = Loop(n, , x) <body = b (int64 i, bool ci, float[2,3] v) => (bool co, float[2,3] vo, float[2,3] so) {
@@ -78,7 +78,7 @@ def test_a_loop_carries_float_state(convert, keep, excluded):
 
 @pytest.mark.parametrize("inputs", ["n, , x", ", c, x", "n, c, x"])
 def test_a_loop_may_leave_out_optional_inputs(convert, inputs):
-    """26"""
+    """Omitted trip counts and conditions stay omitted (edge case 26)."""
     found = convert(
         HEAD + f"""g (float[2] x, int64 n, bool c) => (float[2] y) <int64 last = {{2}}, float[1] h = {{0.5}}> {{
           y = Loop({inputs}) <body = b (int64 i, bool ci, float[2] v) => (bool co, float[2] vo) {{
@@ -94,7 +94,7 @@ def test_a_loop_may_leave_out_optional_inputs(convert, inputs):
 @pytest.mark.parametrize("excluded", [(), ("Scan",), ("Add",), ("Mul",)])
 @BOTH
 def test_a_scan_has_state_and_scan_inputs_and_outputs(convert, keep, excluded):
-    """27"""
+    """State variables and scanned slices follow the Scan's precision (edge case 27)."""
     found = convert(
         HEAD + """g (float[3] init, float[2,3] xs) => (float[3] last, float[2,3] ys) {
           last, ys = Scan(init, xs) <num_scan_inputs = 1, body = b (float[3] s, float[3] x) => (float[3]
@@ -111,7 +111,7 @@ def test_a_scan_has_state_and_scan_inputs_and_outputs(convert, keep, excluded):
 
 
 def test_a_body_initializer_shadows_an_outer_name(convert):
-    """28: valid only in old IR versions' eyes, so the shadow is a formal input of a Loop body"""
+    """Each branch reads its own initializer where both have the same name (edge case 28)."""
     model = onnx.parser.parse_model(
         HEAD + """g (float[2] x, bool c) => (float[2] y) <float[2] w = {2.0, 3.0}> {
           a = Mul(x, w)
@@ -127,7 +127,7 @@ def test_a_body_initializer_shadows_an_outer_name(convert):
 
 @BOTH
 def test_a_body_shares_an_initializer_with_the_outer_graph(convert, keep):
-    """28: stored once where both are low, twice where one is kept"""
+    """A shared weight is stored once if both readers are low, twice if one stays FP32 (edge case 28)."""
     text = (
         HEAD
         + """g (float[2] x, bool c) => (float[2] y) <float[2] w = {2.0, 3.0}> {
@@ -146,7 +146,7 @@ def test_a_body_shares_an_initializer_with_the_outer_graph(convert, keep):
 
 @pytest.mark.parametrize("excluded", [(), ("Exp",), ("SequenceMap",)])
 def test_a_sequence_map_body_is_converted(convert, excluded):
-    """29"""
+    """Nodes in the body of a SequenceMap have decisions of their own (edge case 29)."""
     found = convert(
         HEAD + """g (float[3] a, float[3] b) => (float[3] y) <int64 zero = {0}> {
           s = SequenceConstruct(a, b)
@@ -162,7 +162,7 @@ def test_a_sequence_map_body_is_converted(convert, excluded):
 
 @pytest.mark.parametrize("excluded", [(), ("Exp",), ("If",)])
 def test_branches_of_an_if_agree_on_the_type(convert, excluded):
-    """30: the fixture's strict type inference refuses branches that do not"""
+    """The branches give one type, whichever node is excluded; strict type inference checks it (edge case 30)."""
     found = convert(
         HEAD + """g (float[2,3] x, bool c) => (float[2,3] z) {
           z = If(c) <then_branch = t () => (float[2,3] a) { a = Exp(x) }, else_branch = e () =>
@@ -179,7 +179,7 @@ def test_branches_of_an_if_agree_on_the_type(convert, excluded):
 
 @BOTH
 def test_a_branch_may_give_out_a_captured_value_or_an_initializer(convert, keep):
-    """23, 30"""
+    """A branch without computation of its own still gets the right type (edge cases 23 and 30)."""
     found = convert(
         HEAD + """g (float[2] x, bool c) => (float[2] z) <float[2] w = {2.0, 3.0}> {
           y = Relu(x)
@@ -206,7 +206,7 @@ gelu (v) => (r) { k = Constant<value_float = 1.702>() s = Mul(v, k) [gate] t = S
 
 
 def test_a_model_local_function_is_converted_at_each_call(convert):
-    """31: defect 11 of field.md"""
+    """Functions are inlined, so their nodes are converted (edge case 31, AutoCast defect 11)."""
     found = convert(FUNCTION.replace("VERSION", "17"), {"x": X})
     assert not found.after.functions
     assert found.conversion.plan.counts().share == 1.0
@@ -214,7 +214,7 @@ def test_a_model_local_function_is_converted_at_each_call(convert):
 
 
 def test_a_function_is_used_at_two_precisions(convert):
-    """32"""
+    """One call is low and the other FP32 (edge case 32)."""
     found = convert(FUNCTION.replace("VERSION", "17"), {"x": X}, nodes_to_exclude=("high",))
     assert found.decision("graph/low/gate") == ("fp16", "default")
     assert found.decision("graph/high/gate") == ("fp32", "node_name")
@@ -222,7 +222,7 @@ def test_a_function_is_used_at_two_precisions(convert):
 
 
 def test_a_function_has_another_opset_than_the_model(convert):
-    """33"""
+    """A function's nodes are upgraded from the function's own opset (edge case 33)."""
     found = convert(FUNCTION.replace("VERSION", "14"), {"x": X})
     assert {each.domain: each.version for each in found.after.opset_import}[""] == 17
     found.assert_close()

@@ -14,7 +14,7 @@ LOW = {"fp16": "float16", "bf16": "bfloat16"}
 @KEEP
 @pytest.mark.parametrize("excluded", [(), ("Exp",), ("Relu",)])
 def test_a_float_cast_of_the_user_stays_right(convert, keep, excluded):
-    """57"""
+    """A Cast to FP32 in the source gives the same values wherever casts are placed (edge case 57)."""
     found = convert(
         HEAD + """g (float[2,3] x) => (float[2,3] y, int32[2,3] i) {
           a = Relu(x) b = Cast<to = 1>(a) y = Exp(b) i = Cast<to = 6>(b)
@@ -29,7 +29,7 @@ def test_a_float_cast_of_the_user_stays_right(convert, keep, excluded):
 @KEEP
 @pytest.mark.parametrize("excluded", [(), ("CastLike",), ("Relu",)])
 def test_cast_like_follows_its_pattern(convert, keep, excluded):
-    """57"""
+    """CastLike gives the type that its second input has after the conversion (edge case 57)."""
     found = convert(
         HEAD + "g (int32[3] i, float[2,3] x) => (float[2,3] y) { r = Relu(x) c = CastLike(i, r) y = Add(c, r) }",
         {"i": np.array([1, 2, 3], np.int32), "x": X},
@@ -40,7 +40,7 @@ def test_cast_like_follows_its_pattern(convert, keep, excluded):
 
 
 def test_bit_cast_reads_the_bits_of_an_fp32_value(convert):
-    """57"""
+    """BitCast keeps its FP32 input, since other bits would mean another number (edge case 57)."""
     model = onnx.parser.parse_model(
         '<ir_version: 13, opset_import: ["": 26]> g (float[2,3] x) => '
         "(int32[2,3] i) { a = Abs(x) i = BitCast<to = 6>(a) }"
@@ -65,7 +65,7 @@ def test_bit_cast_reads_the_bits_of_an_fp32_value(convert):
     ],
 )
 def test_generators_make_the_low_type(convert, node, precision):
-    """58"""
+    """Random generators and EyeLike give the low type directly, without a Cast (edge case 58)."""
     found = convert(
         HEAD22 + f"g (float[2,3] x) => (float[2,3] y) {{ p = Sigmoid(x) r = {node} y = Add(p, r) }}", None, precision
     )
@@ -76,7 +76,7 @@ def test_generators_make_the_low_type(convert, node, precision):
 
 
 def test_multinomial_gives_integers_whatever_it_reads(convert):
-    """58"""
+    """An integer dtype attribute does not change (edge case 58)."""
     found = convert(
         HEAD + "g (float[2,3] x) => (int32[2,4] y) { a = Relu(x) y = Multinomial<sample_size = 4, dtype = 6>(a) }",
         {"x": X},
@@ -87,7 +87,7 @@ def test_multinomial_gives_integers_whatever_it_reads(convert):
 @pytest.mark.parametrize("attribute", ["", "<dtype = 1>"])
 @KEEP
 def test_an_empty_sequence_takes_the_precision_of_what_goes_in(convert, attribute, keep):
-    """58"""
+    """SequenceEmpty's dtype follows the elements that are inserted (edge case 58)."""
     found = convert(
         HEAD
         + (
@@ -104,7 +104,7 @@ def test_an_empty_sequence_takes_the_precision_of_what_goes_in(convert, attribut
 @pytest.mark.parametrize("attribute", ["", "<value = float[1] {2.5}>"])
 @KEEP
 def test_constant_of_shape_changes_type_in_place(convert, attribute, keep):
-    """59"""
+    """The value attribute is converted, so no Cast is needed (edge case 59)."""
     found = convert(
         HEAD + f"g (float[2,3] x) => (float[2,3] y) {{ s = Shape(x) c = ConstantOfShape{attribute}(s) y = Add(x, c) }}",
         {"x": X},
@@ -126,7 +126,7 @@ def test_constant_of_shape_changes_type_in_place(convert, attribute, keep):
 )
 @pytest.mark.parametrize("excluded", [(), ("Mul",)])
 def test_a_constant_changes_type_in_place_whatever_its_attribute(convert, constant, excluded):
-    """60"""
+    """value, value_float and value_floats are converted in place (edge case 60)."""
     found = convert(
         HEAD + f"g (float[2,3] x) => (float[2,3] y) {{ c = Constant{constant}() a = Add(x, c) y = Mul(a, c) }}",
         {"x": X},
@@ -140,7 +140,7 @@ def test_a_constant_changes_type_in_place_whatever_its_attribute(convert, consta
 
 
 def test_a_sparse_constant_is_converted(convert):
-    """60"""
+    """A Constant with sparse_value gives the same values (edge case 60)."""
     model = onnx.parser.parse_model(HEAD + "g (float[2,3] x) => (float[2,3] y) { y = Add(x, c) }")
     values = onnx.helper.make_tensor("", 1, [2], [1.5, -2.0])
     sparse = onnx.helper.make_sparse_tensor(values, onnx.helper.make_tensor("", 7, [2], [0, 2]), [3])
@@ -150,7 +150,7 @@ def test_a_sparse_constant_is_converted(convert):
 
 
 def test_integer_and_string_constants_keep_their_types(convert):
-    """60"""
+    """Constants that hold no floats do not change (edge case 60)."""
     found = convert(
         HEAD + """g (float[2,3] x) => (float[6] y, int64 i) {
           s = Constant<value_ints = [-1]>() i = Constant<value_int = 7>() r = Reshape(x, s) y = Exp(r)
@@ -161,7 +161,7 @@ def test_integer_and_string_constants_keep_their_types(convert):
 
 
 def test_output_dtype_of_a_dequantizer_follows_its_precision(convert):
-    """61: the scale stays FP32 where output_dtype states the output's type"""
+    """The output takes the low type; the scale stays FP32 where output_dtype names the type (edge case 61)."""
     found = convert(
         (
             '<ir_version: 11, opset_import: ["": 23]> g (float[2,3] x) => (float[2,3] y) <float s = '
@@ -177,7 +177,7 @@ def test_output_dtype_of_a_dequantizer_follows_its_precision(convert):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_quantizing_precision_is_left_to_the_user(convert, precision):
-    """61"""
+    """The attribute precision of QuantizeLinear does not change (edge case 61)."""
     found = convert(
         (
             '<ir_version: 11, opset_import: ["": 23]> g (float[2,3] x) => (int8[2,3] q) <float s = '
@@ -192,7 +192,7 @@ def test_quantizing_precision_is_left_to_the_user(convert, precision):
 @pytest.mark.parametrize("op_type", ["HannWindow", "HammingWindow", "BlackmanWindow"])
 @pytest.mark.parametrize("attribute", ["", "<output_datatype = 1>"])
 def test_window_operators_make_the_low_type(convert, op_type, attribute):
-    """62"""
+    """output_datatype of window operators follows the precision (edge case 62)."""
     found = convert(
         HEAD + f"g (float[8] x) => (float[8] y) <int64 n = {{8}}> {{ w = {op_type}{attribute}(n) y = Mul(x, w) }}",
         {"x": np.linspace(0, 1, 8, dtype=np.float32)},
@@ -204,7 +204,7 @@ def test_window_operators_make_the_low_type(convert, op_type, attribute):
 
 
 def test_a_mel_weight_matrix_keeps_its_frequencies(convert):
-    """62"""
+    """The frequency inputs of MelWeightMatrix keep their values (edge case 62)."""
     found = convert(
         HEAD + """g (float[1,9] x) => (float[1,4] y)
         <int64 bins = {4}, int64 dft = {16}, int64 rate = {8192}, float low = {0.0}, float high = {4096.0}> {
@@ -219,7 +219,7 @@ def test_a_mel_weight_matrix_keeps_its_frequencies(convert):
 @KEEP
 @pytest.mark.parametrize("source", ["int64", "bool", "uint8"])
 def test_a_cast_from_integers_to_fp32_makes_the_low_type_itself(convert, source, keep):
-    """63"""
+    """The source's own Cast changes its target type; no second Cast follows it (edge case 63)."""
     found = convert(
         HEAD + f"g ({source}[3] i, float[3] x) => (float[3] y) {{ f = Cast<to = 1>(i) y = Add(f, x) }}",
         {"i": np.array([1, 0, 1]).astype(source), "x": X[0]},
@@ -232,7 +232,7 @@ def test_a_cast_from_integers_to_fp32_makes_the_low_type_itself(convert, source,
 
 @KEEP
 def test_a_cast_from_integers_serves_low_and_fp32_readers(convert, keep):
-    """63"""
+    """A Cast from integers serves a low reader and an FP32 reader at once (edge case 63)."""
     found = convert(
         HEAD
         + "g (int64[3] i, float[3] x) => (float[3] y, float[3] z) { f = Cast<to = 1>(i) y = Add(f, x) z = Exp(f) }",

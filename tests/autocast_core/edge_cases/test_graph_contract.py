@@ -10,7 +10,7 @@ HEAD = '<ir_version: 8, opset_import: ["": 17]>\n'
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_an_input_that_is_directly_an_output_is_kept(convert, keep):
-    """1"""
+    """A graph input that is also an output stays both (edge case 1, AutoCast defect 9)."""
     found = convert(
         HEAD + "g (float[2,3] x) => (float[2,3] x, float[2,3] y) { y = Relu(x) }", {"x": X}, keep_io_types=keep
     )
@@ -20,7 +20,7 @@ def test_an_input_that_is_directly_an_output_is_kept(convert, keep):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_an_initializer_that_is_an_output_is_kept(convert, keep):
-    """2"""
+    """An initializer that is a graph output stays one (edge case 2, AutoCast defect 9)."""
     found = convert(
         HEAD + "g (float[3] x) => (float[3] y, float[3] w) <float[3] w = {1.5, 2.0, -3.0}> { y = Mul(x, w) }",
         {"x": X[0]},
@@ -32,7 +32,7 @@ def test_an_initializer_that_is_an_output_is_kept(convert, keep):
 
 
 def test_a_cast_from_an_input_straight_to_an_output_stays_connected(convert):
-    """3"""
+    """The Cast changes its target type and still connects input and output (edge case 3)."""
     found = convert(
         HEAD + "g (int32[3] i) => (float[3] y) { y = Cast<to = 1>(i) }", {"i": np.array([1, 2, 3], np.int32)}
     )
@@ -43,7 +43,7 @@ def test_a_cast_from_an_input_straight_to_an_output_stays_connected(convert):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_cast_that_makes_an_output_also_feeds_nodes(convert, keep):
-    """4"""
+    """The Cast's result is an output and the input of a node (edge case 4)."""
     found = convert(
         HEAD + "g (int32[3] i) => (float[3] y, float[3] z) { y = Cast<to = 1>(i) z = Sqrt(y) }",
         {"i": np.array([1, 4, 9], np.int32)},
@@ -55,7 +55,7 @@ def test_a_cast_that_makes_an_output_also_feeds_nodes(convert, keep):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_chain_of_casts_ends_at_an_output(convert, keep):
-    """5"""
+    """Casts that cancel out are removed without losing the output's name (edge case 5)."""
     found = convert(
         HEAD + "g (float[2,3] x) => (float[2,3] y) { a = Relu(x) b = Cast<to = 10>(a) y = Cast<to = 1>(b) }",
         {"x": X},
@@ -67,7 +67,7 @@ def test_a_chain_of_casts_ends_at_an_output(convert, keep):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_same_type_cast_at_an_output_is_harmless(convert, keep):
-    """6"""
+    """A Cast from FP32 to FP32 neither breaks the output nor fixes its type (edge case 6)."""
     found = convert(
         HEAD + "g (float[2,3] x) => (float[2,3] y) { a = Relu(x) y = Cast<to = 1>(a) }", {"x": X}, keep_io_types=keep
     )
@@ -77,7 +77,7 @@ def test_a_same_type_cast_at_an_output_is_harmless(convert, keep):
 
 @pytest.mark.parametrize("keep", [False, True, ("y",)])
 def test_two_outputs_come_from_one_tensor(convert, keep):
-    """7"""
+    """Each of two outputs of one value has the type that was asked for (edge case 7)."""
     model = onnx.parser.parse_model(
         HEAD + "g (float[2,3] x) => (float[2,3] y, float[2,3] z) { y = Relu(x) z = Identity(y) }"
     )
@@ -88,7 +88,7 @@ def test_two_outputs_come_from_one_tensor(convert, keep):
 
 
 def test_one_name_listed_as_two_outputs_stays_two_outputs(convert):
-    """7: onnx.checker refuses duplicate outputs of a graph only where a node writes them twice"""
+    """The same value listed twice as an output is still listed twice (edge case 7)."""
     model = onnx.parser.parse_model(HEAD + "g (float[2,3] x) => (float[2,3] y) { y = Relu(x) }")
     model.graph.output.append(model.graph.output[0])
     found = convert(model, {"x": X})
@@ -98,7 +98,7 @@ def test_one_name_listed_as_two_outputs_stays_two_outputs(convert):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_an_output_is_also_consumed_inside_an_if_body(convert, keep):
-    """8"""
+    """A graph output is also read inside a branch (edge case 8)."""
     found = convert(
         HEAD + """g (float[2,3] x, bool c) => (float[2,3] y, float[2,3] z) {
           y = Relu(x)
@@ -115,7 +115,7 @@ def test_an_output_is_also_consumed_inside_an_if_body(convert, keep):
 
 @pytest.mark.parametrize("keep", [False, True, ("a",), ("b",)])
 def test_one_output_of_a_multi_output_node_is_cast(convert, keep):
-    """9"""
+    """Outputs of one node can have different types at the graph's boundary (edge case 9)."""
     found = convert(
         HEAD + "g (float[4] x) => (float[2] a, float[2] y) { a, b = Split<axis = 0>(x) y = Exp(b) }",
         {"x": np.array([1, 2, -1, 0.5], np.float32)},
@@ -128,7 +128,7 @@ def test_one_output_of_a_multi_output_node_is_cast(convert, keep):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("keep", [False, True])
 def test_names_and_order_of_inputs_and_outputs_do_not_change(convert, keep, precision):
-    """10"""
+    """Inputs and outputs keep their names and their order (edge case 10)."""
     found = convert(
         HEAD + """g (float[3] zeta, int64[1] i, float[3] alpha) => (float[3] last, int64[1] k, float[3] first) {
           first = Add(zeta, alpha) last = Sub(zeta, alpha) k = Identity(i)
@@ -143,7 +143,7 @@ def test_names_and_order_of_inputs_and_outputs_do_not_change(convert, keep, prec
 
 
 def test_io_types_are_kept_for_all_for_none_or_for_a_named_list(convert):
-    """11"""
+    """keep_io_types is true, false or a list of names (edge case 11)."""
     text = HEAD + "g (float[3] a, float[3] b) => (float[3] y, float[3] z) { y = Add(a, b) z = Mul(a, b) }"
     feeds = {"a": X[0], "b": X[1]}
     kinds = {
@@ -156,7 +156,7 @@ def test_io_types_are_kept_for_all_for_none_or_for_a_named_list(convert):
 
 
 def test_a_name_to_keep_that_is_no_input_or_output_is_warned_of(convert):
-    """11"""
+    """A name in keep_io_types that the graph does not have gives a warning (edge case 11)."""
     found = convert(HEAD + "g (float[2,3] x) => (float[2,3] y) { y = Relu(x) }", {"x": X}, keep_io_types=("yy",))
     assert any("'yy'" in warning for warning in found.conversion.warnings)
 
@@ -164,7 +164,7 @@ def test_a_name_to_keep_that_is_no_input_or_output_is_warned_of(convert):
 @pytest.mark.parametrize("ir_version", [3, 8])
 @pytest.mark.parametrize("keep", [False, True])
 def test_an_initializer_listed_as_an_input_stays_an_overridable_default(convert, ir_version, keep):
-    """12"""
+    """Callers can still feed another value for it (edge case 12)."""
     model = onnx.parser.parse_model(
         HEAD + "g (float[2,3] x, float[3] w) => (float[2,3] y) <float[3] w = {1.0, 2.0, 3.0}> { y = Mul(x, w) }"
     )
@@ -180,7 +180,7 @@ def test_an_initializer_listed_as_an_input_stays_an_overridable_default(convert,
 
 
 def test_unused_inputs_dead_nodes_and_dead_outputs_are_not_removed(convert):
-    """13"""
+    """What nothing reads stays in the graph (edge case 13)."""
     found = convert(
         HEAD
         + "g (float[4] x, float[3] unused) => (float[2] y) { a, dead = Split<axis = 0>(x) y = Exp(a) d = Neg(dead) }",
@@ -193,7 +193,7 @@ def test_unused_inputs_dead_nodes_and_dead_outputs_are_not_removed(convert):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_graph_without_nodes_is_converted(convert, keep):
-    """14"""
+    """Only the declared types of inputs and outputs change (edge case 14)."""
     model = onnx.parser.parse_model(HEAD + "g (float[2,3] x) => (float[2,3] x) { }")
     found = convert(model, {"x": X}, keep_io_types=keep)
     found.assert_close()

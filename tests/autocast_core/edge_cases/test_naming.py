@@ -18,7 +18,7 @@ RESIDUAL = HEAD + "g (float[2,3] x) => (float[2,3] y) { a = Exp(x) b = Softmax(a
 
 
 def test_unnamed_nodes_get_names_of_their_own(convert):
-    """15"""
+    """Every node has a unique name after the conversion (edge case 15)."""
     found = convert(RESIDUAL, {"x": X})
     names = [node.name for node in found.after.graph.node]
     assert all(names) and len(set(names)) == len(names)
@@ -26,7 +26,7 @@ def test_unnamed_nodes_get_names_of_their_own(convert):
 
 
 def test_one_name_in_main_graph_and_body_means_two_nodes(convert):
-    """16: identity counts, not the name"""
+    """Nodes are told apart by identity, not by name (edge case 16)."""
     text = (
         HEAD
         + """g (float[2,3] x, bool c) => (float[2,3] z) {
@@ -42,7 +42,7 @@ def test_one_name_in_main_graph_and_body_means_two_nodes(convert):
 
 
 def test_names_that_a_cast_would_take_are_free_for_the_user(convert):
-    """17"""
+    """Generated names avoid those that the source already uses (edge case 17)."""
     found = convert(
         HEAD + """g (float[2,3] x) => (float[2,3] y) {
           x_cast_fp32 = Relu(x) [x_cast_fp32] x_fp32 = Exp(x) a = Add(x_cast_fp32, x_fp32) y = Add(a, x)
@@ -57,7 +57,7 @@ def test_names_that_a_cast_would_take_are_free_for_the_user(convert):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_converting_a_converted_model_never_lowers_a_kept_node(convert, keep):
-    """17, 18"""
+    """A second conversion changes nothing and keeps FP32 nodes in FP32 (edge cases 17 and 18)."""
     first = convert(RESIDUAL, {"x": X}, op_types_to_exclude=("Softmax",), keep_io_types=keep)
     second = convert(first.after, {"x": X}, keep_io_types=keep)
     assert second.decision("Softmax_0") == ("fp32", "earlier_conversion")
@@ -66,7 +66,7 @@ def test_converting_a_converted_model_never_lowers_a_kept_node(convert, keep):
 
 
 def test_nodes_are_in_topological_order_in_bodies_too(convert):
-    """19: the fixture's checker refuses any other order; casts stand behind their producers"""
+    """Inserted casts stand directly behind what they read (edge case 19)."""
     text = (
         HEAD
         + """g (float[2,3] x, bool c) => (float[2,3] z) {
@@ -82,7 +82,7 @@ def test_nodes_are_in_topological_order_in_bodies_too(convert):
 
 
 def test_metadata_documentation_and_producer_survive(convert):
-    """20"""
+    """Everything that is not computed stays in the file (edge case 20, AutoCast defect 18)."""
     model = onnx.parser.parse_model(HEAD + "g (float[2,3] x) => (float[2,3] y) { [r] a = Relu(x) [e] y = Exp(a) }")
     model.producer_name, model.producer_version, model.domain, model.model_version = "maker", "1.2", "org.maker", 7
     model.doc_string, model.graph.doc_string, model.graph.node[0].doc_string = "model", "graph", "node"
@@ -106,7 +106,7 @@ def test_metadata_documentation_and_producer_survive(convert):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_documentation_of_an_output_that_a_cast_takes_over_stays_with_the_name(convert, keep):
-    """20"""
+    """The doc_string of an output stays with its name if a Cast now gives that output (edge case 20)."""
     model = onnx.parser.parse_model(HEAD + "g (float[2,3] x) => (float[2,3] y) { a = Relu(x) y = Exp(a) }")
     model.graph.output[0].doc_string = "probabilities"
     model.graph.output[0].metadata_props.add(key="unit", value="none")
@@ -116,7 +116,7 @@ def test_documentation_of_an_output_that_a_cast_takes_over_stays_with_the_name(c
 
 
 def test_training_info_survives(convert):
-    """20"""
+    """training_info is written back as it was read (edge case 20)."""
     model = onnx.parser.parse_model(HEAD + "g (float[2,3] x) => (float[2,3] y) { y = Relu(x) }")
     step = onnx.parser.parse_graph("step () => (float[1] lr) { lr = Constant<value_floats = [0.1]>() }")
     model.training_info.add().algorithm.CopyFrom(step)
@@ -124,7 +124,7 @@ def test_training_info_survives(convert):
 
 
 def test_quantization_annotations_survive(convert):
-    """20"""
+    """quantization_annotation still refers to existing tensors (edge case 20)."""
     model = onnx.parser.parse_model(
         HEAD + """g (float[2,3] x) => (float[2,3] y) <float[1] s = {0.5}, int8[1] z = {0}> { a = Relu(x) y = Exp(a) }"""
     )
@@ -147,7 +147,7 @@ print(convert_file(sys.argv[1], sys.argv[2], ConversionConfig(op_types_to_exclud
 
 
 def test_bytes_do_not_depend_on_the_hash_seed_or_the_number_of_threads(tmp_path: Path):
-    """21"""
+    """Two processes with different seeds and threads write the same bytes (edge case 21)."""
     source = tmp_path / "source.onnx"
     onnx.save(onnx.parser.parse_model(RESIDUAL), source)
     digests = set()
@@ -165,7 +165,7 @@ def test_bytes_do_not_depend_on_the_hash_seed_or_the_number_of_threads(tmp_path:
 
 
 def test_no_call_leaves_a_trace_for_the_next(tmp_path: Path):
-    """22: defect 15 of field.md"""
+    """Options of one call do not affect the next one (edge case 22, AutoCast defect 15)."""
     model = onnx.parser.parse_model(
         HEAD
         + "g (float[2,3] x) => (float[2,3] y) <float[3,3] w = {1,2,3,4,5,6,7,8,9}> { a = MatMul(x, w) y = Relu(a) }"
@@ -178,7 +178,7 @@ def test_no_call_leaves_a_trace_for_the_next(tmp_path: Path):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_callers_model_is_not_modified(keep):
-    """22"""
+    """The ModelProto that is passed in has the same bytes afterwards (edge case 22)."""
     model = onnx.parser.parse_model(
         HEAD
         + "g (float[2,3] x) => (float[2,3] y) <float[3,3] w = {1,2,3,4,5,6,7,8,9}> { a = MatMul(x, w) y = Relu(a) }"
@@ -189,7 +189,7 @@ def test_the_callers_model_is_not_modified(keep):
 
 
 def test_the_metadata_of_a_converted_model_names_the_nodes_that_were_kept(tmp_path: Path):
-    """18"""
+    """The list of FP32 nodes is stored in the model, for later conversions (edge case 18)."""
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
     onnx.save(onnx.parser.parse_model(RESIDUAL), source)
     convert_file(source, target, ConversionConfig(op_types_to_exclude=("Softmax",)))

@@ -21,7 +21,7 @@ UNARY = "g (float[2,3] x) => (float[2,3] y) {{ a = Relu(x) y = {}(a) }}"
     ("op_type", "since"), [("Gelu", 20), ("Celu", 28), ("Erf", 13), ("Mish", 18), ("HardSwish", 14)]
 )
 def test_fp16_is_legal_from_the_opset_that_the_schema_says(convert, op_type, since):
-    """64"""
+    """Below that opset the node stays FP32 under the rule legality (edge case 64)."""
     definitions = [since] if since != 28 else [27, 28]
     for opset in definitions:
         found = convert(model(opset, UNARY.format(op_type)), {"x": X})
@@ -32,7 +32,7 @@ def test_fp16_is_legal_from_the_opset_that_the_schema_says(convert, op_type, sin
 
 @pytest.mark.parametrize(("opset", "wanted"), [(26, "fp32"), (27, "fp16")])
 def test_a_range_of_floats_is_fp32_below_opset_27(convert, opset, wanted):
-    """64"""
+    """Range accepts FP16 only from opset 27 on (edge case 64)."""
     found = convert(
         model(
             opset,
@@ -46,7 +46,7 @@ def test_a_range_of_floats_is_fp32_below_opset_27(convert, opset, wanted):
 
 @pytest.mark.parametrize(("opset", "wanted"), [(22, "fp32"), (24, "bf16")])
 def test_top_k_in_bf16_needs_opset_24(convert, opset, wanted):
-    """65"""
+    """The reason names the opset that would be needed (edge case 65)."""
     found = convert(
         model(
             opset,
@@ -69,7 +69,7 @@ def test_top_k_in_bf16_needs_opset_24(convert, opset, wanted):
     ],
 )
 def test_some_operators_never_have_a_bf16_form(convert, text, op_type):
-    """65"""
+    """Shrink and sequences stay FP32 at any opset (edge case 65)."""
     found = convert(model(28, f"g (float[2,3] x) => (float[n,3] y) {{ a = Exp(x) {text} }}"), {"x": X}, "bf16")
     assert found.decision(f"{op_type}_0") == ("fp32", "legality")
     assert found.decision("Exp_0")[0] == "bf16"
@@ -77,7 +77,7 @@ def test_some_operators_never_have_a_bf16_form(convert, text, op_type):
 
 
 def test_legality_is_per_input_not_per_operator(convert):
-    """65: BatchNormalization at opset 14 holds BF16 in all its type variables"""
+    """MaxPool is low while its integer output keeps its type (edge case 65)."""
     found = convert(
         model(
             22,
@@ -94,7 +94,7 @@ def test_legality_is_per_input_not_per_operator(convert):
 
 
 def test_bf16_raises_the_opset_to_22(convert):
-    """65"""
+    """Most operators accept BF16 only from opset 22 on (edge case 65)."""
     found = convert(model(17, UNARY.format("Sin")), {"x": X}, "bf16")
     assert {each.domain: each.version for each in found.after.opset_import} == {"": 22}
     assert found.decision("Sin_0")[0] == "bf16"
@@ -102,7 +102,7 @@ def test_bf16_raises_the_opset_to_22(convert):
 
 
 def test_a_low_opset_that_the_user_insists_on_keeps_illegal_nodes_and_says_so(convert):
-    """65"""
+    """An explicit opset below 22 is honoured, with a warning (edge case 65)."""
     found = convert(model(17, UNARY.format("Sin")), {"x": X}, "bf16", opset=17)
     assert found.decision("Sin_0") == ("fp32", "legality")
     assert "opset 22" in found.conversion.plan.by_id()["graph/Sin_0"].reason
@@ -110,13 +110,13 @@ def test_a_low_opset_that_the_user_insists_on_keeps_illegal_nodes_and_says_so(co
 
 
 def test_an_included_node_that_the_opset_refuses_is_warned_of(convert):
-    """65"""
+    """Include options do not override legality; a warning names the node (edge case 65)."""
     found = convert(model(17, UNARY.format("Sin")), {"x": X}, "bf16", opset=17, op_types_to_include=("Sin",))
     assert any("graph/Sin_0" in warning and "opset 22" in warning for warning in found.conversion.warnings)
 
 
 def test_the_opset_is_that_of_the_default_domain(convert):
-    """66"""
+    """Versions of other domains are not mistaken for the opset (edge case 66)."""
     found = convert(
         (
             '<ir_version: 8, opset_import: ["trt.plugins": 1, "": 17, "ai.onnx.ml": '
@@ -149,7 +149,7 @@ def test_the_opset_is_that_of_the_default_domain(convert):
     ],
 )
 def test_an_upgrade_that_changes_semantics_keeps_the_values(convert, text):
-    """67"""
+    """Operators that a later opset redefines compute the same after the upgrade (edge case 67)."""
     opset = 9 if "Upsample" in text else 10
     found = convert(model(opset, text), {"x": np.linspace(-3, 3, 24, dtype=np.float32).reshape(2, 3, 4)})
     assert {each.domain: each.version for each in found.after.opset_import} == {"": 13}
@@ -157,6 +157,6 @@ def test_an_upgrade_that_changes_semantics_keeps_the_values(convert, text):
 
 
 def test_an_opset_beyond_what_onnx_knows_is_refused(convert):
-    """66"""
+    """An unknown opset is a configuration error (edge case 66)."""
     with pytest.raises(ConfigError, match="opset 99 is unknown"):
         convert(model(17, UNARY.format("Relu")), {"x": X}, opset=99)

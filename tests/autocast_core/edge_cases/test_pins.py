@@ -13,7 +13,7 @@ IMAGE = np.linspace(-1, 1, 16, dtype=np.float32).reshape(1, 1, 4, 4)
 
 @PRECISIONS
 def test_scales_of_a_resize_stay_fp32_even_where_others_share_them(convert, precision):
-    """44"""
+    """ONNX allows only FP32 scales, whoever else reads them (edge case 44)."""
     found = convert(
         HEAD22 + """g (float[1,1,4,4] x) => (float[1,1,8,8] y, float[4] z) <float[4] s = {1, 1, 2, 2}> {
           y = Resize<mode = "linear">(x, , s) z = Exp(s)
@@ -28,7 +28,7 @@ def test_scales_of_a_resize_stay_fp32_even_where_others_share_them(convert, prec
 
 
 def test_a_roi_of_a_resize_has_no_bf16_form_and_keeps_fp32(convert):
-    """44"""
+    """roi stays FP32 while the data is BF16 (edge case 44)."""
     found = convert(
         HEAD22 + """g (float[1,1,4,4] x, float[8] roi) => (float[1,1,3,3] y) <int64[4] sizes = {1, 1, 3, 3}> {
           y = Resize<mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize">(x, roi, , sizes)
@@ -40,7 +40,7 @@ def test_a_roi_of_a_resize_has_no_bf16_form_and_keeps_fp32(convert):
 
 
 def test_a_resize_of_opset_10_has_its_scales_at_index_1(convert):
-    """44"""
+    """The scales are found where the source's opset puts them (edge case 44)."""
     found = convert(
         """<ir_version: 5, opset_import: ["": 10]> g (float[1,1,4,4] x) => (float[1,1,8,8] y) <float[4]
             s = {1, 1, 2, 2}> {
@@ -55,7 +55,7 @@ def test_a_resize_of_opset_10_has_its_scales_at_index_1(convert):
 
 @PRECISIONS
 def test_non_maximum_suppression_is_never_low(convert, precision):
-    """45"""
+    """Boxes and scores stay FP32 up to the graph input (edge case 45)."""
     found = convert(
         HEAD22 + """g (float[1,2,4] boxes, float[1,1,2] scores) => (int64[n,3] y)
         <int64[1] most = {2}, float[1] overlap = {0.5}, float[1] least = {0.1}> {
@@ -74,7 +74,7 @@ def test_non_maximum_suppression_is_never_low(convert, precision):
 
 
 def test_scales_of_qlinear_operators_stay_fp32(convert):
-    """46"""
+    """QLinearConv accepts only FP32 scales (edge case 46)."""
     model = onnx.parser.parse_model(
         HEAD
         + """g (float[1,1,3,3] x) => (float[1,1,3,3] y)
@@ -89,7 +89,7 @@ def test_scales_of_qlinear_operators_stay_fp32(convert):
 
 
 def test_scales_of_q_and_dq_are_16_bit_from_opset_19(convert):
-    """46: the opset is raised to 19"""
+    """The opset is raised to 19, where 16-bit scales are legal (edge case 46)."""
     found = convert(
         HEAD + """g (float[2,3] x) => (float[2,3] y) <float s = {0.125}, int8 z = {0}> {
           a = Relu(x) q = QuantizeLinear(a, s, z) d = DequantizeLinear(q, s, z) y = Exp(d)
@@ -104,7 +104,7 @@ def test_scales_of_q_and_dq_are_16_bit_from_opset_19(convert):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_dynamic_quantize_linear_and_tfidf_are_never_low(convert, precision):
-    """47"""
+    """Both stay FP32 by their schemas, and so do their outputs (edge case 47)."""
     found = convert(
         HEAD22 + """g (float[2,3] x, int32[4] i) => (uint8[2,3] y, float s, uint8 z, float[n] t) {
           a = Relu(x) y, s, z = DynamicQuantizeLinear(a)
@@ -121,7 +121,7 @@ def test_dynamic_quantize_linear_and_tfidf_are_never_low(convert, precision):
 
 
 def test_indices_and_depth_of_one_hot_keep_their_integer_types(convert):
-    """48"""
+    """Only the values of a OneHot take the low type (edge case 48)."""
     found = convert(
         HEAD
         + (
@@ -136,7 +136,7 @@ def test_indices_and_depth_of_one_hot_keep_their_integer_types(convert):
 
 
 def test_float_indices_of_one_hot_do_not_pass_integers_over_2048_through_fp16(convert):
-    """48, 71"""
+    """Float indices stay FP32, where they are exact (edge cases 48 and 71)."""
     ids = np.array([3001.0, 2049.0], np.float32)
     found = convert(
         HEAD
@@ -149,7 +149,7 @@ def test_float_indices_of_one_hot_do_not_pass_integers_over_2048_through_fp16(co
 
 @pytest.mark.parametrize("opset", [14, 15])
 def test_batch_normalization_has_three_type_variables_from_opset_15(convert, opset):
-    """49"""
+    """It is converted on both sides of the change of its schema (edge case 49)."""
     found = convert(
         f"""<ir_version: 8, opset_import: ["": {opset}]>
         g (float[2,3,2] x) => (float[2,3,2] y)
@@ -164,7 +164,7 @@ def test_batch_normalization_has_three_type_variables_from_opset_15(convert, ops
 
 @pytest.mark.parametrize("op_type", ["LayerNormalization", "RMSNormalization", "GroupNormalization"])
 def test_stash_type_of_normalizations_stays_fp32(convert, op_type):
-    """50"""
+    """The attribute that names the accumulation type does not change (edge case 50)."""
     more = {
         "LayerNormalization": ("axis = -1", "s, b"),
         "RMSNormalization": ("axis = -1", "s"),
@@ -186,7 +186,7 @@ def test_stash_type_of_normalizations_stays_fp32(convert, op_type):
 
 
 def test_mean_and_deviation_of_a_layer_normalization_keep_the_stash_type(convert):
-    """50"""
+    """The optional outputs are FP32 and their readers get casts (edge case 50)."""
     found = convert(
         HEAD + """g (float[2,3] x) => (float[2,3] y, float[2,1] m, float[2,1] d, float[2,1] e) <float[3]
             s = {1, 2, 3}> {
@@ -200,7 +200,7 @@ def test_mean_and_deviation_of_a_layer_normalization_keep_the_stash_type(convert
 @pytest.mark.parametrize("op_type", ["GridSample"])
 @PRECISIONS
 def test_grid_sample_moves_both_type_variables(convert, op_type, precision):
-    """51"""
+    """Data and grid take the low type together (edge case 51)."""
     found = convert(
         HEAD22
         + "g (float[1,1,4,4] x, float[1,2,2,2] grid) => (float[1,1,2,2] y) { a = Relu(x) y = GridSample(a, grid) }",
@@ -213,7 +213,7 @@ def test_grid_sample_moves_both_type_variables(convert, op_type, precision):
 
 
 def test_the_exponent_of_a_pow_has_a_type_of_its_own(convert):
-    """52"""
+    """An integer exponent stays an integer (edge case 52)."""
     found = convert(
         HEAD
         + (
@@ -237,7 +237,7 @@ def test_the_exponent_of_a_pow_has_a_type_of_its_own(convert):
     ],
 )
 def test_operands_that_share_a_type_move_together(convert, text):
-    """53"""
+    """All float operands of Where, Clip, PRelu and Gemm take the low type (edge case 53)."""
     shape = "2,2" if "Gemm" in text else "2,3"
     found = convert(
         HEAD + f"""g (float[2,3] x, bool[2,3] c) => (float[{shape}] y)
@@ -256,7 +256,7 @@ def test_operands_that_share_a_type_move_together(convert, text):
 @pytest.mark.parametrize(("op_type", "gates", "states"), [("LSTM", 4, 2), ("GRU", 3, 1), ("RNN", 1, 1)])
 @PRECISIONS
 def test_all_operands_of_a_recurrent_operator_move_but_the_lengths(convert, op_type, gates, states, precision):
-    """54"""
+    """Weights and states take the low type; sequence_lens stays INT32 (edge case 54)."""
     hidden, size = 2, 3
     first = "h" if states == 1 else "h, c"
     outs = "y, hn" if states == 1 else "y, hn, cn"
@@ -284,7 +284,7 @@ def test_all_operands_of_a_recurrent_operator_move_but_the_lengths(convert, op_t
 
 @PRECISIONS
 def test_attention_moves_queries_keys_values_and_a_float_mask(convert, precision):
-    """55"""
+    """A float mask takes the low type, a boolean one stays (edge case 55)."""
     rng = np.random.default_rng(0)
     feeds = {name: rng.normal(size=(1, 2, 3, 4)).astype(np.float32) for name in "qkv"}
     for mask, kind in ((rng.random((3, 3)) > 0.3, "bool"), (rng.normal(size=(3, 3)).astype(np.float32), "float")):
@@ -302,7 +302,7 @@ def test_attention_moves_queries_keys_values_and_a_float_mask(convert, precision
 
 
 def test_one_tensor_stands_at_two_positions_of_one_node(convert):
-    """56: one of them is pinned, the other moves"""
+    """A tensor pinned to FP32 for one reader is low for another (edge case 56)."""
     found = convert(
         HEAD + """g (float[4] s) => (float[M] y) <float[1,1,2,2] k = {1, 2, 3, 4}, int64[1] m = {-1}> {
           a = Resize<mode = "nearest">(k, , s) b = Mul(s, s) c = Reshape(a, m) d = ReduceSum<keepdims =
@@ -317,7 +317,7 @@ def test_one_tensor_stands_at_two_positions_of_one_node(convert):
 
 
 def test_the_same_tensor_as_data_and_as_scales_gets_one_cast(convert):
-    """56"""
+    """One input of a node moves, the other one of the same tensor does not (edge case 56)."""
     found = convert(
         HEAD22 + 'g (float[1] s) => (float[n] y) { t = Resize<mode = "nearest">(s, , s) y = Exp(t) }',
         {"s": np.array([2.0], np.float32)},
@@ -329,7 +329,7 @@ def test_the_same_tensor_as_data_and_as_scales_gets_one_cast(convert):
 
 
 def test_an_opset_below_what_a_quantizer_needs_is_an_error_or_raised(convert):
-    """46"""
+    """A requested opset of 17 is raised to 19, with a warning (edge case 46)."""
     found = convert(
         HEAD
         + (

@@ -1,4 +1,4 @@
-"""Quantized models: Q→DQ pairs stay intact and adjacent, scales follow the opset's rules (cases 36, 46, 61)."""
+"""Quantized models: Q→DQ pairs stay intact and adjacent, scales follow the opset's rules (edge cases 36, 46, 61)."""
 
 import numpy as np
 import onnx

@@ -13,7 +13,7 @@ HEAD = '<ir_version: 8, opset_import: ["": 17]>\n'
 
 @pytest.mark.parametrize("excluded", [(), ("Add",)])
 def test_external_data_stay_external_and_are_not_loaded_twice(tmp_path, excluded):
-    """76"""
+    """Weights are written to the external file once per precision (edge case 76)."""
     rng = np.random.default_rng(0)
     model = onnx.parser.parse_model(
         HEAD + "g (float[2,64] x) => (float[2,64] y) { a = MatMul(x, w) b = MatMul(a, w) c = Add(b, v) y = Mul(c, v) }"
@@ -36,7 +36,7 @@ def test_external_data_stay_external_and_are_not_loaded_twice(tmp_path, excluded
 
 
 def test_a_shared_initializer_is_stored_once_per_precision(convert):
-    """76: defect 15 of peer.md; tied embeddings stay tied"""
+    """Tied embeddings stay tied (edge case 76, failure 15 on real models)."""
     text = (
         HEAD
         + """g (int64[2] i) => (float[2,5] y) <float[5,3] e = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6}> {
@@ -51,7 +51,7 @@ def test_a_shared_initializer_is_stored_once_per_precision(convert):
 
 
 def test_initializers_over_a_limit_are_cast_at_run_time(convert):
-    """76"""
+    """init_conversion_max_bytes keeps large weights in FP32, with a Cast (edge case 76)."""
     text = (
         HEAD
         + """g (float[2,3] x) => (float[2,3] y) <float[3,3] w = {1,2,3,4,5,6,7,8,9}, float[3] v = {1,2,3}> {
@@ -65,7 +65,7 @@ def test_initializers_over_a_limit_are_cast_at_run_time(convert):
 
 
 def test_a_contrib_operator_converts_without_tensorrt(convert):
-    """77: defects 11 and 12 of field.md"""
+    """Operators of com.microsoft are converted in their domain (edge case 77, AutoCast defects 11 and 12)."""
     text = (
         '<ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]> g (float[2,3] x) => (float[2,3] y) '
         "<float[3,3] w = {1,2,3,4,5,6,7,8,9}> { a = "
@@ -91,7 +91,7 @@ def plugin_model(domain: str = "trt.plugins") -> onnx.ModelProto:
 
 
 def test_a_plugin_is_an_fp32_island_without_its_precision(convert):
-    """77"""
+    """An operator without a schema stays FP32 between casts (edge case 77)."""
     found = convert(plugin_model())
     assert found.decision("Foo_0") == ("fp32", "legality")
     assert found.type_of("s") == "float"
@@ -109,7 +109,7 @@ def test_a_plugin_is_an_fp32_island_without_its_precision(convert):
 )
 @pytest.mark.parametrize("precision", ["fp16"])
 def test_a_plugin_has_the_types_that_its_precision_says(convert, flag, types, precision):
-    """77: per-input types, AutoCast's syntax"""
+    """trt_plugins_precision sets the type of each input and output (edge case 77)."""
     model = plugin_model()
     found = convert(model, None, precision, trt_plugins_precision=(flag,))
     node = found.nodes("Foo")[0]
@@ -119,7 +119,7 @@ def test_a_plugin_has_the_types_that_its_precision_says(convert, flag, types, pr
 
 
 def test_a_plugin_whose_output_type_is_unknown_converts_with_its_precision(convert):
-    """77, 43"""
+    """The option supplies the type that inference cannot know (edge cases 43 and 77)."""
     model = plugin_model()
     del model.graph.value_info[:]
     found = convert(model, None, trt_plugins_precision=("Foo:fp16",))
@@ -128,7 +128,7 @@ def test_a_plugin_whose_output_type_is_unknown_converts_with_its_precision(conve
 
 
 def test_dynamic_shapes_stay_dynamic(convert):
-    """78"""
+    """Symbolic dimensions keep their names and still accept any size (edge case 78)."""
     found = convert(
         HEAD + "g (float[batch,3] x) => (float[batch,3] y) { a = Exp(x) y = Softmax(a) }", {"x": np.tile(X, (3, 1))}
     )
@@ -139,7 +139,7 @@ def test_dynamic_shapes_stay_dynamic(convert):
 
 
 def test_calibration_data_may_hold_more_batches_than_the_model_takes(convert):
-    """78"""
+    """Data is sliced into batches of the model's fixed size (edge case 78)."""
     many = np.concatenate([X, X * 200, X])
     found = convert(HEAD + "g (float[2,3] x) => (float[2,3] y) { a = Abs(x) y = Sqrt(a) }", {"x": many})
     assert found.decision("Abs_0") == ("fp32", "io_range")
@@ -149,7 +149,7 @@ def test_calibration_data_may_hold_more_batches_than_the_model_takes(convert):
 
 
 def test_an_operator_the_target_lacks_is_kept_by_name(convert):
-    """78: for example grouped FP16 convolutions in some TensorRT versions"""
+    """A name pattern keeps one of two equal convolutions in FP32 (edge case 78)."""
     text = (
         HEAD
         + """g (float[1,2,4,4] x) => (float[1,2,4,4] y) <float[2,1,1,1] w = {1, 2}> {

@@ -13,7 +13,7 @@ BOTH = pytest.mark.parametrize("keep", [False, True])
 
 @BOTH
 def test_fp64_inputs_outputs_and_constants(convert, keep):
-    """34: defect 10 of field.md"""
+    """FP64 is converted, and kept at the boundary on request (edge case 34, AutoCast defect 10)."""
     found = convert(
         HEAD + "g (double[2,3] x) => (double[2,3] y) <double[3] w = {1.5, 2.0, 1.0e-30}> { a = Mul(x, w) y = Exp(a) }",
         {"x": X.astype(np.float64)},
@@ -26,7 +26,7 @@ def test_fp64_inputs_outputs_and_constants(convert, keep):
 
 
 def test_fp64_in_shape_arithmetic_keeps_exact_sizes(convert):
-    """34, 75"""
+    """Sizes computed in FP64 stay exact (edge cases 34 and 75)."""
     found = convert(
         HEAD + """g (float[2,N] x) => (float[M] y) <double two = {2.0}, int64[1] minus = {-1}> {
           n = Size(x) d = Cast<to = 11>(n) e = Mul(d, two) f = Div(e, two) i = Cast<to = 7>(f)
@@ -39,7 +39,7 @@ def test_fp64_in_shape_arithmetic_keeps_exact_sizes(convert):
 
 
 def test_parts_that_are_fp16_already_stay(convert):
-    """35"""
+    """FP16 parts of a mixed source are not touched (edge case 35)."""
     model = onnx.parser.parse_model(
         HEAD
         + "g (float[2,3] x) => (float[2,3] y) { h = Cast<to = 10>(x) m = Mul(h, w) f = Cast<to = 1>(m) y = Exp(f) }"
@@ -52,7 +52,7 @@ def test_parts_that_are_fp16_already_stay(convert):
 
 
 def test_bf16_parts_stay_in_a_model_that_goes_fp16(convert):
-    """35: no Cast of the user's from BF16 is bypassed into FP16 where that would change values"""
+    """Casts from BF16 are not bypassed where that would change values (edge case 35)."""
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["": 22]> g (float[2,3] x) => (float[2,3] y) { h = '
         "Cast<to = 16>(x) m = Mul(h, h) f = Cast<to = 1>(m) y = Exp(f) }"
@@ -64,7 +64,7 @@ def test_bf16_parts_stay_in_a_model_that_goes_fp16(convert):
 
 
 def test_fp8_tensors_are_untouched(convert):
-    """36"""
+    """FP8 values keep their type; only the scale becomes 16-bit (edge case 36)."""
     model = onnx.parser.parse_model(
         '<ir_version: 9, opset_import: ["": 19]> g (float[2,3] x) => (float[2,3] y) <float s = '
         "{0.5}> { q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) y = Exp(d) }"
@@ -78,7 +78,7 @@ def test_fp8_tensors_are_untouched(convert):
 
 @pytest.mark.parametrize("kind", ["INT4", "UINT4"])
 def test_int4_tensors_are_untouched(convert, kind):
-    """36"""
+    """INT4 and UINT4 weights are written back unchanged (edge case 36)."""
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["": 21]> g (float[2,4] x) => (float[2,4] y) <float[4] s = '
         "{0.5, 0.25, 0.5, 1.0}> { w = DequantizeLinear<axis = 1>(q, s) y = Mul(x, w) }"
@@ -92,7 +92,7 @@ def test_int4_tensors_are_untouched(convert, kind):
 
 
 def test_float4_tensors_are_untouched(convert):
-    """36"""
+    """FLOAT4 weights are written back unchanged (edge case 36)."""
     model = onnx.parser.parse_model(
         '<ir_version: 11, opset_import: ["": 23]> g (float[2,4] x) => (float[2,4] y) '
         "<float s = {0.5}> { w = DequantizeLinear(q, s) y = Mul(x, w) }"
@@ -105,7 +105,7 @@ def test_float4_tensors_are_untouched(convert):
 
 
 def test_string_tensors_pass_through(convert):
-    """37"""
+    """String operators have precision none (edge case 37)."""
     found = convert(
         (
             '<ir_version: 9, opset_import: ["": 20]> g (float[2,3] x, string[2] a, string[2] b) '
@@ -120,7 +120,7 @@ def test_string_tensors_pass_through(convert):
 @pytest.mark.parametrize("excluded", [(), ("Exp",), ("SequenceAt",), ("SequenceInsert",)])
 @BOTH
 def test_sequences_of_floats_have_one_precision(convert, keep, excluded):
-    """38: defect 13 of field.md"""
+    """All nodes that share a sequence are decided together (edge case 38, AutoCast defect 13)."""
     found = convert(
         HEAD + """g (float[3] a, float[3] b) => (float[3] y) <int64 one = {1}> {
           e = Exp(a) s = SequenceConstruct(e, b) t = SequenceInsert(s, a) y = SequenceAt(t, one)
@@ -136,7 +136,7 @@ def test_sequences_of_floats_have_one_precision(convert, keep, excluded):
 
 @BOTH
 def test_a_sequence_may_be_an_output(convert, keep):
-    """38"""
+    """The declared element type of a sequence output follows keep_io_types (edge case 38)."""
     model = onnx.parser.parse_model(
         HEAD + "g (float[3] a, float[3] b) => (seq(float[3]) s) { e = Exp(a) s = SequenceConstruct(e, b) }"
     )
@@ -147,7 +147,7 @@ def test_a_sequence_may_be_an_output(convert, keep):
 
 @BOTH
 def test_an_optional_may_hold_a_tensor(convert, keep):
-    """38"""
+    """A tensor survives the way through an Optional (edge case 38)."""
     found = convert(
         (
             '<ir_version: 8, opset_import: ["": 18]> g (float[3] a) => (float[3] y, bool h) { e = '
@@ -160,7 +160,7 @@ def test_an_optional_may_hold_a_tensor(convert, keep):
 
 
 def test_maps_and_classical_operators_pass_through(convert):
-    """38"""
+    """Map types keep their declaration; ai.onnx.ml operators stay FP32 (edge case 38)."""
     node = helper.make_node("ZipMap", ["p"], ["m"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3]> g '
@@ -176,7 +176,7 @@ def test_maps_and_classical_operators_pass_through(convert):
 
 
 def test_a_sparse_initializer_is_converted(convert):
-    """39: defect 13 of field.md"""
+    """A sparse weight gives the same values (edge case 39, AutoCast defect 13)."""
     model = onnx.parser.parse_model(HEAD + "g (float[2,3] x) => (float[2,3] y) { y = Mul(x, w) }")
     values = helper.make_tensor("w", 1, [2], [1.5, -2.0])
     indices = helper.make_tensor("w_indices", 7, [2], [0, 2])
@@ -186,7 +186,7 @@ def test_a_sparse_initializer_is_converted(convert):
 
 
 def test_zero_dimensional_scalars_keep_their_rank(convert):
-    """40"""
+    """A scalar does not become a vector of one element (edge case 40)."""
     found = convert(
         HEAD
         + (
@@ -201,7 +201,7 @@ def test_zero_dimensional_scalars_keep_their_rank(convert):
 
 @BOTH
 def test_empty_tensors_stay_empty(convert, keep):
-    """41"""
+    """Tensors with a dimension of 0 are converted like others (edge case 41)."""
     found = convert(
         HEAD + "g (float[0,3] x) => (float[0,3] y) <float[0,3] e = {}> { a = Add(x, e) y = Exp(a) }",
         {"x": np.zeros((0, 3), np.float32)},
@@ -213,7 +213,7 @@ def test_empty_tensors_stay_empty(convert, keep):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_resize_with_an_empty_roi_converts(convert, precision):
-    """41, 44"""
+    """An empty roi does not count as FP32 data (edge cases 41 and 44)."""
     found = convert(
         """<ir_version: 10, opset_import: ["": 22]>
         g (float[1,1,2,2] x) => (float[1,1,4,4] y) <float[0] roi = {}, float[4] scales = {1, 1, 2, 2}> {
@@ -228,7 +228,7 @@ def test_a_resize_with_an_empty_roi_converts(convert, precision):
 
 
 def test_undefined_element_types_and_stale_shapes_in_value_info_do_no_harm(convert):
-    """42"""
+    """Wrong declarations of inner values are replaced by inferred ones (edge case 42)."""
     model = onnx.parser.parse_model(HEAD + "g (float[2,3] x) => (float[2,3] y) { a = Relu(x) b = Exp(a) y = Neg(b) }")
     model.graph.value_info.append(helper.make_tensor_value_info("a", 0, None))
     model.graph.value_info.append(helper.make_tensor_value_info("b", 1, []))
@@ -238,7 +238,7 @@ def test_undefined_element_types_and_stale_shapes_in_value_info_do_no_harm(conve
 
 
 def test_types_do_not_depend_on_shape_inference(convert):
-    """43: the shape of a reshape by computed numbers is unknown, types are not"""
+    """A value of unknown shape still has a known type (edge case 43)."""
     found = convert(
         HEAD + """g (float[2,3] x, int64[1] s) => (float[M] y) {
           n = NonZero(x) g = Transpose(n) e = GatherND(x, g) r = Reshape(e, s) a = Exp(r) y = Softmax(a)
@@ -251,7 +251,7 @@ def test_types_do_not_depend_on_shape_inference(convert):
 
 
 def test_an_operator_nobody_can_infer_leaves_an_fp32_island(convert):
-    """43, 77"""
+    """An unknown operator stays FP32 and its neighbours are converted (edge cases 43 and 77)."""
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 17, "custom": 1]> g (float[2,3] x) => '
         "(float[2,3] y) { a = Exp(x) b = custom.Foo(a) y = Neg(b) }"
@@ -264,7 +264,7 @@ def test_an_operator_nobody_can_infer_leaves_an_fp32_island(convert):
 
 
 def test_bf16_weights_round_to_nearest_even(convert):
-    """35"""
+    """Rounding agrees with ml_dtypes (edge case 35)."""
     text = (
         '<ir_version: 10, opset_import: ["": 22]> g (float[3] x) => (float[3] y) '
         "<float[3] w = {1.00390625, 3.3, -0.1}> { y = Mul(x, w) }"

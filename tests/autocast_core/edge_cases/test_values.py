@@ -32,7 +32,7 @@ TABLE = (
 @pytest.mark.parametrize("text", [MASKED, SELECTED, TABLE])
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_masks_neither_force_fp32_nor_become_infinite(convert, text, low, precision):
-    """68"""
+    """Additive and selected masks are clamped, so Softmax can be low (edge case 68)."""
     mask = np.array([[1, 0, 1], [1, 1, 0]])
     feeds = {"x": X}
     if text is not TABLE:
@@ -44,7 +44,7 @@ def test_masks_neither_force_fp32_nor_become_infinite(convert, text, low, precis
 
 
 def test_a_row_of_masks_alone_is_not_nan(convert):
-    """68: softmax of an all −inf row would be"""
+    """Softmax of a fully masked row stays finite; a row of infinities would give NaN (edge case 68)."""
     found = convert(MASKED.replace("LOW", "-3.4028234e38"), {"x": X, "m": np.array([[0, 0, 0], [1, 1, 0]])})
     assert np.isfinite(found.outputs()[0]).all()
 
@@ -52,7 +52,7 @@ def test_a_row_of_masks_alone_is_not_nan(convert):
 @pytest.mark.parametrize("kind", ["initializer", "constant"])
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_true_infinities_and_nan_survive(convert, kind, precision):
-    """69: defects 2 and 3 of field.md"""
+    """Infinity and NaN in weights are not clamped (edge case 69, AutoCast defects 2 and 3)."""
     model = onnx.parser.parse_model(
         HEAD22 + "g (bool[4] c, float[4] x) => (float[4] y, float[4] w) { y = Where(c, x, w) }"
     )
@@ -68,7 +68,7 @@ def test_true_infinities_and_nan_survive(convert, kind, precision):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_mask_of_minus_infinity_survives_and_does_not_force_fp32(convert, precision):
-    """69"""
+    """An infinite mask is exact in 16 bits and keeps nothing in FP32 (edge case 69)."""
     model = onnx.parser.parse_model(HEAD22 + "g (float[2,3] x) => (float[2,3] y) { s = Add(x, b) y = Softmax(s) }")
     mask = np.array([[0, -np.inf, 0], [0, 0, -np.inf]], np.float32)
     model.graph.initializer.append(onnx.numpy_helper.from_array(mask, "b"))
@@ -79,7 +79,7 @@ def test_a_mask_of_minus_infinity_survives_and_does_not_force_fp32(convert, prec
 
 
 def test_an_infinite_literal_that_is_no_mask_keeps_its_node_where_data_is_infinite(convert):
-    """69, defect 6"""
+    """Infinite reference data keeps its node in FP32 (edge case 69, AutoCast defect 6)."""
     found = convert(
         HEAD + "g (float[3] x) => (float[3] y) <float[3] w = {1, 2, 3}> { a = Log(x) b = Mul(a, w) y = Exp(b) }",
         {"x": np.array([0.0, 1.0, 2.0], np.float32)},
@@ -88,14 +88,14 @@ def test_an_infinite_literal_that_is_no_mask_keeps_its_node_where_data_is_infini
 
 
 def test_nan_in_the_reference_keeps_the_node(convert):
-    """69: defect 6 of field.md"""
+    """The reason says NaN (edge case 69, AutoCast defect 6)."""
     found = convert(HEAD + "g (float[2,3] x) => (float[2,3] y) { a = Sqrt(x) y = Neg(a) }", {"x": X})
     assert found.decision("Sqrt_0") == ("fp32", "io_range")
     assert "NaN" in found.conversion.plan.by_id()["graph/Sqrt_0"].reason
 
 
 def test_underflow_keeps_the_sign(convert):
-    """70: defect 1 of field.md"""
+    """Weights that round to zero keep their sign and are counted in the plan (edge case 70, AutoCast defect 1)."""
     found = convert(
         HEAD + "g (float[3] x) => (float[3] y) <float[3] w = {-1.0e-9, 1.0e-9, -0.0}> { y = Mul(x, w) }",
         {"x": X[0]},
@@ -109,7 +109,7 @@ def test_underflow_keeps_the_sign(convert):
 
 
 def test_weights_that_vanish_keep_their_node(convert):
-    """70: defect 13 of peer.md"""
+    """The rule small_values keeps the node in FP32 (edge case 70, failure 13 on real models)."""
     found = convert(
         HEAD + "g (float[3] x) => (float[3] y) <float[3] w = {-1.0e-9, 1.0e-9, 2.0e-9}> { y = Mul(x, w) }", {"x": X[0]}
     )
@@ -119,7 +119,7 @@ def test_weights_that_vanish_keep_their_node(convert):
 
 @pytest.mark.parametrize("value", [65519.0, 65520.0, 1e6])
 def test_values_beyond_fp16_keep_their_node_or_become_the_largest(convert, value):
-    """68, 71: one policy, counted in the plan"""
+    """A forced conversion clamps and the plan counts it (edge cases 68 and 71)."""
     text = HEAD + f"g (float[3] x) => (float[3] y) <float[3] w = {{1.0, {value}, -{value}}}> {{ y = Mul(x, w) }}"
     kept = convert(text, {"x": X[0] * 1e-6}, small_values=False)
     assert kept.decision("Mul_0") == ("fp32", "initializer_range")
@@ -130,7 +130,7 @@ def test_values_beyond_fp16_keep_their_node_or_become_the_largest(convert, value
 
 
 def test_65504_is_representable_in_fp16_but_not_in_bf16(convert):
-    """71: rounding to 65536 is an ordinary rounding there"""
+    """It becomes 65536 in BF16, which is ordinary rounding (edge case 71)."""
     found = convert(
         HEAD22 + "g (float[1] x) => (float[1] y) <float[1] w = {65504.0}> { y = Mul(x, w) }",
         {"x": np.array([1e-3], np.float32)},
@@ -145,7 +145,7 @@ def test_65504_is_representable_in_fp16_but_not_in_bf16(convert):
     [("fp16", 2049, "whole_numbers"), ("bf16", 300, "whole_numbers"), ("fp16", 2048, None), ("bf16", 256, None)],
 )
 def test_positions_beyond_the_exact_integers_keep_their_nodes(convert, precision, length, rule):
-    """71"""
+    """Whole numbers above 2048 (FP16) or 256 (BF16) stay in FP32 (edge case 71)."""
     found = convert(
         HEAD22
         + (
@@ -161,7 +161,7 @@ def test_positions_beyond_the_exact_integers_keep_their_nodes(convert, precision
 
 
 def test_a_cumulative_sum_of_ones_is_counted(convert):
-    """71"""
+    """A CumSum that counts beyond 2048 stays in FP32 (edge case 71)."""
     found = convert(
         HEAD + """g (int64[1,3000] m) => (float[1,3000] y) <int64 axis = {1}, float k = {0.01}> {
           f = Cast<to = 1>(m) c = CumSum(f, axis) y = Mul(c, k)
@@ -175,7 +175,7 @@ def test_a_cumulative_sum_of_ones_is_counted(convert):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_sines_of_positions_are_right_for_any_length(convert, precision):
-    """71: calibrated on short sequences only"""
+    """Calibrated on short sequences, the model is right on long ones (edge case 71)."""
     text = (
         HEAD22
         + """g (int64[n] p) => (float[n,4] c, float[n,4] s) <float[1,4] f = {1.0, 0.1, 0.01, 0.001},
@@ -189,7 +189,7 @@ def test_sines_of_positions_are_right_for_any_length(convert, precision):
 
 
 def test_large_angles_keep_their_nodes(convert):
-    """71"""
+    """The arguments of Sin and Cos stay in FP32 (edge case 71)."""
     found = convert(
         HEAD + "g (float[2,3] x) => (float[2,3] y) <float k = {100.0}> { a = Mul(x, k) y = Sin(a) }", {"x": X}
     )
@@ -198,7 +198,7 @@ def test_large_angles_keep_their_nodes(convert):
 
 
 def test_indices_that_pass_through_floats_stay_exact(convert):
-    """71, 75"""
+    """Float arithmetic on indices stays in FP32 (edge cases 71 and 75)."""
     found = convert(
         HEAD + """g (float[5000] x, int64[2] i) => (float[2] y) <float two = {2.0}> {
           f = Cast<to = 1>(i) d = Div(f, two) e = Mul(d, two) j = Cast<to = 7>(e) g = Gather(x, j) y = Exp(g)
@@ -220,7 +220,7 @@ def test_indices_that_pass_through_floats_stay_exact(convert):
     ],
 )  # fmt: skip
 def test_patterns_that_overflow_or_vanish_are_seen_in_their_data(convert, text, data, op_type):
-    """72: defect 4 of field.md"""
+    """Epsilons, squares and sums of exponentials are kept by measured range (edge case 72, AutoCast defect 4)."""
     dims = "1,1" if "Reduce" in text else "1,3"
     found = convert(
         HEAD + f"g (float[1,3] x) => (float[{dims}] y) {text}", {"x": np.array([[0.7, 1.0, 0.9]], np.float32) * data}
@@ -232,7 +232,7 @@ def test_patterns_that_overflow_or_vanish_are_seen_in_their_data(convert, text, 
     "text", ["y = ReduceMean<keepdims = 1, axes = [1]>(x)", "y = ReduceSum<keepdims = 1>(x, ax)", "y = Softmax(x)"]
 )
 def test_deep_accumulations_are_kept_where_the_depth_is_limited(convert, text):
-    """73"""
+    """max_depth_of_reduction applies to every reducing operator (edge case 73, AutoCast defects 16 and 17)."""
     dims = "1,5000" if "Softmax" in text else "1,1"
     found = convert(
         HEAD + f"g (float[1,5000] x) => (float[{dims}] y) <int64[1] ax = {{1}}> {{ {text} }}",
@@ -254,7 +254,7 @@ def test_deep_accumulations_are_kept_where_the_depth_is_limited(convert, text):
     ],
 )
 def test_decisions_are_compared_as_decisions(convert, text):
-    """74: where values are exact in 16 bits, decisions do not flip"""
+    """Where values are exact in 16 bits, selected indices do not change (edge case 74)."""
     shape = {"ArgMax": "2", "TopK": "2,2"}.get(text.split(" = ")[1].split("<")[0], "2,3")
     found = convert(
         HEAD + f"g (float[2,3] x) => (int64[{shape}] y) <int64[1] k = {{2}}, float t = {{0.5}}> {{ {text} }}", {"x": X}
@@ -263,7 +263,7 @@ def test_decisions_are_compared_as_decisions(convert, text):
 
 
 def test_float_shape_arithmetic_stays_fp32(convert):
-    """75: without any data too"""
+    """Sizes are computed in FP32, also without any data (edge case 75)."""
     text = (
         HEAD
         + """g (float[1,1,h,w] x) => (float[1,1,hh,ww] y) <float half = {0.333}, int64[2] first = {1,
@@ -282,7 +282,7 @@ def test_float_shape_arithmetic_stays_fp32(convert):
 
 
 def test_computed_scales_of_a_resize_stay_fp32(convert):
-    """75"""
+    """Scales computed from shapes are computed in FP32 (edge case 75)."""
     found = convert(
         HEAD + """g (float[1,1,4,4] x, int64[4] target) => (float[n,m,hh,ww] y) {
           a = Relu(x) s = Shape(a) f = Cast<to = 1>(s) t = Cast<to = 1>(target) d = Div(t, f)
@@ -295,7 +295,7 @@ def test_computed_scales_of_a_resize_stay_fp32(convert):
 
 
 def test_a_rule_without_data_still_decides_and_says_so(tmp_path):
-    """69 c: a model that no runtime here runs"""
+    """Without calibration data the rules that need none decide, with a warning (edge case 69)."""
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 17, "custom": 1]> g (float[2,3] x) => (float[2,3] y) '
@@ -312,7 +312,7 @@ def test_a_rule_without_data_still_decides_and_says_so(tmp_path):
 
 @pytest.mark.parametrize("kind", ["initializer", "Constant"])
 def test_a_large_finite_literal_never_becomes_infinite(convert, kind):
-    """68: defect 3 of field.md"""
+    """Initializers and Constants are clamped alike (edge case 68, AutoCast defect 3)."""
     declared, made = (
         ("<float w = {-1e9}>", "") if kind == "initializer" else ("", "w = Constant<value = float {-1e9}>()")
     )
@@ -329,7 +329,7 @@ def test_a_large_finite_literal_never_becomes_infinite(convert, kind):
 
 
 def test_an_fp64_constant_that_vanishes_keeps_its_node(convert):
-    """70, 34: defect 5 of field.md"""
+    """The range check covers FP64 constants (edge cases 34 and 70, AutoCast defect 5)."""
     found = convert(
         HEAD + "g (double[3] x) => (double[3] y) <double[3] w = {1.0e-30, 2.0e-30, 1.0e-29}> { y = Mul(x, w) }",
         {"x": X[0].astype(np.float64)},

@@ -1,0 +1,152 @@
+"""The documentation as its readers use it: pages, their blocks, and following them in a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+README = ROOT / "README.md"
+DOCS = ROOT / "infra" / "docs"
+SITE = ROOT / "infra" / "mkdocs.yml"
+CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
+SCRIPTS = Path(sys.executable).parent
+
+NOT_RUN = {
+    "pip install uv && uv run --no-dev autocast demo": "installs the project; tests/test_readme.py runs the demo itself",
+    "uv run pytest": "the tests themselves",
+    "uv run --extra dask pytest": "the tests themselves, on real servers",
+    "uv run --no-dev mlflow ui": "does not end; tests/test_readme.py opens it",
+    "uv run python -m tests.benchmarks": "takes hours and installs the peers",
+    "uv run autocast bridge serve": "does not end, and needs a Prefect and an MLflow server; tests/integration runs it",
+    "uv run autocast bridge register": "needs an MLflow server; tests/integration runs it",
+    "uv run prefect deploy": "needs a Prefect server; tests/integration runs it",
+    "uv run prefect server database upgrade": "needs the team's database",
+    "uv run mlflow db upgrade": "needs the team's database",
+    "uv run autocast validate bf16/model.onnx": "needs TensorRT and a minute; tests/autocast_core/backends runs it",
+    "infra/local/": "starts or installs servers; tests/infra/test_local.py and tests/integration run them",
+    "docker compose": "needs Docker; tests/infra/test_files.py checks the file",
+    "kubectl": "needs a cluster; tests/infra/test_files.py checks the manifests",
+    "infra/docker/inventory": "downloads every package; CI's maintainers run it by hand",
+    "uv sync": "changes the environment that runs the tests",
+    "uv pip": "changes the environment that runs the tests",
+    ".ci/run": "all of CI",
+}
+"""Beginnings of commands in the README and the documentation that no test runs as they stand there, and why."""
+
+
+class _Site(yaml.SafeLoader):
+    """Reads the site's configuration without looking up the Python functions that it names."""
+
+
+_Site.add_multi_constructor("tag:yaml.org,2002:python/name:", lambda loader, name, node: name)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page; `title` is the file that it shows, or empty."""
+
+    language: str
+    title: str
+    text: str
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The lines of a shell block, continued ones joined, without comments."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return tuple(re.sub(r"  +", " ", line) for line in lines if line.strip() and not line.startswith("#"))
+
+
+def blocks(page: Path) -> tuple[Block, ...]:
+    """The fenced blocks of a page, in their order."""
+    found = re.findall(
+        r'^```(\w+)(?: title="([^"]*)")?\n(.*?)^```$', page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    return tuple(Block(*each) for each in found)
+
+
+def pages() -> tuple[Path, ...]:
+    """The pages of the site in the order of its navigation."""
+
+    def listed(entry: object) -> Iterator[str]:
+        if isinstance(entry, str):
+            yield entry
+        elif isinstance(entry, Mapping):
+            for value in entry.values():
+                yield from listed(value)
+        elif isinstance(entry, list):
+            for value in entry:
+                yield from listed(value)
+
+    return tuple(DOCS / name for name in listed(yaml.load(SITE.read_text(encoding="utf-8"), _Site)["nav"]))
+
+
+def commands(page: Path) -> tuple[str, ...]:
+    """Every command of a page."""
+    return tuple(command for block in blocks(page) if block.language == "sh" for command in block.commands)
+
+
+def why_not(command: str) -> str | None:
+    """Why `command` is not run, or None if it is."""
+    return next((reason for start, reason in NOT_RUN.items() if command.startswith(start)), None)
+
+
+def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`command` as its user types it in `folder`, with this environment's programs instead of uv's."""
+    words = shlex.split(command)
+    assert words[:2] == ["uv", "run"], f"{command}: commands of the documentation begin with `uv run`"
+    words = [word for word in words[2:] if word != "--no-dev"]
+    own = {"python": [sys.executable], "autocast": [sys.executable, "-c", "from flows.cli import main; main()"]}
+    program = own.get(words[0]) or [str(SCRIPTS / words[0])]
+    return subprocess.run(
+        [*program, *words[1:]],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def follow(page: Path, folder: Path, **environment: str) -> None:
+    """Do in `folder` what `page` says: write its files, change those it changes, run its commands and its Python."""
+    for block in blocks(page):
+        if block.language == "sh":
+            for command in block.commands:
+                if why_not(command) is None:
+                    done = run(command, folder, **environment)
+                    assert done.returncode == 0, f"{page.name}: {command}\n{done.stdout}\n{done.stderr}"
+        elif block.title and block.language == "diff":
+            change(folder / block.title, block.text)
+        elif block.title:
+            target = folder / block.title
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
+            done = subprocess.run(
+                [sys.executable, "-c", block.text],
+                cwd=folder,
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert done.returncode == 0, f"{page.name}:\n{block.text}\n{done.stderr}"
+
+
+def change(file: Path, diff: str) -> None:
+    """Apply a diff without line numbers: its context and removed lines must stand in `file` exactly once."""
+    lines = [line for line in diff.splitlines(keepends=True) if not line.startswith("@@")]
+    before = "".join(line[1:] for line in lines if line[:1] in " -")
+    after = "".join(line[1:] for line in lines if line[:1] in " +")
+    text = file.read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{file}: these lines stand in it {text.count(before)} times:\n{before}"
+    file.write_text(text.replace(before, after), encoding="utf-8")
