@@ -1,4 +1,4 @@
-"""MLflow's own user names and passwords, as infra/SECURITY.md says to set them up."""
+"""MLflow's own user names and passwords, as infra/docs/security.md says to set them up."""
 
 import os
 import secrets
