@@ -1,4 +1,4 @@
-"""Makes demo.svg of what `autocast demo` prints: `uv run --no-dev autocast demo | python infra/docs/images/terminal.py`."""
+"""Makes demo.svg of what `autocast demo` prints: pipe its output into this file."""
 
 import io
 import re

@@ -21,25 +21,36 @@ CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
 SCRIPTS = Path(sys.executable).parent
 
 NOT_RUN = {
-    "pip install uv && uv run --no-dev autocast demo": "installs the project; tests/test_readme.py runs the demo itself",
+    "pip install uv": "changes the environment that runs the tests",
+    "pip install uv && uv run --no-dev autocast demo": "installs the project; test_readme.py runs the demo itself",
+    "uv run autocast demo": "test_readme.py runs it",
     "uv run pytest": "the tests themselves",
-    "uv run --extra dask pytest": "the tests themselves, on real servers",
-    "uv run --no-dev mlflow ui": "does not end; tests/test_readme.py opens it",
+    "uv run pytest -m …": "the tests themselves",
+    "uv run pytest tests/conformance …": "the tests themselves",
+    "uv run --extra dask pytest …": "the tests themselves, on real servers",
+    "uv run ruff …": "CI runs it",
+    "uv run mypy": "CI runs it",
+    "uv run lint-imports": "CI runs it",
+    ".ci/run": "all of CI",
+    "uv run --no-dev mlflow ui …": "does not end; test_readme.py opens it",
     "uv run python -m tests.benchmarks": "takes hours and installs the peers",
     "uv run autocast bridge serve": "does not end, and needs a Prefect and an MLflow server; tests/integration runs it",
     "uv run autocast bridge register": "needs an MLflow server; tests/integration runs it",
-    "uv run prefect deploy": "needs a Prefect server; tests/integration runs it",
-    "uv run prefect server database upgrade": "needs the team's database",
-    "uv run mlflow db upgrade": "needs the team's database",
-    "uv run autocast validate bf16/model.onnx": "needs TensorRT and a minute; tests/autocast_core/backends runs it",
-    "infra/local/": "starts or installs servers; tests/infra/test_local.py and tests/integration run them",
-    "docker compose": "needs Docker; tests/infra/test_files.py checks the file",
+    "uv run prefect deploy …": "needs a Prefect server; tests/integration runs it",
+    "uv run prefect server database upgrade …": "needs the team's database",
+    "uv run mlflow db upgrade …": "needs the team's database",
+    "uv run autocast run model.onnx --calibration data.npz --precision bf16 --target tensorrt …": "needs TensorRT; "
+    "test_validate_tensorrt.py runs its like",
+    "uv run autocast validate bf16/model.onnx …": "needs TensorRT; test_validate_tensorrt.py runs its like",
+    "infra/local/packages": "installs servers; CI runs it",
+    "infra/local/up …": "starts servers; tests/infra/test_local.py and tests/integration run it",
+    "infra/local/down …": "stops servers; tests/infra/test_local.py and tests/integration run it",
+    "docker compose …": "needs Docker; tests/infra/test_files.py checks the file",
     "infra/docker/inventory": "downloads every package; maintainers run it by hand",
-    "uv sync": "changes the environment that runs the tests",
-    "uv pip": "changes the environment that runs the tests",
-    ".ci/run": "all of CI",
+    "uv sync …": "changes the environment that runs the tests",
+    "uv pip …": "changes the environment that runs the tests",
 }
-"""Beginnings of commands in the README and the documentation that no test runs as they stand there, and why."""
+"""Commands in the README and the pages that no test runs as they stand there, and why; … stands for any end."""
 
 
 class _Site(yaml.SafeLoader):
@@ -95,7 +106,11 @@ def commands(page: Path) -> tuple[str, ...]:
 
 def why_not(command: str) -> str | None:
     """Why `command` is not run, or None if it is."""
-    return next((reason for start, reason in NOT_RUN.items() if command.startswith(start)), None)
+    return next((reason for listed, reason in NOT_RUN.items() if _stands_for(listed, command)), None)
+
+
+def _stands_for(listed: str, command: str) -> bool:
+    return command.startswith(listed[:-1]) if listed.endswith("…") else command == listed
 
 
 def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
