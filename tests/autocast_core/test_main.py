@@ -10,6 +10,7 @@ import onnx.parser
 import pytest
 
 from autocast_core.__main__ import main, parser
+from tests.onnx_models import operator_types
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 g (float[2,3] x) => (float[2,3] y) <float[3,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}> { [m] a = MatMul(x, w)
@@ -21,10 +22,6 @@ def source(tmp_path):
     path = tmp_path / "model.onnx"
     onnx.save(onnx.parser.parse_model(TEXT), path)
     return path
-
-
-def ops(path: Path) -> list[str]:
-    return [node.op_type for node in onnx.load(path).graph.node]
 
 
 def test_the_output_is_named_after_the_model_and_the_precision(source):
@@ -62,7 +59,7 @@ def test_defaults_are_autocasts():
 def test_flags_do_what_they_say(source, tmp_path, arguments, wanted):
     target = tmp_path / "out.onnx"
     assert main(["--onnx_path", str(source), "--output_path", str(target), *arguments]) == 0
-    assert ops(target) == wanted
+    assert operator_types(target) == wanted
 
 
 def test_calibration_data_decide(source, tmp_path):
@@ -135,6 +132,7 @@ def test_a_conversion_loads_no_symbolic_arithmetic(source):
     """Which alone costs more than everything else that a small conversion imports."""
     script = """
 import atexit, runpy, sys
+from tests.onnx_models import operator_types
 atexit.register(lambda: print("sympy.core" in sys.modules))
 runpy.run_module("autocast_core", run_name="__main__", alter_sys=True)
 """

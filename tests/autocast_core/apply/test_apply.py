@@ -14,6 +14,7 @@ from autocast_core.errors import PlanError, UnconvertibleError
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PlanSettings, PrecisionPlan
 from autocast_core.sanitize.names import give_unique_names
+from tests.onnx_models import interface_types, operator_types
 
 HEAD = '<ir_version: 10, opset_import: ["": 22]>\n'
 
@@ -40,14 +41,6 @@ def applied(text: str, low: str = "", precision: str = "fp16", fp16: str = "", *
     return found, proto
 
 
-def ops(proto: onnx.ModelProto) -> list[str]:
-    return [node.op_type for node in proto.graph.node]
-
-
-def types(proto: onnx.ModelProto) -> dict[str, int]:
-    return {info.name: info.type.tensor_type.elem_type for info in (*proto.graph.input, *proto.graph.output)}
-
-
 FAN = (
     "g (float[3] x) => (float[3] p, float[3] q, float[3] r) { [a] h = "
     "Exp(x) [b] p = Neg(h) [c] q = Abs(h) [d] r = Relu(h) }"
@@ -56,7 +49,7 @@ FAN = (
 
 def test_one_value_gets_one_cast_for_all_its_readers():
     found, proto = applied(FAN, low="a")
-    assert ops(proto) == ["Exp", "Cast", "Neg", "Abs", "Relu"]
+    assert operator_types(proto) == ["Exp", "Cast", "Neg", "Abs", "Relu"]
     assert found.casts_inserted == 1
     assert {node.input[0] for node in proto.graph.node[2:]} == {"h_cast_fp32"}
 
@@ -108,7 +101,7 @@ def test_inputs_that_only_fp32_nodes_read_stay_fp32_and_are_listed():
     found, proto = applied(
         "g (float[3] a, float[3] b) => (float[3] y, float[3] z) { [n] y = Neg(a) [m] z = Abs(b) }", low="n"
     )
-    assert types(proto) == {"a": 10, "b": 1, "y": 10, "z": 1}
+    assert interface_types(proto) == {"a": 10, "b": 1, "y": 10, "z": 1}
     assert set(found.plan.io_kept) == {"b", "z"}
 
 
@@ -118,7 +111,7 @@ def test_inputs_that_only_fp32_nodes_read_stay_fp32_and_are_listed():
 def test_kept_inputs_and_outputs_get_casts_instead(keep, wanted):
     text = "g (float[3] a, float[3] b) => (float[3] y, float[3] z) { [n] y = Neg(a) [m] z = Abs(b) }"
     found, proto = applied(text, low="*", keep_io_types=keep)
-    assert list(types(proto).values()) == wanted
+    assert list(interface_types(proto).values()) == wanted
     assert found.casts_inserted == wanted.count(1)
     assert [value.name for value in proto.graph.output] == ["y", "z"]
 
@@ -129,7 +122,7 @@ def test_initializers_over_the_limit_are_cast_at_run_time():
     )
     found, proto = applied(text, low="*", init_conversion_max_bytes=11)
     assert {t.name: t.data_type for t in proto.graph.initializer} == {"w": 1, "v": 10}
-    assert ops(proto) == ["Cast", "Mul", "Mul"]
+    assert operator_types(proto) == ["Cast", "Mul", "Mul"]
     assert found.casts_inserted == 1
 
 
@@ -148,14 +141,14 @@ def test_a_cast_of_the_model_is_used_again_instead_of_a_second_one():
     text = "g (float[3] x) => (float[3] y, float16[3] z) { [a] h = Exp(x) [k] z = Cast<to = 10>(h) [b] y = Neg(h) }"
     found, proto = applied(text, low="b")
     assert found.casts_inserted == 0
-    assert ops(proto).count("Cast") == 1
+    assert operator_types(proto).count("Cast") == 1
     assert next(node for node in proto.graph.node if node.op_type == "Neg").input[0] == "z"
 
 
 def test_a_cast_that_undoes_another_is_not_made():
     text = "g (float16[3] x) => (float[3] y) { [k] h = Cast<to = 1>(x) [a] y = Neg(h) }"
     found, proto = applied(text, low="*")
-    assert ops(proto) == ["Neg"]
+    assert operator_types(proto) == ["Neg"]
     assert found.casts_inserted == 0
 
 

@@ -12,11 +12,11 @@ import ml_dtypes
 import numpy as np
 import onnx
 import onnx.parser
-import onnx.reference
 import pytest
 
 from autocast_core import ConversionConfig, Precision, convert_file
 from autocast_core.pipeline.convert import Conversion
+from tests.onnx_models import run_in_onnxruntime, run_in_reference
 
 NUMPY = {
     onnx.TensorProto.FLOAT: np.float32,
@@ -131,22 +131,12 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[Any]:
     opset = next((each.version for each in model.opset_import if each.domain == ""), 13)
     old = opset < 14 and model.ir_version >= 4
     if old or any(node.op_type in ("Loop", "OptionalGetElement") for node in model.graph.node):
-        return [_plain(value) for value in _run_in_onnxruntime(model, fed)]
+        return [_plain(value) for value in run_in_onnxruntime(model, fed)]
     try:
-        found = onnx.reference.ReferenceEvaluator(model).run(None, fed)
+        found = run_in_reference(model, fed)
     except (NotImplementedError, RuntimeError, ValueError):
-        found = _run_in_onnxruntime(model, fed)
+        found = run_in_onnxruntime(model, fed)
     return [_plain(value) for value in found]
-
-
-def _run_in_onnxruntime(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> list[Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return session.run(None, dict(feeds))
 
 
 def _plain(value: Any) -> Any:

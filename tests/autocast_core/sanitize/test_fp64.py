@@ -1,11 +1,11 @@
 import numpy as np
 import onnx
-import onnx.reference
 import onnx_ir as ir
 import pytest
 
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize import sanitize
+from tests.onnx_models import run_in_reference
 
 KEEP = ConversionConfig(keep_io_types=True)
 DROP = ConversionConfig()
@@ -17,10 +17,6 @@ def sanitized(proto: onnx.ModelProto, config: ConversionConfig) -> tuple[onnx.Mo
     after = ir.serde.serialize_model(result.model)
     onnx.checker.check_model(after, full_check=True)
     return after, result.changes
-
-
-def run(proto: onnx.ModelProto, **feeds: np.ndarray) -> list[np.ndarray]:
-    return onnx.reference.ReferenceEvaluator(proto).run(None, feeds)
 
 
 def elem_types(values) -> list[int]:
@@ -58,14 +54,14 @@ def test_values_constants_and_attributes_become_fp32():
     after, _ = sanitized(onnx.parser.parse_model(MODEL), DROP)
     assert elem_types([*after.graph.input, *after.graph.output, *after.graph.value_info]).count(11) == 0
     assert after.graph.initializer[0].data_type == onnx.TensorProto.FLOAT
-    np.testing.assert_array_equal(run(after, x=X.astype(np.float32))[0], [[7.0, 5.25, 1.0]])
+    np.testing.assert_array_equal(run_in_reference(after, {"x": X.astype(np.float32)})[0], [[7.0, 5.25, 1.0]])
 
 
 def test_kept_inputs_and_outputs_get_one_cast_each():
     after, _ = sanitized(onnx.parser.parse_model(MODEL), KEEP)
     assert elem_types([*after.graph.input, *after.graph.output]) == [11, 11]
     assert [node.op_type for node in after.graph.node].count("Cast") == 4
-    output = run(after, x=X)[0]
+    output = run_in_reference(after, {"x": X})[0]
     assert output.dtype == np.float64
     np.testing.assert_array_equal(output, [[7.0, 5.25, 1.0]])
 
@@ -85,7 +81,7 @@ def test_bodies_compute_in_fp32_with_a_kept_input_captured():
     }
     """
     after, _ = sanitized(onnx.parser.parse_model(text), KEEP)
-    np.testing.assert_array_equal(run(after, x=X, c=np.array(True))[0], X * 2)
+    np.testing.assert_array_equal(run_in_reference(after, {"x": X, "c": np.array(True)})[0], X * 2)
     branch = next(node for node in after.graph.node if node.op_type == "If").attribute[0].g
     assert elem_types(branch.output) == [1]
 
@@ -119,7 +115,7 @@ def test_an_input_that_is_an_output_stays_connected(config, dtype):
     """
     after, _ = sanitized(onnx.parser.parse_model(text), config)
     assert [value.name for value in after.graph.output] == ["x", "y"]
-    outputs = run(after, x=X.astype(dtype))
+    outputs = run_in_reference(after, {"x": X.astype(dtype)})
     for actual, expected in zip(outputs, (X, -X), strict=True):
         assert actual.dtype == dtype
         np.testing.assert_array_equal(actual, expected)
@@ -132,7 +128,7 @@ def test_an_initializer_that_is_an_output_keeps_its_type_on_request():
     """
     after, _ = sanitized(onnx.parser.parse_model(text), KEEP)
     assert after.graph.initializer[0].data_type == onnx.TensorProto.DOUBLE
-    outputs = run(after, x=X)
+    outputs = run_in_reference(after, {"x": X})
     np.testing.assert_array_equal(outputs[0], [1.0, 2.0, 3.0])
     np.testing.assert_array_equal(outputs[1], X * [1, 2, 3])
 
@@ -152,9 +148,9 @@ def test_sequences_and_optionals_of_fp64_become_fp32():
     after, _ = sanitized(before, DROP)
     types = {info.name: info.type for info in after.graph.value_info}
     assert types["s"].sequence_type.elem_type.tensor_type.elem_type == 1
-    actual = np.asarray(run(after, x=X.astype(np.float32))[0])
+    actual = np.asarray(run_in_reference(after, {"x": X.astype(np.float32)})[0])
     assert actual.dtype == np.float32
-    np.testing.assert_array_equal(actual, run(before, x=X)[0])
+    np.testing.assert_array_equal(actual, run_in_reference(before, {"x": X})[0])
 
 
 def test_a_model_without_fp64_is_left_alone():
@@ -179,7 +175,7 @@ def test_a_cast_to_a_kept_output_that_others_read_too_is_cast_back_for_them():
     """
     after, _ = sanitized(onnx.parser.parse_model(text), KEEP)
     assert [node.op_type for node in after.graph.node] == ["Cast", "Cast", "Add", "Cast"]
-    outputs = run(after, x=X.astype(np.float32))
+    outputs = run_in_reference(after, {"x": X.astype(np.float32)})
     np.testing.assert_array_equal(outputs[0], X)
     np.testing.assert_array_equal(outputs[1], X + X)
 
@@ -200,7 +196,7 @@ def test_bitcast_still_sees_64_bits(config):
     }
     """
     after, _ = sanitized(onnx.parser.parse_model(text), config)
-    outputs = run(after, x=X.astype(np.float64 if config is KEEP else np.float32))
+    outputs = run_in_reference(after, {"x": X.astype(np.float64 if config is KEEP else np.float32)})
     np.testing.assert_array_equal(outputs[0], (X + X).view(np.int64))
     np.testing.assert_array_equal(outputs[1], -(X + X))
 

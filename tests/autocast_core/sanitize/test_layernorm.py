@@ -3,11 +3,11 @@ import json
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize import sanitize
+from tests.onnx_models import run_in_onnxruntime
 
 CONFIG = ConversionConfig()
 X = np.random.default_rng(0).standard_normal((2, 5, 4)).astype(np.float32)
@@ -52,10 +52,7 @@ def sanitized(proto: onnx.ModelProto, config: ConversionConfig = CONFIG) -> tupl
 
 
 def run(proto: onnx.ModelProto) -> list[np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": X})
+    return run_in_onnxruntime(proto, {"x": X})
 
 
 def op_types(proto: onnx.ModelProto) -> list[str]:

@@ -1,12 +1,12 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.sanitize import mask_paths, sanitize
 from autocast_core.sanitize.masks import largest_mask
+from tests.onnx_models import run_in_onnxruntime
 
 FP16 = ConversionConfig()
 BF16 = ConversionConfig(precision=Precision.BF16)
@@ -38,10 +38,7 @@ def constant(proto: onnx.ModelProto) -> float:
 
 
 def run(proto: onnx.ModelProto) -> list[np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"s": SCORES, "tokens": TOKENS})
+    return run_in_onnxruntime(proto, {"s": SCORES, "tokens": TOKENS})
 
 
 BERT = """

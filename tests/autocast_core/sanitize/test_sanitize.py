@@ -1,7 +1,6 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 
 from autocast_core.config import ConversionConfig, Precision
@@ -10,6 +9,7 @@ from autocast_core.model.reader import load_model
 from autocast_core.sanitize import NAMING, REPAIRING, REWRITING, sanitize
 from autocast_core.sanitize.types import infer_types
 from tests import models
+from tests.onnx_models import run_in_onnxruntime
 
 FP16 = ConversionConfig()
 BF16 = ConversionConfig(precision=Precision.BF16)
@@ -97,18 +97,12 @@ def test_real_architectures_compute_the_same_in_fp32(name: str, config: Conversi
     feeds = dict(np.load(built.calibration))
     result = sanitize(load_model(built.path), config)
     (tmp_path / "after.onnx").write_bytes(serialize(result.model).SerializeToString())
-    for expected, actual in zip(run(built.path, feeds), run(tmp_path / "after.onnx", feeds), strict=True):
+    for expected, actual in zip(
+        run_in_onnxruntime(built.path, feeds), run_in_onnxruntime(tmp_path / "after.onnx", feeds), strict=True
+    ):
         scale = np.linalg.norm(expected.astype(np.float64))
         assert np.linalg.norm(actual.astype(np.float64) - expected) <= 1e-5 * scale
     assert result.warnings == ()
-
-
-def run(path, feeds) -> list[np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = {value.name for value in session.get_inputs()}
-    return session.run(None, {name: value for name, value in feeds.items() if name in names})
 
 
 @CONFIGS

@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import onnx.reference
 import onnx_ir as ir
 import onnxruntime
 import pytest
@@ -12,6 +11,7 @@ from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.names import Names, node_names, value_names
 from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.upgrade import upgrade_nodes
+from tests.onnx_models import run_in_onnxruntime, run_in_reference
 
 X = np.random.default_rng(0).standard_normal((1, 4, 6, 6)).astype(np.float32)
 
@@ -98,14 +98,10 @@ def built(name: str) -> onnx.ModelProto:
 
 
 def run(proto: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return run_in_onnxruntime(proto, {"x": x})
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented:
-        return onnx.reference.ReferenceEvaluator(proto).run(None, {"x": x})
-    return session.run(None, {"x": x})
+        return run_in_reference(proto, {"x": x})
 
 
 def upgraded(proto: onnx.ModelProto, target: int) -> tuple[onnx.ModelProto, tuple[ir.Node, ...]]:

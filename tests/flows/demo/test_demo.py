@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from flows.demo import DemoMaterials, materials
+from tests.onnx_models import run_in_onnxruntime
 
 PREPROCESSING = {"normalize/energy", "normalize/norm", "normalize/unit"}
 
@@ -63,7 +64,7 @@ def test_only_the_preprocessing_exceeds_the_default_range_limit(model: onnx.Mode
     probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     with np.load(demo.calibration) as data:
         image = data["image"]
-    values = dict(zip(names, _run(probe, image), strict=True)) | {"image": image}
+    values = dict(zip(names, run_in_onnxruntime(probe, {"image": image}), strict=True)) | {"image": image}
     wide = {name for name, value in values.items() if np.abs(value).max() > 512}
     assert {node.name for node in model.graph.node if wide & {*node.input, *node.output}} == PREPROCESSING
     assert values["normalize/energy"].max() > np.finfo(np.float16).max
@@ -116,13 +117,4 @@ def _round_trip(source: str, target: str) -> list[onnx.NodeProto]:
 def _top1(model: onnx.ModelProto, demo: DemoMaterials) -> float:
     with np.load(demo.evaluation) as data:
         image, labels = data["image"], data["labels"]
-    return float((_run(model, image)[0].argmax(axis=1) == labels).mean())
-
-
-def _run(model: onnx.ModelProto, image: np.ndarray) -> list[np.ndarray]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": image})
+    return float((run_in_onnxruntime(model, {"image": image})[0].argmax(axis=1) == labels).mean())
