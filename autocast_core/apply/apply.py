@@ -13,13 +13,13 @@ import onnx_ir as ir
 from msgspec.structs import replace
 
 from autocast_core.apply.casts import SUFFIX, Casts, may_be_output, narrow_source
-from autocast_core.apply.literals import constant_tensor, convert_tensor, settle_literals, store
-from autocast_core.apply.names import UniqueNames
+from autocast_core.apply.literals import convert_tensor, settle_literals, store
 from autocast_core.apply.uses import GraphOutput, NodeInput, Use, Uses, cast_target, collect_uses, types_before
 from autocast_core.config import Precision
 from autocast_core.errors import PlanError
 from autocast_core.graph.annotations import set_kept_nodes
-from autocast_core.graph.walk import all_graphs, is_counted, nodes_with_ids
+from autocast_core.graph.names import UnusedNames, unused_names
+from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.number_formats import LOW_DTYPES, PRECISION_DTYPES
 from autocast_core.operators import (
     OperandPolicy,
@@ -56,7 +56,7 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     """`apply_plan` on `model` itself, for a caller that has no other use for it; it is spoilt where this raises."""
     by_id, decided = _match(model, plan)
     nodes = list(by_id.values())
-    names = UniqueNames(name for graph in all_graphs(model.graph) for name in _names_in(graph) if name is not None)
+    names = unused_names(model.graph)
     contract = _Contract(model.graph, plan)
     original = types_before(model.graph, nodes)
     moves = _moves(model, plan, by_id, decided)
@@ -77,14 +77,6 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     contract.restore_names(names)
     set_kept_nodes(model, [node_id for node_id, precision in decided.items() if precision == Precision.FP32])
     return Applied(model, replace(plan, io_kept=contract.kept), casts.inserted)
-
-
-def _names_in(graph: ir.Graph) -> list[str | None]:
-    names = [value.name for value in (*graph.inputs, *graph.initializers.values())]
-    for node in graph:
-        names.append(node.name)
-        names.extend(value.name for value in node.outputs)
-    return names
 
 
 def _match(model: ir.Model, plan: PrecisionPlan) -> tuple[dict[str, ir.Node], dict[str, Precision]]:
@@ -121,7 +113,7 @@ def _merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.Dat
 
     Returns the nodes that are left: a Cast that makes an output of its graph is.
     """
-    seen = Casts(UniqueNames(()))
+    seen = Casts(UnusedNames(()))
     left = []
     for node in nodes:
         to = cast_target(node)
@@ -326,7 +318,7 @@ class _Contract:
                 self._kept.add(value.name)
         uses.add(value, Use(GraphOutput(self._graph, index), wish))
 
-    def restore_names(self, names: UniqueNames) -> None:
+    def restore_names(self, names: UnusedNames) -> None:
         """Give what now stands at each output the output's name and shape."""
         for index, (before, name) in enumerate(zip(self._outputs, self._output_names, strict=True)):
             now = self._graph.outputs[index]
@@ -334,7 +326,7 @@ class _Contract:
                 continue
             suffix = SUFFIX.get(element_type(before) or ir.DataType.UNDEFINED, "source")
             if before.name == name:
-                _rename(before, names.make(f"{name}_{suffix}"))
+                _rename(before, names.fresh(f"{name}_{suffix}"))
             _rename(now, name or "")
             now.shape = before.shape if before.shape is not None else now.shape
             now.doc_string, before.doc_string = before.doc_string, None
@@ -348,7 +340,7 @@ class _Contract:
         if not is_tensor(value):
             return element_type(value) or ir.DataType.FLOAT
         producer = value.producer()
-        follows_readers = producer is None or constant_tensor(producer) is not None or not is_counted(producer)
+        follows_readers = producer is None or not is_counted(producer)
         natural = element_type(value)
         if natural in LOW_DTYPES or follows_readers or any(wish in LOW_DTYPES for wish in uses.firm_wishes(value)):
             return self._low

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import cast_target
 from autocast_core.errors import UnconvertibleError
+from autocast_core.graph.names import UnusedNames
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.operators import element_type, is_tensor, with_element_type
 
@@ -21,7 +21,7 @@ SUFFIX = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.BF
 class Casts:
     """The versions of each value in other types; inserts a Cast where one is missing."""
 
-    def __init__(self, names: UniqueNames) -> None:
+    def __init__(self, names: UnusedNames) -> None:
         self._names = names
         self._versions: dict[tuple[ir.Value, ir.DataType, ir.Graph | None], ir.Value] = {}
         self._at_start: dict[ir.Graph, list[ir.Node]] = {}
@@ -78,7 +78,7 @@ class Casts:
         return source if source is not None else value
 
     def _insert(self, value: ir.Value, dtype: ir.DataType, graph: ir.Graph | None) -> ir.Value:
-        name = self._names.make(f"{value.name}_cast_{SUFFIX[dtype]}")
+        name = self._names.fresh(f"{value.name}_cast_{SUFFIX[dtype]}")
         cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(dtype))], num_outputs=1, name=name)
         output = cast.outputs[0]
         output.name = name

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from autocast_core.apply.casts import SUFFIX
-from autocast_core.apply.names import UniqueNames
 from autocast_core.apply.uses import Uses
+from autocast_core.graph.constants import node_tensor
+from autocast_core.graph.names import UnusedNames
 from autocast_core.graph.walk import all_graphs
 from autocast_core.model.tensors import ConvertedTensor
 from autocast_core.number_formats import LOW_DTYPES
 
 
 def settle_literals(
-    model: ir.Model, nodes: list[ir.Node], uses: Uses, names: UniqueNames, max_bytes: int | None
+    model: ir.Model, nodes: list[ir.Node], uses: Uses, names: UnusedNames, max_bytes: int | None
 ) -> dict[tuple[ir.Value, ir.DataType], ir.Value]:
     """Store each FP32 literal in the type its readers wish, and once more for each further low type that nodes wish.
 
@@ -30,7 +30,7 @@ def settle_literals(
         own = others[0] if len(others) == 1 else ir.DataType.FLOAT if others or not low else low[0]
         for dtype in low:
             if dtype != own:
-                name = names.make(f"{value.name}_{SUFFIX[dtype]}")
+                name = names.fresh(f"{value.name}_{SUFFIX[dtype]}")
                 copies[value, dtype] = _copy(value, convert_tensor(tensor, dtype, name), name)
         if own in LOW_DTYPES:
             store(value, convert_tensor(tensor, own, value.name or ""))
@@ -46,21 +46,10 @@ def float_literals(model: ir.Model, nodes: list[ir.Node]) -> list[tuple[ir.Value
             if tensor is not None and tensor.dtype == ir.DataType.FLOAT and not value.is_graph_input():
                 found.append((value, tensor))
     for node in nodes:
-        tensor = constant_tensor(node)
+        tensor = node_tensor(node)
         if tensor is not None and tensor.dtype == ir.DataType.FLOAT:
             found.append((node.outputs[0], tensor))
     return found
-
-
-def constant_tensor(node: ir.Node) -> ir.TensorProtocol | None:
-    """The dense tensor that a Constant holds; None for any other node and for strings, integers and sparse ones."""
-    if node.domain != "" or node.op_type != "Constant":
-        return None
-    for name in ("value", "value_float", "value_floats"):
-        if name in node.attributes:
-            value = node.attributes[name].value
-            return value if name == "value" else ir.tensor(np.array(value, np.float32), name=node.outputs[0].name)
-    return None
 
 
 def convert_tensor(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str) -> ConvertedTensor:

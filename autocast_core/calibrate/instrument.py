@@ -32,7 +32,7 @@ from autocast_core.calibrate.sizes import Sizes
 from autocast_core.calibrate.views import views
 from autocast_core.calibrate.writer import GraphWriter
 from autocast_core.config import Precision
-from autocast_core.graph.walk import fresh_names
+from autocast_core.graph.names import unused_names
 
 WHOLE_ELEMENTS = 4096
 STACKED_TENSORS = 64
@@ -130,7 +130,9 @@ def instrumented_exactly(
 @contextmanager
 def _changed(model: ir.Model) -> Iterator[GraphWriter]:
     with ExitStack() as undo:
-        yield GraphWriter(model.graph, fresh_names(model.graph, _PREFIX), model.opset_imports.get("", 1), undo)
+        yield GraphWriter(
+            model.graph, unused_names(model.graph).numbered(_PREFIX), model.opset_imports.get("", 1), undo
+        )
 
 
 def _finish(writer: GraphWriter, outputs: Collection[ir.Value]) -> None:

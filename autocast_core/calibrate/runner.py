@@ -26,7 +26,7 @@ from autocast_core.config import Precision
 from autocast_core.data.batches import Batches
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import BackendError, DataError
-from autocast_core.model.tensors import stored_bytes
+from autocast_core.graph.constants import stored_bytes
 from autocast_core.model.traverse import all_tensors
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime, Session

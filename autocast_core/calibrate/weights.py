@@ -13,10 +13,10 @@ from autocast_core.calibrate.instrument import WHOLE_ELEMENTS
 from autocast_core.calibrate.statistics import EMPTY, TensorStats, value_range
 from autocast_core.calibrate.totals import Totals
 from autocast_core.config import Precision
+from autocast_core.graph.constants import node_tensor, stored_bytes
 from autocast_core.graph.walk import all_graphs
 from autocast_core.model import chunks
 from autocast_core.model.digest import hashed
-from autocast_core.model.tensors import stored_bytes
 from autocast_core.number_formats import FLOAT_DTYPES
 from autocast_core.progress import Progress, ProgressCallback, silent
 
@@ -69,21 +69,9 @@ def _weights(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
             if value.const_value is not None and value.const_value.dtype in FLOAT_DTYPES:
                 yield name, value.const_value
         for node in graph:
-            if node.op_type == "Constant" and node.outputs[0].name:
-                tensor = _constant(node)
-                if tensor is not None and tensor.dtype in FLOAT_DTYPES:
-                    yield node.outputs[0].name, tensor
-
-
-def _constant(node: ir.Node) -> ir.TensorProtocol | None:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.TENSOR:
-            return attribute.as_tensor()
-        if attribute.type == ir.AttributeType.FLOAT:
-            return ir.tensor(np.array(attribute.as_float(), np.float32))
-        if attribute.type == ir.AttributeType.FLOATS:
-            return ir.tensor(np.array(attribute.as_floats(), np.float32))
-    return None
+            tensor = node_tensor(node)
+            if tensor is not None and tensor.dtype in FLOAT_DTYPES and node.outputs[0].name:
+                yield node.outputs[0].name, tensor
 
 
 def _stats(tensor: ir.TensorProtocol, precision: Precision) -> TensorStats:

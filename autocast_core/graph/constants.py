@@ -1,14 +1,18 @@
-"""The values that are constant in a graph."""
+"""The values that are constant in a graph, and how large they are."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.model.tensors import stored_bytes
-
 SMALL_TENSOR_BYTES = 4096
 """Tensors up to this size may be read by a pass; larger ones stay on disk unless their values are the question."""
+
+
+def stored_bytes(tensor: ir.TensorProtocol) -> int:
+    """As `tensor.nbytes`, of an array without working out its shape anew; of elements below a byte at least that."""
+    raw = tensor.raw if type(tensor) is ir.Tensor else None
+    return raw.nbytes if isinstance(raw, np.ndarray) else tensor.nbytes
 
 
 def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
@@ -18,12 +22,24 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     if value.const_value is not None:
         return value.const_value
     node = value.producer()
-    if node is None or node.op_type != "Constant" or node.domain != "":
+    return None if node is None else node_tensor(node)
+
+
+def node_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    """The dense tensor that a Constant holds, as ``value``, ``value_float`` or ``value_floats``.
+
+    None for any other node, for the other attributes of a Constant, and for one that refers to a function's attribute.
+    """
+    if node.op_type != "Constant" or node.domain != "":
         return None
-    attribute = node.attributes.get("value")
-    if attribute is None or attribute.is_ref() or attribute.type != ir.AttributeType.TENSOR:
-        return None
-    return attribute.as_tensor()
+    for name in ("value", "value_float", "value_floats"):
+        attribute = node.attributes.get(name)
+        if attribute is None or attribute.is_ref():
+            continue
+        if attribute.type == ir.AttributeType.TENSOR:
+            return attribute.as_tensor()
+        return ir.tensor(np.array(attribute.value, np.float32), name=node.outputs[0].name)
+    return None
 
 
 def small_array(value: ir.Value | None) -> np.ndarray | None:

@@ -1,10 +1,11 @@
-"""Names in a graph: which are used, fresh ones, renaming a value."""
+"""Names in a graph: which are used, unused ones, renaming a value."""
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import count
 
 import onnx
 import onnx_ir as ir
@@ -12,7 +13,7 @@ import onnx_ir as ir
 from autocast_core.graph.walk import all_graphs, all_nodes
 
 
-class Names:
+class UnusedNames:
     """Hands out names that are not yet used; the same requests in the same order give the same names."""
 
     def __init__(self, used: Iterable[str | None]) -> None:
@@ -20,7 +21,7 @@ class Names:
         self._tries: Counter[str] = Counter()
 
     def claim(self, name: str) -> bool:
-        """Marks `name` as used; False where it was used already."""
+        """Mark `name` as used; False where it was used already."""
         if name in self._used:
             return False
         self._used.add(name)
@@ -33,6 +34,21 @@ class Names:
             self._tries[base] += 1
             name = f"{base}_{self._tries[base]}"
         return name
+
+    def numbered(self, prefix: str) -> Iterator[str]:
+        """``PREFIX.0``, ``PREFIX.1``, … without those that are used."""
+        return (name for number in count() if self.claim(name := f"{prefix}.{number}"))
+
+
+def unused_names(graph: ir.Graph) -> UnusedNames:
+    """The names that no node and no value of the graph or of its bodies has."""
+    used: set[str | None] = set()
+    for each in all_graphs(graph):
+        used.update(value.name for value in (*each.inputs, *each.initializers.values()))
+        for node in each:
+            used.add(node.name)
+            used.update(value.name for value in node.outputs)
+    return UnusedNames(used)
 
 
 def value_names(model: ir.Model) -> Iterator[str | None]:
@@ -57,7 +73,7 @@ def defined_values(graph: ir.Graph) -> Iterator[ir.Value]:
 
 
 def rename(value: ir.Value, name: str) -> None:
-    """Renames a value; its tensor, which the caller's model may share, is copied (its data is not)."""
+    """Rename a value; its tensor, which the caller's model may share, is copied (its data is not)."""
     if value.const_value is not None:
         value.const_value = _same_tensor_under_another_name(value.const_value)
     value.name = name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import islice
 
 import onnx_ir as ir
 
@@ -70,14 +70,6 @@ def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
         if raw_attributes(node):
             for _, body in bodies(node):
                 yield from all_nodes(body)
-
-
-def fresh_names(graph: ir.Graph, prefix: str) -> Iterator[str]:
-    """Names ``PREFIX.0``, ``PREFIX.1``, … without those that values of the graph or of its bodies have."""
-    graphs = list(all_graphs(graph))
-    used = {value.name for each in graphs for node in each for value in node.outputs}
-    used |= {value.name for each in graphs for value in (*each.inputs, *each.initializers.values())}
-    return (name for number in count() if (name := f"{prefix}.{number}") not in used)
 
 
 def is_counted(node: ir.Node) -> bool:

@@ -13,8 +13,9 @@ import xxhash
 
 from autocast_core.errors import ModelError
 from autocast_core.graph.annotations import content_digest, set_content_digest
+from autocast_core.graph.constants import stored_bytes
 from autocast_core.graph.walk import all_graphs
-from autocast_core.model.tensors import byte_blocks, stored_bytes
+from autocast_core.model.tensors import byte_blocks
 from autocast_core.progress import Progress, ProgressCallback, silent
 
 _BLOCK_BYTES = 1 << 20

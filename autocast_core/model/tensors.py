@@ -172,12 +172,6 @@ def byte_blocks(tensor: ir.TensorProtocol, round_blocks: RoundBlock = round_bloc
             yield data[start : start + _COPY_BYTES]
 
 
-def stored_bytes(tensor: ir.TensorProtocol) -> int:
-    """As `tensor.nbytes`, of an array without working out its shape anew; of elements below a byte at least that."""
-    raw = tensor.raw if type(tensor) is ir.Tensor else None
-    return raw.nbytes if isinstance(raw, np.ndarray) else tensor.nbytes
-
-
 def shape_size(shape: ir.Shape) -> int:
     """The number of elements of a static shape."""
     size = 1

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.graph.names import Names, defined_values, node_names, value_names
+from autocast_core.graph.names import UnusedNames, defined_values, node_names, value_names
 from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.model.tensors import ConvertedTensor, chunks
 from autocast_core.operators import infer_missing_types, with_element_type
@@ -154,7 +154,7 @@ def _converted(node: ir.Node, attribute: ir.Attr, found: Counter[str]) -> ir.Att
 
 def _place_casts(model: ir.Model, ports: _Ports) -> Iterator[str]:
     """Puts a Cast wherever FP64 that stays meets FP32; yields the Casts' names."""
-    values, nodes = Names(value_names(model)), Names(node_names(model))
+    values, nodes = UnusedNames(value_names(model)), UnusedNames(node_names(model))
 
     def cast(source: ir.Value, dtype: ir.DataType, output: str) -> ir.Node:
         node = ir.Node(

@@ -13,7 +13,7 @@ from autocast_core.graph.annotations import (
     set_function_origin,
     take_function_call,
 )
-from autocast_core.graph.names import Names, node_names, value_names
+from autocast_core.graph.names import UnusedNames, node_names, value_names
 from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.names import name_function_nodes
@@ -79,7 +79,7 @@ def _prepare(model: ir.Model, calls: list[ir.Node]) -> dict[OperatorId, int | No
     Nodes remember where they come from in `meta` and calls in `metadata_props`, which inlining copies. Opsets are made
     equal in name only: what that leaves to upgrade is done after, when attributes have values.
     """
-    names = Names(value_names(model))
+    names = UnusedNames(value_names(model))
     for index, call in enumerate(calls):
         set_function_call(call, call.name or f"{call.op_type}_{index}")
     for node in (*calls, *(n for f in model.functions.values() for n in all_nodes(f.graph))):
@@ -114,8 +114,8 @@ def _separate_outputs(function: ir.Function) -> None:
 
 
 def _finish(model: ir.Model, opsets: dict[OperatorId, int | None]) -> tuple[Change, ...]:
-    """Names the inlined nodes and brings all nodes to one opset."""
-    names = Names(node.name for node in all_nodes(model.graph) if function_origin(node) is None)
+    """UnusedNames the inlined nodes and brings all nodes to one opset."""
+    names = UnusedNames(node.name for node in all_nodes(model.graph) if function_origin(node) is None)
     own = model.graph.opset_imports.get("")
     groups: dict[int, list[ir.Node]] = {}
     for node in all_nodes(model.graph):
@@ -136,7 +136,7 @@ def _finish(model: ir.Model, opsets: dict[OperatorId, int | None]) -> tuple[Chan
         return ()
     replaced: list[ir.Node] = []
     for opset in lower:
-        unique = Names(node_names(model)), Names(value_names(model))
+        unique = UnusedNames(node_names(model)), UnusedNames(value_names(model))
         replaced += upgrade_nodes(groups[opset], opset, target, *unique)
     detail = f"nodes at opset {', '.join(map(str, lower))} raised to {target}, which others of the model have"
     return (Change("opset", detail, tuple(str(node.name) for node in replaced)),)

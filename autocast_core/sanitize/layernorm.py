@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.graph.annotations import set_replaced_names
-from autocast_core.graph.constants import scalar, small_array
+from autocast_core.graph.constants import constant_tensor, scalar, small_array
 from autocast_core.graph.walk import all_graphs
 from autocast_core.sanitize.change import Change
 
@@ -232,14 +232,8 @@ def _single_add(value: ir.Value) -> ir.Node | None:
 
 def _is_vector(value: ir.Value, length: int) -> bool:
     """Whether the value is a constant FP32 vector of that length; its elements are not read."""
-    tensor = value.const_value
-    if tensor is None:
-        node = value.producer()
-        attribute = node.attributes.get("value") if node is not None and node.op_type == "Constant" else None
-        if attribute is None or attribute.is_ref() or attribute.type != ir.AttributeType.TENSOR:
-            return False
-        tensor = attribute.as_tensor()
-    return tensor.dtype == ir.DataType.FLOAT and tuple(tensor.shape) == (length,)
+    tensor = value.const_value if value.const_value is not None else constant_tensor(value)
+    return tensor is not None and tensor.dtype == ir.DataType.FLOAT and tuple(tensor.shape) == (length,)
 
 
 def _is_closed(nodes: list[ir.Node], last: ir.Node) -> bool:

@@ -8,13 +8,13 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.graph.annotations import quantization_annotation, set_quantization_annotation
-from autocast_core.graph.names import Names, defined_values, rename
+from autocast_core.graph.names import UnusedNames, defined_values, rename
 from autocast_core.graph.walk import all_graphs, all_nodes, bodies
 from autocast_core.sanitize.change import Change
 
 
 def give_unique_names(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Names unnamed nodes and values, and renames duplicates, over the main graph and all bodies.
+    """UnusedNames unnamed nodes and values, and renames duplicates, over the main graph and all bodies.
 
     An unnamed node becomes ``OPERATOR_k``, k counting the nodes of that operator; of several nodes with one name the
     first keeps it. Values of bodies that shadow or repeat a name get ``NAME_k``; quantization annotations follow.
@@ -26,7 +26,7 @@ def give_unique_names(model: ir.Model, config: ConversionConfig) -> tuple[Change
 
 
 def name_function_nodes(function: ir.Function) -> None:
-    """Names the unnamed nodes of a model-local function, so that their inlined copies have telling names."""
+    """UnusedNames the unnamed nodes of a model-local function, so that their inlined copies have telling names."""
     _name_nodes(function.graph)
 
 
@@ -34,7 +34,7 @@ def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:
     nodes = list(all_nodes(graph))
     if _are_unique([node.name for node in nodes]):
         return ()
-    names = Names(node.name for node in nodes)
+    names = UnusedNames(node.name for node in nodes)
     seen: set[str] = set()
     counts: Counter[str] = Counter()
     named, renamed = [], []
@@ -62,7 +62,7 @@ def _name_values(model: ir.Model) -> tuple[Change, ...]:
     if _are_unique(taken):
         return ()
     fixed = {id(value) for value in interface}
-    names = Names(taken)
+    names = UnusedNames(taken)
     seen = {value.name for value in interface}
     renamed = 0
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError
-from autocast_core.graph.names import Names, node_names, value_names
+from autocast_core.graph.names import UnusedNames, node_names, value_names
 from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.upgrade import upgrade_nodes
@@ -103,7 +103,7 @@ def raise_opset(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     if choice is None or own is None or choice.opset == own:
         return ()
     nodes = list(all_nodes(model.graph))
-    replaced = upgrade_nodes(nodes, own, choice.opset, Names(node_names(model)), Names(value_names(model)))
+    replaced = upgrade_nodes(nodes, own, choice.opset, UnusedNames(node_names(model)), UnusedNames(value_names(model)))
     model.graph.opset_imports[""] = choice.opset
     model.ir_version = max(model.ir_version, minimum_ir_version(choice.opset))
     detail = f"opset raised from {own} to {choice.opset}, {len(replaced)} nodes rewritten"

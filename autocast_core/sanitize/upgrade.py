@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.constants import SMALL_TENSOR_BYTES, constant_tensor
-from autocast_core.graph.names import Names
+from autocast_core.graph.names import UnusedNames
 from autocast_core.sanitize.corrections import correct, stand_in
 from autocast_core.text import one_line
 
@@ -26,7 +26,7 @@ _KEPT = frozenset({"Constant", "If", "Loop", "SequenceMap", "Optional"})
 
 
 def upgrade_nodes(
-    nodes: Iterable[ir.Node], source: int, target: int, node_names: Names, value_names: Names
+    nodes: Iterable[ir.Node], source: int, target: int, node_names: UnusedNames, value_names: UnusedNames
 ) -> tuple[ir.Node, ...]:
     """Converts nodes of the default domain from opset `source` to the higher opset `target`, in place.
 
@@ -85,19 +85,19 @@ class _Item:
 
     @property
     def inputs(self) -> list[str]:
-        """Names of the inputs; an omitted one is empty. A value read twice has one name."""
+        """UnusedNames of the inputs; an omitted one is empty. A value read twice has one name."""
         values = self.node.inputs
         first = {id(value): position for position, value in reversed(list(enumerate(values)))}
         return [f"i{self.index}_{first[id(value)]}" if value is not None else "" for value in values]
 
     @property
     def outputs(self) -> list[str]:
-        """Names of the outputs that exist."""
+        """UnusedNames of the outputs that exist."""
         return [name for name in self.all_outputs if name]
 
     @property
     def all_outputs(self) -> list[str]:
-        """Names of the outputs; an omitted one is empty."""
+        """UnusedNames of the outputs; an omitted one is empty."""
         return [f"o{self.index}_{j}" if value.name else "" for j, value in enumerate(self.node.outputs)]
 
     def proto(self) -> onnx.NodeProto:
@@ -210,8 +210,8 @@ def _replace(
     protos: Sequence[onnx.NodeProto],
     ends: Sequence[str],
     initializers: dict[str, onnx.TensorProto],
-    node_names: Names,
-    value_names: Names,
+    node_names: UnusedNames,
+    value_names: UnusedNames,
 ) -> list[ir.Node]:
     node = item.node
     graph = node.graph
@@ -258,7 +258,7 @@ def _node(proto: onnx.NodeProto, name: str, source: ir.Node, inputs: Sequence[ir
     )
 
 
-def _constant(tensor: onnx.TensorProto, source: ir.Node, node_names: Names, value_names: Names) -> ir.Node:
+def _constant(tensor: onnx.TensorProto, source: ir.Node, node_names: UnusedNames, value_names: UnusedNames) -> ir.Node:
     name = value_names.fresh(f"{source.name}_constant")
     node = ir.Node(
         "",

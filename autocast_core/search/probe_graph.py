@@ -18,7 +18,8 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.config import Precision
-from autocast_core.graph.walk import bodies, fresh_names, nodes_with_ids
+from autocast_core.graph.names import unused_names
+from autocast_core.graph.walk import bodies, nodes_with_ids
 from autocast_core.operators import OperandPolicy, float_operands
 from autocast_core.simulate.roundtrip import RoundTrips, put_first
 
@@ -78,7 +79,7 @@ class _Builder:
 
     def __post_init__(self) -> None:
         self.trips = RoundTrips(self.model)
-        self.names = fresh_names(self.model.graph, "attribution")
+        self.names = unused_names(self.model.graph).numbered("attribution")
         self.graph = self.model.graph
         self.ids = {node: node_id for node_id, node in nodes_with_ids(self.graph)}
         self.lowered: dict[ir.Value, ir.Value] = {}

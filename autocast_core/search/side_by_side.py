@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from autocast_core.graph.walk import bodies, fresh_names
+from autocast_core.graph.names import unused_names
+from autocast_core.graph.walk import bodies
 from autocast_core.model import ConvertedTensor
 
 _SMALL_BYTES = 4096
@@ -40,7 +41,7 @@ class _Merger:
     def __post_init__(self) -> None:
         graph = self.model.graph
         self.inputs = {value.name: value for value in graph.inputs}
-        self.names = fresh_names(self.model.graph, "beside")
+        self.names = unused_names(self.model.graph).numbered("beside")
         for value in graph.initializers.values():
             self.weights.setdefault(_weight_key(value), value)
         for node in graph:

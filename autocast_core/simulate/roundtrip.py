@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
-from autocast_core.graph.walk import all_graphs
+from autocast_core.graph.names import unused_names
 
 
 class RoundTrips:
     """Adds Casts to the graphs of one model, under names that it does not have yet."""
 
     def __init__(self, model: ir.Model) -> None:
-        self._names = _fresh_names(model)
+        self._names = unused_names(model.graph).numbered("simulated")
 
     def cast(self, value: ir.Value, dtype: ir.DataType, name: str | None = None) -> ir.Node:
         """A node, in no graph yet, that casts `value`; its output has the shape of `value`."""
@@ -75,13 +74,3 @@ def replace_uses(value: ir.Value, by: ir.Value, except_by: ir.Node) -> None:
 def _graph_of(node: ir.Node) -> ir.Graph:
     assert isinstance(node.graph, ir.Graph), f"{node.name} is in no graph"
     return node.graph
-
-
-def _fresh_names(model: ir.Model) -> Iterator[str]:
-    used: set[str | None] = set()
-    for graph in all_graphs(model.graph):
-        used.update(value.name for value in (*graph.inputs, *graph.initializers.values()))
-        for node in graph:
-            used.add(node.name)
-            used.update(value.name for value in node.outputs)
-    return (name for n in itertools.count() if (name := f"simulated.{n}") not in used)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from autocast_core.graph.names import unused_names
+
 
 def has_bfloat16_outputs(model: ir.Model) -> bool:
     """Whether an output of the model is a BF16 tensor."""
@@ -13,15 +15,12 @@ def has_bfloat16_outputs(model: ir.Model) -> bool:
 def with_readable_outputs(model: ir.Model) -> ir.Model:
     """A new model whose BF16 outputs are cast to FP32 (exact), in the same order, under names of their own."""
     copy = model.clone()
-    taken = {value.name for node in copy.graph for value in node.outputs} | {v.name for v in copy.graph.inputs}
+    names = unused_names(copy.graph)
     for index, value in enumerate(copy.graph.outputs):
         if _is_bfloat16(value):
             cast = ir.node("Cast", [value], {"to": int(ir.DataType.FLOAT)})
-            cast.outputs[0].name = next(
-                name for n in range(len(taken) + 1) if (name := f"{value.name}.{n}") not in taken
-            )
+            cast.outputs[0].name = next(names.numbered(str(value.name)))
             cast.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-            taken.add(cast.outputs[0].name)
             copy.graph.append(cast)
             copy.graph.outputs[index] = cast.outputs[0]
     return copy

@@ -18,7 +18,8 @@ from autocast_core.graph.annotations import (
     quantization_annotation,
     raw_attributes,
 )
-from autocast_core.model.tensors import ConvertedTensor, stored_bytes
+from autocast_core.graph.constants import stored_bytes
+from autocast_core.model.tensors import ConvertedTensor
 
 
 def encode(model: ir.Model) -> onnx.ModelProto:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
+from autocast_core.graph.constants import stored_bytes
 from autocast_core.model.protobuf.serde import serialize, serialize_for_runtime
 from autocast_core.model.protobuf.skeleton import (
     LARGE_BYTES,
@@ -20,7 +21,7 @@ from autocast_core.model.protobuf.skeleton import (
     without_data,
 )
 from autocast_core.model.protobuf.wire import BytesSource, Field, Source
-from autocast_core.model.tensors import ConvertedTensor, stored_bytes, unconverted
+from autocast_core.model.tensors import ConvertedTensor, unconverted
 from autocast_core.model.traverse import Change, map_tensors
 
 WEIGHTS_LOCATION = "weights"

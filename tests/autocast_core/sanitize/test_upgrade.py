@@ -8,7 +8,7 @@ import pytest
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import UnconvertibleError
-from autocast_core.graph.names import Names, node_names, value_names
+from autocast_core.graph.names import UnusedNames, node_names, value_names
 from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.upgrade import upgrade_nodes
 from tests.onnx_models import run_in_onnxruntime, run_in_reference
@@ -108,7 +108,7 @@ def upgraded(proto: onnx.ModelProto, target: int) -> tuple[onnx.ModelProto, tupl
     model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(proto))
     give_unique_names(model, ConversionConfig())
     source = model.graph.opset_imports[""]
-    names = Names(node_names(model)), Names(value_names(model))
+    names = UnusedNames(node_names(model)), UnusedNames(value_names(model))
     replaced = upgrade_nodes(list(model.graph.all_nodes()), source, target, *names)
     model.graph.opset_imports[""] = target
     model.ir_version = 10
@@ -141,7 +141,7 @@ def test_the_node_of_the_same_operator_keeps_the_name_and_helpers_are_named_afte
 def test_nodes_that_mean_the_same_in_both_opsets_stay_the_same_objects():
     model = ir.serde.deserialize_model(built("gemm"))
     node = model.graph[1]
-    assert upgrade_nodes([node], 9, 22, Names([]), Names([])) == ()
+    assert upgrade_nodes([node], 9, 22, UnusedNames([]), UnusedNames([])) == ()
     assert model.graph[1] is node
 
 
@@ -182,7 +182,7 @@ def test_large_weights_never_pass_through_the_converter():
     give_unique_names(model, ConversionConfig())
     for value in model.graph.initializers.values():
         value.const_value = Unreadable(np.zeros(5000, np.float32), shape=ir.Shape([5000]), name=value.name)
-    replaced = upgrade_nodes(list(model.graph), 9, 15, Names([]), Names([]))
+    replaced = upgrade_nodes(list(model.graph), 9, 15, UnusedNames([]), UnusedNames([]))
     assert [node.op_type for node in model.graph] == ["BatchNormalization"]
     assert len(replaced) <= 1
 
@@ -202,4 +202,4 @@ def test_what_cannot_be_upgraded_is_refused_with_node_operator_and_remedy():
     node = onnx.helper.make_node("Scan", ["", "i", "x"], ["y", "z"], name="loop", body=body, num_scan_inputs=1)
     model = ir.Model(ir.Graph([], [], nodes=[ir.serde.deserialize_node(node)], opset_imports={"": 8}), ir_version=4)
     with pytest.raises(UnconvertibleError, match=r"'loop' \(Scan\).*opset 8.*--opset 8"):
-        upgrade_nodes(list(model.graph), 8, 13, Names([]), Names([]))
+        upgrade_nodes(list(model.graph), 8, 13, UnusedNames([]), UnusedNames([]))
