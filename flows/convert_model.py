@@ -25,7 +25,7 @@ from autocast_core.pipeline.convert import engine_version
 from flows.conversion.gpu_pool import validate_converted
 from flows.conversion.notifications import announce
 from flows.conversion.result import ConversionResult, GateMissedError
-from flows.local.abandoned_runs import end_left, noted
+from flows.local.abandoned_runs import end_abandoned_runs, run_marker
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.request.policy import check_metric, check_plugins, limits_for
@@ -199,9 +199,9 @@ def _plan_only(job: _Job) -> ConversionResult:
 def _tracked(job: _Job) -> Iterator[RunRef]:
     """Begins the MLflow run, and ends it whatever happens, with the reason where that is a failure."""
     uri, flow_run = resolve_tracking_uri(), str(runtime.flow_run.id)
-    with noted(job.home, uri, flow_run) as forget:
+    with run_marker(job.home, uri, flow_run) as forget:
         with stage("track", job.timings):
-            end_left(job.home)
+            end_abandoned_runs(job.home)
             tags = {
                 "autocast.source": job.model,
                 "autocast.precision": job.spec.precision,

@@ -32,20 +32,29 @@ def check_destination(path: Path, needed: int) -> None:
 
 @contextmanager
 def written_whole(paths: tuple[Path, ...], needed: int) -> Iterator[tuple[BinaryIO, ...]]:
+    """As `replacing`, with errors for users: OutputError where writing fails.
+
+    `needed` is the number of bytes that will be written in all.
+    """
+    with _explained(paths[-1], needed), replacing(*paths) as files:
+        yield files
+
+
+@contextmanager
+def replacing(*paths: Path) -> Iterator[tuple[BinaryIO, ...]]:
     """Open files beside `paths`, renamed into place in this order when the block ends, removed when it fails.
 
-    `needed` is the number of bytes that will be written in all. OutputError where that fails.
+    OSError where a file cannot be written.
     """
     parts = [path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") for path in paths]
     files: list[BinaryIO] = []
     try:
-        with _explained(paths[-1], needed):
-            files.extend(part.open("xb", buffering=_BUFFER_BYTES) for part in parts)
-            yield tuple(files)
-            for file in files:
-                file.close()
-            for part, path in zip(parts, paths, strict=True):
-                part.replace(path)
+        files.extend(part.open("xb", buffering=_BUFFER_BYTES) for part in parts)
+        yield tuple(files)
+        for file in files:
+            file.close()
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
     except BaseException:
         for file in files:
             with suppress(OSError):

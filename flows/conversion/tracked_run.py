@@ -19,7 +19,7 @@ from prefect import runtime
 
 from autocast_core.errors import AutocastError, GateError, InputError, ServiceError
 from autocast_core.version import VERSION
-from flows.local.abandoned_runs import end_left, noted
+from flows.local.abandoned_runs import end_abandoned_runs, run_marker
 from flows.local.home import Home, home
 from tasks.progress import listener, stage
 from tasks.stages.track import begin_task
@@ -47,9 +47,9 @@ def tracked_run(
     cannot be written.
     """
     tracking_uri, flow_run = resolve_tracking_uri(), str(runtime.flow_run.id)
-    with noted(home, tracking_uri, flow_run) as remove_marker:
+    with run_marker(home, tracking_uri, flow_run) as remove_marker:
         with stage("track", timings):
-            end_left(home)
+            end_abandoned_runs(home)
             run = begin_task(
                 tracking_uri, name, dict(params), {**tags, "autocast.version": VERSION, FLOW_RUN_TAG: flow_run}
             )

@@ -1,23 +1,22 @@
-"""Memory that conversions running at once share, so that two large models do not meet."""
+"""A memory budget that concurrent conversions share, so that two large models are not converted at once."""
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from autocast_core.process.file_lock import exclusive_lock
 from flows.local.home import home
 
 
 class MemoryBudget:
     """Bytes that the conversions of this process share.
 
-    One that needs more than all of them runs alone: here, and of its kind also on this machine (flock(2) on a file in
-    AUTOCAST_HOME, which the kernel frees when a process dies).
+    A conversion that needs more than the whole budget runs alone in this process, and as the only such conversion on
+    this machine: it holds the lock on a file in AUTOCAST_HOME.
     """
 
     def __init__(self, total: int) -> None:
@@ -26,14 +25,16 @@ class MemoryBudget:
 
     @contextmanager
     def reserve(self, needed: int) -> Iterator[None]:
-        """Waits until `needed` bytes are free, and gives them back afterwards."""
+        """Waits until `needed` bytes are free, and returns them after the block."""
         share = min(needed, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= share)
             self._free -= share
         try:
             if needed > self._total:
-                with _only_large_one(home().root / "large-model.lock"):
+                folder = home().root
+                folder.mkdir(parents=True, exist_ok=True)
+                with exclusive_lock(folder / "large-model.lock"):
                     yield
             else:
                 yield
@@ -43,7 +44,7 @@ class MemoryBudget:
                 self._changed.notify_all()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process, it is that one's budget: the same for every conversion there."""
+        """Pickled to another process, it becomes that process's one budget, shared by every conversion there."""
         return (_budget_of_this_process, (self._total,))
 
 
@@ -53,18 +54,10 @@ def _budget_of_this_process(limit: int) -> MemoryBudget:
 
 
 def _worker_bytes() -> int | None:
-    """The memory that the Dask worker of this process has been given of its machine's; None: no worker, or no limit."""
+    """The memory limit in bytes of this process's Dask worker; None: it is no worker, or has no limit."""
     try:
         from distributed import get_worker
 
         return get_worker().memory_manager.memory_limit
     except (ImportError, ValueError):
         return None
-
-
-@contextmanager
-def _only_large_one(lock: Path) -> Iterator[None]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

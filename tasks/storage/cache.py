@@ -1,30 +1,30 @@
-"""The folder that keeps what was fetched: whole sets of files under their digest, and where each reference leads.
+"""The cache folder of fetched files: sets of files by digest, and the references that resolve to them.
 
-    references/REFERENCE   JSON: digest and place of what a pinned object or registered version was found to be
-    models/SET/…           a model's files, real ones: ONNX refuses external data that are links
+    references/REFERENCE   JSON: digest and path of the file that a pinned object or registered version resolved to
+    models/SET/…           a model's files, not links: ONNX rejects external data that are links
     data/SET/…             calibration and evaluation files; SET is the digest of the files' names and content
-    parts/                 transfers under way, and whole objects that have no place yet
+    parts/                 transfers in progress, and complete objects that belong to no set yet
     locks/                 one file a reference, locked while it is fetched
 
-Every file appears under its final name by a rename, and locks end with their process, so that processes may share the
-folder and be killed at any time.
+Every file appears under its final name by a rename, and locks end with their process, so processes may share the folder
+and be killed at any time.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from autocast_core.errors import OutputError
+from autocast_core.model.atomic import replacing
 from autocast_core.model.digest import combined_digest, file_digest
+from autocast_core.process.file_lock import exclusive_lock
 from tasks.storage.local import digest_of
 
 
@@ -51,7 +51,7 @@ class Cache:
 
     @staticmethod
     def open(folder: Path | None) -> Cache:
-        """The cache in `folder`, else in the default folder; made where it is missing."""
+        """The cache in `folder`, else in the default folder; created where it is missing."""
         cache = Cache((folder or default_cache_folder()).absolute())
         with cache.writing():
             for name in ("references", "models", "data", "parts", "locks"):
@@ -60,7 +60,7 @@ class Cache:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Explains an OSError inside the block."""
+        """Turns an OSError in the block into an OutputError with a remedy."""
         try:
             yield
         except OSError as error:
@@ -72,20 +72,17 @@ class Cache:
     @contextmanager
     def locked(self, reference: str) -> Iterator[None]:
         """Waits until no other thread or process holds the lock of `reference`."""
-        with self.writing():
-            descriptor = os.open(self.root / "locks" / reference, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            with self.writing():
+                stack.enter_context(exclusive_lock(self.root / "locks" / reference))
             yield
-        finally:
-            os.close(descriptor)
 
     def part(self, name: str) -> Path:
         """Where a transfer called `name` is collected."""
         return self.root / "parts" / name
 
     def recall(self, reference: str) -> CachedFile | None:
-        """Where `reference` was found to lead, if that file still exists; its content is not looked at."""
+        """The file that `reference` resolved to, if it still exists; its content is not checked."""
         try:
             entry = json.loads((self.root / "references" / reference).read_text())
             found = CachedFile(self.root / entry["path"], entry["digest"])
@@ -94,9 +91,10 @@ class Cache:
         return found if found.path.is_file() else None
 
     def remember(self, reference: str, file: CachedFile) -> None:
-        """Lets `reference` lead to `file`, which lies in this folder."""
+        """Records that `reference` resolves to `file`, which is in this folder."""
         entry = {"path": str(file.path.relative_to(self.root)), "digest": file.digest}
-        write_text(self.root / "references" / reference, json.dumps(entry))
+        with replacing(self.root / "references" / reference) as (target,):
+            target.write(json.dumps(entry).encode())
 
     def expect(self, reference: str) -> CachedFile:
         """As `recall`, for a reference that was fetched just before."""
@@ -106,11 +104,10 @@ class Cache:
         return file
 
     def place(self, kind: str, references: Mapping[str, str]) -> tuple[Path, str]:
-        """The folder with a real file for every relative name, taken from where its reference leads, and the digest
-        over these files.
+        """Creates the set of files, given as reference by relative name, and returns its folder and digest.
 
-        A file that has no place yet is moved there; one that belongs to another set is copied. The references must have
-        been fetched just before.
+        A file that belongs to no set yet is moved there; one of another set is copied. The references must have been
+        fetched just before.
         """
         digests = {name: self._digest(reference) for name, reference in references.items()}
         folder = self.folder(kind, digests)
@@ -137,7 +134,7 @@ class Cache:
             file.path.replace(target)
             self.remember(reference, CachedFile(target, file.digest))
         elif not target.is_file() or file_digest(target) != file.digest:
-            copy_file(file.path, target)
+            _copy(file.path, target)
 
 
 def reference_of(*parts: str | None) -> str:
@@ -145,24 +142,8 @@ def reference_of(*parts: str | None) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copies content only; `target` appears whole, under its name by a rename, or not at all."""
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with open(source, "rb") as reader, open(descriptor, "wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_text(target: Path, text: str) -> None:
-    """Writes a small file that appears whole or not at all."""
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:32]}.")
-    with open(descriptor, "w") as writer:
-        writer.write(text)
-    Path(temporary).replace(target)
+def _copy(source: Path, target: Path) -> None:
+    """Copies content only, to the disk; `target` appears complete or not at all."""
+    with replacing(target) as (file,):
+        shutil.copyfile(source, file.name)
+        os.fsync(file.fileno())

@@ -1,8 +1,7 @@
-"""The tracking server or database: a client for it, its errors as ours, the experiment."""
+"""The tracking server or database: its client, its experiment, and its errors as AutocastErrors."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from autocast_core.errors import AutocastError, ConfigError, InputError, ServiceError
+from autocast_core.process.file_lock import exclusive_lock
 from autocast_core.text import one_line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _REFUSALS = frozenset({400, 401, 403, 404, 409})
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """A client of the store at `tracking_uri`, whose database is created or brought up to date where it is one.
+    """A client of the store at `tracking_uri`; a database is created or migrated first.
 
     The registry is MLFLOW_REGISTRY_URI where that is set, else the same store.
     """
@@ -31,7 +31,7 @@ def connect(tracking_uri: str) -> MlflowClient:
         database = sqlite_file(tracking_uri)
         if database is not None:
             database.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(database):
+        with _migration_lock(database):
             client = client_of(tracking_uri)
             # A registry in a database looks logged models up in the process's own tracking store, not in its client's.
             mlflow.set_tracking_uri(tracking_uri)
@@ -40,14 +40,13 @@ def connect(tracking_uri: str) -> MlflowClient:
 
 
 @contextmanager
-def _alone(database: Path | None) -> Iterator[None]:
-    """No other process makes the database or brings it up to date meanwhile: MLflow's migrations bear no company."""
+def _migration_lock(database: Path | None) -> Iterator[None]:
+    """Keeps other processes from creating or migrating the database: MLflow's migrations must not run concurrently."""
     with ExitStack() as stack:
-        # Where no file can be made no database is made either, and MLflow says so.
+        # Where no file can be created no database can either, and MLflow reports it.
         with suppress(OSError):
             if database is not None:
-                file = stack.enter_context(open(database.with_name(f"{database.name}.lock"), "w"))
-                fcntl.flock(file, fcntl.LOCK_EX)
+                stack.enter_context(exclusive_lock(database.with_name(f"{database.name}.lock")))
         yield
 
 
@@ -59,9 +58,9 @@ def client_of(tracking_uri: str) -> MlflowClient:
 
 
 def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
-    """The id of experiment MLFLOW_EXPERIMENT_NAME (else ``autocast``), made where it does not exist.
+    """The id of experiment MLFLOW_EXPERIMENT_NAME (else ``autocast``), created where it does not exist.
 
-    Of a sqlite store, its artifacts lie in ``mlartifacts`` beside the database.
+    A sqlite store has its artifacts in ``mlartifacts`` beside the database.
     """
     from mlflow.exceptions import MlflowException
 
@@ -72,7 +71,7 @@ def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
             try:
                 return str(client.create_experiment(name, artifact_location(tracking_uri, name)))
             except MlflowException as error:
-                # Another process may have made it meanwhile.
+                # Another process may have created it in between.
                 found = client.get_experiment_by_name(name)
                 if found is None:
                     raise error
@@ -103,7 +102,7 @@ def sqlite_file(tracking_uri: str) -> Path | None:
 
 @contextmanager
 def tracking_errors(tracking_uri: str) -> Iterator[None]:
-    """Turns what MLflow raises into InputError (it refuses what was asked) or ServiceError (a later try may do)."""
+    """Turns MLflow's exceptions into InputError (the request was refused) or ServiceError (a retry may succeed)."""
     try:
         yield
     except AutocastError:
@@ -122,7 +121,7 @@ def tracking_errors(tracking_uri: str) -> Iterator[None]:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """An MlflowException that a server or store answered with, rather than one about not reaching it."""
+    """Whether a server or store answered with this MlflowException, as opposed to not being reached."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.get_http_status_code() in _REFUSALS
@@ -135,7 +134,7 @@ def shown(tracking_uri: str) -> str:
 
 
 def usable(tracking_uri: str) -> str:
-    """What `shown` gave, with the password of MLFLOW_TRACKING_URI where that is the same store."""
+    """The inverse of `shown`: with the password of MLFLOW_TRACKING_URI where that is the same store."""
     given = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
     return given if shown(given) == tracking_uri else tracking_uri
 

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.xdist_group("prefect")
 DIES = """
 import sys
 from flows.local.home import Home
-from flows.local.abandoned_runs import noted
+from flows.local.abandoned_runs import run_marker
 from pathlib import Path
-with noted(Home(Path(sys.argv[1])), *sys.argv[2:]):
+with run_marker(Home(Path(sys.argv[1])), *sys.argv[2:]):
     import os, signal
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -37,14 +37,14 @@ def die(home, services, flow_run):
 
 
 def test_the_run_of_a_killed_process_is_ended_by_the_next_one_and_one_in_progress_is_not(workplace, services):
-    from flows.local.abandoned_runs import end_left, noted
+    from flows.local.abandoned_runs import end_abandoned_runs, run_marker
 
     home, ids = Home(workplace / "home"), [str(uuid.uuid4()) for _ in range(2)]
     dead, alive = (a_run(services, flow_run) for flow_run in ids)
     die(home, services, ids[0])
-    with noted(home, services, ids[1]) as forget:
-        assert end_left(home) == (dead.run_id,)
-        assert end_left(home) == ()
+    with run_marker(home, services, ids[1]) as forget:
+        assert end_abandoned_runs(home) == (dead.run_id,)
+        assert end_abandoned_runs(home) == ()
         forget()
     assert client().get_run(dead.run_id).info.status == "KILLED"
     assert "ended before" in client().get_run(dead.run_id).data.tags["autocast.failure"]
@@ -72,7 +72,7 @@ def test_the_flow_run_of_a_killed_process_is_ended_too_and_a_deployed_one_is_lef
     from prefect.client.orchestration import get_client
     from prefect.states import Running
 
-    from flows.local.abandoned_runs import end_left
+    from flows.local.abandoned_runs import end_abandoned_runs
 
     @flow(name="killed")
     def killed():
@@ -86,7 +86,7 @@ def test_the_flow_run_of_a_killed_process_is_ended_too_and_a_deployed_one_is_lef
         for flow_run in (alone, deployed):
             dead = a_run(services, str(flow_run.id))
             die(home, services, str(flow_run.id))
-            assert end_left(home) == (dead.run_id,)
+            assert end_abandoned_runs(home) == (dead.run_id,)
             states.append(prefect.read_flow_run(flow_run.id).state.name)
     assert states == ["Crashed", "Running"]
 
@@ -109,8 +109,8 @@ def test_a_server_that_is_gone_at_the_end_hides_no_reason_and_the_next_run_makes
     assert [each.info.status for each in runs_of(model)] == ["KILLED"]
 
 
-def test_a_tracking_server_that_is_gone_is_asked_once_for_all_notes(workplace, services, monkeypatch):
-    import flows.local.abandoned_runs as unended
+def test_an_unreachable_tracking_server_is_asked_once_for_all_markers(workplace, services, monkeypatch):
+    import flows.local.abandoned_runs as abandoned_runs
 
     asked = []
 
@@ -120,19 +120,19 @@ def test_a_tracking_server_that_is_gone_is_asked_once_for_all_notes(workplace, s
 
     home = Home(workplace / "home")
     for _ in range(3):
-        with unended.noted(home, services, str(uuid.uuid4())):
+        with abandoned_runs.run_marker(home, services, str(uuid.uuid4())):
             pass
-    monkeypatch.setattr(unended, "end_abandoned", gone)
-    assert unended.end_left(home) == ()
+    monkeypatch.setattr(abandoned_runs, "end_abandoned", gone)
+    assert abandoned_runs.end_abandoned_runs(home) == ()
     assert asked == [services]
     assert len(list((home.root / "running").iterdir())) == 3
 
 
-def test_a_note_that_cannot_be_read_is_in_nobodys_way(workplace):
-    from flows.local.abandoned_runs import end_left
+def test_an_invalid_marker_does_not_stop_the_others(workplace):
+    from flows.local.abandoned_runs import end_abandoned_runs
 
     home = Home(workplace / "home")
     (home.root / "running").mkdir(parents=True)
     for number, text in enumerate(["", "[]", json.dumps({"run_id": "a"}), "{"]):
         (home.root / "running" / f"{number}.json").write_text(text)
-    assert end_left(home) == ()
+    assert end_abandoned_runs(home) == ()
