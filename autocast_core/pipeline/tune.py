@@ -14,7 +14,15 @@ from autocast_core.evaluate import TaskMetric, load_metric
 from autocast_core.pipeline.convert import check_upgrade, data_batches, engine_version, open_runtime
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize import sanitize
-from autocast_core.search import FileTrials, MemoryTrials, SearchResult, search
+from autocast_core.search import (
+    FileTrials,
+    MemoryTrials,
+    SearchLimits,
+    SearchRequest,
+    SearchResult,
+    SearchSubject,
+    search,
+)
 from autocast_core.verify import load_checked
 
 _DEFAULT = ConversionConfig()
@@ -48,24 +56,16 @@ def tune_file(
     GateError where not even the all-FP32 model meets the budgets.
     """
     own = load_metric(metric) if isinstance(metric, str) else metric
+    request, limits = SearchRequest(tuple(budgets), cost, own), SearchLimits(max_trials, minutes, workers)
     source, runtime = load_checked(src), open_runtime(config)
     sanitized = sanitize(source, config)
     batches = data_batches(source, config, evaluation)
     if sanitized.opset_changed:
         check_upgrade(source, sanitized.model, batches, runtime)
     found = search(
-        sanitized.model,
-        batches,
-        budgets,
-        runtime,
-        config,
-        reference=source,
-        changes=sanitized.changes,
-        metric=own,
-        cost=cost,
-        max_trials=max_trials,
-        minutes=minutes,
-        workers=workers,
+        SearchSubject(sanitized.model, batches, runtime, config, source, sanitized.changes),
+        request,
+        limits,
         trials_store=MemoryTrials() if trials is None else FileTrials(Path(trials)),
         progress=progress,
     )

@@ -2,6 +2,7 @@
 
 from autocast_core.evaluate.metric import TaskMetric, load_metric
 from autocast_core.search.attribution import Attribution, NodeError, attribute
+from autocast_core.search.request import SearchLimits, SearchRequest, SearchSubject
 from autocast_core.search.result import CertificateEntry, SearchResult
 from autocast_core.search.search import search
 from autocast_core.search.trials import FileTrials, MemoryTrials, Trial, TrialStore
@@ -12,7 +13,10 @@ __all__ = [
     "FileTrials",
     "MemoryTrials",
     "NodeError",
+    "SearchLimits",
+    "SearchRequest",
     "SearchResult",
+    "SearchSubject",
     "TaskMetric",
     "Trial",
     "TrialStore",

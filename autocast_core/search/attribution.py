@@ -28,6 +28,7 @@ from autocast_core.operators.families import HANDS_ON, is_in
 from autocast_core.plan import NodeError
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
+from autocast_core.search.error_sites import ErrorSite
 from autocast_core.search.probe_graph import (
     ENERGY,
     FRESH,
@@ -40,7 +41,6 @@ from autocast_core.search.probe_graph import (
     Probe,
     probe_graph,
 )
-from autocast_core.search.sites import Site
 
 _LOG = logging.getLogger(__name__)
 _HUGE = 1e300
@@ -48,11 +48,11 @@ _HUGE = 1e300
 
 @dataclass(frozen=True)
 class Attribution:
-    """The nodes by falling share, the places where errors enter (see sites), and the predicted relative L2 of the
+    """The nodes by falling share, the places where errors enter (see error_sites), and the predicted relative L2 of the
     worst output; `nan` names the tensors of the exact model that hold NaN, in graph order."""
 
     nodes: tuple[NodeError, ...] = ()
-    sites: Mapping[Site, float] = field(default_factory=dict)
+    sites: Mapping[ErrorSite, float] = field(default_factory=dict)
     rel_l2: float = math.nan
     nan: tuple[str, ...] = ()
     skipped: str | None = None
@@ -121,8 +121,8 @@ class _Attributor:
     low: Mapping[str, Precision]
     probes: Mapping[str, Probe]
     sums: Mapping[str, np.ndarray]
-    leaves: dict[str, dict[Site, float]] = field(default_factory=dict)
-    sites: dict[Site, float] = field(default_factory=dict)
+    leaves: dict[str, dict[ErrorSite, float]] = field(default_factory=dict)
+    sites: dict[ErrorSite, float] = field(default_factory=dict)
 
     def run(self, nan: tuple[str, ...]) -> Attribution:
         worst = self._outputs()
@@ -153,7 +153,7 @@ class _Attributor:
             self._add(name, frozenset(), error / total)
         return math.sqrt(max((float(error) for error in errors.values()), default=0.0))
 
-    def _value(self, name: str, node: ir.Node, unit: Site) -> None:
+    def _value(self, name: str, node: ir.Node, unit: ErrorSite) -> None:
         """Splits what is known of the error of `name` over its causes."""
         probe, sums, leaves = self.probes[name], self.sums[name], self.leaves.pop(name, {})
         causes = [sums[FRESH], sums[WEIGHTS], *sums[NAN + 1 :]]
@@ -175,11 +175,11 @@ class _Attributor:
         leaves = self.leaves.pop(name, {})
         self._enters(frozenset().union(*leaves), sum(leaves.values()))
 
-    def _add(self, name: str, site: Site, share: float) -> None:
+    def _add(self, name: str, site: ErrorSite, share: float) -> None:
         leaves = self.leaves.setdefault(name, {})
         leaves[site] = leaves.get(site, 0.0) + float(share)
 
-    def _enters(self, site: Site, share: float) -> None:
+    def _enters(self, site: ErrorSite, share: float) -> None:
         if site and share > 0.0:
             self.sites[site] = self.sites.get(site, 0.0) + float(share)
 
@@ -207,7 +207,7 @@ def _main_nodes(model: ir.Model) -> Iterator[tuple[str, ir.Node]]:
     return ((f"graph/{node.name}", node) for node in model.graph)
 
 
-def _unit(node: ir.Node, node_id: str, low: Mapping[str, Precision]) -> Site:
+def _unit(node: ir.Node, node_id: str, low: Mapping[str, Precision]) -> ErrorSite:
     """The nodes that decide how `node` computes: itself and what its bodies hold, as far as they may be low."""
     inner = [i for name, body in bodies(node) for i, _ in nodes_with_ids(body, f"{node_id}:{name}")]
     return frozenset(each for each in (node_id, *inner) if each in low)

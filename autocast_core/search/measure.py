@@ -16,14 +16,14 @@ from autocast_core.errors import BackendError
 from autocast_core.evaluate import Comparison, Evaluation, Recording, TaskMetric, metric_names
 from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.runtime import Runtime
+from autocast_core.search.merge_models import merge_models
+from autocast_core.search.ranking import Kept
 from autocast_core.search.search_space import SearchSpace
-from autocast_core.search.side_by_side import side_by_side
-from autocast_core.search.trials import Trial, TrialListener, TrialStore, decoded, encoded, nobody, trial_key
+from autocast_core.search.trials import Trial, TrialListener, TrialStore, decoded, encoded, no_listener, trial_key
 from autocast_core.simulate import simulate
 
 _LARGEST_GRAPH = 40_000
 """Nodes of the plans that share a pass, before rounding is added: sessions take more than linearly long to open."""
-Kept = frozenset[str]
 Measured = tuple[dict[str, float], str | None]
 
 
@@ -36,7 +36,7 @@ class Measurements:
     def __init__(
         self,
         model: ir.Model,
-        begin: SearchSpace,
+        space: SearchSpace,
         recording: Recording,
         batches: Batches,
         runtime: Runtime,
@@ -45,15 +45,15 @@ class Measurements:
         store: TrialStore,
         metric: TaskMetric | None = None,
         workers: int = 1,
-        listener: TrialListener = nobody,
+        listener: TrialListener = no_listener,
     ) -> None:
-        self._model, self._start, self._recording, self._batches = model, begin, recording, batches
+        self._model, self._space, self._recording, self._batches = model, space, recording, batches
         self._runtime, self._context, self._store = runtime, context, store
         self._workers, self._listener = workers, listener
         self._metric = metric
         self._known: dict[Kept, Trial] = {}
         self.passes = 0
-        self.most = max(1, _LARGEST_GRAPH // max(1, len(begin.lowest.nodes)))
+        self.most = max(1, _LARGEST_GRAPH // max(1, len(space.lowest.nodes)))
         """Plans that may share a pass."""
 
     @property
@@ -106,12 +106,12 @@ class Measurements:
 
     def _metrics(self, group: Sequence[Kept]) -> list[dict[str, float]]:
         """The metrics of several plans, from one pass."""
-        models = [simulate(apply_plan(self._model, self._start.plan(kept)).model) for kept in group]
+        models = [simulate(apply_plan(self._model, self._space.plan(kept)).model) for kept in group]
         names = [tuple(str(value.name) for value in model.graph.outputs) for model in models]
         reference = self._recording.output_names
         comparisons = [Comparison(reference, each, self._batches.labels, self._metric) for each in names]
         few = len(self._batches) <= FEW_BATCHES
-        with closing(self._runtime.open(side_by_side(models), exact=True, few_runs=few)) as session:
+        with closing(self._runtime.open(merge_models(models), exact=True, few_runs=few)) as session:
             for number, feeds in enumerate(self._batches):
                 expected, found = self._recording.outputs(number), session.run(feeds)
                 for comparison, each in zip(comparisons, names, strict=True):

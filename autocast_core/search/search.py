@@ -4,125 +4,101 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from msgspec import structs
 
 from autocast_core.calibrate import scan_weights
-from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import Batches
 from autocast_core.decide.rules import SEARCH
-from autocast_core.errors import ConfigError, DataError
+from autocast_core.errors import DataError
 from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.operators import OperandPolicy
 from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
-from autocast_core.runtime import Runtime
 from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.budget import Budget, parse_budget
-from autocast_core.search.find import Found, Limits, find
 from autocast_core.search.measure import Measurements
+from autocast_core.search.minimal_set import MeasuringLimits, MinimalSet, minimal_set
+from autocast_core.search.ranking import ranked
+from autocast_core.search.request import OVERHEAD, SearchLimits, SearchRequest, SearchSubject
 from autocast_core.search.result import CertificateEntry, SearchResult
 from autocast_core.search.search_space import SearchSpace, search_space
-from autocast_core.search.trials import MemoryTrials, Trial, TrialListener, TrialStore, nobody
+from autocast_core.search.trials import MemoryTrials, Trial, TrialListener, TrialStore, no_listener
 
-BESIDES = 2
-"""Evaluations that are no trials of plans: the reference's and the attribution's."""
-COSTS = ("nodes", "weight_bytes")
+_DEFAULT_LIMITS = SearchLimits()
 
 
 def search(
-    model: ir.Model,
-    batches: Batches,
-    budgets: Sequence[str],
-    runtime: Runtime,
-    config: ConversionConfig,
+    subject: SearchSubject,
+    request: SearchRequest,
+    limits: SearchLimits = _DEFAULT_LIMITS,
     *,
-    reference: ir.Model | None = None,
-    changes: Iterable[Any] = (),
-    metric: TaskMetric | None = None,
-    cost: str = "nodes",
-    max_trials: int | None = None,
-    minutes: float | None = None,
-    workers: int = 1,
     trials_store: TrialStore | None = None,
-    listener: TrialListener = nobody,
+    listener: TrialListener = no_listener,
     progress: ProgressCallback = silent,
-    clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
-    """The smallest set of FP32 nodes of a sanitized `model` with which it meets every budget over `batches`.
+    """The smallest set of FP32 nodes with which the subject's model meets every budget of `request`.
 
-    Measured is the simulated model against `reference` (the source before sanitize; default: `model`). The set is
-    smallest by `cost` (COSTS) as far as 1-minimality goes. `max_trials` bounds all evaluations, `minutes` the time
-    after which none is begun; then the best plan so far comes back. What `trials_store` knows is not measured again.
-    With `workers` the certificate's trials run side by side. With `metric` the budget ``task_metric_ratio`` is about it
-    instead of top-1.
+    Measured is the simulated model against the subject's reference, over all its batches. The set is smallest by the
+    request's cost as far as 1-minimality goes. Once `limits` are reached, the best plan so far comes back. What
+    `trials_store` knows is not measured again; `listener` gets each trial.
 
     ConfigError for a budget that cannot be read; DataError where it needs labels that the data lacks, or the reference
-    itself holds NaN; GateError where not even the all-FP32 plan meets the budget.
+    itself holds NaN; GateError where not even the all-FP32 plan meets the budgets.
     """
-    source = reference if reference is not None else model
-    budget = _budget(budgets, source, batches, metric)
-    _check(cost, max_trials, minutes, workers)
-    limits = Limits(
-        None if max_trials is None else max_trials - BESIDES, None if minutes is None else clock() + 60 * minutes, clock
-    )
+    model, batches, runtime, config = subject.model, subject.batches, subject.runtime, subject.config
+    budget = _budget(request, subject)
+    measuring = _measuring(limits)
     store = trials_store if trials_store is not None else MemoryTrials()
-    begin = search_space(model, config, scan_weights(model, config.precision), changes)
-    context = _context(begin, batches, metric)
-    attribution = _attribution(model, begin, batches, runtime, config.precision, store, context, progress)
+    space = search_space(model, config, scan_weights(model, config.precision), subject.changes)
+    context = _context(space, batches, request.metric)
+    attribution = _attribution(subject, space, store, context, progress)
     _require_no_nan(attribution)
-    with recorded(source, batches, runtime) as recording:
+    with recorded(subject.source, batches, runtime) as recording:
         _require_numbers(recording, len(batches))
         budget = replace(budget, names=output_metric_names(recording.output_names))
 
         def heard(trial: Trial) -> None:
             listener(trial)
-            progress(Progress("search", measure.passes + BESIDES, max_trials, "evaluations"))
+            progress(Progress("search", measure.passes + OVERHEAD, limits.max_trials, "evaluations"))
 
         measure = Measurements(
             model,
-            begin,
+            space,
             recording,
             batches,
             runtime,
             context=context,
             store=store,
-            metric=metric,
-            workers=workers,
+            metric=request.metric,
+            workers=limits.workers,
             listener=heard,
         )
-        found = find(begin, attribution, measure, budget, limits, _costs(model, begin, cost))
-        return _result(begin, found, attribution, measure, budget, batches)
+        ranking = ranked(space, attribution, _costs(model, space, request.cost))
+        found = minimal_set(ranking, attribution, measure, budget, measuring)
+        return _result(space, found, attribution, measure, budget, batches)
 
 
-def _budget(budgets: Sequence[str], source: ir.Model, batches: Batches, metric: TaskMetric | None) -> Budget:
-    outputs = [str(value.name) for value in source.graph.outputs]
-    return parse_budget(budgets, outputs, has_labels=batches.labels is not None, has_metric=metric is not None)
+def _budget(request: SearchRequest, subject: SearchSubject) -> Budget:
+    outputs = [str(value.name) for value in subject.source.graph.outputs]
+    has_labels = subject.batches.labels is not None
+    return parse_budget(request.budgets, outputs, has_labels=has_labels, has_metric=request.metric is not None)
 
 
-def _check(cost: str, max_trials: int | None, minutes: float | None, workers: int) -> None:
-    if cost not in COSTS:
-        raise ConfigError(f"cost {cost!r}: give {' or '.join(COSTS)}")
-    if max_trials is not None and max_trials <= BESIDES:
-        raise ConfigError(
-            f"max_trials is {max_trials}: give at least {BESIDES + 1}, for the reference, the attribution and all-FP32"
-        )
-    if minutes is not None and not minutes > 0:
-        raise ConfigError(f"minutes is {minutes}: give a positive number")
-    if workers < 1:
-        raise ConfigError(f"workers is {workers}: give at least 1")
+def _measuring(limits: SearchLimits) -> MeasuringLimits:
+    """The limits of what is measured beside the reference and the attribution; the time begins now."""
+    passes = None if limits.max_trials is None else limits.max_trials - OVERHEAD
+    deadline = None if limits.minutes is None else limits.clock() + 60 * limits.minutes
+    return MeasuringLimits(passes, deadline, limits.clock)
 
 
-def _context(begin: SearchSpace, batches: Batches, metric: TaskMetric | None) -> str:
+def _context(space: SearchSpace, batches: Batches, metric: TaskMetric | None) -> str:
     """What decides every measurement, as one digest."""
-    plan = begin.lowest
+    plan = space.lowest
     decided = [[d.id, d.precision] for d in plan.nodes]
     judged = None if metric is None else metric.digest
     settings = plan.settings.to_json()
@@ -131,22 +107,15 @@ def _context(begin: SearchSpace, batches: Batches, metric: TaskMetric | None) ->
 
 
 def _attribution(
-    model: ir.Model,
-    begin: SearchSpace,
-    batches: Batches,
-    runtime: Runtime,
-    precision: Precision,
-    store: TrialStore,
-    context: str,
-    progress: ProgressCallback,
+    subject: SearchSubject, space: SearchSpace, store: TrialStore, context: str, progress: ProgressCallback
 ) -> Attribution:
     key = f"{context}:attribution"
     known = store.get(key)
     if known is not None:
         return Attribution.from_json(known)
-    low = {decision.id: decision.precision for decision in begin.lowest.nodes if decision.precision.is_low}
-    policy = OperandPolicy.of_plan(model, begin.lowest)
-    made = attribute(model, low, precision, policy, batches, runtime, progress)
+    low = {decision.id: decision.precision for decision in space.lowest.nodes if decision.precision.is_low}
+    policy = OperandPolicy.of_plan(subject.model, space.lowest)
+    made = attribute(subject.model, low, subject.config.precision, policy, subject.batches, subject.runtime, progress)
     store.put(key, made.to_json())
     return made
 
@@ -156,7 +125,7 @@ def _require_no_nan(attribution: Attribution) -> None:
         rest = f" and {len(attribution.nan) - 1} more" if len(attribution.nan) > 1 else ""
         raise DataError(
             f"the FP32 model itself computes NaN on the evaluation data, first in tensor {attribution.nan[0]!r}{rest};"
-            " mend the model or the data before a search"
+            " fix the model or the data before a search"
         )
 
 
@@ -166,15 +135,15 @@ def _require_numbers(recording: Recording, batches: int) -> None:
             if isinstance(output, np.ndarray) and output.dtype.kind == "f" and np.isnan(output).any():
                 raise DataError(
                     f"the FP32 model itself gives NaN on batch {number} of the evaluation data, in output {name!r};"
-                    " mend the model or the data before a search"
+                    " fix the model or the data before a search"
                 )
 
 
-def _costs(model: ir.Model, begin: SearchSpace, cost: str) -> dict[str, float] | None:
+def _costs(model: ir.Model, space: SearchSpace, cost: str) -> dict[str, float] | None:
     """By candidate, what keeping it costs; None for one each."""
     if cost == "nodes":
         return None
-    candidates = set(begin.candidates)
+    candidates = set(space.candidates)
     return {
         # One byte more, so that nodes without weights are not free.
         node_id: 1.0 + sum(v.const_value.nbytes for v in node.inputs if v is not None and v.const_value is not None)
@@ -184,20 +153,20 @@ def _costs(model: ir.Model, begin: SearchSpace, cost: str) -> dict[str, float] |
 
 
 def _result(
-    begin: SearchSpace,
-    found: Found,
+    space: SearchSpace,
+    found: MinimalSet,
     attribution: Attribution,
     measure: Measurements,
     budget: Budget,
     batches: Batches,
 ) -> SearchResult:
     best = measure(frozenset(found.kept))
-    evaluations = measure.passes + BESIDES
+    evaluations = measure.passes + OVERHEAD
     return SearchResult(
-        plan=_plan(begin, found, attribution, batches, budget, best, evaluations),
+        plan=_plan(space, found, attribution, batches, budget, best, evaluations),
         kept_fp32=found.kept,
         metrics=best.metrics,
-        noise_floor=measure(frozenset(begin.candidates)).metrics,
+        noise_floor=measure(frozenset(space.candidates)).metrics,
         budgets=budget.results(best),
         certificate=found.certificate,
         attribution=attribution,
@@ -208,8 +177,8 @@ def _result(
 
 
 def _plan(
-    begin: SearchSpace,
-    found: Found,
+    space: SearchSpace,
+    found: MinimalSet,
     attribution: Attribution,
     batches: Batches,
     budget: Budget,
@@ -219,7 +188,7 @@ def _plan(
     """The plan with the reasons: the certificate at each kept node, the ranked attribution in its data."""
     entries = {entry.node: entry for entry in found.certificate}
     shares = {node.id: node.share for node in attribution.nodes}
-    plan = begin.plan(found.kept)
+    plan = space.plan(found.kept)
     kept = frozenset(found.kept)
     nodes = tuple(_explained(d, entries.get(d.id), shares.get(d.id)) if d.id in kept else d for d in plan.nodes)
     data = PlanData(

@@ -70,7 +70,7 @@ class FileTrials:
                 entry = json.loads(line)
                 self._values[entry["key"]] = entry["value"]
             except (ValueError, KeyError, TypeError):
-                _LOG.warning("%s: a line is no trial and is passed over", path)
+                _LOG.warning("%s: skipping a malformed line", path)
 
     def get(self, key: str) -> Any | None:
         return self._values.get(key)
@@ -97,8 +97,8 @@ def decoded(raw: Mapping[str, float | str]) -> dict[str, float]:
 TrialListener = Callable[[Trial], None]
 
 
-def nobody(_: Trial) -> None:
-    """Hears nothing."""
+def no_listener(_: Trial) -> None:
+    """Ignores the trial."""
 
 
 def trial_key(context: str, kept: Iterable[str]) -> str:

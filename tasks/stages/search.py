@@ -96,26 +96,18 @@ def search_plan(
     """
     from autocast_core.model import load_model
     from autocast_core.pipeline.convert import check_upgrade, data_batches, open_runtime
-    from autocast_core.search import FileTrials, load_metric, search
+    from autocast_core.search import FileTrials, SearchLimits, SearchRequest, SearchSubject, load_metric, search
 
     original, model = load_model(source), load_model(sanitized.model)
     batches = data_batches(original, config, data)
     runtime = open_runtime(config)
     if sanitized.opset_changed:
         check_upgrade(original, model, batches, runtime)
+    metric = load_metric(budgets.metric) if budgets.metric else None
     found = search(
-        model,
-        batches,
-        budgets.expressions,
-        runtime,
-        config,
-        reference=original,
-        changes=sanitized.changes,
-        metric=load_metric(budgets.metric) if budgets.metric else None,
-        cost=budgets.cost,
-        max_trials=budgets.max_trials,
-        minutes=budgets.minutes,
-        workers=budgets.workers,
+        SearchSubject(model, batches, runtime, config, original, sanitized.changes),
+        SearchRequest(budgets.expressions, budgets.cost, metric),
+        SearchLimits(budgets.max_trials, budgets.minutes, budgets.workers),
         trials_store=FileTrials(trials),
         listener=callback,
         progress=report,

@@ -8,7 +8,7 @@ from autocast_core.data import input_specs, open_batches
 from autocast_core.model import load_proto
 from autocast_core.pipeline.convert import open_runtime
 from autocast_core.sanitize import sanitize
-from autocast_core.search import search
+from autocast_core.search import SearchLimits, SearchRequest, SearchSubject, search
 
 PLANTED = """
 <ir_version: 9, opset_import: ["": 18]>
@@ -66,14 +66,16 @@ def planted_model():
     return filled(zeroed, **weights), data
 
 
-def searched(proto, data, *budgets, batch_size=8, **options):
-    """A search on an in-memory model."""
+def searched(proto, data, *budgets, batch_size=8, cost="nodes", metric=None, **options):
+    """A search on an in-memory model; `options` are those of SearchLimits and of search()."""
     config = ConversionConfig()
     source = load_proto(proto)
     sanitized = sanitize(source, config).model
     batches = open_batches(data, input_specs(source), batch_size=batch_size)
     runtime = options.pop("runtime", None) or open_runtime(config)
-    return search(sanitized, batches, budgets, runtime, config, reference=source, **options)
+    limits = {name: options.pop(name) for name in ("max_trials", "minutes", "workers", "clock") if name in options}
+    subject = SearchSubject(sanitized, batches, runtime, config, source)
+    return search(subject, SearchRequest(budgets, cost, metric), SearchLimits(**limits), **options)
 
 
 def names(ids):

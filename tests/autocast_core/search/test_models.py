@@ -9,7 +9,7 @@ from autocast_core.data import input_specs, open_batches, table_sizes
 from autocast_core.evaluate import evaluate
 from autocast_core.model import load_model
 from autocast_core.pipeline.convert import make_plan, open_runtime
-from autocast_core.search import search
+from autocast_core.search import SearchRequest, SearchSubject, search
 from autocast_core.simulate import simulate
 from flows.demo import materials
 from tests.models import build
@@ -26,7 +26,9 @@ def thresholds_and_search(path, calibration, evaluation, batch_size, budget):
     measured = evaluate(
         runtime.open(source, few_runs=True), runtime.open(candidate, exact=True, few_runs=True), batches
     )
-    found = search(sanitized.model, batches, budget(measured), runtime, CONFIG, reference=source)
+    found = search(
+        SearchSubject(sanitized.model, batches, runtime, CONFIG, source), SearchRequest(tuple(budget(measured)))
+    )
     return plan, measured, found
 
 

@@ -107,6 +107,13 @@ def test_a_limit_of_time_ends_likewise(planted):
     assert all(result.passed for result in found.budgets)
 
 
+def test_a_search_whose_time_is_up_before_its_first_trial_keeps_every_node(planted):
+    now = iter([0.0, *[1000.0] * 99])
+    found = searched(*planted, *BUDGETS, minutes=1, clock=lambda: next(now))
+    assert "minutes" in found.stopped
+    assert found.metrics == found.noise_floor
+
+
 def test_a_budget_that_all_fp32_misses_is_refused_at_once(planted):
     runtime = CountingRuntime()
     with pytest.raises(GateError, match=r"not even the all-FP32 model meets.*sqnr_db>=201"):

@@ -15,7 +15,7 @@ from autocast_core.model import ConvertedTensor
 _SMALL_BYTES = 4096
 
 
-def side_by_side(models: Sequence[ir.Model]) -> ir.Model:
+def merge_models(models: Sequence[ir.Model]) -> ir.Model:
     """One model with the outputs of all `models`, one after the other, each computed exactly as in its own model.
 
     The models have the same inputs, by name, and no functions. Nodes are shared where operator, attributes and inputs

@@ -12,7 +12,7 @@ from autocast_core.decide import decide
 from autocast_core.model import load_model, load_proto
 from autocast_core.pipeline.convert import open_runtime
 from autocast_core.sanitize import sanitize
-from autocast_core.search.side_by_side import side_by_side
+from autocast_core.search.merge_models import merge_models
 from autocast_core.simulate import simulate
 from tests.models import build
 
@@ -49,7 +49,7 @@ def outputs(model, batches):
 
 def assert_as_alone(model, batches, *kept):
     alone = [outputs(version, batches) for version in versions(model, *kept)]
-    together = outputs(side_by_side(versions(model, *kept)), batches)
+    together = outputs(merge_models(versions(model, *kept)), batches)
     count = len(alone[0]) // len(batches)
     for number, expected in enumerate(alone):
         starts = [batch * count * len(alone) + number * count for batch in range(len(batches))]
@@ -80,10 +80,10 @@ def test_nodes_and_weights_in_common_are_there_once(planted):
     model = load_proto(planted[0])
     one, other = versions(model, (), ("head",))
     before, after = len(list(one.graph)), len(list(other.graph))
-    merged = side_by_side([one, other])
+    merged = merge_models([one, other])
     assert len(list(merged.graph)) < before + after // 2
     alone = versions(model, ())[0]
-    assert len(side_by_side(versions(model, (), (), ())).graph.initializers) == len(alone.graph.initializers)
+    assert len(merge_models(versions(model, (), (), ())).graph.initializers) == len(alone.graph.initializers)
 
 
 def test_loops_and_branches_of_an_exported_model(tmp_path):

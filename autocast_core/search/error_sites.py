@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-Site = frozenset[str]
+ErrorSite = frozenset[str]
 """Node ids that must all be FP32 for an error to vanish."""
 
 
@@ -23,7 +23,9 @@ class Step:
     remaining: float
 
 
-def steps(sites: Mapping[Site, float], order: Sequence[str], weight: Mapping[str, float] | None = None) -> list[Step]:
+def steps(
+    sites: Mapping[ErrorSite, float], order: Sequence[str], weight: Mapping[str, float] | None = None
+) -> list[Step]:
     """The nodes in `order` ranked: each step adds those that remove the most error for what they cost.
 
     `sites` are shares of the output error. A node costs 1, or its entry in `weight`. Ties are broken by `order`. Nodes
@@ -32,7 +34,7 @@ def steps(sites: Mapping[Site, float], order: Sequence[str], weight: Mapping[str
     place = {node: index for index, node in enumerate(order)}
     costs = weight or {}
     open_sites = {site: share for site, share in sites.items() if site and share > 0.0 and site <= place.keys()}
-    touching: dict[str, set[Site]] = {}
+    touching: dict[str, set[ErrorSite]] = {}
     for site in open_sites:
         for node in site:
             touching.setdefault(node, set()).add(site)
@@ -40,7 +42,7 @@ def steps(sites: Mapping[Site, float], order: Sequence[str], weight: Mapping[str
     remaining = sum(sites.values())
     total = remaining or 1.0
     found: list[Step] = []
-    values: dict[Site, tuple[float, tuple[int, ...]]] = {}
+    values: dict[ErrorSite, tuple[float, tuple[int, ...]]] = {}
     stale = set(open_sites)
     while open_sites:
         for site in stale & open_sites.keys():
@@ -58,10 +60,10 @@ def steps(sites: Mapping[Site, float], order: Sequence[str], weight: Mapping[str
 
 
 def _value(
-    site: Site,
+    site: ErrorSite,
     kept: set[str],
-    open_sites: Mapping[Site, float],
-    touching: Mapping[str, Iterable[Site]],
+    open_sites: Mapping[ErrorSite, float],
+    touching: Mapping[str, Iterable[ErrorSite]],
     costs: Mapping[str, float],
     place: Mapping[str, int],
 ) -> tuple[float, tuple[int, ...]]:

@@ -1,0 +1,213 @@
+"""The smallest set of FP32 nodes that meets a budget.
+
+Attribution ranks the nodes; the shortest passing prefix of that ranking is found by galloping and bisection from where
+the additive error model expects it; what it does not need is lowered, as much at once as passes; and every node that is
+left is certified: the final plan with that node lowered too misses the budget (1-minimality, as in delta debugging:
+Zeller, Hildebrandt, Simplifying and Isolating Failure-Inducing Input, 2002). Plans that do not wait for each other's
+results share passes. Decisions depend on measurements alone, so the same input gives the same plan, however many
+workers measure and however often it was interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from autocast_core.errors import GateError
+from autocast_core.search.attribution import Attribution
+from autocast_core.search.budget import Budget
+from autocast_core.search.measure import Measurements
+from autocast_core.search.ranking import Kept, Ranking
+from autocast_core.search.result import CertificateEntry
+from autocast_core.search.trials import Trial
+
+_LOG = logging.getLogger(__name__)
+_ROUND = 3
+"""Passes in which a certificate's plans are measured; side by side where there are several workers."""
+_POINTS = 6
+"""Sets that are tried in one pass where the largest that passes is looked for."""
+
+ALL_LOW: Kept = frozenset()
+
+
+class LimitReachedError(Exception):
+    """The search may not measure any further; caught where its best plan is returned."""
+
+
+@dataclass(frozen=True)
+class MeasuringLimits:
+    """At most `passes` over the data, and no new one after `deadline` on `clock` (seconds)."""
+
+    passes: int | None = None
+    deadline: float | None = None
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True)
+class MinimalSet:
+    """The smallest passing set, most important node first, and its certificate; `stopped` says which limit ended the
+    search for a smaller one."""
+
+    kept: tuple[str, ...]
+    certificate: tuple[CertificateEntry, ...]
+    stopped: str | None = None
+
+
+@dataclass
+class _Tester:
+    """Measures sets within the limits; `best` is the cheapest seen so far that meets the budget."""
+
+    ranking: Ranking
+    measure: Measurements
+    budget: Budget
+    limits: MeasuringLimits
+    best: Kept
+
+    def trials(self, wanted: Sequence[Kept], passes: int = 1) -> list[Trial]:
+        """The trials of `wanted`, from so many `passes`, or more where a pass would be too large, as far as the limits
+        allow: LimitReachedError where they do not allow all."""
+        new = [kept for kept in dict.fromkeys(wanted) if self.measure.known(kept) is None]
+        size = min(-(-len(new) // passes) or 1, self.measure.most)
+        groups = [new[start : start + size] for start in range(0, len(new), size)]
+        room = len(groups) if self.limits.passes is None else self.limits.passes - self.measure.passes
+        if groups and self.limits.deadline is not None and self.limits.clock() >= self.limits.deadline:
+            raise LimitReachedError("the time is up (--minutes)")
+        self.measure.run(groups[: max(room, 0)])
+        trials = [trial for kept in wanted if (trial := self.measure.known(kept)) is not None]
+        for trial in trials:
+            kept = frozenset(trial.kept)
+            if self.ranking.cost(kept) < self.ranking.cost(self.best) and self.budget.met(trial):
+                self.best = kept
+        if len(groups) > room:
+            raise LimitReachedError("all evaluations are used up (--max-trials)")
+        return trials
+
+    def passes(self, kept: Kept) -> bool:
+        """Whether the plan that keeps `kept` meets the budget."""
+        return self.budget.met(self.trials([kept])[0])
+
+
+def minimal_set(
+    ranking: Ranking, attribution: Attribution, measure: Measurements, budget: Budget, limits: MeasuringLimits
+) -> MinimalSet:
+    """The smallest set of candidates to keep that meets `budget`; GateError where not even keeping all of them does.
+
+    Within `limits`; the set of all candidates is measured whatever they say.
+    """
+    everything = ranking.everything
+    tester = _Tester(ranking, measure, budget, limits, everything)
+    if not budget.met(measure(everything)):
+        raise _unreachable(budget, measure(everything))
+    try:
+        if tester.passes(ALL_LOW):
+            _LOG.info("every node may be low: the budget needs no FP32 node")
+            return MinimalSet((), ())
+        tester.best = _shortest_prefix(tester, _expected_length(tester, attribution))
+        tester.best = _lowered(tester, ranking.least_important_first(tester.best))
+        certificate = _certificate(tester)
+        return MinimalSet(ranking.ordered(tester.best), certificate)
+    except LimitReachedError as limit:
+        _LOG.warning("the search ends early: %s", limit)
+        return MinimalSet(ranking.ordered(tester.best), _known_entries(tester), str(limit))
+
+
+def _unreachable(budget: Budget, trial: Trial) -> GateError:
+    missed = "; ".join(f"{r.expression} ({r.reason})" for r in budget.results(trial) if not r.passed)
+    return GateError(
+        f"not even the all-FP32 model meets the budget: {missed}; relax the budget, or look at what sanitize changed"
+    )
+
+
+def _shortest_prefix(tester: _Tester, guess: int) -> Kept:
+    """The shortest passing prefix of the ranking, as far as prefixes pass monotonically; looked for from `guess` on."""
+    ranking = tester.ranking
+    low, high = 0, len(ranking.steps)  # the first fails, the last passes
+    stride, direction = 1, 0
+    while high - low > 1:
+        if not low < guess < high:
+            guess = (low + high) // 2
+        if tester.passes(ranking.prefix(guess)):
+            high, now = guess, -1
+        else:
+            low, now = guess, 1
+        if direction in (0, now):
+            guess += now * stride
+            stride *= 2
+        else:
+            guess = (low + high) // 2
+        direction = now if direction in (0, now) else 2
+    return ranking.prefix(high)
+
+
+def _expected_length(tester: _Tester, attribution: Attribution) -> int:
+    """The length of the prefix that the additive error model expects to meet the budget."""
+    steps = tester.ranking.steps
+    allowed = _allowed_share(tester, attribution)
+    if allowed is None:
+        return 1
+    return next((n for n, step in enumerate(steps, 1) if step.remaining <= allowed), len(steps) - 1)
+
+
+def _allowed_share(tester: _Tester, attribution: Attribution) -> float | None:
+    """The share of the fully lowered model's squared error that the budget allows; None where it says nothing."""
+    limit = tester.budget.rel_l2()
+    if limit is None or not attribution.sites:
+        return None
+    measured = tester.measure(ALL_LOW).metrics.get("fidelity.worst.rel_l2", float("inf"))
+    whole = measured if measured < 1.0 else attribution.rel_l2
+    return (limit / whole) ** 2 if whole > 0.0 else None
+
+
+def _lowered(tester: _Tester, order: Sequence[str]) -> Kept:
+    """The best set without as much from the start of `order` as passes, as far as that is monotonic."""
+    base, together = tester.best, tester.ranking.space.together
+    fewest, most = 0, len(order) + 1  # lowering `fewest` passes, `most` does not
+    while most - fewest > 1:
+        points = _spread(fewest, most)
+        sets = [base - together(order[:point]) for point in points]
+        passing = [tester.budget.met(trial) for trial in tester.trials(sets)]
+        failed = next((index for index, met in enumerate(passing) if not met), len(points))
+        fewest, most = points[failed - 1] if failed else fewest, points[failed] if failed < len(points) else most
+    return base - together(order[:fewest])
+
+
+def _certificate(tester: _Tester) -> tuple[CertificateEntry, ...]:
+    """One entry for each node of the best set, after lowering what turns out to be needless."""
+    ranking = tester.ranking
+    while True:
+        base, nodes = tester.best, ranking.ordered(tester.best)
+        trials = tester.trials([ranking.without(base, node) for node in nodes], _ROUND)
+        needless = [(trial, node) for trial, node in zip(trials, nodes, strict=True) if tester.budget.met(trial)]
+        tester.best = base
+        if not needless:
+            return tuple(_entry(tester, node, trial) for node, trial in zip(nodes, trials, strict=True))
+        needless.sort(key=lambda each: _damage(ranking, *each))
+        tester.best = _lowered(tester, [node for _, node in needless])
+
+
+def _damage(ranking: Ranking, trial: Trial, node: str) -> tuple[float, float, int]:
+    """What lowering `node` costs: error for each unit of what keeping it costs, the least important first."""
+    error = trial.metrics.get("fidelity.worst.rel_l2", 0.0)
+    return error / ranking.costs.get(node, 1.0), error, -ranking.places[node]
+
+
+def _known_entries(tester: _Tester) -> tuple[CertificateEntry, ...]:
+    """The certificate as far as it was measured."""
+    ranking, best = tester.ranking, tester.best
+    known = ((node, tester.measure.known(ranking.without(best, node))) for node in ranking.ordered(best))
+    return tuple(_entry(tester, node, trial) for node, trial in known if trial is not None)
+
+
+def _entry(tester: _Tester, node: str, trial: Trial) -> CertificateEntry:
+    failing = tuple(result for result in tester.budget.results(trial) if not result.passed)
+    lowered = tuple(sorted(tester.ranking.space.together([node])))
+    return CertificateEntry(node, lowered, failing, trial.metrics, trial.error)
+
+
+def _spread(low: int, high: int) -> list[int]:
+    """At most _POINTS whole numbers between two, at even distances, the last one before `high` among them."""
+    between = high - low - 1
+    count = min(_POINTS, between)
+    return sorted({low + -(-between * number // count) for number in range(1, count + 1)})

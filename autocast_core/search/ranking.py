@@ -1,0 +1,79 @@
+"""In which order candidates are worth keeping in FP32, from the attribution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autocast_core.search.attribution import Attribution
+from autocast_core.search.error_sites import ErrorSite, Step, steps
+from autocast_core.search.search_space import SearchSpace
+
+Kept = frozenset[str]
+"""The candidates that a plan keeps in FP32."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates of `space` by what they cost (one each where `costs` has none) and what keeping them removes.
+
+    `sites` are the attribution's, as sets that can be kept; `steps` rank their nodes, and `places` are the nodes'
+    places in that order.
+    """
+
+    space: SearchSpace
+    sites: Mapping[ErrorSite, float]
+    steps: tuple[Step, ...]
+    places: Mapping[str, int]
+    costs: Mapping[str, float]
+
+    @property
+    def everything(self) -> Kept:
+        """All candidates."""
+        return frozenset(self.space.candidates)
+
+    def ordered(self, kept: Kept) -> tuple[str, ...]:
+        """`kept`, the most important node first."""
+        return tuple(sorted(kept, key=lambda node: self.places[node]))
+
+    def cost(self, kept: Kept) -> tuple[float, int]:
+        """What keeping these nodes costs; their number decides between equals."""
+        return sum(sorted(self.costs.get(node, 1.0) for node in kept)), len(kept)
+
+    def prefix(self, length: int) -> Kept:
+        """The nodes of the first `length` steps."""
+        return self.space.together(node for step in self.steps[:length] for node in step.nodes) & self.everything
+
+    def without(self, kept: Kept, node: str) -> Kept:
+        """`kept` with `node` lowered, and all that must have its precision."""
+        return kept - self.space.together([node])
+
+    def returning(self, kept: Kept, node: str) -> float:
+        """The share of the fully lowered model's error that the additive model expects back if `node` is lowered."""
+        lowered = self.space.together([node])
+        return sum(share for site, share in self.sites.items() if site <= kept and site & lowered)
+
+    def least_important_first(self, kept: Kept) -> list[str]:
+        """`kept` in the order in which the additive model would lower it."""
+        return sorted(self.ordered(kept), key=lambda node: (self.returning(kept, node), -self.places[node]))
+
+
+def ranked(space: SearchSpace, attribution: Attribution, costs: Mapping[str, float] | None = None) -> Ranking:
+    """The ranking of the candidates of `space`; without an attribution each is as good as any other."""
+    costs = costs or {}
+    sites = _keepable(space, attribution.sites)
+    found = tuple(steps(sites, space.candidates, costs))
+    nodes = [node for step in found for node in step.nodes]
+    return Ranking(space, sites, found, {node: index for index, node in enumerate(nodes)}, costs)
+
+
+def _keepable(space: SearchSpace, sites: Mapping[ErrorSite, float]) -> dict[ErrorSite, float]:
+    """The sites as sets that can be kept; without any, every node is one."""
+    if not sites:
+        return {space.together([node]): 1.0 for node in space.candidates}
+    everything = frozenset(space.candidates)
+    found: dict[ErrorSite, float] = {}
+    for site, share in sites.items():
+        together = space.together(site) & everything
+        found[together] = found.get(together, 0.0) + share
+    return found
