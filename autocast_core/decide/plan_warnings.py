@@ -25,9 +25,11 @@ def unmatched_patterns(facts: Sequence[NodeFacts], config: ConversionConfig) -> 
             if not any(compiled.match(name) for name in names):
                 warnings.append(f"{option} pattern {pattern!r} matches no node")
     for option in ("op_types_to_exclude", "op_types_to_include"):
-        for op_type in getattr(config, option):
-            if op_type not in op_types:
-                warnings.append(f"{option} type {op_type!r} matches no node")
+        warnings.extend(
+            f"{option} type {op_type!r} matches no node"
+            for op_type in getattr(config, option)
+            if op_type not in op_types
+        )
     return warnings
 
 

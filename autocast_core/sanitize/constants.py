@@ -19,10 +19,8 @@ def normalize_constants(model: ir.Model, config: ConversionConfig) -> tuple[Chan
 
     Does not act on any other Constant, nor on a value that refers to an attribute of a function.
     """
-    changed = []
-    for node in all_nodes(model.graph):
-        if node.op_type == "Constant" and node.domain == "" and _normalize(node):
-            changed.append(str(node.name))
+    constants = [node for node in all_nodes(model.graph) if node.op_type == "Constant" and node.domain == ""]
+    changed = [str(node.name) for node in constants if _normalize(node)]
     return (Change("constants", f"{len(changed)} Constant nodes hold tensors now", tuple(changed)),) if changed else ()
 
 

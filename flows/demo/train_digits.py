@@ -171,6 +171,7 @@ def _node(op_type: str, name: str, inputs: list[str], **attributes: Any) -> onnx
 
 
 def main() -> None:
+    """Train the demo's model and write it and its data beside this file."""
     folder = Path(__file__).parent
     train_images, test_images, train_labels, test_labels = digits()
     model = train(train_images, train_labels)

@@ -37,10 +37,11 @@ def locations_in(path: Path, where: str) -> tuple[str, ...]:
         model = onnx.ModelProto.FromString(structure)
     except (WireError, DecodeError) as error:
         raise ModelError(f"{where} is no ONNX model ({error}): export it again") from error
-    found = []
-    for tensor in _tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            found.append(next((entry.value for entry in tensor.external_data if entry.key == "location"), ""))
+    found = (
+        next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        for tensor in _tensors(model)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    )
     return tuple(dict.fromkeys(found))
 
 

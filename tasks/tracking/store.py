@@ -70,11 +70,11 @@ def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
         if found is None:
             try:
                 return str(client.create_experiment(name, artifact_location(tracking_uri, name)))
-            except MlflowException as error:
+            except MlflowException:
                 # Another process may have created it in between.
                 found = client.get_experiment_by_name(name)
                 if found is None:
-                    raise error
+                    raise
     if found.lifecycle_stage != "active":
         raise ConfigError(
             f"experiment {name!r} at {shown(tracking_uri)} is deleted: restore it, or set MLFLOW_EXPERIMENT_NAME"

@@ -110,7 +110,6 @@ def external_locations(model: bytes) -> dict[str, str]:
 
 def relocated(model: bytes, location: str) -> bytes:
     """The serialised model with all its external data said to lie in file `location`."""
-
     if _LOCATION_KEY not in model:
         return model
 
