@@ -107,7 +107,7 @@ class _DisjointSets:
 
 
 def _uncastable(node: ir.Node) -> Iterator[ir.Value]:
-    """The values of FP32 at the node, or passed by its bodies, that are no tensors."""
+    """The values of FP32 at the node, or passed by its bodies, that are not tensors."""
     ports = ports_of(node)
     inner = [part for port in ports for part in (port.inner_input, *port.inner_outputs)] if ports else ()
     for value in (*node.inputs, *node.outputs, *inner):

@@ -39,7 +39,9 @@ def unknown_io_names(graph: ir.Graph, config: ConversionConfig) -> list[str]:
         return []
     known = {value.name for value in (*graph.inputs, *graph.outputs)}
     return [
-        f"keep_io_types name {name!r} is no graph input or output" for name in config.keep_io_types if name not in known
+        f"keep_io_types name {name!r} is not a graph input or output"
+        for name in config.keep_io_types
+        if name not in known
     ]
 
 

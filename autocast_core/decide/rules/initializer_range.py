@@ -40,7 +40,7 @@ class InitializerRangeRule:
 INITIALIZER_RANGE = RuleEntry(
     name=InitializerRangeRule.name,
     title="initializer range",
-    description="A weight that would be stored in the low type, and is no attention mask, exceeds `init_max`.",
+    description="A weight that would be stored in the low type, and is not an attention mask, exceeds `init_max`.",
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_OR_SEARCH,
     build=lambda model, config: InitializerRangeRule(config.init_max),

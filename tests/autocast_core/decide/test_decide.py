@@ -70,9 +70,10 @@ def test_include_never_overrides_legality_and_a_warning_says_so(plan):
         ("nodes_to_include", "x.*", "nodes_to_include pattern 'x.*' matches no node"),
         ("op_types_to_exclude", "Conv", "op_types_to_exclude type 'Conv' matches no node"),
         ("op_types_to_include", "mul", "op_types_to_include type 'mul' matches no node"),
+        ("keep_io_types", "z", "keep_io_types name 'z' is not a graph input or output"),
     ],
 )
-def test_patterns_that_match_nothing_are_warned_of(plan, option, value, warning):
+def test_an_option_that_names_nothing_is_warned_of(plan, option, value, warning):
     assert plan(CHAIN, RANGES, **{option: (value,)}).warnings == (warning,)
 
 

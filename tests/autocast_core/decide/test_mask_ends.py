@@ -28,7 +28,7 @@ def test_a_graph_input_is_a_mask_where_its_elements_say_so(model):
     assert ends(model, text, x=(-5, 5), m=(-1e9, 1e9)) == {}
 
 
-def test_a_large_constant_that_reaches_anything_else_is_no_mask(model):
+def test_a_large_constant_that_also_reaches_something_else_is_not_a_mask(model):
     text = (
         "g (float[2,3] x) => (float[2,3] y, float[2,3] z) <float[3] m = {0, "
         "-1e9, 0}> { s = Add(x, m) y = Softmax(s) z = Neg(s) }"

@@ -49,7 +49,7 @@ def test_a_node_that_was_to_be_included_stays_low_whatever_its_weights(model):
     assert reuse_plan(other, plan, CONFIG.init_max).nodes == plan.nodes
 
 
-def test_a_mask_over_the_limit_is_no_violation(model):
+def test_a_mask_over_the_limit_does_not_keep_its_node(model):
     text = "g (float[2,3] x) => (float[2,3] y) <float[3] w = {WEIGHTS}> { s = Add(x, w) y = Softmax(s) }"
     _, plan = made(model, "0, -10000.0, 0", text)
     other, _ = made(model, "0, 0, -3e4", text)

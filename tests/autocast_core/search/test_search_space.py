@@ -57,7 +57,7 @@ def test_what_the_user_excludes_stays_in_fp32(options, rule):
     assert space.candidates == ("graph/first", "graph/third")
 
 
-def test_what_the_user_includes_is_no_candidate():
+def test_what_the_user_includes_is_not_a_candidate():
     space = space_of(CHAIN, nodes_to_include=("second",))
     assert space.lowest.by_id()["graph/second"].precision is Precision.FP16
     assert space.candidates == ("graph/first", "graph/third")
@@ -78,13 +78,13 @@ def test_a_pair_is_a_candidate_as_a_whole():
     assert set(space.candidates) == pair | {"graph/relu"}
 
 
-def test_a_pair_of_which_one_node_is_excluded_is_no_candidate():
+def test_a_pair_of_which_one_node_is_excluded_is_not_a_candidate():
     space = space_of(PAIR, op_types_to_exclude=("QuantizeLinear",))
     assert rules(space) == {"relu": "default", "quantize": "op_type", "dequantize": "quantization_pair"}
     assert space.candidates == ("graph/relu",)
 
 
-def test_a_pair_of_which_one_node_is_included_is_no_candidate():
+def test_a_pair_of_which_one_node_is_included_is_not_a_candidate():
     assert space_of(PAIR, op_types_to_include=("DequantizeLinear",)).candidates == ("graph/relu",)
 
 

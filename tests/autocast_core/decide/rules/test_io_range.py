@@ -35,7 +35,7 @@ def test_elements_that_are_not_finite_keep_the_node(facts):
     assert "3 NaN or infinite elements" in match.reason
 
 
-def test_weights_and_unmeasured_tensors_are_none_of_the_io_rules_business(facts):
+def test_weights_and_unmeasured_tensors_do_not_keep_the_node(facts):
     rule = IORangeRule(512.0)
     assert rule.check(facts(("w", stats(-1e6, 1e6), {"is_weight": True}), ("x", None, {}))) is None
 

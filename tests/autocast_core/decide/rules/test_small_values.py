@@ -21,13 +21,13 @@ def test_vanishing_elements_keep_the_node_from_one_percent_on(facts):
         assert (found is not None) == fires
 
 
-def test_a_normal_weight_matrix_with_small_elements_is_no_small_value(facts):
+def test_small_elements_in_a_normal_weight_matrix_do_not_keep_the_node(facts):
     weights = np.random.default_rng(0).normal(scale=0.02, size=4096).astype(np.float32)
     assert float(np.abs(weights).min()) < 2.0**-14
     assert SmallValuesRule().check(facts(("w", TensorStats.of(weights, Precision.FP16), {"is_weight": True}))) is None
 
 
-def test_zeros_are_no_small_values(facts):
+def test_zeros_do_not_count_as_vanishing_elements(facts):
     assert SmallValuesRule().check(facts(("x", TensorStats.of(np.zeros(9, np.float32), Precision.FP16), {}))) is None
 
 
