@@ -1,4 +1,4 @@
-"""Prints a plan out as a model: casts, initializers, control flow."""
+"""Applies a plan to a model: casts, initializers, control flow."""
 
 from autocast_core.apply.apply import Applied, apply_in_place, apply_plan
 

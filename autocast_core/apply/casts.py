@@ -1,4 +1,4 @@
-"""Casts: one per value and type, where a value's type and its reader's wish differ.
+"""Casts: one for each value and type, where a reader requests another type than the value has.
 
 A cast stands right behind the producer of its value, in the value's own scope, so that it dominates every reader, those
 in bodies too. A Cast of the source model counts as a version of its input: what it makes is not made twice, and what it
@@ -18,12 +18,16 @@ from autocast_core.operators import element_type, is_tensor, with_element_type
 SUFFIX = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}
 
 
+CastIdentity = tuple[ir.Value, ir.DataType, ir.Graph | ir.Function | None]
+"""What is cast, to which type, in which graph."""
+
+
 class Casts:
     """The versions of each value in other types; inserts a Cast where one is missing."""
 
     def __init__(self, names: UnusedNames) -> None:
         self._names = names
-        self._versions: dict[tuple[ir.Value, ir.DataType, ir.Graph | None], ir.Value] = {}
+        self._versions: dict[CastIdentity, ir.Value] = {}
         self._at_start: dict[ir.Graph, list[ir.Node]] = {}
         self._last: dict[ir.Node, ir.Node] = {}
         self._placed: set[ir.Node] = set()
@@ -31,11 +35,10 @@ class Casts:
 
     def register(self, cast: ir.Node) -> ir.Value | None:
         """Note a Cast of the source model; returns the output of an earlier one that does the same in its graph."""
-        source, to = cast.inputs[0], cast_target(cast)
-        if source is None or to is None or "saturate" in cast.attributes or "round_mode" in cast.attributes:
+        identity = cast_identity(cast)
+        if identity is None:
             return None
-        key = (source, to, cast.graph)
-        earlier = self._versions.setdefault(key, cast.outputs[0])
+        earlier = self._versions.setdefault(identity, cast.outputs[0])
         return None if earlier is cast.outputs[0] else earlier
 
     def version(self, value: ir.Value, dtype: ir.DataType, scope: ir.Graph | None = None) -> ir.Value:
@@ -64,7 +67,7 @@ class Casts:
             self._move_up(found, value)
         return found
 
-    def finish(self) -> None:
+    def place_at_start(self) -> None:
         """Put the casts of graph inputs and initializers at the start of their graphs."""
         for graph, casts in self._at_start.items():
             if len(graph):
@@ -88,7 +91,6 @@ class Casts:
         producer = value.producer()
         assert graph is not None
         if producer is None or producer.graph is not graph:
-            assert graph is not None
             self._at_start.setdefault(graph, []).append(cast)
         else:
             graph.insert_after(self._last.get(producer, producer), cast)
@@ -98,7 +100,7 @@ class Casts:
         return output
 
     def _move_up(self, version: ir.Value, value: ir.Value) -> None:
-        """A Cast of the source model may stand behind a reader that now wants it: put it behind its producer."""
+        """A Cast of the source model may stand behind a reader that now requests it: put it behind its producer."""
         cast, producer = version.producer(), value.producer()
         if cast is None or cast.graph is None or cast in self._placed:
             return
@@ -113,6 +115,14 @@ class Casts:
             self._last.setdefault(producer, cast)
 
 
+def cast_identity(cast: ir.Node) -> CastIdentity | None:
+    """Equal for Casts that do the same in one graph; None for one whose attributes say how it rounds."""
+    source, to = cast.inputs[0], cast_target(cast)
+    if source is None or to is None or "saturate" in cast.attributes or "round_mode" in cast.attributes:
+        return None
+    return source, to, cast.graph
+
+
 def narrow_source(value: ir.Value) -> ir.Value | None:
     """The 16-bit value that a Cast made `value` of, which is FP32; None where none did."""
     producer = value.producer()
@@ -121,6 +131,6 @@ def narrow_source(value: ir.Value) -> ir.Value | None:
 
 
 def may_be_output(value: ir.Value, graph: ir.Graph) -> bool:
-    """Whether the value may become one more output of `graph`: a node of that graph makes it, and it is none yet."""
+    """Whether the value may become one more output of `graph`: a node of that graph makes it, and it is not one yet."""
     producer = value.producer()
     return producer is not None and producer.graph is graph and not value.is_graph_output()

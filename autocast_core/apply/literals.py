@@ -1,4 +1,4 @@
-"""Initializers and Constants: stored in the type their readers wish, once per type really needed."""
+"""Initializers and Constants: stored in the type that their readers request, once for each type that is needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from autocast_core.model.tensors import ConvertedTensor
 from autocast_core.number_formats import LOW_DTYPES
 
 
-def settle_literals(
+def store_literals(
     model: ir.Model, nodes: list[ir.Node], uses: Uses, names: UnusedNames, max_bytes: int | None
 ) -> dict[tuple[ir.Value, ir.DataType], ir.Value]:
-    """Store each FP32 literal in the type its readers wish, and once more for each further low type that nodes wish.
+    """Store each FP32 literal in the type its readers request, and once more for each further low type.
 
     Returns the copies by (literal, type). A literal of more than `max_bytes` bytes stays FP32, to be cast at run time;
     so does one that Casts of the source round to different types.
@@ -25,8 +25,8 @@ def settle_literals(
     for value, tensor in list(float_literals(model, nodes)):
         if max_bytes is not None and tensor.nbytes > max_bytes:
             continue
-        low = [dtype for dtype in uses.firm_wishes(value) if dtype in LOW_DTYPES]
-        others = uses.wishes_but(value, low)
+        low = [dtype for dtype in uses.required_types(value) if dtype in LOW_DTYPES]
+        others = uses.requested_beside(value, low)
         own = others[0] if len(others) == 1 else ir.DataType.FLOAT if others or not low else low[0]
         for dtype in low:
             if dtype != own:
@@ -38,7 +38,7 @@ def settle_literals(
 
 
 def float_literals(model: ir.Model, nodes: list[ir.Node]) -> list[tuple[ir.Value, ir.TensorProtocol]]:
-    """FP32 initializers that are no graph input, and outputs of FP32 Constants, in graph order."""
+    """FP32 initializers that are not graph inputs, and outputs of FP32 Constants, in graph order."""
     found = []
     for graph in all_graphs(model.graph):
         for value in graph.initializers.values():

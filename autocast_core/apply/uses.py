@@ -1,4 +1,4 @@
-"""Which type every reader of a float value wishes to find.
+"""Which element type every reader of a float value requests.
 
 Places and uses are named tuples: there are several for each node, and a frozen dataclass takes twice as long to make.
 """
@@ -48,11 +48,11 @@ Place = NodeInput | GraphOutput
 
 
 class Use(NamedTuple):
-    """A place and the element type it wishes; not `firm` for a Cast, which takes any type but may become needless."""
+    """A place and the element type it requests; not `required` for a Cast, which takes any type but may be removed."""
 
     place: Place
-    wish: ir.DataType
-    firm: bool = True
+    requested: ir.DataType
+    required: bool = True
 
 
 @dataclass
@@ -71,24 +71,24 @@ class Uses:
         self.by_value[value].remove(use)
         self.add(other, use)
 
-    def change_wish(self, value: ir.Value | None, place: Place, wish: ir.DataType) -> None:
-        """Let the use of `value` at `place`, where there is one, wish another type."""
+    def change_request(self, value: ir.Value | None, place: Place, dtype: ir.DataType) -> None:
+        """Let the use of `value` at `place`, where there is one, request another type."""
         if value in self.by_value:
             uses = self.by_value[value]
-            uses[:] = [use._replace(wish=wish) if use.place == place else use for use in uses]
+            uses[:] = [use._replace(requested=dtype) if use.place == place else use for use in uses]
 
-    def wishes(self, value: ir.Value) -> list[ir.DataType]:
-        """The distinct types that the readers of `value` wish, in order."""
-        return list(dict.fromkeys(use.wish for use in self.by_value.get(value, ())))
+    def requested_types(self, value: ir.Value) -> list[ir.DataType]:
+        """The distinct types that the readers of `value` request, in order."""
+        return list(dict.fromkeys(use.requested for use in self.by_value.get(value, ())))
 
-    def firm_wishes(self, value: ir.Value) -> list[ir.DataType]:
+    def required_types(self, value: ir.Value) -> list[ir.DataType]:
         """The same without Casts."""
-        return list(dict.fromkeys(use.wish for use in self.by_value.get(value, ()) if use.firm))
+        return list(dict.fromkeys(use.requested for use in self.by_value.get(value, ()) if use.required))
 
-    def wishes_but(self, value: ir.Value, granted: list[ir.DataType]) -> list[ir.DataType]:
-        """The same without nodes and outputs that wish a type of `granted`."""
+    def requested_beside(self, value: ir.Value, satisfied: list[ir.DataType]) -> list[ir.DataType]:
+        """The distinct types requested by readers other than nodes and outputs that request one of `satisfied`."""
         uses = self.by_value.get(value, ())
-        return list(dict.fromkeys(use.wish for use in uses if not (use.firm and use.wish in granted)))
+        return list(dict.fromkeys(use.requested for use in uses if not (use.required and use.requested in satisfied)))
 
 
 def collect_uses(
@@ -96,7 +96,7 @@ def collect_uses(
     original: Mapping[ir.Value, ir.DataType | None],
     moves: Mapping[ir.Node, tuple[Operands, ir.DataType]],
 ) -> Uses:
-    """The uses of float values by nodes and bodies; those of the main graph's outputs are the contract's to add.
+    """The uses of float values by nodes and bodies; `GraphInterface` adds those of the main graph's outputs.
 
     `original` gives each value's element type before the conversion, `moves` the operands that move, per low node.
     """
@@ -111,7 +111,7 @@ def collect_uses(
             if not is_counted(node):
                 to = cast_target(node)
                 if to in PRECISION_DTYPES:
-                    uses.add(value, Use(place, to, firm=False))
+                    uses.add(value, Use(place, to, required=False))
             elif operands is not None and low is not None and operands.inputs[index]:
                 uses.add(value, Use(place, low))
             else:
@@ -134,8 +134,8 @@ def _collect_ports(
             covered.add((output.graph, output.index))
             dtype = original.get(output.value)
             if dtype in PRECISION_DTYPES:
-                wish = low if moving and low is not None and dtype == ir.DataType.FLOAT else dtype
-                uses.add(output.value, Use(GraphOutput(output.graph, output.index), wish))
+                requested = low if moving and low is not None and dtype == ir.DataType.FLOAT else dtype
+                uses.add(output.value, Use(GraphOutput(output.graph, output.index), requested))
     for _, body in bodies(node) if raw_attributes(node) else ():
         for index, value in enumerate(body.outputs):
             dtype = original.get(value)

@@ -51,26 +51,26 @@ def test_every_cast_is_necessary(architecture: Path, kept_types: Sequence[str]):
 def test_each_weight_of_low_nodes_is_stored_once_in_16_bits(architecture: Path, kept_types: Sequence[str]):
     model, plan, after = converted(architecture, kept_types)
     stored = {tensor.name: tensor.data_type for graph in graphs(after.graph) for tensor in graph.initializer}
-    for name, wishes in weight_wishes(model, plan).items():
-        if wishes == {True}:
+    for name, requested in requested_widths(model, plan).items():
+        if requested == {True}:
             assert (stored[name], f"{name}_fp16" in stored) == (onnx.TensorProto.FLOAT16, False), name
-        elif wishes == {False}:
+        elif requested == {False}:
             assert (stored[name], f"{name}_fp16" in stored) == (onnx.TensorProto.FLOAT, False), name
         else:
             assert (stored[name], stored[f"{name}_fp16"]) == (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16), name
 
 
-def weight_wishes(model: ir.Model, plan: PrecisionPlan) -> dict[str, set[bool]]:
+def requested_widths(model: ir.Model, plan: PrecisionPlan) -> dict[str, set[bool]]:
     """Per FP32 initializer that nodes read: whether they read it in 16 bits (both, where they differ)."""
     low = {decision.id for decision in plan.nodes if decision.precision.is_low}
-    wishes: dict[str, set[bool]] = {}
+    requested: dict[str, set[bool]] = {}
     policy = OperandPolicy.of_plan(model, plan)
     for node_id, node in nodes_with_ids(model.graph):
         operands = float_operands(node, policy, plan.precision)
         for value, moves in zip(node.inputs, operands.inputs, strict=True):
             if value is not None and value.is_initializer() and value.dtype == ir.DataType.FLOAT:
-                wishes.setdefault(value.name or "", set()).add(moves and node_id in low)
-    return wishes
+                requested.setdefault(value.name or "", set()).add(moves and node_id in low)
+    return requested
 
 
 def unread_casts(model: onnx.ModelProto) -> Iterator[str]:
