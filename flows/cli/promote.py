@@ -46,6 +46,6 @@ def promoted(model: str, alias: str) -> Mapping[str, Any]:
     from tasks.isolation import isolation
 
     with reading_session() as home, isolation(limits_of_a_command()):
-        from flows.review.verification import promote
+        from flows.review.promotion import promote
 
         return promote(model, alias, home).to_json()

@@ -38,10 +38,10 @@ def reviewed(model: str) -> Mapping[str, Any]:
     from tasks.storage.model_registry import resolve_tracking_uri
 
     with reading_session():
-        from flows.review.verification import our_version
+        from flows.review.conversion_record import read_conversion
         from tasks.tracking.reading import read_artifact
 
-        version, run = our_version(model)
+        version, run = read_conversion(model)
         return {
             "model": str(version),
             "aliases": list(version.aliases),

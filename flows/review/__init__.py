@@ -1,1 +1,1 @@
-"""Registered versions checked and promoted."""
+"""Registered versions: their records, their verification, their promotion."""

@@ -1,33 +1,28 @@
-"""A registered version checked anew: its files, its gates, and the whole chain of digests from the source on."""
+"""Verifies a registered version: recomputes every digest from the source to the registered files."""
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from autocast_core.errors import AutocastError, GateError, InputError, ModelError
-from autocast_core.evaluate import GateResult, output_metric_names, parse_gate
-from autocast_core.json_values import finite
+from autocast_core.errors import AutocastError, ModelError
 from flows.local.home import Home
-from flows.request.spec import Spec, make_spec
-from tasks.stages.gates import NO_DATA
+from flows.review.conversion_record import read_conversion, spec_of
 from tasks.storage.data import fetch_data
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched, fetch_model
 from tasks.tracking.conversions import IDENTITY_TAG
 from tasks.tracking.identity import identity
-from tasks.tracking.reading import RunRecord, VersionRecord, read_artifact, read_run, read_version, set_alias
+from tasks.tracking.reading import RunRecord, VersionRecord, read_artifact
 
-_SAID_TWICE = tuple(
+_SHARED_TAGS = tuple(
     f"autocast.{name}"
     for name in ("source", "source_sha256", "output_sha256", "precision", "version", "evaluation_data", "gate")
 )
-"""Tags that a version and its run both have."""
-_NEEDED = ("autocast.source", "autocast.source_sha256", "autocast.output_sha256", "autocast.precision")
+"""Tags that a version and its run both carry."""
 
 
 @dataclass(frozen=True)
@@ -57,136 +52,45 @@ class Verification:
         return {"model": self.model, "verified": self.verified, "links": [asdict(link) for link in self.links]}
 
 
-@dataclass(frozen=True)
-class Promotion:
-    """What a promotion checked; `alias` is set only where all of it holds."""
-
-    model: str
-    alias: str
-    output_sha256: str
-    gates: tuple[GateResult, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, without NaN or infinity (None)."""
-        return finite(asdict(self))
-
-
 class BrokenChainError(ModelError):
-    """A version is not what it says it is; `result` holds what was compared."""
+    """A version does not match its own record; `result` holds what was compared."""
 
     def __init__(self, message: str, result: Verification) -> None:
         super().__init__(message)
         self.result = result
 
 
-class RefusedPromotionError(GateError):
-    """A version that misses its gates is not promoted; `result` says which."""
-
-    def __init__(self, message: str, result: Promotion) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-def our_version(uri: str) -> tuple[VersionRecord, RunRecord]:
-    """The version at `uri` and its run. InputError where it is no conversion of ours, or its run is gone."""
-    tracking = resolve_tracking_uri()
-    version = read_version(tracking, uri)
-    missing = [tag for tag in _NEEDED if tag not in version.tags]
-    if missing or not version.run_id:
-        raise InputError(f"{version} is no conversion of ours: it lacks the tag {(missing or ['of a run'])[0]}")
-    return version, read_run(tracking, version.run_id)
-
-
-def promote(uri: str, alias: str, home: Home) -> Promotion:
-    """Sets `alias` on the version at `uri` if its files have their digest and its gates hold on its run's metrics.
-
-    BrokenChainError and RefusedPromotionError otherwise: then nothing is changed.
-    """
-    version, run = our_version(uri)
-    registered = _registered(version, home)
-    link = _files(version, registered)
-    if not link.ok:
-        raise BrokenChainError(_broken(version, link), Verification(str(version), (link,)))
-    found = Promotion(str(version), alias, str(link.found), gates_again(version, run, registered))
-    missed = [f"{gate.expression}: {gate.reason}" for gate in found.gates if not gate.passed]
-    if missed:
-        raise RefusedPromotionError(f"{version} is not promoted: {'; '.join(missed)}", found)
-    set_alias(resolve_tracking_uri(), version, alias)
-    return found
-
-
-def gates_again(version: VersionRecord, run: RunRecord, registered: Fetched) -> tuple[GateResult, ...]:
-    """The gates of the run's spec on the run's metrics as they are now, and the verdict that the version carries."""
-    spec = spec_of(run)
-    gates = [parse_gate(expression) for expression in spec.gates]
-    names = _metric_names(registered) if any(gate.output is not None for gate in gates) else {}
-    results = []
-    for gate in gates:
-        if run.tags.get("autocast.evaluation_data") == "random" and not spec.allow_random:
-            results.append(gate.failed(NO_DATA))
-        else:
-            results.append(gate.check(run.metrics, names))
-    verdict = version.tags.get("autocast.gate", "none")
-    results.append(GateResult("autocast.gate", None, verdict == "passed", f"the version's tag says {verdict}"))
-    return tuple(replace(each, reason="") if each.passed else each for each in results)
-
-
-def _metric_names(registered: Fetched) -> dict[str, str]:
-    """By name of the model's outputs their names in metrics, as the conversion has logged them."""
-    from tasks.tracking.model_facts import ports_of
-
-    return output_metric_names(name for role, name, *_ in ports_of(registered.ref) if role == "output")
-
-
-def spec_of(run: RunRecord) -> Spec:
-    """The spec that the run's parameters hold. ConfigError where they are none."""
-    kinds = Spec.model_json_schema()["properties"]
-    given = {name: _value(text, kinds[name]) for name, text in run.params.items() if name in kinds}
-    return make_spec(given, f"the parameters of run {run.run_id}")
-
-
-def _value(text: str, kind: Mapping[str, Any]) -> Any:
-    if {one.get("type") for one in kind.get("anyOf", (kind,))} <= {"string", "null"}:
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
 def verify_version(uri: str, home: Home) -> Verification:
-    """Computes the chain of the version at `uri` anew: its files, its run, its identity, its data, its source, the plan
-    on the source, and the bytes that applying the plan to the source gives.
+    """Recomputes the chain of the version at `uri`: its files, run, identity, data and source, the plan's digests of
+    the source, and the bytes that applying the plan to the source gives.
 
-    BrokenChainError (with all links) where one does not hold or could not be checked.
+    BrokenChainError (with all links) where a link does not hold or could not be checked.
     """
-    version, run = our_version(uri)
-    registered = _registered(version, home)
-    links = [_files(version, registered), *_of_run(version, run), *_of_data(run, home)]
+    version, run = read_conversion(uri)
+    registered = fetch_model(str(version), home.cache)
+    links = [files_link(version, registered), *_of_run(version, run), *_of_data(run, home)]
     with tempfile.TemporaryDirectory(prefix="autocast-verify-") as folder:
         links += _from_source(version, run, registered, home, Path(folder))
     found = Verification(str(version), tuple(links))
     if not found.verified:
-        raise BrokenChainError(_broken(version, next(link for link in links if not link.ok)), found)
+        raise BrokenChainError(broken_link(version, next(link for link in links if not link.ok)), found)
     return found
 
 
-def _broken(version: VersionRecord, link: Link) -> str:
+def broken_link(version: VersionRecord, link: Link) -> str:
+    """What is wrong with the version, given the link that does not hold."""
     if link.ok is None:
         return f"{version} is not verified: {link.what} could not be checked: {link.note}"
     return f"{version} is not what it says: {link.what} is {link.found}, not {link.expected}"
 
 
-def _registered(version: VersionRecord, home: Home) -> Fetched:
-    return fetch_model(str(version), home.cache)
-
-
-def _files(version: VersionRecord, registered: Fetched) -> Link:
+def files_link(version: VersionRecord, registered: Fetched) -> Link:
+    """The digest of the registered files against the one that the version carries."""
     return _link("sha256 of the registered files", version.tags["autocast.output_sha256"], registered.ref.digest)
 
 
 def _of_run(version: VersionRecord, run: RunRecord) -> Iterator[Link]:
-    for tag in _SAID_TWICE:
+    for tag in _SHARED_TAGS:
         yield _link(f"{tag} of run {run.run_id}", version.tags.get(tag, "–"), run.tags.get(tag))
     calibration, evaluation = (run.inputs.get(name) for name in ("calibration", "evaluation"))
     again = identity(
