@@ -1,7 +1,8 @@
 from .config import ConversionConfig, Precision
 from .decide.rule import NodeRuleBase, Rule
 from .errors import AutocastError
-from .pipeline.convert import Conversion, convert_file, convert_to_f16, convert_to_mixed_precision
+from .pipeline.compat import convert_to_f16, convert_to_mixed_precision
+from .pipeline.convert import Conversion, convert_file
 from .pipeline.tune import tune_file
 from .plan import NodeDecision, PrecisionPlan, read_plan
 from .search.result import SearchResult

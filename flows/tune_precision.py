@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
 
-from autocast_core.errors import AutocastError, DataError
+from autocast_core.errors import DataError
 from autocast_core.json_values import finite
-from autocast_core.pipeline.convert import engine_version
-from autocast_core.text import one_line
+from autocast_core.pipeline.saved import JobRequest
+from flows.conversion.tracked_run import (
+    end_tracking_run,
+    model_stem,
+    remove_work_folder,
+    tracked_run,
+    work_folder,
+)
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.request.policy import check_metric, check_plugins, limits_for
 from flows.request.spec import Spec
 from tasks.isolation import isolation
-from tasks.progress import listener, stage
+from tasks.progress import stage
+from tasks.stages.conversion import TASKS
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
-from tasks.stages.sanitize import sanitize_task
-from tasks.stages.search import Budgets, Tuned, tune_task
-from tasks.stages.track import SOURCE_MODEL, begin_task
+from tasks.stages.search import Budgets, SearchFiles, Tuned, tune_task
+from tasks.stages.track import SOURCE_MODEL
 from tasks.storage.data import FetchedData
-from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched
-from tasks.tracking.runs import NOTE_TAG, RunRef, end_run, log, log_artifacts, log_dataset, note
+from tasks.tracking.runs import NOTE_TAG, RunRef, log, log_artifacts, log_dataset, note
 
 _DEFAULT = Spec()
 _RANKED = 10
@@ -60,32 +62,29 @@ class TuningResult:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Search:
+    """What is asked, where the plan goes (None: below the home folder), and the seconds that stages have taken."""
+
     model: str
     budgets: Budgets
     spec: Spec
     plan: Path | None
     home: Home
-    folder: Path
     timings: MutableMapping[str, float]
 
 
 def _run_name() -> str:
-    return f"tune {_stem(str(runtime.flow_run.parameters['model']))}"
-
-
-def _remove_work(flow: Any, flow_run: Any, state: Any) -> None:
-    shutil.rmtree(home().work / str(flow_run.id), ignore_errors=True)
+    return f"tune {model_stem(str(runtime.flow_run.parameters['model']))}"
 
 
 @flow(
     name="tune-precision",
     flow_run_name=_run_name,
     result_serializer="json",
-    on_completion=[_remove_work],
-    on_failure=[_remove_work],
-    on_cancellation=[_remove_work],
-    on_crashed=[_remove_work],
+    on_completion=[remove_work_folder],
+    on_failure=[remove_work_folder],
+    on_cancellation=[remove_work_folder, end_tracking_run],
+    on_crashed=[remove_work_folder, end_tracking_run],
 )
 def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: str | None = None) -> TuningResult:
     """Finds the smallest set of FP32 nodes with which the model at `model` meets `budgets` on the spec's evaluation
@@ -97,71 +96,49 @@ def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: 
     """
     where = home()
     set_defaults(where)
-    folder = where.work.absolute() / str(runtime.flow_run.id)
     plan = None
     if output is not None:
         plan = Path(output) if output.endswith(".json") else Path(output) / "plan.json"
     deployed = runtime.deployment.id is not None
     check_plugins(spec, deployed=deployed)
     check_metric(budgets.metric, deployed=deployed)
-    job = _Job(model, budgets, spec, plan, where, folder, {})
-    with isolation(limits_for(spec, deployed=deployed)), _tracked(job) as run:
-        return _tuned(job, run)
+    search = _Search(model, budgets, spec, plan, where, {})
+    tags = {"autocast.source": model, "autocast.precision": spec.precision, "autocast.flow": "tune-precision"}
+    name = f"tune {model_stem(model)}-{spec.precision}"
+    with (
+        isolation(limits_for(spec, deployed=deployed)),
+        tracked_run(where, name, _parameters(search), tags, search.timings) as run,
+    ):
+        return _tuned(search, run)
 
 
-@contextmanager
-def _tracked(job: _Job) -> Iterator[RunRef]:
-    """Begins the MLflow run, and ends it whatever happens, with the reason where that is a failure."""
-    with stage("track", job.timings):
-        tags = {
-            "autocast.source": job.model,
-            "autocast.precision": job.spec.precision,
-            "autocast.version": engine_version(),
-            "autocast.flow": "tune-precision",
-        }
-        asked = {key: str(value) for key, value in asdict(job.budgets).items() if value is not None}
-        asked["expressions"] = json.dumps(job.budgets.expressions)
-        params = {"model": job.model, **job.spec.flat(), **{f"tune.{key}": value for key, value in asked.items()}}
-        run = begin_task(resolve_tracking_uri(), f"tune {_stem(job.model)}-{job.spec.precision}", params, tags)
-    listener().note("run_id", run.run_id)
-    try:
-        yield run
-    except BaseException as error:
-        end_run(run, _reason(error))
-        raise
-    end_run(run)
+def _parameters(search: _Search) -> dict[str, str]:
+    asked = {key: str(value) for key, value in asdict(search.budgets).items() if value is not None}
+    asked["expressions"] = json.dumps(search.budgets.expressions)
+    return {"model": search.model, **search.spec.flat(), **{f"tune.{key}": value for key, value in asked.items()}}
 
 
-def _reason(error: BaseException) -> str:
-    text = one_line(error)
-    return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text}"
-
-
-def _tuned(job: _Job, run: RunRef) -> TuningResult:
-    spec, config, timings = job.spec, job.spec.config(), job.timings
+def _tuned(search: _Search, run: RunRef) -> TuningResult:
+    spec, timings, home = search.spec, search.timings, search.home
     uri = spec.evaluation or spec.calibration
     if uri is None and not spec.allow_random:
         raise DataError("a search needs data: give --evaluation, or allow_random in the spec for seeded random data")
     with stage("fetch", timings):
-        source = fetch_model_task(job.model, job.home.cache)
-        data = fetch_data_task(uri, job.home.cache) if uri else None
+        source = fetch_model_task(search.model, home.cache)
+        data = fetch_data_task(uri, home.cache) if uri else None
+    request = JobRequest(source.ref, spec.config(), work_folder(home), evaluation=data.path if data else None)
     with stage("sanitize", timings):
-        sanitized = sanitize_task(source.ref, config, job.folder)
-    name = f"{source.stem}-{spec.precision}"
+        sanitized: Any = TASKS["sanitize"]("sanitize", request, (source.ref,))
+    root, name = home.root.absolute(), f"{source.stem}-{spec.precision}"
+    files = SearchFiles(
+        root / "trials" / f"{source.ref.digest[:16]}-{spec.precision}.jsonl",
+        search.plan or root / "tune" / name / "plan.json",
+        _options(search),
+    )
     with stage("search", timings):
-        tuned = tune_task(
-            source.ref,
-            sanitized,
-            data.path if data else None,
-            config,
-            job.budgets,
-            job.home.root.absolute() / "trials" / f"{source.ref.digest[:16]}-{spec.precision}.jsonl",
-            job.plan or job.home.root.absolute() / "tune" / name / "plan.json",
-            run,
-            _options(job),
-        )
+        tuned = tune_task(request, sanitized, search.budgets, files, run)
     with stage("track", timings):
-        _track(job, run, source, data, tuned)
+        _track(search, run, source, data, tuned)
     return TuningResult(
         run_id=run.run_id,
         kept_fp32=tuned.kept_fp32,
@@ -170,7 +147,7 @@ def _tuned(job: _Job, run: RunRef) -> TuningResult:
         certificate=tuned.certificate,
         plan=str(tuned.plan),
         summary=tuned.summary,
-        measured=measured(job.spec, tuned),
+        measured=measured(spec, tuned),
         budgets=tuned.budgets,
         attribution=tuned.attribution,
         stopped=tuned.stopped,
@@ -178,35 +155,35 @@ def _tuned(job: _Job, run: RunRef) -> TuningResult:
     )
 
 
-def _options(job: _Job) -> str | None:
+def _options(search: _Search) -> str | None:
     """The spec's text that measures as this search does, for `autocast validate`; None where defaults do."""
     elsewhere = {"evaluation", "calibration", "output", "name", "gates", "precision"}
-    asked = job.spec.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
-    if job.budgets.metric is not None:
-        asked["metric"] = job.budgets.metric
+    asked = search.spec.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
+    if search.budgets.metric is not None:
+        asked["metric"] = search.budgets.metric
     # JSON is YAML.
     return json.dumps(asked, indent=1, sort_keys=True) + "\n" if asked else None
 
 
-def _track(job: _Job, run: RunRef, source: Fetched, data: FetchedData | None, tuned: Tuned) -> None:
-    kind = "evaluation" if job.spec.evaluation else "calibration" if data else "random"
+def _track(search: _Search, run: RunRef, source: Fetched, data: FetchedData | None, tuned: Tuned) -> None:
+    kind = "evaluation" if search.spec.evaluation else "calibration" if data else "random"
     tags = {
         "autocast.source": source.uri_pinned,
         "autocast.source_sha256": source.ref.digest,
         "autocast.evaluation_data": kind,
         "autocast.backend": "simulation",
         "autocast.gate": "passed" if all(budget["passed"] for budget in tuned.budgets) else "failed",
-        NOTE_TAG: note(report(tuned, job.spec)),
+        NOTE_TAG: note(report(tuned, search.spec)),
     }
     log(run, metrics=tuned.metrics, tags=tags)
     log_dataset(run, SOURCE_MODEL, source.uri_pinned, source.ref.digest, SOURCE_MODEL)
     if data is not None:
-        log_dataset(run, kind, job.spec.evaluation or job.spec.calibration or "", data.digest, kind)
+        log_dataset(run, kind, search.spec.evaluation or search.spec.calibration or "", data.digest, kind)
     columns = ("id", "op_type", "share", "local", "overflow", "underflow")
     log_artifacts(
         run,
         texts={
-            "summary.md": report(tuned, job.spec),
+            "summary.md": report(tuned, search.spec),
             "certificate.json": json.dumps(finite(tuned.certificate), indent=1),
         },
         tables={"attribution.json": {name: [row[name] for row in tuned.attribution] for name in columns}},
@@ -261,8 +238,3 @@ def report(tuned: Tuned, spec: Spec) -> str:
         share = f", {shares[entry['node']]:.1%} of the error" if entry["node"] in shares else ""
         lines += [f"- `{entry['node']}`{share}. Lowered too, {failing}. Check it:", f"  `{entry['command']}`"]
     return "\n".join(lines) + "\n"
-
-
-def _stem(uri: str) -> str:
-    """What a run is called before the model is there: the last part of its location."""
-    return re.split(r"[/\\]", uri.partition("?")[0].rstrip("/\\"))[-1].removesuffix(".onnx") or uri

@@ -13,6 +13,7 @@ from prefect import flow, runtime
 from autocast_core.engine.validation import Validation
 from autocast_core.errors import GateError, InputError
 from autocast_core.json_values import finite
+from autocast_core.pipeline.saved import JobRequest
 from flows.conversion.tracked_run import tracked_run, work_folder
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
@@ -129,9 +130,8 @@ def _validated(
     if engine is not None:
         engine.parent.mkdir(parents=True, exist_ok=True)
     with stage("validate", timings):
-        found = validate_task(
-            candidate.ref.path, "if_available", reference.ref, None, data.path if data else None, spec.config(), engine
-        )
+        request = JobRequest(reference.ref, spec.config(), work_folder(home()), evaluation=data.path if data else None)
+        found = validate_task(request, candidate.ref, engine=engine)
     with stage("track", timings):
         _log_validation(run, found, engine)
     result = ValidationResult(

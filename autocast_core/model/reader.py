@@ -82,7 +82,6 @@ def model_files(source: ModelSource) -> tuple[Path, ...]:
     """
     file = open_model(source)
     path, data = file.path, file.skeleton
-    parse(data, str(path))
     folders = DataFolders.of(path)
     locations = {location: tensor for location, tensor in external_locations(data).items() if location != SELF}
     said = tuple(dict.fromkeys(folders.find(location, tensor).said for location, tensor in locations.items()))

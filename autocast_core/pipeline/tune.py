@@ -1,36 +1,27 @@
-"""From a file and budgets to the plan that meets them: the stages of a search in order, nothing else."""
+"""Searching a plan: from a file and budgets to the plan that meets them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from msgspec import structs
 
 from autocast_core.config import ConversionConfig
 from autocast_core.evaluate import TaskMetric, load_metric
-from autocast_core.pipeline.convert import check_upgrade, data_batches, engine_version, open_runtime
+from autocast_core.model import ModelSource
+from autocast_core.pipeline.job import Data, Job
+from autocast_core.pipeline.stage import in_this_process, run_stages
+from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.pipeline.stages.sanitize import SANITIZE
+from autocast_core.pipeline.stages.search import search_stage
 from autocast_core.progress import ProgressCallback, silent
-from autocast_core.sanitize import sanitize
-from autocast_core.search import (
-    FileTrials,
-    MemoryTrials,
-    SearchLimits,
-    SearchRequest,
-    SearchResult,
-    SearchSubject,
-    search,
-)
-from autocast_core.verify import load_checked
+from autocast_core.search import FileTrials, SearchLimits, SearchRequest, SearchResult
 
 _DEFAULT = ConversionConfig()
 
 
 def tune_file(
-    src: str | Path,
-    evaluation: str | Path | Mapping[str, Any] | None,
+    src: ModelSource,
+    evaluation: Data,
     budgets: Sequence[str],
     config: ConversionConfig = _DEFAULT,
     *,
@@ -56,17 +47,10 @@ def tune_file(
     GateError where not even the all-FP32 model meets the budgets.
     """
     own = load_metric(metric) if isinstance(metric, str) else metric
-    request, limits = SearchRequest(tuple(budgets), cost, own), SearchLimits(max_trials, minutes, workers)
-    source, runtime = load_checked(src), open_runtime(config)
-    sanitized = sanitize(source, config)
-    batches = data_batches(source, config, evaluation)
-    if sanitized.opset_changed:
-        check_upgrade(source, sanitized.model, batches, runtime)
-    found = search(
-        SearchSubject(sanitized.model, batches, runtime, config, source, sanitized.changes),
-        request,
-        limits,
-        trials_store=MemoryTrials() if trials is None else FileTrials(Path(trials)),
-        progress=progress,
+    stage = search_stage(
+        SearchRequest(tuple(budgets), cost, own),
+        SearchLimits(max_trials, minutes, workers),
+        None if trials is None else FileTrials(Path(trials)),
     )
-    return replace(found, plan=structs.replace(found.plan, engine_version=engine_version()))
+    job = Job(src, config, evaluation=evaluation, progress=progress)
+    return run_stages((LOAD, SANITIZE, stage), in_this_process(job))[SearchResult]

@@ -17,9 +17,9 @@ from flows.cli.terminal.output import finish, say
 
 if TYPE_CHECKING:
     from autocast_core.model.reference import ModelRef
+    from autocast_core.pipeline.stages.evaluate import Evaluated
     from flows.local.home import Home
     from flows.request.spec import Spec
-    from tasks.stages.evaluate import Evaluated
 
 HELP = """Judge a converted model, whoever converted it.
 
@@ -41,7 +41,7 @@ Exit code 3 where TensorRT refuses the model or has it in other types than the m
 KEYS = ("depth", "skipped", "fidelity", "layers", "versions")
 
 
-class RefusedError(GateError):
+class ModelRefusedError(GateError):
     """The engine refuses the model, or has it in other types; `result` is what was found."""
 
     def __init__(self, message: str, result: Judgement) -> None:
@@ -94,10 +94,10 @@ def validate(
 
 
 def accepted(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`found`; RefusedError, which names the first node, where the engine does not take the model as it is."""
+    """`found`; ModelRefusedError, which names the first node, where the engine does not take the model as it is."""
     if found["findings"]:
         more = f" (and {len(found['findings']) - 1} more)" if len(found["findings"]) > 1 else ""
-        raise RefusedError(f"the model is not accepted: {found['findings'][0]}{more}", Judgement(found))
+        raise ModelRefusedError(f"the model is not accepted: {found['findings'][0]}{more}", Judgement(found))
     return found
 
 
@@ -115,8 +115,8 @@ def judged(
     from flows.request.policy import limits_of_a_command
     from flows.request.spec import load_spec
     from tasks.isolation import isolation
+    from tasks.stages.conversion import is_valid
     from tasks.stages.fetch import fetch_source
-    from tasks.stages.verify import is_valid
 
     spec = load_spec(spec_file, {"metric": metric})
     if on is Backend.TENSORRT and metric is not None:
@@ -137,15 +137,16 @@ def judged(
 def _measured(
     candidate: ModelRef, original: ModelRef, evaluation: str | None, on: Backend, spec: Spec, where: Home
 ) -> Mapping[str, Any]:
+    from autocast_core.pipeline.saved import JobRequest
     from tasks.stages.fetch import fetch_batches
     from tasks.tracking.package_versions import versions
 
-    config = spec.config()
     data = fetch_batches(evaluation, where.cache).path if evaluation else None
+    request = JobRequest(original, spec.config(), where.work, evaluation=data, metric=spec.metric)
     if on is Backend.TENSORRT:
-        from tasks.stages.validate import validate_task
+        from tasks.stages.validate import validate_isolated
 
-        found = validate_task.fn(candidate.path, reference=original, data=data, config=config)
+        found = validate_isolated(request, candidate)
         return {
             "depth": found.depth,
             "skipped": list(found.skipped),
@@ -155,11 +156,12 @@ def _measured(
             "versions": {**versions(), **found.versions},
             "notes": (),
         }
-    from tasks.stages.evaluate import ONNXRUNTIME, SIMULATION, evaluate_task
+    from autocast_core.pipeline.stages.evaluate import ONNXRUNTIME, SIMULATION
+    from tasks.stages.conversion import evaluate_models
 
     prefix = SIMULATION if on is Backend.SIMULATION else ONNXRUNTIME
     with _messages_of(spec.metric, where):
-        evaluated = evaluate_task.fn(original, candidate, data, None, config, (prefix,), spec.metric)
+        evaluated = evaluate_models(request, candidate, (prefix,))
     measured = prefix in evaluated.fidelity
     return {
         "depth": ("simulated" if on is Backend.SIMULATION else "executed") if measured else "none",

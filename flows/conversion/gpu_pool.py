@@ -21,10 +21,10 @@ from prefect import task
 
 from autocast_core.engine.validation import Validation
 from autocast_core.errors import ConfigError
+from autocast_core.pipeline.saved import JobRequest, SavedModelFiles
 from autocast_core.text import one_line
 from flows.request.spec import Spec
 from tasks.prefect.retries import on_service_errors
-from tasks.stages.apply import ConvertedModel
 from tasks.stages.validate import VALIDATION_FILE, validate_task
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched
@@ -71,7 +71,7 @@ def _without_pool(found: Validation, wish: str) -> Validation:
 
 
 def validate_on_pool(
-    pool: GpuPool, converted: ConvertedModel, source: Fetched, spec: Spec, place: str, *, wait_for_worker: bool
+    pool: GpuPool, converted: SavedModelFiles, source: Fetched, spec: Spec, place: str, *, wait_for_worker: bool
 ) -> Validation:
     """What the pool's deployment says of the converted model beside `source`.
 
@@ -97,7 +97,7 @@ def validate_on_pool(
     if not run.state.is_completed():
         message = one_line(run.state.message or "")
         return Validation(skipped=(f"{pool.deployment}: run {run.name} ended as {run.state.name}: {message}",))
-    return _recorded_validation(str(run.id))
+    return _verdict(str(run.id))
 
 
 def _unusable(pool: GpuPool, wait_for_worker: bool) -> str | None:
@@ -149,7 +149,7 @@ def _cancel(flow_run_id: Any) -> None:
         client.set_flow_run_state(flow_run_id, Cancelling())
 
 
-def _recorded_validation(flow_run_id: str) -> Validation:
+def _verdict(flow_run_id: str) -> Validation:
     """What the tracking run of the finished flow run holds."""
     tracking_uri = resolve_tracking_uri()
     with tracking_errors(tracking_uri), tempfile.TemporaryDirectory(prefix="autocast-verdict-") as folder:
@@ -168,11 +168,11 @@ validate_on_pool_task = task(
 
 
 def validate_converted(
-    converted: ConvertedModel, source: Fetched, data: Path | None, spec: Spec, place: str
+    request: JobRequest, converted: SavedModelFiles, source: Fetched, spec: Spec, place: str
 ) -> Validation:
-    """What TensorRT says of the converted model: on the GPU pool where one is configured, else on this machine."""
+    """What TensorRT makes of the converted model: on the GPU pool where one is configured, else on this machine."""
     pool = gpu_pool()
     if pool is None or spec.validation == "off":
-        found = validate_task(converted.model.path, spec.validation, source.ref, converted.plan, data, spec.config())
+        found = validate_task(request, converted.model, spec.validation, converted.plan)
         return _without_pool(found, spec.validation)
     return validate_on_pool_task(pool, converted, source, spec, place, wait_for_worker=spec.validation == "required")

@@ -116,9 +116,10 @@ def _of_data(run: RunRecord, home: Home) -> Iterator[Link]:
 def _from_source(
     version: VersionRecord, run: RunRecord, registered: Fetched, home: Home, folder: Path
 ) -> Iterator[Link]:
+
+    from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, SavedPlan, SavedSanitized
     from autocast_core.plan import PrecisionPlan
-    from tasks.stages.apply import apply_task
-    from tasks.stages.sanitize import sanitize_task
+    from tasks.stages.conversion import ISOLATED
     from tasks.tracking.model_facts import digests_of
 
     expected = version.tags["autocast.source_sha256"]
@@ -133,12 +134,14 @@ def _from_source(
     yield _link("precision of the plan", version.tags["autocast.precision"], str(plan.precision))
     what, wanted = "sha256 of plan applied to source", version.tags["autocast.output_sha256"]
     try:
-        sanitized = sanitize_task.fn(source.ref, spec_of(run).config(), folder)
+        request = JobRequest(source.ref, spec_of(run).config(), folder, output=registered.ref.path.name)
+        sanitized: SavedSanitized = ISOLATED["sanitize"]("sanitize", request, (source.ref,))
         structure, weights = digests_of(sanitized.model)
         yield _link("structure that the plan is for", plan.structure_digest, structure)
         yield _link("weights that the plan is for", plan.weights_digest, weights)
         (folder / "plan.json").write_text(text, encoding="utf-8")
-        made = apply_task.fn(sanitized.model, folder / "plan.json", folder / "again", registered.ref.path.name)
+        saved = SavedPlan.of(folder / "plan.json", plan)
+        made: SavedModelFiles = ISOLATED["apply"]("apply", request, (sanitized, saved))
     except AutocastError as error:
         yield Link(what, wanted, None, None, str(error))
         return

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 from autocast_core.progress import Progress
 from autocast_core.text import one_line
@@ -47,8 +48,9 @@ def main() -> None:
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     ours.propagate = False
-    while (call := channel.next_call()) is not None:
-        channel.send(_response(call, channel))
+    with shared_artifacts():
+        while (call := channel.next_call()) is not None:
+            channel.send(_response(call, channel))
 
 
 def restrict(limits: Mapping[str, Any]) -> None:

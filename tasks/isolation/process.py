@@ -32,6 +32,7 @@ from typing import Any, ParamSpec, TypeVar
 from autocast_core import errors
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import AutocastError, InputError
+from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.process.child import ending, last_line, module_command, was_killed, with_package_path
 from autocast_core.progress import Progress
 from tasks.progress import report
@@ -127,14 +128,19 @@ class IsolatedProcess:
         child.connection.close()
 
     def call(
-        self, function: Callable[..., Any], arguments: Any, options: Mapping[str, Any], result: Any, message: Any = None
+        self,
+        stage: str,
+        function: Callable[..., Any],
+        arguments: Any,
+        options: Mapping[str, Any],
+        result: Any,
+        message: Any = None,
     ) -> Any:
         """Calls the function in the child and returns its result; its AutocastErrors are raised here as well.
 
         StageDiedError where the child dies, exceeds a limit or sends something of another type than `result` (or than
-        `message`, for its callback); StageBugError for any other exception.
+        `message`, for its callback); StageBugError for any other exception. Errors call it `stage`.
         """
-        stage = function.__name__
         options = dict(options)
         callback = options.pop(CALLBACK, None) if message is not None else None
 
@@ -162,12 +168,12 @@ class IsolatedProcess:
 _PROCESS: ContextVar[IsolatedProcess | None] = ContextVar("isolated process", default=None)
 
 
-def isolated(function: Callable[P, R], result: Any, message: Any = None) -> Callable[P, R]:
+def isolated(function: Callable[P, R], result: Any, message: Any = None, *, name: str | None = None) -> Callable[P, R]:
     """`function`, called in the child process within `isolation`.
 
     The function must be importable by its name. Its arguments are pickled; its result is of the type `result`, and what
     it passes to its option `callback` of the type `message`: types that pydantic can write as JSON and read back. Each
-    message restarts the stage's time limit.
+    message restarts the stage's time limit. Errors of the process call it `name`, by default the function's.
     """
 
     @wraps(function)
@@ -175,7 +181,7 @@ def isolated(function: Callable[P, R], result: Any, message: Any = None) -> Call
         process = _PROCESS.get()
         if process is None:
             return function(*arguments, **options)
-        value: R = process.call(function, arguments, options, result, message)
+        value: R = process.call(name or function.__name__, function, arguments, options, result, message)
         return value
 
     return call
@@ -183,21 +189,26 @@ def isolated(function: Callable[P, R], result: Any, message: Any = None) -> Call
 
 @contextmanager
 def isolation(limits: ProcessLimits | None) -> Iterator[None]:
-    """Within the block isolated functions run in a child process with `limits`; None: in this process."""
-    if limits is None:
-        yield
-        return
-    folder = Path(tempfile.mkdtemp(prefix="autocast-isolated-"))
-    process = IsolatedProcess(limits, folder)
-    token = _PROCESS.set(process)
-    try:
-        # In this thread, which outlives all calls: the child dies with the thread that started it (PR_SET_PDEATHSIG).
-        process.start()
-        yield
-    finally:
-        _PROCESS.reset(token)
-        process.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    """Within the block isolated functions run in a child process with `limits`; None: in this process.
+
+    What is read or made within the block is parsed once in each process; see autocast_core.pipeline.cache.
+    """
+    with shared_artifacts():
+        if limits is None:
+            yield
+            return
+        folder = Path(tempfile.mkdtemp(prefix="autocast-isolated-"))
+        process = IsolatedProcess(limits, folder)
+        token = _PROCESS.set(process)
+        try:
+            # In this thread, which outlives all calls: the child dies with the thread that started it
+            # (PR_SET_PDEATHSIG).
+            process.start()
+            yield
+        finally:
+            _PROCESS.reset(token)
+            process.stop()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(folder: Path) -> dict[str, str]:

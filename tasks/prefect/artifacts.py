@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autocast_core.pipeline.cache import artifact_cache
 from tasks.progress import SilentListener, listening
 from tasks.tracking.runs import RunRef
 
@@ -45,11 +46,9 @@ def show_conversion(run: RunRef, plan: Path, text: str, registered: str | None) 
     """Creates the artifacts of this flow run. A server that does not take them is no reason to fail: it is logged."""
     from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-    from autocast_core.plan import read_plan
-
     try:
         create_markdown_artifact(text, key="conversion", description="What was converted, and how well")
-        rows = precisions_by_operator(read_plan(plan).nodes)
+        rows = precisions_by_operator(artifact_cache().plan(plan).nodes)
         create_table_artifact(rows, key="precisions", description="Nodes by operator type and precision")
         for key, link in links(run, registered).items():
             create_link_artifact(link, key=key)

@@ -1,11 +1,11 @@
-"""Stage: whether the model is good enough."""
+"""Stage: whether the converted model passes its gates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from autocast_core.evaluate import GateResult, parse_gate
-from tasks.stages.evaluate import Evaluated
+from autocast_core.pipeline.stages.evaluate import Evaluated
 
 NO_DATA = "no data: give evaluation or calibration data, or set allow_random in the spec"
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from autocast_core.config import ConversionConfig
 from autocast_core.errors import OutputError
 from autocast_core.model.reference import ModelRef
+from autocast_core.pipeline.artifacts import SanitizedSource
+from autocast_core.pipeline.saved import JobRequest, SavedSanitized, load_saved
 from autocast_core.search.trials import Trial, TrialListener
 from tasks.isolation import isolated
 from tasks.progress import report
-from tasks.stages.sanitize import SanitizedModel
 from tasks.tracking.runs import RunRef
 from tasks.tracking.trial_log import log_trial
 
@@ -40,6 +40,19 @@ class Budgets:
 
 
 @dataclass(frozen=True)
+class SearchFiles:
+    """Where a search keeps what it measured and writes its plan.
+
+    What the file `trials` holds is not measured again. `options` is the text of a spec with which a certificate entry
+    is measured again as the search did; None where defaults do.
+    """
+
+    trials: Path
+    plan: Path
+    options: str | None = None
+
+
+@dataclass(frozen=True)
 class Tuned:
     """What a search found: the plan's file, the kept nodes' names, metrics, evaluations, one certificate entry a kept
     node, and which limit ended it early."""
@@ -58,75 +71,46 @@ class Tuned:
 
 
 def tune_model(
-    source: ModelRef,
-    sanitized: SanitizedModel,
-    data: Path | None,
-    config: ConversionConfig,
-    budgets: Budgets,
-    trials: Path,
-    plan: Path,
-    run: RunRef,
-    options: str | None = None,
+    request: JobRequest, sanitized: SavedSanitized, budgets: Budgets, files: SearchFiles, run: RunRef
 ) -> Tuned:
     """As `search_plan`, with every trial logged to `run`."""
 
     def log_to_run(trial: Trial) -> None:
         log_trial(run, trial.number, trial.kept, trial.metrics, trial.error)
 
-    return _search(source, sanitized, data, config, budgets, trials, plan, options, callback=log_to_run)
+    return _search(request, sanitized, budgets, files, callback=log_to_run)
 
 
 def search_plan(
-    source: ModelRef,
-    sanitized: SanitizedModel,
-    data: Path | None,
-    config: ConversionConfig,
-    budgets: Budgets,
-    trials: Path,
-    plan: Path,
-    options: str | None = None,
-    *,
-    callback: TrialListener,
+    request: JobRequest, sanitized: SavedSanitized, budgets: Budgets, files: SearchFiles, *, callback: TrialListener
 ) -> Tuned:
-    """Searches, writes the plan and one for each certificate entry beside it, and passes each trial to `callback`.
+    """Searches, writes the plan and one plan for each certificate entry beside it, and passes each trial to `callback`.
 
-    `options` is the text of a spec with which a certificate entry is measured again as here. Trials are kept in the
-    file `trials`: what it holds is not measured again. `data` None: seeded random data. Raises as
-    autocast_core.search.search.
+    Without data, on seeded random data. Raises as autocast_core.search.search.
     """
-    from autocast_core.model import load_model
-    from autocast_core.pipeline.convert import check_upgrade, data_batches, open_runtime
-    from autocast_core.search import FileTrials, SearchLimits, SearchRequest, SearchSubject, load_metric, search
+    from autocast_core.pipeline.stages.search import search_stage
+    from autocast_core.search import FileTrials, SearchLimits, SearchRequest, load_metric
 
-    original, model = load_model(source), load_model(sanitized.model)
-    batches = data_batches(original, config, data)
-    runtime = open_runtime(config)
-    if sanitized.opset_changed:
-        check_upgrade(original, model, batches, runtime)
-    metric = load_metric(budgets.metric) if budgets.metric else None
-    found = search(
-        SearchSubject(model, batches, runtime, config, original, sanitized.changes),
-        SearchRequest(budgets.expressions, budgets.cost, metric),
+    job = request.job(report)
+    stage = search_stage(
+        SearchRequest(budgets.expressions, budgets.cost, load_metric(budgets.metric) if budgets.metric else None),
         SearchLimits(budgets.max_trials, budgets.minutes, budgets.workers),
-        trials_store=FileTrials(trials),
-        listener=callback,
-        progress=report,
+        FileTrials(files.trials),
+        callback,
     )
-    return _written(found, plan, source, data, options)
+    found: SearchResult = stage.run(job, load_saved(job, SanitizedSource, sanitized))
+    return _written(found, files, request.source, request.evaluation or request.calibration)
 
 
 _search = isolated(search_plan, Tuned, Trial)
 
 
-def _written(found: SearchResult, path: Path, source: ModelRef, data: Path | None, options: str | None = None) -> Tuned:
+def _written(found: SearchResult, files: SearchFiles, source: ModelRef, data: Path | None) -> Tuned:
     from dataclasses import asdict
 
-    from msgspec.structs import replace
-
     from autocast_core.decide.rules import SEARCH
-    from autocast_core.pipeline.convert import engine_version
 
-    plan = replace(found.plan, engine_version=engine_version())
+    plan, path, options = found.plan, files.plan, files.options
     entries = []
     spec = None if options is None else path.parent / CERTIFICATE / f"{path.stem}.spec.yaml"
     if spec is not None and options is not None and found.certificate:

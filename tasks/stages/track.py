@@ -14,10 +14,11 @@ from autocast_core.config import ConversionConfig
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate import GateResult
 from autocast_core.model.reference import ModelRef
+from autocast_core.pipeline.cache import artifact_cache
+from autocast_core.pipeline.saved import SavedModelFiles, SavedStatistics
+from autocast_core.pipeline.stages.evaluate import Evaluated
 from tasks.prefect.retries import on_service_errors
-from tasks.stages.apply import ConvertedModel, check_unchanged
-from tasks.stages.calibrate import Calibrated
-from tasks.stages.evaluate import Evaluated
+from tasks.stages.conversion import check_unchanged
 from tasks.stages.validate import artifacts
 from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
@@ -53,8 +54,8 @@ class Record:
     name: str
     source: Fetched
     sanitized: ModelRef
-    calibrated: Calibrated
-    converted: ConvertedModel
+    calibrated: SavedStatistics
+    converted: SavedModelFiles
     evaluated: Evaluated
     attribution: Path
     validated: Validation
@@ -138,17 +139,15 @@ def run_link(run: RunRef) -> str:
 
 def report_input(run: RunRef, record: Record) -> ReportInput:
     """What the reports show of the conversion."""
-    from autocast_core.calibrate import Statistics
-    from autocast_core.plan import read_plan
     from autocast_core.report.content import FileFacts, ReportInput
     from autocast_core.search.attribution import Attribution
 
-    evaluated, converted = record.evaluated, record.converted
+    evaluated, converted, cache = record.evaluated, record.converted, artifact_cache()
     return ReportInput(
         name=record.name,
-        plan=read_plan(converted.plan),
-        statistics=Statistics.from_json(record.calibrated.statistics.read_text(encoding="utf-8")),
-        source=FileFacts(record.source.uri_pinned, record.source.ref.digest, size_of(record.source.ref)),
+        plan=cache.plan(converted.plan),
+        statistics=cache.statistics(record.calibrated.path),
+        source=FileFacts(record.source.uri_pinned, record.source.ref.digest, int(record.metrics["model.bytes_before"])),
         output=FileFacts(converted.model.path.name, converted.model.digest, converted.bytes),
         metrics=record.metrics,
         fidelity=evaluated.fidelity,

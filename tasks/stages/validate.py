@@ -1,66 +1,39 @@
-"""Stage: what TensorRT says to the model."""
+"""Stage: validate a model with TensorRT."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import task
 
-from autocast_core.config import ConversionConfig
 from autocast_core.engine.validation import Validation
 from autocast_core.model.reference import ModelRef
+from autocast_core.pipeline.saved import JobRequest
 from tasks.isolation import isolated
 from tasks.progress import report
 
-if TYPE_CHECKING:
-    from autocast_core.data import Batches
-
-_DEFAULT = ConversionConfig()
 VALIDATION_FILE = "tensorrt/validation.json"
 """The whole validation among the artifacts of a run of validate-on-tensorrt, for whoever asked for it."""
 
 
 def validate_model(
-    model: Path,
-    wish: str = "if_available",
-    reference: ModelRef | None = None,
+    request: JobRequest,
+    candidate: ModelRef,
+    requested: str = "if_available",
     plan: Path | None = None,
-    data: Path | None = None,
-    config: ConversionConfig = _DEFAULT,
     engine: Path | None = None,
 ) -> Validation:
-    """Parses and builds the model at `model` where TensorRT (or TensorRT for RTX) is installed; on a GPU also runs it
-    beside the FP32 `reference`, on `data` or seeded random data.
+    """What TensorRT makes of the model at `candidate`; see autocast_core.pipeline.stages.validate.
 
-    `wish` is the spec's ``validation``; ``off`` skips, as does a machine without TensorRT, with the reason. Types are
-    compared with `plan` where it is given. Shapes of dynamic inputs are those of the config's profiles, else of the
-    data. `engine` is a file to write the engine to. DataError where the data does not fit the model.
+    `requested` is the spec's ``validation``; ``off`` skips, as does a machine without TensorRT, with the reason.
     """
-    if wish == "off":
+    if requested == "off":
         return Validation(skipped=("validation is off",))
-    from autocast_core.backends.tensorrt import validate as tensorrt
-    from autocast_core.backends.tensorrt.execution import EngineTrial
-    from autocast_core.model import load_model
-    from autocast_core.plan import read_plan
-    from autocast_core.targets.fitting import engine_options
+    from autocast_core.pipeline.stages.validate import validate
 
-    batches = _batches(reference or ModelRef(model, ""), data, config)
-    options = engine_options(load_model(model), config, batches if data is not None else None)
-    return tensorrt.validate_model(
-        model,
-        read_plan(plan) if plan is not None else None,
-        options,
-        trial=EngineTrial(reference.path, batches, progress=report) if reference is not None else None,
-        engine=engine,
-    )
-
-
-def _batches(model: ModelRef, data: Path | None, config: ConversionConfig) -> Batches:
-    from autocast_core.model import load_model
-    from autocast_core.pipeline.convert import data_batches
-
-    return data_batches(load_model(model), config, data)
+    job = request.job(report)
+    return validate(job, candidate, None if plan is None else job.cache.plan(plan), engine)
 
 
 def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, list[Any]]]]:
@@ -88,4 +61,5 @@ def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, li
     return texts, tables
 
 
-validate_task = task(name="validate", persist_result=True)(isolated(validate_model, Validation))
+validate_isolated = isolated(validate_model, Validation, name="validate")
+validate_task = task(name="validate", persist_result=True)(validate_isolated)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autocast_core.model.reference import ModelRef
+from autocast_core.pipeline.cache import artifact_cache
 from tasks.isolation import isolated
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def input_example(source: ModelRef, converted: ModelRef, data: Path | None, conf
     that numpy has no name for.
     """
     from autocast_core.data import input_specs, open_batches, table_sizes
-    from autocast_core.model import load_model
 
-    model = load_model(source)
+    cache = artifact_cache()
+    model = cache.model(source)
     batches = open_batches(
         data,
         input_specs(model),
@@ -50,7 +51,7 @@ def input_example(source: ModelRef, converted: ModelRef, data: Path | None, conf
         seed=config.seed,
         table_sizes=table_sizes(model),
     )
-    wanted = {spec.name: spec.numpy for spec in input_specs(load_model(converted)) if spec.kind == "tensor"}
+    wanted = {spec.name: spec.numpy for spec in input_specs(cache.model(converted)) if spec.kind == "tensor"}
     first = next(iter(batches))
     if wanted.keys() != first.keys() or any(type_.isbuiltin != 1 or type_.kind == "O" for type_ in wanted.values()):
         return None

@@ -149,9 +149,9 @@ def signature(model: ModelRef) -> ModelSignature | None:
 def read_tensors(model: ModelRef) -> tuple[tuple[_Tensor, ...], tuple[_Tensor, ...]] | None:
     """Of each input and output its name, numpy's name of its type, and its shape, -1 where that varies; None where
     numpy has no name."""
-    from autocast_core.model.reader import load_model
+    from autocast_core.pipeline.cache import artifact_cache
 
-    graph = load_model(model).graph
+    graph = artifact_cache().model(model).graph
     inputs, outputs = ([_tensor(value) for value in values] for values in (graph.inputs, graph.outputs))
     if not inputs or None in (*inputs, *outputs):
         return None

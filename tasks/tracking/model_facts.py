@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autocast_core.model.reference import ModelRef
+from autocast_core.pipeline.cache import artifact_cache
 from autocast_core.report.card import PortRow, port_rows
 from autocast_core.report.content import NodeWiring, wiring
 from tasks.isolation import isolated
@@ -10,25 +11,22 @@ from tasks.isolation import isolated
 
 def read_wiring(model: ModelRef) -> tuple[NodeWiring, ...]:
     """The wiring that the report shows."""
-    from autocast_core.model import load_model
-
-    return wiring(load_model(model))
+    return wiring(artifact_cache().model(model))
 
 
 def read_ports(model: ModelRef) -> tuple[PortRow, ...]:
     """The inputs and outputs that the model card lists."""
-    from autocast_core.model import load_model
     from autocast_core.verify import model_interface
 
-    return port_rows(model_interface(load_model(model)))
+    return port_rows(model_interface(artifact_cache().model(model)))
 
 
 def read_digests(model: ModelRef) -> tuple[str, str]:
     """The digests of the structure and of the weights, for which a plan is made."""
-    from autocast_core.model import load_model, weights_digest
+    from autocast_core.model import weights_digest
     from autocast_core.model.structure_digest import structure_digest
 
-    found = load_model(model)
+    found = artifact_cache().model(model)
     return structure_digest(found), weights_digest(found)
 
 

@@ -9,7 +9,7 @@ from tests.benchmarks.cases import AUTOCAST, FLOOR, MATRICES, NODES, OURS, SAMPL
 from tests.benchmarks.flow_stages import CHILDREN
 from tests.benchmarks.growth import exponent
 
-OWN_STAGES = ("sanitize", "calibrate", "classify", "apply", "verify", "evaluate", "attribute")
+OWN_STAGES = ("sanitize", "calibrate", "decide", "apply", "verify", "evaluate", "explain")
 """What converting and evaluating take without a flow around them."""
 
 Results = Mapping[str, Mapping[str, Any]]

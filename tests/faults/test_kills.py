@@ -12,7 +12,7 @@ from tests.faults.test_transfers import contents
 from tests.flows.conversions import batches, client, mlp, registered, runs_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-kills")]
-STAGES = ("fetch", "sanitize", "calibrate", "classify", "apply", "verify", "evaluate", "attribute", "validate", "track")
+STAGES = ("fetch", "sanitize", "calibrate", "decide", "apply", "verify", "evaluate", "explain", "validate", "track")
 STAGES += ("publish",)
 POINTS = [f"{edge} {stage}" for stage in STAGES for edge in ("begin", "end")] + [f"rename {n}" for n in range(1, 6)]
 POINTS += [f"call {step}" for step in ("publish_task", "check_unchanged", "register_task", "keep_result")]

@@ -165,15 +165,17 @@ def test_a_read_only_home_is_told(read_only, workplace, trial, named, monkeypatc
 def test_a_file_that_may_not_grow_is_told_and_leaves_nothing(workplace, trial):
     """RLIMIT_FSIZE cuts the writing of the model short, as a disk does that fills up meanwhile."""
     from autocast_core.config import ConversionConfig
+    from autocast_core.pipeline.saved import JobRequest
     from tasks.isolation import ProcessLimits, StageBugError, isolated, isolation
-    from tasks.stages.sanitize import sanitize_task
+    from tasks.stages.conversion import ISOLATED
     from tasks.storage.models import fetch_model
     from tests.faults.stages import write_model
 
     model = _large(workplace / "large.onnx")
     with isolation(ProcessLimits(2 << 30, 120.0, 32 << 10)), pytest.raises(AutocastError) as caught:
         source = fetch_model(str(model)).ref
-        sanitized = sanitize_task.fn(source, ConversionConfig(), workplace / "work")
+        request = JobRequest(source, ConversionConfig(), workplace / "work")
+        sanitized = ISOLATED["sanitize"]("sanitize", request, (source,))
         isolated(write_model, None)(sanitized.model, workplace / "out.onnx")
     assert not isinstance(caught.value, StageBugError), caught.value
     assert not (workplace / "out.onnx").exists()

@@ -175,7 +175,7 @@ def test_the_result_is_json_finite(converted):
     _, result = converted
     raw = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert raw["gates"][0]["expression"] == "rel_l2<=5e-3" and raw["gates"][0]["passed"] is True
-    assert {"fetch", "sanitize", "calibrate", "classify", "apply", "verify", "evaluate", "track"} <= set(raw["timings"])
+    assert {"fetch", "sanitize", "calibrate", "decide", "apply", "verify", "evaluate", "track"} <= set(raw["timings"])
 
 
 def test_nothing_is_left_in_the_work_folder(converted):
@@ -249,7 +249,7 @@ def test_a_missing_bucket_is_bad_input(workplace, s3_endpoint, monkeypatch):  # 
 def test_a_registered_version_can_be_the_source(converted, workplace):
     from autocast_core.errors import ConfigError
 
-    with pytest.raises(ConfigError, match="name 'classifier-fp16' is the source's own"):
+    with pytest.raises(ConfigError, match="name 'classifier-fp16' is the source model's own"):
         convert("models:/classifier-fp16@candidate", name="classifier-fp16", allow_random=True)
 
 

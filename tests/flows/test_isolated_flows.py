@@ -44,10 +44,9 @@ def tune(autocast, workplace):  # noqa: F811
 @pytest.fixture
 def only_the_child_reads(monkeypatch):
     """Whatever opens a model or data fails in this process."""
-    import autocast_core.calibrate
+    import autocast_core.data
     import autocast_core.model.protobuf.skeleton
     import autocast_core.model.reader
-    import autocast_core.pipeline.convert
     import flows.convert_model
     import flows.tune_precision  # noqa: F401 - the modules that may hold the readers by name
     import tasks.storage.external_data  # noqa: F401
@@ -57,7 +56,7 @@ def only_the_child_reads(monkeypatch):
 
     reader = autocast_core.model.reader
     readers = [getattr(reader, name) for name in ("open_model", "load_model", "read_model", "model_files")]
-    readers += [autocast_core.model.protobuf.skeleton.skeleton, autocast_core.calibrate.open_batches]
+    readers += [autocast_core.model.protobuf.skeleton.skeleton, autocast_core.data.open_batches]
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in ("autocast_core", "tasks", "flows"):
             for attribute, value in list(vars(module).items()):

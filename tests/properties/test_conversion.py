@@ -14,7 +14,9 @@ from autocast_core.apply import apply_plan
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.model import load_proto
 from autocast_core.operators.families import READS_NO_ELEMENTS
-from autocast_core.pipeline.convert import make_plan, open_runtime
+from autocast_core.pipeline.apply_plan import apply_plan_in_memory
+from autocast_core.pipeline.artifacts import Converted
+from autocast_core.pipeline.job import Job
 from tests.conformance.conversion import convert
 from tests.conformance.evaluation import close, run
 from tests.properties.graphs import graphs, ports, repeated_casts, undone_casts, without_shapes
@@ -102,8 +104,7 @@ def test_applying_a_plan_to_its_own_output_changes_nothing(model, seed, precisio
 def test_a_plan_fits_its_own_output_whatever_sanitize_does_to_it(model, seed, precision, keep):
     config = ConversionConfig(precision=precision, nodes_to_exclude=_some_nodes(model, seed), keep_io_types=keep)
     converted, plan = convert(model, config, random_feeds(model))
-    sanitized, reused = make_plan(load_proto(converted), config, open_runtime(config), random_feeds(model), plan)
-    again = apply_plan(sanitized.model, reused)
+    again = apply_plan_in_memory(Job(converted, config, random_feeds(model)), plan)[Converted]
     assert without_shapes(ir.serde.serialize_model(again.model)) == without_shapes(converted)
 
 

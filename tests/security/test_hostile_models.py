@@ -6,10 +6,9 @@ import pytest
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import AutocastError
+from autocast_core.pipeline.saved import JobRequest
 from tasks.isolation import ProcessLimits, StageBugError, isolation
-from tasks.stages.calibrate import calibrate_task
-from tasks.stages.decide import classify_task
-from tasks.stages.sanitize import sanitize_task
+from tasks.stages.conversion import ISOLATED
 from tasks.storage.models import fetch_model
 from tests.security import hostile_models
 
@@ -25,12 +24,12 @@ def limited():
 
 def outcome(path, work):
     """What the first stages say to the file."""
-    config = ConversionConfig()
     try:
         source = fetch_model(str(path)).ref
-        sanitized = sanitize_task.fn(source, config, work)
-        calibrated = calibrate_task.fn(source, sanitized, None, config, work)
-        return classify_task.fn(sanitized, calibrated, config, work).summary
+        request = JobRequest(source, ConversionConfig(), work)
+        sanitized = ISOLATED["sanitize"]("sanitize", request, (source,))
+        statistics = ISOLATED["calibrate"]("calibrate", request, (sanitized,))
+        return ISOLATED["decide"]("decide", request, (sanitized, statistics)).summary
     except AutocastError as error:
         assert not isinstance(error, StageBugError), error
         assert "\n" not in str(error) and len(str(error)) < 1000

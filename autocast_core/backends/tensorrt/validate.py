@@ -48,6 +48,7 @@ def validate_model(
     plan: PrecisionPlan | None = None,
     options: EngineOptions | None = None,
     *,
+    model: ir.Model | None = None,
     build: bool = True,
     trial: EngineTrial | None = None,
     engine: Path | None = None,
@@ -56,11 +57,12 @@ def validate_model(
 
     Parses it, compares the element type of every network tensor with the ONNX value it stands for (and with `plan`,
     where given), then builds a strongly typed engine ahead of time. With a `trial` and an NVIDIA GPU it also runs the
-    engine beside one of the FP32 reference. `engine` is a file to write the engine to. Raises ModelError when a file
-    cannot be read as a model, DataError when the trial's data does not fit; whatever TensorRT does is in the result.
+    engine beside one of the FP32 reference. `engine` is a file to write the engine to; `model` is what the file at
+    `path` holds, where the caller has read it already. Raises ModelError when a file cannot be read as a model,
+    DataError when the trial's data does not fit; whatever TensorRT does is in the result.
     """
     options = options or EngineOptions()
-    model = load_model(path)
+    model = model or load_model(path)
     if not any(find_spec(name) for name in PACKAGES):
         return Validation(skipped=(NOT_INSTALLED,))
     tried = trial if build and has_driver() else None

@@ -43,7 +43,7 @@ def at(stage: str, action: Callable[[], object]) -> Callable[[Progress], None]:
     return act
 
 
-@pytest.mark.parametrize("stage", ["calibrate", "classify", "write"])
+@pytest.mark.parametrize("stage", ["calibrate", "decide", "write"])
 def test_external_data_that_vanish_are_named_with_the_tensor(source: Path, tmp_path: Path, stage: str):
     data = source.with_name("w.bin")
     with pytest.raises(ModelError, match=r"w\.bin: cannot read tensor 'w'"):
@@ -51,7 +51,7 @@ def test_external_data_that_vanish_are_named_with_the_tensor(source: Path, tmp_p
     assert not (tmp_path / "o.onnx").exists()
 
 
-@pytest.mark.parametrize("stage", ["classify", "write"])
+@pytest.mark.parametrize("stage", ["decide", "write"])
 def test_external_data_that_change_are_named(source: Path, tmp_path: Path, stage: str):
     data = source.with_name("w.bin")
     with pytest.raises(ModelError, match=r"w\.bin: the file changed while tensor 'w' was to be read"):

@@ -37,7 +37,7 @@ def test_a_conversion_tells_what_it_did(source, tmp_path):
     assert done.bytes_before == source.stat().st_size
     assert done.bytes_after == (tmp_path / "out.onnx").stat().st_size == done.output.bytes
     assert done.casts_inserted == 0
-    stages = ["load", "sanitize", "calibrate", "classify", "apply", "verify", "write"]
+    stages = ["load", "sanitize", "calibrate", "decide", "apply", "verify", "write"]
     assert list(done.timings) == stages
     assert [stage for stage in dict.fromkeys(each.stage for each in seen) if stage in stages] == stages
     assert done.plan.data.origin == "calibration"

@@ -6,7 +6,7 @@ import onnx
 from autocast_core.config import ConversionConfig
 from autocast_core.data import input_specs, open_batches
 from autocast_core.model import load_proto
-from autocast_core.pipeline.convert import open_runtime
+from autocast_core.pipeline.job import open_runtime
 from autocast_core.sanitize import sanitize
 from autocast_core.search import SearchLimits, SearchRequest, SearchSubject, search
 

@@ -9,7 +9,7 @@ from autocast_core.data import input_specs, open_batches
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import load_proto
 from autocast_core.operators import OperandPolicy
-from autocast_core.pipeline.convert import open_runtime
+from autocast_core.pipeline.job import open_runtime
 from autocast_core.search import Attribution, attribute
 
 RNG = np.random.default_rng(3)

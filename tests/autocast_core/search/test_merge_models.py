@@ -10,7 +10,7 @@ from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import input_specs, open_batches
 from autocast_core.decide import decide
 from autocast_core.model import load_model, load_proto
-from autocast_core.pipeline.convert import open_runtime
+from autocast_core.pipeline.job import open_runtime
 from autocast_core.sanitize import sanitize
 from autocast_core.search.merge_models import merge_models
 from autocast_core.simulate import simulate

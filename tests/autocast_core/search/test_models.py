@@ -8,7 +8,12 @@ from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import input_specs, open_batches, table_sizes
 from autocast_core.evaluate import evaluate
 from autocast_core.model import load_model
-from autocast_core.pipeline.convert import make_plan, open_runtime
+from autocast_core.pipeline.artifacts import SanitizedSource
+from autocast_core.pipeline.convert import planning_stages
+from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.stage import in_this_process, run_stages
+from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.plan import PrecisionPlan
 from autocast_core.search import SearchRequest, SearchSubject, search
 from autocast_core.simulate import simulate
 from flows.demo import materials
@@ -19,8 +24,9 @@ CONFIG = ConversionConfig()
 
 def thresholds_and_search(path, calibration, evaluation, batch_size, budget):
     """The thresholds' plan with its evaluation, and the search on the same data with the budget made from that."""
-    source, runtime = load_model(path), open_runtime(CONFIG)
-    sanitized, plan = make_plan(source, CONFIG, runtime, calibration)
+    job = Job(path, CONFIG, calibration)
+    made = run_stages((LOAD, *planning_stages(CONFIG)), in_this_process(job))
+    source, runtime, sanitized, plan = load_model(path), job.runtime, made[SanitizedSource], made[PrecisionPlan]
     batches = open_batches(evaluation, input_specs(source), batch_size=batch_size, table_sizes=table_sizes(source))
     candidate = simulate(apply_plan(sanitized.model, plan).model)
     measured = evaluate(

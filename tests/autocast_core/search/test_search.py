@@ -13,7 +13,7 @@ from autocast_core.data import input_specs, open_batches
 from autocast_core.errors import BackendError, ConfigError, DataError, GateError
 from autocast_core.evaluate import evaluate
 from autocast_core.model import load_proto
-from autocast_core.pipeline.convert import open_runtime
+from autocast_core.pipeline.job import open_runtime
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search import FileTrials, MemoryTrials, measure
 from autocast_core.simulate import simulate

@@ -8,8 +8,10 @@ from autocast_core import ConversionConfig, Precision, convert_file
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
-from tasks.isolation import ProcessLimits, isolated, isolation
-from tasks.stages.evaluate import ONNXRUNTIME, SIMULATION, Evaluated, evaluate_model
+from autocast_core.pipeline.saved import JobRequest
+from autocast_core.pipeline.stages.evaluate import ONNXRUNTIME, SIMULATION, Evaluated
+from tasks.isolation import ProcessLimits, isolation
+from tasks.stages.conversion import evaluate_models
 from tasks.stages.gates import NO_DATA, check_gates
 from tests.flows.conversions import batches, mlp
 
@@ -21,6 +23,12 @@ def pair(tmp_path_factory):
     data = batches(folder / "d.npz")
     convert_file(mlp(folder / "m.onnx"), folder / "low.onnx", calibration=data)
     return tuple(ModelRef(folder / name, file_digest(folder / name)) for name in ("m.onnx", "low.onnx")), data
+
+
+def evaluate_model(source, converted, evaluation, calibration, config, backends=(SIMULATION, ONNXRUNTIME), metric=None):
+    """As the flow evaluates: `converted` beside `source`."""
+    request = JobRequest(source, config, source.path.parent, calibration, evaluation, metric)
+    return evaluate_models(request, converted, backends)
 
 
 def test_both_backends_measure_an_fp16_model(pair):
@@ -128,7 +136,7 @@ def test_infinite_errors_come_out_of_the_isolated_process(tmp_path):
     source, converted = (ModelRef(tmp_path / name, file_digest(tmp_path / name)) for name in ("m.onnx", "low.onnx"))
     data = batches(tmp_path / "d.npz", x=np.full((2, 8), 4, "f4"))
     with isolation(ProcessLimits.from_environment({})):
-        found = isolated(evaluate_model, Evaluated)(source, converted, data, None, ConversionConfig())
+        found = evaluate_model(source, converted, data, None, ConversionConfig())
     assert found == evaluate_model(source, converted, data, None, ConversionConfig())
     assert found.metrics["fidelity.y.max_abs"] == float("inf")
     assert found.metrics["fidelity.y.new_nonfinite"] == 16

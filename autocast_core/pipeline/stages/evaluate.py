@@ -1,28 +1,32 @@
-"""Stage: how far the converted model's outputs are from the source's."""
+"""Evaluate: how far the converted model's outputs are from the source's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from prefect import task
+import onnx_ir as ir
 
-from autocast_core.config import ConversionConfig, Precision
+from autocast_core.config import Precision
+from autocast_core.data import Batches
 from autocast_core.errors import BackendError
-from autocast_core.evaluate import Evaluation, Fidelity
-from autocast_core.model.reference import ModelRef
-from tasks.isolation import isolated
-from tasks.progress import report
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
-    from autocast_core.data import Batches
-    from autocast_core.evaluate import Recording, TaskMetric
-    from autocast_core.runtime import Runtime
+from autocast_core.evaluate import (
+    Evaluation,
+    Fidelity,
+    Recording,
+    TaskMetric,
+    evaluate,
+    load_metric,
+    metric_names,
+    recorded,
+)
+from autocast_core.evaluate.recording import FEW_BATCHES
+from autocast_core.pipeline.artifacts import Converted
+from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.stage import Stage
+from autocast_core.simulate import simulate
 
 SIMULATION = "fidelity"
 """Prefix of what the simulated model's outputs give: FP32 accumulation, 16-bit storage."""
@@ -80,46 +84,37 @@ class Evaluated:
         return self.fidelity[SIMULATION].backend if SIMULATION in self.fidelity else ""
 
 
-def evaluate_model(
-    source: ModelRef,
-    converted: ModelRef,
-    evaluation: Path | None,
-    calibration: Path | None,
-    config: ConversionConfig,
-    backends: tuple[str, ...] = (SIMULATION, ONNXRUNTIME),
-    metric: str | None = None,
-) -> Evaluated:
-    """Compares the converted model with the source on `evaluation`, else `calibration`, else seeded random data.
+def evaluate_converted(job: Job, converted: Converted) -> Evaluated:
+    """The converted model beside the source, in simulation and, for FP16 models, as ONNX Runtime executes them."""
+    return evaluate_candidate(job, converted.model, (SIMULATION, ONNXRUNTIME))
 
-    In simulation always, and for FP16 models as ONNX Runtime executes them; the source runs once, and once more for the
-    noise floor. `metric` is ``module:function``, see autocast_core.evaluate.TaskMetric; its ratio takes the place of
-    top-1's. DataError where the data does not fit; ConfigError where the metric cannot be used.
+
+def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...]) -> Evaluated:
+    """`candidate` beside the job's source on its evaluation data, else its calibration data, else seeded random data.
+
+    The source runs once, and once more for the noise floor. The job's `metric` is ``module:function``, see
+    autocast_core.evaluate.TaskMetric; its ratio takes the place of top-1's. DataError where the data does not fit;
+    ConfigError where the metric cannot be used.
     """
-    from autocast_core.evaluate import load_metric, recorded
-    from autocast_core.model import load_model
-    from autocast_core.pipeline.convert import data_batches, open_runtime
-    from autocast_core.simulate import simulate
-
-    own = load_metric(metric) if metric is not None else None
-    original, candidate = load_model(source), load_model(converted)
-    batches = data_batches(original, config, evaluation or calibration)
-    kind = "evaluation" if evaluation else "calibration" if calibration else "random"
+    own = load_metric(job.metric) if job.metric is not None else None
+    original = job.original()
+    batches = job.batches(original, job.evaluation or job.calibration)
+    kind = "evaluation" if job.evaluation else "calibration" if job.calibration else "random"
     found: dict[str, Evaluation] = {}
     skipped = []
-    runtime = open_runtime(config)
-    with recorded(original, batches, runtime) as recording:
-        judge = _Judge(recording, batches, runtime, own)
+    with recorded(original, batches, job.runtime) as recording:
+        comparison = _Comparison(job, recording, batches, own)
         for prefix in backends:
-            if prefix == ONNXRUNTIME and config.precision is Precision.BF16:
+            if prefix == ONNXRUNTIME and job.config.precision is Precision.BF16:
                 skipped.append("ONNX Runtime: its CPU provider has no BF16 kernels")
                 continue
             try:
-                judged = simulate(candidate) if prefix == SIMULATION else candidate
-                found[prefix] = judge.measure(judged, exact=prefix == SIMULATION)
+                measured = simulate(candidate) if prefix == SIMULATION else candidate
+                found[prefix] = comparison.measure(measured, exact=prefix == SIMULATION)
             except BackendError as error:
                 skipped.append(f"{prefix}: {error}")
-        floor = judge.measure(original, exact=True).fidelity
-        task = judge.task(next(iter(found.values()), None))
+        floor = comparison.measure(original, exact=True).fidelity
+        task = comparison.task_metrics(next(iter(found.values()), None))
     return Evaluated(
         kind,
         batches.digest,
@@ -131,30 +126,22 @@ def evaluate_model(
     )
 
 
-evaluate_task = task(name="evaluate", persist_result=True)(isolated(evaluate_model, Evaluated))
-
-
 @dataclass(frozen=True)
-class _Judge:
+class _Comparison:
     """Compares models with the recorded outputs of the source."""
 
+    job: Job
     recording: Recording
     batches: Batches
-    runtime: Runtime
     metric: TaskMetric | None
 
     def measure(self, model: ir.Model, *, exact: bool) -> Evaluation:
-        from autocast_core.evaluate import evaluate
-        from autocast_core.evaluate.recording import FEW_BATCHES
-
         few = len(self.batches) <= FEW_BATCHES
-        with closing(self.runtime.open(model, exact=exact, few_runs=few)) as session:
-            return evaluate(self.recording.replay(), session, self.batches, report, self.metric)
+        with closing(self.job.runtime.open(model, exact=exact, few_runs=few)) as session:
+            return evaluate(self.recording.replay(), session, self.batches, self.job.progress, self.metric)
 
-    def task(self, found: Evaluation | None) -> dict[str, float]:
+    def task_metrics(self, found: Evaluation | None) -> dict[str, float]:
         """The task metrics of what was measured first, beside the source's."""
-        from autocast_core.evaluate import metric_names
-
         if found is None:
             return {}
         metrics = found.task.metrics() if found.task is not None else {}
@@ -162,3 +149,6 @@ class _Judge:
             return metrics
         reference = self.metric(self.recording.joined(), self.batches.labels)
         return metrics | metric_names(reference, found.metric)
+
+
+EVALUATE = Stage("evaluate", evaluate_converted, (Converted,), Evaluated)

@@ -1,0 +1,109 @@
+"""AutoCast's own functions, with its parameters and defaults."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from autocast_core.config import ConversionConfig
+from autocast_core.model import runtime_model
+from autocast_core.pipeline.convert import convert_file, convert_in_memory
+from autocast_core.pipeline.job import Job
+from autocast_core.precision import low_precision
+from autocast_core.verify import Verified
+
+
+def convert_to_mixed_precision(
+    onnx_path: str | Path,
+    low_precision_type: str = "fp16",
+    nodes_to_exclude: Sequence[str] | None = None,
+    op_types_to_exclude: Sequence[str] | None = None,
+    nodes_to_include: Sequence[str] | None = None,
+    op_types_to_include: Sequence[str] | None = None,
+    data_max: float | None = 512,
+    init_max: float | None = 65504,
+    keep_io_types: bool | Sequence[str] = False,
+    calibration_data: str | Path | Mapping[str, Any] | None = None,
+    custom_rule: Any = None,
+    init_conversion_max_bytes: int | None = None,
+    providers: Sequence[str] | None = None,
+    trt_plugins: Sequence[str] | None = None,
+    trt_plugins_precision: Sequence[str] | None = None,
+    max_depth_of_reduction: int | None = None,
+    opset: int | None = None,
+    use_standalone_type_inference: bool = False,
+) -> onnx.ModelProto:
+    """Convert a model file to mixed precision and return it, with AutoCast's parameters and defaults.
+
+    Above 2 GB the returned model refers to an external data file in a new temporary folder, which its
+    ``metadata_props`` entry ``autocast.external_data_folder`` names; the folder is the caller's to remove. Raises as
+    `convert_file`.
+    """
+    config = ConversionConfig(
+        precision=low_precision(low_precision_type),
+        nodes_to_exclude=tuple(nodes_to_exclude or ()),
+        op_types_to_exclude=tuple(op_types_to_exclude or ()),
+        nodes_to_include=tuple(nodes_to_include or ()),
+        op_types_to_include=tuple(op_types_to_include or ()),
+        data_max=float("inf") if data_max is None else float(data_max),
+        init_max=float("inf") if init_max is None else float(init_max),
+        init_conversion_max_bytes=init_conversion_max_bytes,
+        max_depth_of_reduction=max_depth_of_reduction,
+        keep_io_types=keep_io_types if isinstance(keep_io_types, bool) else tuple(keep_io_types),
+        opset=opset,
+        providers=tuple(providers or ()),
+        trt_plugins=tuple(trt_plugins or ()),
+        trt_plugins_precision=tuple(trt_plugins_precision or ()),
+        use_standalone_type_inference=use_standalone_type_inference,
+        custom_rule=custom_rule,
+    )
+    folder = tempfile.mkdtemp(prefix="autocast-")
+    path = Path(folder) / "model.onnx"
+    try:
+        conversion = convert_file(onnx_path, path, config, calibration=calibration_data)
+        model = onnx.load(path, load_external_data=False)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    if conversion.output.data_path is None:
+        shutil.rmtree(folder)
+    else:
+        model.metadata_props.add(key="autocast.external_data_folder", value=folder)
+    return model
+
+
+def convert_to_f16(
+    model: onnx.ModelProto,
+    low_precision_type: str = "fp16",
+    keep_io_types: bool = True,
+    op_block_list: Sequence[str] = (),
+    tensor_block_dict: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+    trt_plugins: Sequence[str] | None = None,
+    use_standalone_type_inference: bool = False,
+    opset: int | None = None,
+) -> onnx.ModelProto:
+    """Convert every node that may be low, without looking at data, with AutoCast's parameters and defaults.
+
+    Operator types in `op_block_list` stay FP32; `tensor_block_dict` leaves operands of an operator type in FP32, by
+    their indices under ``inp`` and ``out``. `model` is not modified. Raises as `convert_file`.
+    """
+    config = ConversionConfig(
+        precision=low_precision(low_precision_type),
+        op_types_to_exclude=tuple(op_block_list),
+        data_max=float("inf"),
+        init_max=float("inf"),
+        keep_io_types=keep_io_types,
+        trt_plugins=tuple(trt_plugins or ()),
+        use_standalone_type_inference=use_standalone_type_inference,
+        opset=opset,
+        small_values=False,
+        operands_to_exclude=dict(tensor_block_dict or {}),
+    )
+    verified = convert_in_memory(Job(model, config))[Verified]
+    with runtime_model(verified.structure) as converted:
+        return onnx.ModelProto.FromString(converted.bytes)

@@ -1,0 +1,101 @@
+"""A job: one model to work on, what is asked of it, and what all stages share while they do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from autocast_core.config import ConversionConfig, Precision
+from autocast_core.data import Batches, input_specs, open_batches, table_sizes
+from autocast_core.model import ModelRef, ModelSource, load_model, load_proto
+from autocast_core.model.rounding import RoundBlock, round_block
+from autocast_core.pipeline.cache import ArtifactCache, artifact_cache
+from autocast_core.progress import Progress, ProgressCallback, silent
+from autocast_core.runtime import Runtime
+
+Data = str | Path | Mapping[str, Any] | None
+"""A .npz file, a folder of them, Polygraphy JSON, or arrays by input name; None: seeded random data."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The source, the options, the data, and what the stages share.
+
+    `source` is a file, a reference to one, or a model in memory. `timings` receives the seconds that each stage took,
+    also where it raised. Its runtime is opened when it is first used.
+    """
+
+    source: ModelSource | onnx.ModelProto
+    config: ConversionConfig
+    calibration: Data = None
+    evaluation: Data = None
+    metric: str | None = None
+    progress: ProgressCallback = silent
+    timings: MutableMapping[str, float] = field(default_factory=dict)
+    cache: ArtifactCache = field(default_factory=artifact_cache)
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """ONNX Runtime with the execution providers and plugins that were asked for."""
+        return open_runtime(self.config)
+
+    def original(self) -> ir.Model:
+        """The source as it was, with inferred types; not to be changed. ModelError where its file cannot be read."""
+        if isinstance(self.source, onnx.ModelProto):
+            return load_proto(self.source)
+        return self.cache.model(self.source) if isinstance(self.source, ModelRef) else load_model(self.source)
+
+    def own(self, model: ir.Model) -> ir.Model:
+        """`model` for a stage that changes it: a clone where the cache may hand it to another stage too."""
+        return model.clone() if self.cache.holds(model) else model
+
+    def batches(self, model: ir.Model, data: Data) -> Batches:
+        """The batches of `data` for `model`. DataError where the data does not fit the model's inputs."""
+        return open_batches(
+            data,
+            input_specs(model),
+            batch_size=self.config.batch_size,
+            shapes=self.config.shapes,
+            seed=self.config.seed,
+            table_sizes=table_sizes(model),
+        )
+
+    def calibration_batches(self, model: ir.Model) -> Batches | None:
+        """The batches to calibrate a sanitized model with; None where no rule would look at the statistics."""
+        if self.calibration is None and self.config.data_max == float("inf"):
+            return None
+        return self.batches(model, self.calibration)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Announces the stage and notes the seconds that it took."""
+        self.progress(Progress(stage, 0.0))
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[stage] = round(time.perf_counter() - started, 4)
+
+
+def open_runtime(config: ConversionConfig) -> Runtime:
+    """ONNX Runtime with the providers that `config` names; imported here, opened when first used."""
+    from autocast_core.backends.onnxruntime import OnnxRuntime
+
+    return OnnxRuntime(config.providers, plugins=config.trt_plugins)
+
+
+def open_rounding(precision: Precision) -> RoundBlock:
+    """What rounds blocks of weights: ONNX Runtime's Cast to FP16, which has the same bits as ours and is faster."""
+    if precision is not Precision.FP16:
+        return round_block
+    from autocast_core.backends.onnxruntime.rounding import OnnxRuntimeRounding
+
+    return OnnxRuntimeRounding()

@@ -1,0 +1,75 @@
+"""Explain: which nodes the converted model's error comes from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+
+from autocast_core.data import Batches
+from autocast_core.operators import OperandPolicy
+from autocast_core.pipeline.artifacts import SanitizedSource
+from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.stage import Stage
+from autocast_core.plan import PrecisionPlan
+from autocast_core.search.attribution import Attribution, attribute
+
+LOG = logging.getLogger(__name__)
+MOST_BATCHES = 8
+MOST_WEIGHT_BYTES = 1_000_000_000
+
+
+def explain(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan) -> Attribution:
+    """The error of the plan's model by node, on at most eight batches of the evaluation data, else of the calibration
+    data, else of seeded random data.
+
+    It explains and decides nothing: where it cannot be had, and for weights over 1 GB, `skipped` says why.
+    """
+    initializers = sanitized.model.graph.initializers.values()
+    weights = sum(value.const_value.nbytes for value in initializers if value.const_value is not None)
+    if weights > MOST_WEIGHT_BYTES:
+        return Attribution(skipped=f"{weights / 1e9:.1f} GB of weights, and it needs all of them twice in memory")
+    low = {each.id: each.precision for each in plan.nodes if each.precision.is_low}
+    if not low:
+        return Attribution(skipped="no node is lowered")
+    batches = _FirstBatches(job.batches(sanitized.model, job.evaluation or job.calibration), MOST_BATCHES)
+    policy = OperandPolicy.of_plan(sanitized.model, plan)
+    try:
+        return attribute(sanitized.model, low, job.config.precision, policy, batches, job.runtime, job.progress)
+    except Exception as error:
+        # A report without this part is better than no conversion.
+        LOG.warning("errors are not attributed to nodes: %s", error)
+        return Attribution(skipped=f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True)
+class _FirstBatches:
+    """The first `count` batches of `whole`, without labels."""
+
+    whole: Batches
+    count: int
+
+    @property
+    def origin(self) -> Literal["calibration", "random"]:
+        return self.whole.origin
+
+    @property
+    def digest(self) -> str:
+        return self.whole.digest
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return None
+
+    def __len__(self) -> int:
+        return min(self.count, len(self.whole))
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return islice(iter(self.whole), self.count)
+
+
+EXPLAIN = Stage("explain", explain, (SanitizedSource, PrecisionPlan), Attribution)

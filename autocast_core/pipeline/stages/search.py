@@ -1,0 +1,43 @@
+"""Search: the smallest set of FP32 nodes with which the model meets its budgets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from msgspec import structs
+
+from autocast_core.pipeline.artifacts import SanitizedSource
+from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.stage import Stage
+from autocast_core.pipeline.stages.upgrade_check import check_upgrade
+from autocast_core.search import SearchLimits, SearchRequest, SearchResult, SearchSubject, TrialStore, search
+from autocast_core.search.trials import TrialListener, no_listener
+from autocast_core.version import VERSION
+
+
+def search_stage(
+    request: SearchRequest,
+    limits: SearchLimits,
+    trials: TrialStore | None = None,
+    listener: TrialListener = no_listener,
+) -> Stage:
+    """The stage that searches as asked, over the job's evaluation data, else over its calibration data.
+
+    What `trials` holds is not measured again; `listener` gets each trial. Raises as autocast_core.search.search.
+    """
+
+    def run(job: Job, sanitized: SanitizedSource) -> SearchResult:
+        original = job.original()
+        batches = job.batches(original, job.evaluation or job.calibration)
+        check_upgrade(job, sanitized, batches)
+        found = search(
+            SearchSubject(sanitized.model, batches, job.runtime, job.config, original, sanitized.changes),
+            request,
+            limits,
+            trials_store=trials,
+            listener=listener,
+            progress=job.progress,
+        )
+        return replace(found, plan=structs.replace(found.plan, engine_version=VERSION))
+
+    return Stage("search", run, (SanitizedSource,), SearchResult)

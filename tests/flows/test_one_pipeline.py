@@ -1,0 +1,67 @@
+"""The command, the Python functions and the flow are one pipeline: same plan, same bytes, nothing parsed twice."""
+
+from collections import Counter
+
+import pytest
+
+from autocast_core.config import ConversionConfig, Precision
+from autocast_core.model import ModelRef, file_digest
+from autocast_core.model.protobuf import serde
+from autocast_core.pipeline.artifacts import Converted, Source
+from autocast_core.pipeline.cache import shared_artifacts
+from autocast_core.pipeline.convert import convert_file, planning_stages
+from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, perform
+from autocast_core.pipeline.stage import Artifacts, run_stages
+from autocast_core.pipeline.stages.apply import APPLY
+from autocast_core.pipeline.stages.verify import VERIFY
+from autocast_core.plan import PrecisionPlan
+from tests.flows.conversions import batches, convert, mlp
+from tests.models import ARCHITECTURES, build
+
+LAYERS = 2
+
+
+def through_saved_artifacts(source, folder, config) -> SavedModelFiles:
+    """The conversion as tasks make it: every stage takes and leaves files."""
+    request = JobRequest(source, config, folder, output="m.onnx")
+    stages = (*planning_stages(config), APPLY, VERIFY)
+    made = run_stages(stages, lambda stage, inputs: perform(stage.name, request, inputs), Artifacts({Source: source}))
+    return made.made[Converted]
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_saved_artifacts_lead_to_the_plan_and_the_bytes_of_a_conversion_in_memory(name, precision, tmp_path):
+    built = build(name, tmp_path / "source", layers=LAYERS)
+    config = ConversionConfig(precision=precision)
+    direct = convert_file(built.path, tmp_path / "m.onnx", config)
+    source = ModelRef(built.path, file_digest(built.path))
+    with shared_artifacts():
+        shared = through_saved_artifacts(source, tmp_path / "shared", config)
+    # Without a shared cache every stage reads the files of the one before, as after a restart.
+    restarted = through_saved_artifacts(source, tmp_path / "restarted", config)
+    for other in (shared, restarted):
+        assert other.plan.read_text() == direct.plan.to_json()
+        assert other.model.path.read_bytes() == direct.output.path.read_bytes()
+
+
+@pytest.mark.xdist_group("prefect")
+def test_one_run_of_the_flow_parses_the_model_four_times_and_the_plan_twice_at_most(workplace, monkeypatch):
+    parsed = Counter()
+    parse, from_json = serde.parse, PrecisionPlan.from_json
+
+    def counted_parse(data, label):
+        parsed["model"] += 1
+        return parse(data, label)
+
+    def counted_plan(text):
+        parsed["plan"] += 1
+        return from_json(text)
+
+    monkeypatch.setattr(serde, "parse", counted_parse)
+    monkeypatch.setattr("autocast_core.model.reader.parse", counted_parse)
+    monkeypatch.setattr(PrecisionPlan, "from_json", staticmethod(counted_plan))
+    model = mlp(workplace / "counted.onnx")
+    convert(model, calibration=batches(workplace / "d.npz"), output=workplace / "out")
+    assert 1 <= parsed["model"] <= 4
+    assert parsed["plan"] <= 2
