@@ -6,7 +6,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from flows.cli.validate import KEYS, Backend, RefusedError, accepted, judged
+from flows.cli.validate import KEYS, Backend, ModelRefusedError, accepted, judged
 
 pytestmark = pytest.mark.skipif(
     not any(find_spec(name) for name in ("tensorrt", "tensorrt_rtx")),
@@ -46,7 +46,7 @@ def test_a_refusal_is_in_tensorrts_words_with_the_name_of_the_node(models):
     assert found["depth"] == "none"
     assert found["findings"][0].startswith("graph/activate: ")
     assert "BF16" in found["findings"][0]
-    with pytest.raises(RefusedError, match=r"not accepted: graph/activate: .*BF16") as raised:
+    with pytest.raises(ModelRefusedError, match=r"not accepted: graph/activate: .*BF16") as raised:
         accepted(found)
     assert raised.value.exit_code == 3
     assert raised.value.result.to_json()["depth"] == "none"
