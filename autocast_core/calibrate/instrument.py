@@ -1,15 +1,15 @@
 """What calibration has the runtime compute beside each float tensor, and how the results are read.
 
-A tensor of the main graph that only rearranges another one has its statistics (see views.py). Any other, input or
-output of a node, is
+A tensor of the main graph that only rearranges another one has its statistics (see rearrangements.py). Any other,
+input or output of a node, is
 
 - *whole*, an output of the run, if it has at most 4,096 elements: reduced outside, all at once. Those of at most 1,024
   come stacked, up to 64 of one type and shape as one output: handing out an array costs more than such a tensor;
 - *sampled* if it is larger, or of unknown size: its maximum, minimum and sum of squares are reduced in the graph, and
   up to 4,096 of its elements come out for the small-value quantities, which would cost as much as the inference itself
   if every element were examined;
-- *exact* where it is not FP32, or where a first look found NaN or infinity: see probes.py. Tensors in bodies are always
-  exact.
+- *exact* where it is not FP32, or where a first look found NaN or infinity: see exact_probes.py. Tensors in bodies are
+  always exact.
 
 Reductions and stacks are appended in reverse order of the tensors they wait for (graph inputs count as the last): ONNX
 Runtime orders leaves last in, first out, and otherwise every intermediate would stay alive until the last of them.
@@ -19,18 +19,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.calibrate.probes import is_float_tensor, probe
-from autocast_core.calibrate.sizes import Sizes
-from autocast_core.calibrate.views import views
-from autocast_core.calibrate.writer import GraphWriter
+from autocast_core.calibrate.exact_probes import is_float_tensor, probe, stats_of
+from autocast_core.calibrate.rearrangements import rearrangements
+from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.calibrate.temporary_nodes import TemporaryNodes
+from autocast_core.calibrate.tensor_sizes import Sizes
 from autocast_core.config import Precision
 from autocast_core.graph.names import unused_names
 
@@ -51,13 +54,33 @@ class Stack:
         return array.reshape(len(self.names), -1) if len(self.names) > 1 else [array]
 
 
+class Reduced(NamedTuple):
+    """A sampled tensor as the graph reduces it: scalars, and a 1-d sample of at most 4,096 elements where small values
+    are measured. FP32 all; `sum_squares` is there to find NaN, which maxima and minima may ignore."""
+
+    highest: np.ndarray
+    lowest: np.ndarray
+    sum_squares: np.ndarray
+    sample: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ProbeResults:
+    """One run's outputs by what they are: `whole` follows the names in Probes.whole, `sampled` those in Probes.sampled;
+    `counts` has the number of elements of sampled tensors that were measured in the run; `exact` is by name."""
+
+    whole: Sequence[np.ndarray]
+    sampled: Sequence[Reduced]
+    counts: Mapping[str, int]
+    exact: Mapping[str, TensorStats]
+
+
 @dataclass(frozen=True)
 class Probes:
     """What the outputs of an instrumented model are, in order.
 
-    One array for each stack in `whole`; then for each in `sampled` its maximum, minimum, sum of squares and, with
-    `small`, a sample; then a number of elements for each group of tensors in `sizes`; then the vectors for the tensors
-    in `exact`.
+    One array for each stack in `whole`; then for each in `sampled` the fields of Reduced, the last with `small` alone;
+    then a number of elements for each group of tensors in `sizes`; then the vectors for the tensors in `exact`.
     """
 
     whole: tuple[Stack, ...] = ()
@@ -65,6 +88,22 @@ class Probes:
     sizes: tuple[tuple[str, ...], ...] = ()
     exact: tuple[str, ...] = ()
     small: bool = False
+
+    @property
+    def whole_names(self) -> tuple[str, ...]:
+        """The names of the whole tensors, in the order in which `decode` gives them."""
+        return tuple(name for stack in self.whole for name in stack.names)
+
+    def decode(self, outputs: Sequence[np.ndarray]) -> ProbeResults:
+        """The outputs of one run by what they are."""
+        rest = iter(outputs)
+        fields = len(Reduced._fields) if self.small else len(Reduced._fields) - 1
+        whole = [tensor for stack in self.whole for tensor in stack.tensors(next(rest))]
+        sampled = [Reduced(*islice(rest, fields)) for _ in self.sampled]
+        counts: dict[str, int] = {}
+        for names, count in zip(self.sizes, islice(rest, len(self.sizes)), strict=True):
+            counts |= dict.fromkeys(names, int(count))
+        return ProbeResults(whole, sampled, counts, stats_of(self.exact, list(rest), self.small) if self.exact else {})
 
 
 @contextmanager
@@ -76,7 +115,7 @@ def instrumented(
     `small` asks for the small-value quantities too; `stacked` is the most tensors that come as one output. A run fails
     where tensors of a stack turn out to have other shapes than the model declares.
     """
-    rearranged = views(model.graph)
+    rearranged = rearrangements(model.graph)
     made = (value for node in model.graph if node.op_type != "Constant" for value in node.outputs)
     own = (value for value in made if value not in rearranged)
     values = [value for value in (*own, *model.graph.inputs) if value.name and is_float_tensor(value)]
@@ -128,14 +167,14 @@ def instrumented_exactly(
 
 
 @contextmanager
-def _changed(model: ir.Model) -> Iterator[GraphWriter]:
+def _changed(model: ir.Model) -> Iterator[TemporaryNodes]:
     with ExitStack() as undo:
-        yield GraphWriter(
+        yield TemporaryNodes(
             model.graph, unused_names(model.graph).numbered(_PREFIX), model.opset_imports.get("", 1), undo
         )
 
 
-def _finish(writer: GraphWriter, outputs: Collection[ir.Value]) -> None:
+def _finish(writer: TemporaryNodes, outputs: Collection[ir.Value]) -> None:
     writer.commit()
     # A model without float tensors keeps its outputs: that it runs is worth knowing too.
     if outputs:
@@ -172,7 +211,7 @@ def _made_in_reverse(
     return [made[index] for index in range(len(wanted))]
 
 
-def _stacked(writer: GraphWriter, stack: Sequence[ir.Value]) -> ir.Value:
+def _stacked(writer: TemporaryNodes, stack: Sequence[ir.Value]) -> ir.Value:
     if len(stack) == 1:
         return stack[0]
     # Concat would join tensors of different lengths as well, and nobody could tell which element is whose.
@@ -181,7 +220,7 @@ def _stacked(writer: GraphWriter, stack: Sequence[ir.Value]) -> ir.Value:
     return value
 
 
-def _groups(writer: GraphWriter, values: Sequence[ir.Value], sizes: Sizes) -> dict[ir.Value, ir.Value]:
+def _groups(writer: TemporaryNodes, values: Sequence[ir.Value], sizes: Sizes) -> dict[ir.Value, ir.Value]:
     """The number of elements, computed in the graph, of each tensor whose size is not known.
 
     Tensors of one symbolic shape share it; it is taken of the first, so that no tensor has to wait for a later one.
@@ -198,8 +237,9 @@ def _groups(writer: GraphWriter, values: Sequence[ir.Value], sizes: Sizes) -> di
 
 
 def _reductions(
-    writer: GraphWriter, value: ir.Value, size: ir.Value | None, count: int | None, small: bool
+    writer: TemporaryNodes, value: ir.Value, size: ir.Value | None, count: int | None, small: bool
 ) -> list[ir.Value]:
+    """The fields of Reduced, in their order."""
     results = [
         writer("ReduceMax", value, keepdims=0),
         writer("ReduceMin", value, keepdims=0),
@@ -213,7 +253,7 @@ def _reductions(
     return results
 
 
-def _every_nth(writer: GraphWriter, flat: ir.Value, count: int) -> ir.Value:
+def _every_nth(writer: TemporaryNodes, flat: ir.Value, count: int) -> ir.Value:
     start, end, axis = (writer.constant(np.array([number])) for number in (0, count, 0))
     return writer("Slice", flat, start, end, axis, writer.constant(np.array([sample_step(count)])))
 
@@ -231,13 +271,13 @@ def sample_step(count: int) -> int:
     return step
 
 
-def _drawn(writer: GraphWriter, flat: ir.Value, size: ir.Value | None) -> ir.Value:
+def _drawn(writer: TemporaryNodes, flat: ir.Value, size: ir.Value | None) -> ir.Value:
     """The elements at `sample_indices` of a size that only the run knows."""
     assert size is not None
     return writer("Gather", flat, writer.once(("indices", size), lambda: _indices_of(writer, size)))
 
 
-def _indices_of(writer: GraphWriter, size: ir.Value) -> ir.Value:
+def _indices_of(writer: TemporaryNodes, size: ir.Value) -> ir.Value:
     """`sample_indices` in the graph; none of an empty tensor."""
     exact = writer("Cast", size, to=int(ir.DataType.DOUBLE))
     scaled = writer("Mul", exact, writer.constant(_positions()))

@@ -97,17 +97,17 @@ class TensorStats:
         )
 
     @staticmethod
-    def of(array: np.ndarray, precision: Precision) -> TensorStats:
+    def of(array: np.ndarray, precision: Precision, *, small: bool = True) -> TensorStats:
         """The statistics of `array` (any shape, any float type), every element examined.
 
-        Small-value quantities are measured if `precision` is FP16.
+        Small-value quantities are measured if `precision` is FP16, unless `small` is False.
         """
         values = np.asarray(array).reshape(-1)
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float32)
         low, high, nonfinite = value_range(values)
-        small = small_values(values, precision) if precision is Precision.FP16 else {}
-        return TensorStats(count=values.size, min=low, max=high, nonfinite=nonfinite, **small)
+        fields = small_values(values, precision) if small and precision is Precision.FP16 else {}
+        return TensorStats(count=values.size, min=low, max=high, nonfinite=nonfinite, **fields)
 
 
 EMPTY = TensorStats(count=0, min=math.inf, max=-math.inf)

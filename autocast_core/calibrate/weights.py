@@ -9,9 +9,9 @@ from functools import reduce
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.calibrate.accumulator import Accumulator
 from autocast_core.calibrate.instrument import WHOLE_ELEMENTS
 from autocast_core.calibrate.statistics import EMPTY, TensorStats, value_range
-from autocast_core.calibrate.totals import Totals
 from autocast_core.config import Precision
 from autocast_core.graph.constants import node_tensor, stored_bytes
 from autocast_core.graph.walk import all_graphs
@@ -57,10 +57,10 @@ def _is_at_hand(tensor: ir.TensorProtocol) -> bool:
 
 def _small_stats(weights: Mapping[str, ir.TensorProtocol], precision: Precision) -> dict[str, TensorStats]:
     """Of many small FP32 tensors at once, which one by one would cost more than their elements."""
-    totals = Totals(tuple(weights), small=precision is Precision.FP16)
+    accumulator = Accumulator(tuple(weights), small=precision is Precision.FP16)
     arrays = [tensor.numpy() for tensor in weights.values()]
-    left = totals.add_arrays(arrays, precision)
-    return totals.stats() | {totals.names[i]: TensorStats.of(arrays[i], precision) for i in left}
+    left = accumulator.add_arrays(arrays, precision)
+    return accumulator.stats() | {accumulator.names[i]: TensorStats.of(arrays[i], precision) for i in left}
 
 
 def _weights(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:

@@ -2,6 +2,6 @@
 
 from autocast_core.data.batches import Batches, open_batches
 from autocast_core.data.inputs import InputSpec, input_specs
-from autocast_core.data.tables import table_sizes
+from autocast_core.data.table_rows import table_sizes
 
 __all__ = ["Batches", "InputSpec", "input_specs", "open_batches", "table_sizes"]

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from autocast_core.data.casts import check_type, fitted
+from autocast_core.data.input_types import check_type, fitted
 from autocast_core.data.inputs import InputSpec
 from autocast_core.data.memory import available_bytes
 from autocast_core.data.readers import ArraysPart, NpzPart, Part, RandomBatches, polygraphy_parts

@@ -14,7 +14,7 @@ import pytest
 from autocast_core.backends.onnxruntime import OnnxRuntime
 from autocast_core.calibrate import Statistics, TensorStats, calibrate
 from autocast_core.calibrate.instrument import instrumented, sample_indices, sample_step
-from autocast_core.calibrate.sizes import sizes_of
+from autocast_core.calibrate.tensor_sizes import sizes_of
 from autocast_core.config import Precision
 from autocast_core.data import input_specs, open_batches
 from autocast_core.errors import ConfigError, DataError

@@ -13,7 +13,7 @@ _AXES_AS_INPUT = {"ReduceMax": 18, "ReduceSum": 13}
 """From which opset on these take `axes` as an input (ONNX operator changelog)."""
 
 
-class GraphWriter:
+class TemporaryNodes:
     """Appends nodes to a graph; `undo` takes everything back that was done through it."""
 
     def __init__(self, graph: ir.Graph, names: Iterator[str], opset: int, undo: ExitStack) -> None:
@@ -49,9 +49,9 @@ class GraphWriter:
             return self(op_type, value, axes=[0], keepdims=0)
         return self(op_type, value, self.constant(axis), keepdims=0)
 
-    def inner(self, graph: ir.Graph) -> GraphWriter:
+    def inner(self, graph: ir.Graph) -> TemporaryNodes:
         """A writer for a body."""
-        return GraphWriter(graph, self._names, self.opset, self._undo)
+        return TemporaryNodes(graph, self._names, self.opset, self._undo)
 
     def commit(self) -> None:
         """Put the nodes behind the graph's own, constants first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from autocast_core.calibrate.views import views
+from autocast_core.calibrate.rearrangements import rearrangements
 
 
 def test_a_tensor_is_a_view_through_what_rearranges_and_none_through_what_selects():
@@ -14,4 +14,4 @@ def test_a_tensor_is_a_view_through_what_rearranges_and_none_through_what_select
       r = ReverseSequence<batch_axis = 0, time_axis = 1>(x, lengths) t = Transpose(r)
       y = Gather(t, first)
     }""")
-    assert {view.name: source.name for view, source in views(model.graph).items()} == {"r": "x", "t": "x"}
+    assert {view.name: source.name for view, source in rearrangements(model.graph).items()} == {"r": "x", "t": "x"}

@@ -10,7 +10,7 @@ from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.operators.families import REARRANGES, is_in
 
 
-def views(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
+def rearrangements(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
     """By tensor of the main graph that only rearranges another one: that one, which rearranges none.
 
     The other one is an input of the graph or an output of a node. Float tensors alone count.
@@ -25,9 +25,9 @@ def views(graph: ir.Graph) -> dict[ir.Value, ir.Value]:
     return found
 
 
-def with_views(graph: ir.Graph, stats: Mapping[str, TensorStats]) -> dict[str, TensorStats]:
+def with_rearranged(graph: ir.Graph, stats: Mapping[str, TensorStats]) -> dict[str, TensorStats]:
     """`stats` by name of the tensors of `graph`, and the same for the tensors that rearrange them, in graph order."""
-    seen = {str(view.name): str(source.name) for view, source in views(graph).items()}
+    seen = {str(view.name): str(source.name) for view, source in rearrangements(graph).items()}
     names = [str(value.name) for node in graph for value in node.outputs]
     known = {name: stats[source] for name in names if (source := seen.get(name, name)) in stats}
     return known | {name: each for name, each in stats.items() if name not in known}

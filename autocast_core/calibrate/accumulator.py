@@ -15,7 +15,7 @@ _GROUP_ELEMENTS = 1 << 17  # half a megabyte stays in a core's cache
 _SMALL = ("nonzero", "underflow", "subnormal", "sum_squares", "rounding_sum_squares", "examined")
 
 
-class Totals:
+class Accumulator:
     """Statistics of the tensors `names` over batches; each array has one entry a tensor."""
 
     def __init__(self, names: Sequence[str], *, small: bool) -> None:

@@ -7,7 +7,7 @@ import onnx
 import onnx.shape_inference
 import onnx_ir as ir
 
-from autocast_core.calibrate.sizes import peak_bytes, sizes_of
+from autocast_core.calibrate.tensor_sizes import peak_bytes, sizes_of
 
 
 def model_of(text: str, *, infer: bool = True) -> ir.Model:

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.calibrate.writer import GraphWriter
+from autocast_core.calibrate.temporary_nodes import TemporaryNodes
 from autocast_core.config import Precision
 from autocast_core.number_formats import FLOAT_DTYPES
 from autocast_core.operators.families import CONTROL_FLOW, is_in
@@ -48,7 +48,7 @@ def is_float_tensor(value: ir.Value) -> bool:
 
 
 def probe(
-    writer: GraphWriter, chosen: Callable[[ir.Value], bool], precision: Precision, small: bool, *, inputs: bool
+    writer: TemporaryNodes, chosen: Callable[[ir.Value], bool], precision: Precision, small: bool, *, inputs: bool
 ) -> Vectors | None:
     """Probes in `writer`'s graph for its own values that are `chosen` and for everything in its bodies.
 
@@ -72,7 +72,7 @@ def probe(
     return Vectors(tuple(name for part in parts for name in part.names), joined)
 
 
-def _exact(writer: GraphWriter, value: ir.Value, precision: Precision, small: bool) -> Vectors:
+def _exact(writer: TemporaryNodes, value: ir.Value, precision: Precision, small: bool) -> Vectors:
     """The numbers of one tensor; see `stats_of` for their order."""
     x = writer("Reshape", value, writer.constant(np.array([-1])))
     if value.dtype != ir.DataType.FLOAT:
@@ -105,11 +105,11 @@ def _exact(writer: GraphWriter, value: ir.Value, precision: Precision, small: bo
     return Vectors((str(value.name),), (extremes, writer.joined(counts), writer.joined(squares)))
 
 
-def _count(writer: GraphWriter, mask: ir.Value) -> ir.Value:
+def _count(writer: TemporaryNodes, mask: ir.Value) -> ir.Value:
     return writer("ReduceSum", writer("Cast", mask, to=int(ir.DataType.INT64)), keepdims=1)
 
 
-def _through(node: ir.Node, outer: GraphWriter, precision: Precision, small: bool) -> Vectors | None:
+def _through(node: ir.Node, outer: TemporaryNodes, precision: Precision, small: bool) -> Vectors | None:
     """What the bodies of `node` probe, brought out of it into `outer`'s graph."""
     bodies = {name: a.as_graph() for name, a in node.attributes.items() if a.type == ir.AttributeType.GRAPH}
     if not is_in(node, CONTROL_FLOW) or outer.opset < _LOWEST_OPSET:
@@ -139,7 +139,7 @@ def _through(node: ir.Node, outer: GraphWriter, precision: Precision, small: boo
     return Vectors(names, tuple(_over_iterations(outer, k, result, neutral[k]) for k, result in enumerate(results)))
 
 
-def _handed_out(node: ir.Node, outer: GraphWriter, body: ir.Graph, count: int) -> tuple[ir.Value, ...]:
+def _handed_out(node: ir.Node, outer: TemporaryNodes, body: ir.Graph, count: int) -> tuple[ir.Value, ...]:
     """The outputs of `node` for the last `count` outputs of its body."""
     for attribute in ("scan_output_axes", "scan_output_directions") if node.op_type == "Scan" else ():
         outer.lengthen(node, attribute, count)
@@ -150,14 +150,14 @@ def _handed_out(node: ir.Node, outer: GraphWriter, body: ir.Graph, count: int) -
     return results
 
 
-def _neutral(writer: GraphWriter, tensors: int, small: bool) -> tuple[ir.Value, ...]:
+def _neutral(writer: TemporaryNodes, tensors: int, small: bool) -> tuple[ir.Value, ...]:
     """Vectors for `tensors` tensors of which nothing was seen."""
     return tuple(
         writer.constant(np.full(width * tensors, empty)) for width, empty in zip(widths(small), _EMPTY, strict=False)
     )
 
 
-def _over_iterations(writer: GraphWriter, kind: int, rows: ir.Value, neutral: ir.Value) -> ir.Value:
+def _over_iterations(writer: TemporaryNodes, kind: int, rows: ir.Value, neutral: ir.Value) -> ir.Value:
     """The maximum or sum over iterations; a neutral row keeps a loop that never runs from giving an empty one."""
     padded = writer.joined([writer("Unsqueeze", neutral, writer.constant(np.array([0]))), rows])
     return writer.reduced("ReduceMax" if kind == EXTREMES else "ReduceSum", padded)
