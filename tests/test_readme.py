@@ -5,7 +5,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 
@@ -70,7 +69,7 @@ def test_the_tracking_ui_opens_what_was_recorded(folder):
     log, port = folder / "ui.log", free_port()
     with log.open("wb") as stream:
         ui = subprocess.Popen(
-            [sys.executable, "-m", *words, "--port", str(port)],
+            [str(SCRIPTS / words[0]), *words[1:], "--port", str(port)],
             stdout=stream,
             stderr=stream,
             cwd=folder,
@@ -86,7 +85,7 @@ def test_the_tracking_ui_opens_what_was_recorded(folder):
 
 
 def answers(address):
-    for _ in range(300):
+    for _ in range(600):
         try:
             with urllib.request.urlopen(address, timeout=5) as response:
                 return response.status == 200

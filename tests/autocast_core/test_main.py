@@ -150,7 +150,7 @@ def test_the_summary_is_logged_as_autocast_does(source, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0
     assert "Converted 2/2 nodes (100.00%) to fp16" in done.stderr
-    assert "graph/m goes fp16: no rule keeps it" in done.stderr
+    assert "graph/m goes fp16: default" in done.stderr
     assert done.stdout == ""
 
 
