@@ -8,10 +8,37 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from autocast_core.config import ConversionConfig
 from autocast_core.decide.rules import rules_table
+from autocast_core.options import options_of, options_table
+from flows.request.spec import Spec
 
-TABLES = {"rules": rules_table}
-BLOCK = re.compile(r"(<!-- table (\w+) -->\n\n).*?(\n<!-- end of table -->)", re.DOTALL)
+
+def converter_options() -> str:
+    """The converter's options, as they are declared on the fields of its configuration."""
+    return options_table(options_of(ConversionConfig).values())
+
+
+def flow_options() -> str:
+    """The options of a spec that the converter does not have."""
+    converter = options_of(ConversionConfig)
+    rows = ["| Option | Default | Meaning |", "| --- | --- | --- |"]
+    for name, field in Spec.model_fields.items():
+        if name not in converter:
+            rows.append(f"| `{name}` | {_shown(field.default)} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"`[{', '.join(default)}]`" if isinstance(default, tuple) else f"`{default}`"
+
+
+TABLES = {"rules": rules_table, "converter-options": converter_options, "flow-options": flow_options}
+BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n\n).*?(\n<!-- end of table -->)", re.DOTALL)
 
 
 def with_tables(text: str) -> str:
