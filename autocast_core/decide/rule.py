@@ -32,7 +32,9 @@ class Rule(Protocol):
 
     name: str
 
-    def check(self, facts: NodeFacts) -> RuleMatch | None: ...
+    def check(self, facts: NodeFacts) -> RuleMatch | None:
+        """Why the rule applies to the node; None where it does not."""
+        ...
 
 
 class NodeRuleBase:
