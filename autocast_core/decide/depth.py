@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
+from autocast_core.graph.constants import constant_tensor
+
 
 def reduction_depth(node: ir.Node) -> int | None:
     """How many values one output element of `node` sums; None where the shapes do not tell."""
@@ -87,7 +89,7 @@ def _axes(node: ir.Node, rank: int) -> list[int]:
     if "axes" in node.attributes:
         axes = _ints(node, "axes")
     elif len(node.inputs) > 1 and node.inputs[1] is not None:
-        constant = ir.convenience.get_const_tensor(node.inputs[1])
+        constant = constant_tensor(node.inputs[1])
         if constant is None:
             raise ValueError("axes are computed")
         axes = [int(axis) for axis in constant.numpy().reshape(-1)]
@@ -139,7 +141,7 @@ def _recurrent(node: ir.Node) -> int | None:
 
 
 def _cumsum(node: ir.Node) -> int | None:
-    axis = ir.convenience.get_const_tensor(node.inputs[1]) if node.inputs[1] is not None else None
+    axis = constant_tensor(node.inputs[1]) if node.inputs[1] is not None else None
     if axis is None:
         return None
     return _product([_dims(node, 0)[int(axis.numpy().reshape(-1)[0])]])

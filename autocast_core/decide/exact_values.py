@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.graph.constants import constant_tensor
 from autocast_core.number_formats import PRECISION_DTYPES
 from autocast_core.operators import element_type
 from autocast_core.operators.families import MOVES_ELEMENTS
@@ -153,7 +154,7 @@ def _is_integer(value: ir.Value | None) -> bool:
 
 
 def _constant(value: ir.Value) -> ir.TensorProtocol | None:
-    tensor = ir.convenience.get_const_tensor(value)
+    tensor = constant_tensor(value)
     return tensor if tensor is not None and tensor.size <= _CONSTANT_ELEMENTS else None
 
 
