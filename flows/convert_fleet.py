@@ -1,7 +1,7 @@
-"""The flow `convert-fleet`: many models, each by convert-model, as many at once as memory allows.
+"""The flow `convert-fleet`: converts many models, each with convert-model, as many at once as memory allows.
 
-One model's failure does not stop the others. Run again, it converts only what is missing: convert-model hands back what
-it did before.
+One model's failure does not stop the others. A second run converts only what is missing: convert-model returns the
+results of earlier conversions.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.size import bytes_of
 
 BYTES_PER_MODEL_BYTE = 3.0
-"""Of memory that a conversion may need at once: the weights that a runtime holds in FP32, what it computes, and pages
-of the files."""
+"""Memory that a conversion may need, for each byte of the model: the FP32 weights that a runtime holds, its
+activations, and pages of the files."""
+FALLBACK_MEMORY_BYTES = 8 << 30
+"""The budget on a system that does not say how much memory is available."""
 
 
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=4)
@@ -37,10 +39,12 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=4)
 
 @flow(name="convert-fleet", task_runner=_THREADS, result_serializer="json")
 def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> list[dict[str, Any]]:
-    """Converts every model; returns `Outcome.plain` of each, in order. `memory_bytes` for all that run at once:
-    by default what is available."""
+    """Converts every model and returns `Outcome.plain` of each, in order.
+
+    `memory_bytes` is the budget of all concurrent conversions, by default the memory that is available.
+    """
     set_defaults(home())
-    budget = MemoryBudget(memory_bytes or available_bytes() or 8 << 30)
+    budget = MemoryBudget(memory_bytes or available_bytes() or FALLBACK_MEMORY_BYTES)
     futures = convert_one_task.map([one.model for one in models], [one.spec for one in models], unmapped(budget))
     outcomes = [_outcome(one, future) for one, future in zip(models, futures, strict=True)]
     create_table_artifact(
@@ -52,7 +56,7 @@ def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> 
 
 
 def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
-    """One model; what is wrong with it, or with its servers, is part of the outcome."""
+    """Converts one model; an error of the model or of a server becomes its outcome."""
     try:
         needed = int(BYTES_PER_MODEL_BYTE * bytes_of(model))
         with budget.reserve(needed):
@@ -63,13 +67,13 @@ def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
     return Outcome(model, True, result=result.to_json()).plain()
 
 
-# Two names: a function that its own module gives by another one travels to a Dask worker piece by piece, and arrives
-# without the types of convert-model's parameters.
+# The task has a name of its own: cloudpickle sends a function that its module holds under another name to a Dask worker
+# by value, without the types of convert-model's parameters.
 convert_one_task = task(name="convert-one", task_run_name="convert {model}", cache_policy=NO_CACHE)(convert_one)
 
 
 def _outcome(one: FleetModel, future: Any) -> Outcome:
-    """A defect, or a machine that died, fails the task itself."""
+    """The outcome of one model's task; a bug, or a machine that died, fails the task itself."""
     value = future.result(raise_on_failure=False)
     if isinstance(value, BaseException):
         return Outcome(one.model, False, f"{type(value).__name__}: {one_line(value)}", 1)
@@ -77,7 +81,7 @@ def _outcome(one: FleetModel, future: Any) -> Outcome:
 
 
 def summary_rows(outcomes: Sequence[Outcome], tracking_uri: str) -> list[dict[str, Any]]:
-    """One row a model, for tables: what it became, where, its page in MLflow, and how much of it is low."""
+    """One table row a model: its state, registered version, page in MLflow, output, and main metrics."""
     rows = []
     for outcome in outcomes:
         result = outcome.result or {}

@@ -1,7 +1,7 @@
-"""The flow `reconcile-registry`: what events should have done and did not.
+"""The flow `reconcile-registry`: makes up for lost webhooks and dead workers, on a schedule.
 
-Webhooks can be lost (MLflow keeps none) and workers can die. On a schedule this finds versions that opt in and were
-never tried, and starts their conversion, once; and it ends tracking runs whose flow run is over.
+- It starts the conversion, once, of versions that opt in and were never tried: MLflow does not keep webhooks.
+- It ends tracking runs that are RUNNING although their flow run has ended.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ from tasks.tracking.store import connect, tracking_errors
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
 
 _PAGE = 200
 DEPLOYMENT = "convert-model/convert-model"
 
 
 @dataclass(frozen=True)
-class Lost:
-    """A version that asks for a conversion and was never tried; `key` is the same as long as that is so."""
+class MissedConversion:
+    """A version that opts in and was never tried.
+
+    `key` identifies the attempt to start it: the same for every reconciliation until a started run was killed.
+    """
 
     request: ConversionRequest
     key: str
@@ -40,27 +44,43 @@ class Lost:
 def reconcile_registry(
     days: float = 7.0, leave_minutes: float = 10.0, deployment: str = DEPLOYMENT
 ) -> dict[str, list[str]]:
-    """Starts `deployment` for versions of the last `days` that were never tried; the last `leave_minutes` are left to
-    their events. Returns ``requested`` (versions) and ``ended`` (tracking runs)."""
+    """Starts `deployment` for versions of the last `days` that opt in and were never tried.
+
+    Versions of the last `leave_minutes` are left to their events. Returns ``requested`` (versions) and ``ended``
+    (tracking runs).
+    """
     set_defaults(home())
-    log = get_run_logger()
     tracking_uri = resolve_tracking_uri()
     client = connect(tracking_uri)
-    ended = [run for flow_run in _over(client, tracking_uri) for run in end_abandoned(tracking_uri, *flow_run)]
-    for run in ended:
-        log.warning("run %s was left RUNNING by a flow run that is over: ended as KILLED", run)
-    requested = []
+    ended = _end_abandoned_runs(client, tracking_uri)
     now = time.time()
-    with tracking_errors(tracking_uri):
-        lost = list(find_lost(client, since=now - days * 86400, until=now - leave_minutes * 60))
-    for each in lost:
-        if _start(deployment, each):
-            log.info("%s was never converted: requested", each.request.model)
-            requested.append(each.request.model)
+    requested = _start_missed(client, tracking_uri, deployment, now - days * 86400, now - leave_minutes * 60)
     return {"requested": requested, "ended": ended}
 
 
-def find_lost(client: MlflowClient, since: float, until: float) -> Iterator[Lost]:
+def _end_abandoned_runs(client: MlflowClient, tracking_uri: str) -> list[str]:
+    """Ends the RUNNING tracking runs of flow runs that have ended; returns their ids."""
+    ended = []
+    for flow_run, reason in _ended_flow_runs(client, tracking_uri):
+        for run in end_abandoned(tracking_uri, flow_run, reason):
+            get_run_logger().warning("run %s was left RUNNING by a flow run that has ended: ended as KILLED", run)
+            ended.append(run)
+    return ended
+
+
+def _start_missed(client: MlflowClient, tracking_uri: str, deployment: str, since: float, until: float) -> list[str]:
+    """Starts the missed conversions of versions created between two times; returns the versions' URIs."""
+    with tracking_errors(tracking_uri):
+        missed = list(find_missed(client, since, until))
+    requested = []
+    for each in missed:
+        if _start(deployment, each):
+            get_run_logger().info("%s was never converted: requested", each.request.model)
+            requested.append(each.request.model)
+    return requested
+
+
+def find_missed(client: MlflowClient, since: float, until: float) -> Iterator[MissedConversion]:
     """Versions created between two times (seconds since 1970) that opt in and have neither run nor output."""
     for version, model_tags in _opted_in(client):
         if not since <= version.creation_timestamp / 1000 <= until:
@@ -69,53 +89,53 @@ def find_lost(client: MlflowClient, since: float, until: float) -> Iterator[Lost
         request = request_for(tags, read_spec_file)
         if not isinstance(request, ConversionRequest):
             continue
-        tried, killed = _tries(client, tags.uri)
+        tried, killed = _attempts(client, tags.uri)
         if not tried:
-            yield Lost(request, f"reconcile {tags.uri} {version.creation_timestamp} {killed}")
+            yield MissedConversion(request, f"reconcile {tags.uri} {version.creation_timestamp} {killed}")
 
 
 def _opted_in(client: MlflowClient) -> Iterator[tuple[Any, dict[str, str]]]:
     """Versions that opt in by their own tags or by their model's, each once, with their model's tags."""
-    asked = f"tags.`{OPT_IN}` != ''"
-    models = {model.name: dict(model.tags) for model in _all(client.search_registered_models, asked)}
+    opted_in = f"tags.`{OPT_IN}` != ''"
+    models = {model.name: dict(model.tags) for model in _pages(client.search_registered_models, opted_in)}
     for name, tags in models.items():
-        for version in _all(client.search_model_versions, f"name = {_quoted(name)}"):
-            # A search leaves some tags out; the version itself has all.
+        for version in _pages(client.search_model_versions, f"name = {_quoted(name)}"):
+            # A search omits some tags; the version itself has all of them.
             yield client.get_model_version(version.name, version.version), tags
-    for version in _all(client.search_model_versions, asked):
+    for version in _pages(client.search_model_versions, opted_in):
         if version.name not in models:
             yield version, dict(client.get_registered_model(version.name).tags)
 
 
-def _tries(client: MlflowClient, uri: str) -> tuple[bool, int]:
-    """Whether a run for the version at `uri` exists that was not killed, and how many were."""
+def _attempts(client: MlflowClient, uri: str) -> tuple[bool, int]:
+    """Whether the version at `uri` has a run that was not killed, and how many were killed."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`autocast.source` = {_quoted(uri)}")
     killed = sum(run.info.status == "KILLED" for run in runs)
     return len(runs) > killed, killed
 
 
-def _start(deployment: str, lost: Lost) -> bool:
-    """Whether this started the conversion: not when it waits or runs already, or another reconciliation started it."""
+def _start(deployment: str, missed: MissedConversion) -> bool:
+    """Starts the conversion; False where it is scheduled or running already, or another reconciliation started it."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
     from prefect.deployments import run_deployment
 
     with get_client(sync_client=True) as client:
-        if any(run.parameters.get("model") == lost.request.model for run in _waiting(client, deployment)):
+        if any(run.parameters.get("model") == missed.request.model for run in _unfinished(client, deployment)):
             return False
         if client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[lost.key]))
+            flow_run_filter=FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[missed.key]))
         ):
             return False
-    parameters = {"model": lost.request.model, "spec": dict(lost.request.spec)}
-    # Two reconciliations at once start one run: the server knows the key.
-    run_deployment(deployment, parameters=parameters, timeout=0, idempotency_key=lost.key, as_subflow=False)
+    parameters = {"model": missed.request.model, "spec": dict(missed.request.spec)}
+    # Two concurrent reconciliations start one run: the server knows the key.
+    run_deployment(deployment, parameters=parameters, timeout=0, idempotency_key=missed.key, as_subflow=False)
     return True
 
 
-def _waiting(client: SyncPrefectClient, deployment: str) -> Iterator[Any]:
-    """The runs of the deployment's flow that wait or run; the server gives them by pages."""
+def _unfinished(client: SyncPrefectClient, deployment: str) -> Iterator[FlowRun]:
+    """The scheduled and running runs of the deployment's flow; the server returns them in pages."""
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
     from prefect.client.schemas.filters import FlowRunFilterStateType as States
     from prefect.client.schemas.objects import StateType
@@ -132,8 +152,8 @@ def _waiting(client: SyncPrefectClient, deployment: str) -> Iterator[Any]:
         seen += len(page)
 
 
-def _over(client: MlflowClient, tracking_uri: str) -> Iterator[tuple[str, str]]:
-    """The ids of flow runs that are over while their tracking run is RUNNING, with what became of them."""
+def _ended_flow_runs(client: MlflowClient, tracking_uri: str) -> Iterator[tuple[str, str]]:
+    """The ids of flow runs that have ended while their tracking run is RUNNING, each with the reason to record."""
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
@@ -146,16 +166,17 @@ def _over(client: MlflowClient, tracking_uri: str) -> Iterator[tuple[str, str]]:
             try:
                 state = prefect.read_flow_run(owner).state  # type: ignore[arg-type]
             except ObjectNotFound:
-                yield owner, "its flow run does not exist any more"
+                yield owner, "its flow run no longer exists"
                 continue
             if state is not None and state.is_final():
                 yield owner, f"its flow run ended as {state.name}"
 
 
-def _all(search: Callable[..., Any], query: str) -> Iterator[Any]:
+def _pages(search: Callable[..., Any], query: str) -> Iterator[Any]:
+    """All results of one of MLflow's searches."""
     token = None
     while True:
-        page = search(query, max_results=200, page_token=token)
+        page = search(query, max_results=_PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:
@@ -163,5 +184,5 @@ def _all(search: Callable[..., Any], query: str) -> Iterator[Any]:
 
 
 def _quoted(text: str) -> str:
-    """As a value in MLflow's search language, which has no escapes."""
+    """A string literal of MLflow's search language, which has no escapes."""
     return f'"{text}"' if "'" in text else f"'{text}'"

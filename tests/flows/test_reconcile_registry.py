@@ -1,0 +1,60 @@
+"""Which registered versions a reconciliation converts, and which tracking runs it ends."""
+
+import time
+import uuid
+
+import pytest
+
+from tests.flows.conversions import client
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+
+def register(name, source, model_tags=None, **tags):
+    """A registered version, and the source's folder."""
+    if not any(model.name == name for model in client().search_registered_models()):
+        client().create_registered_model(name, tags=model_tags)
+    return client().create_model_version(name, source.as_uri(), tags=tags)
+
+
+def missed(since=0.0, until=float("inf")):
+    from flows.reconcile_registry import find_missed
+
+    return {each.request.model for each in find_missed(client(), since, until)}
+
+
+def test_versions_that_opt_in_and_were_never_tried_are_missed(workplace, services):
+    from tasks.tracking.runs import begin_run, end_run
+
+    opted_in = {"autocast.precision": "fp16"}
+    register("asks", workplace, **opted_in)
+    register("asks", workplace)
+    register("family", workplace, opted_in)
+    register("tried", workplace, **opted_in)
+    register("killed", workplace, **opted_in)
+    end_run(begin_run(services, "done", {}, {"autocast.source": "models:/tried/1"}), "a bad model")
+    run = begin_run(services, "dead", {}, {"autocast.source": "models:/killed/1"})
+    client().set_terminated(run.run_id, "KILLED")
+    assert missed() >= {"models:/asks/1", "models:/family/1", "models:/killed/1"}
+    assert not missed() & {"models:/asks/2", "models:/tried/1"}
+
+
+def test_versions_outside_the_period_are_left_alone(workplace, services):
+    register("late", workplace, **{"autocast.precision": "bf16"})
+    now = time.time()
+    assert "models:/late/1" not in missed(until=now - 60)
+    assert "models:/late/1" not in missed(since=now + 60)
+    assert "models:/late/1" in missed(since=now - 60, until=now + 60)
+
+
+def test_runs_of_flow_runs_that_are_gone_are_ended(workplace, services):
+    from flows.reconcile_registry import reconcile_registry
+    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.runs import begin_run
+
+    left = begin_run(services, "left", {}, {FLOW_RUN_TAG: str(uuid.uuid4())})
+    result = reconcile_registry(days=0.0)
+    assert left.run_id in result["ended"]
+    assert result["requested"] == []
+    ended = client().get_run(left.run_id)
+    assert (ended.info.status, ended.data.tags["autocast.failure"]) == ("KILLED", "its flow run no longer exists")
