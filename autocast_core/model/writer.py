@@ -21,11 +21,11 @@ from autocast_core.model.protobuf.serialized_parts import (
     Reference,
     Structure,
     Weight,
-    pieces,
+    serialized_parts,
     structure_of,
     total_bytes,
 )
-from autocast_core.model.protobuf.skeleton import LARGE_BYTES, Piece
+from autocast_core.model.protobuf.skeleton import LARGE_BYTES, Part
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.model.tensors import ConvertedTensor, DataFile, FileTensor, byte_blocks
@@ -82,7 +82,7 @@ def save_model(
     """
     path = Path(path)
     structure = model if isinstance(model, Structure) else structure_of(model)
-    parts = pieces(structure, lambda _: None)
+    parts = serialized_parts(structure, lambda _: None)
     if external_data or (external_data is None and total_bytes(parts) > INLINE_LIMIT):
         return _save_with_data(structure, path, progress, round_blocks)
     size = total_bytes(parts)
@@ -91,7 +91,7 @@ def save_model(
     check_destination(path, size)
     with written_whole((path,), size) as (file,):
         out = _Writer(file, size, progress, round_blocks)
-        out.pieces(parts)
+        out.parts(parts)
     return SavedModel(path, None, size)
 
 
@@ -105,7 +105,7 @@ def _save_with_data(
         offset = layout.offsets.get(_key(tensor))
         return None if offset is None else Reference(data_path.name, offset, tensor.nbytes)
 
-    parts = pieces(structure, locate)
+    parts = serialized_parts(structure, locate)
     size = total_bytes(parts)
     check_destination(path, size + layout.length)
     check_destination(data_path, 0)
@@ -115,7 +115,7 @@ def _save_with_data(
             data.write(bytes(offset - data.done))
             data.weight(tensor)
         out = _Writer(file, size, silent, round_blocks)
-        out.pieces(parts)
+        out.parts(parts)
     return SavedModel(path, data_path, size + layout.length)
 
 
@@ -131,12 +131,12 @@ def save_skeleton(model: ir.Model, path: str | Path) -> ModelRef:
         saved = save_model(structure, path, external_data=True)
         return ModelRef(path, saved.sha256)
     folder, locate = _source_locations(found)
-    parts = pieces(structure, locate)
+    parts = serialized_parts(structure, locate)
     size = total_bytes(parts)
     check_destination(path, size)
     with written_whole((path,), size) as (file,):
         out = _Writer(file, size, silent, round_block)
-        out.pieces(parts)
+        out.parts(parts)
     return ModelRef(path, file_digest(path), folder)
 
 
@@ -151,7 +151,7 @@ def runtime_model(structure: Structure, round_blocks: RoundBlock = round_block) 
         if _in_memory(found) > INLINE_LIMIT // 2:
             moved = _moved(found, Path(scratch) / "weights", round_blocks)
         folder, locate = _source_locations([moved.get(_key(tensor), tensor) for tensor in found])
-        parts = pieces(structure, lambda tensor: locate(moved.get(_key(tensor), tensor)))
+        parts = serialized_parts(structure, lambda tensor: locate(moved.get(_key(tensor), tensor)))
         data = b"".join(bytes(block) for part in parts for block in _blocks(part, round_blocks))
         del parts
         yield RuntimeModel(data, folder)
@@ -177,7 +177,7 @@ class _Writer:
             self.write(block)
         assert self.done - before == tensor.nbytes, f"{tensor.name}: {self.done - before} of {tensor.nbytes} bytes"
 
-    def pieces(self, parts: list[Piece]) -> None:
+    def parts(self, parts: list[Part]) -> None:
         for part in parts:
             if isinstance(part, Weight):
                 self.weight(part.tensor)
@@ -248,7 +248,7 @@ def _moved(
     }
 
 
-def _blocks(part: Piece, round_blocks: RoundBlock) -> Iterator[bytes | memoryview]:
+def _blocks(part: Part, round_blocks: RoundBlock) -> Iterator[bytes | memoryview]:
     if isinstance(part, Weight):
         yield from byte_blocks(part.tensor, round_blocks)
     else:

@@ -1,59 +1,7 @@
 """Brings a model into the one form that the later stages work on; see `sanitize`."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-
-import onnx_ir as ir
-
-from autocast_core.config import ConversionConfig
-from autocast_core.graph.walk import note_flat
 from autocast_core.sanitize.change import Change, Sanitized
-from autocast_core.sanitize.constants import normalize_constants
-from autocast_core.sanitize.domains import import_default_domain
-from autocast_core.sanitize.fp64 import replace_fp64
-from autocast_core.sanitize.functions import inline_functions
-from autocast_core.sanitize.layernorm import fuse_layer_norm
-from autocast_core.sanitize.masks import MaskPath, clamp_masks, mask_paths
-from autocast_core.sanitize.names import give_unique_names
-from autocast_core.sanitize.opset import choose_opset, raise_opset
-from autocast_core.sanitize.types import infer_types
+from autocast_core.sanitize.masks import MaskPath, mask_paths
+from autocast_core.sanitize.sanitize import sanitize, sanitize_in_place
 
 __all__ = ["Change", "MaskPath", "Sanitized", "mask_paths", "sanitize", "sanitize_in_place"]
-
-Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
-
-NAMING: tuple[Pass, ...] = (import_default_domain, inline_functions, give_unique_names)
-REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, normalize_constants)
-REPAIRING: tuple[Pass, ...] = (fuse_layer_norm, clamp_masks)
-"""Each pass works in place and tells what it changed; `sanitize_in_place` has their order."""
-
-
-def sanitize(model: ir.Model, config: ConversionConfig) -> Sanitized:
-    """The sanitized copy of `model`; weights are shared and not read, `model` itself is not changed.
-
-    After it every node and value has a name of its own, no model-local function is left, the opset suits the low type,
-    nothing computes in FP64 (but the graph inputs and outputs that must keep it), and every tensor value has an element
-    type that its operators settle. No node of the user's is removed but those that a fused node stands for.
-
-    Raises UnconvertibleError, ModelError or ConfigError as the passes do.
-    """
-    return sanitize_in_place(model.clone(), config)
-
-
-def sanitize_in_place(model: ir.Model, config: ConversionConfig) -> Sanitized:
-    """`sanitize` on `model` itself, for a caller that has no other use for it; it is spoilt where this raises."""
-    changes: list[Change] = []
-    note_flat(model)  # whoever loaded the model may have changed it since
-
-    def run(passes: Iterable[Pass]) -> list[Change]:
-        made = [change for each in passes for change in each(model, config)]
-        changes.extend(made)
-        return made
-
-    run((*NAMING, infer_types))
-    choice = choose_opset(model, config)
-    if run(REWRITING):
-        run((infer_types,))
-    run(REPAIRING)
-    return Sanitized(model, tuple(changes), choice.warnings if choice is not None else ())

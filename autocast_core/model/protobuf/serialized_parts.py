@@ -1,4 +1,4 @@
-"""A model as its structure and its weights, and as the pieces that a file of it consists of."""
+"""A model as its structure and its weights, and as the parts that a file of it consists of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autocast_core.graph.constants import stored_bytes
 from autocast_core.model.protobuf.serde import serialize, serialize_for_runtime
 from autocast_core.model.protobuf.skeleton import (
     LARGE_BYTES,
-    Piece,
+    Part,
     external_fields,
     leads_to_references,
     raw_data_header,
@@ -107,10 +107,10 @@ def _structure(model: ir.Model, serialized_by: Callable[[ir.Model], onnx.ModelPr
     return Structure(data, tuple(kept))
 
 
-def pieces(structure: Structure, locate: Locate) -> list[Piece]:
+def serialized_parts(structure: Structure, locate: Locate) -> list[Part]:
     """The model as bytes and Weights; what `locate` gives a Reference for becomes an external reference."""
 
-    def fill(source: Source, field: Field) -> list[Piece] | None:
+    def fill(source: Source, field: Field) -> list[Part] | None:
         index = _stub_index(source, field)
         if index is None:
             return None
@@ -126,8 +126,8 @@ def pieces(structure: Structure, locate: Locate) -> list[Piece]:
     return rewrite(BytesSource(data), leads_to_references(data), fill, _weight_bytes)
 
 
-def total_bytes(parts: list[Piece]) -> int:
-    """The length in bytes of the file that the pieces make."""
+def total_bytes(parts: list[Part]) -> int:
+    """The length in bytes of the file that the parts make."""
     return sum(len(part) if isinstance(part, bytes) else _weight_bytes(part) for part in parts)
 
 
@@ -152,6 +152,6 @@ def _stub_index(source: Source, field: Field) -> int | None:
     return next(int(entry.value) for entry in proto.external_data if entry.key == "offset")
 
 
-def _weight_bytes(piece: object) -> int:
-    assert isinstance(piece, Weight)
-    return piece.nbytes
+def _weight_bytes(part: object) -> int:
+    assert isinstance(part, Weight)
+    return part.nbytes

@@ -34,10 +34,10 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = MappingProxyType(
     }
 )
 
-Piece = bytes | object
+Part = bytes | object
 """Bytes as they are, or something that `size_of` measures and that a writer knows how to write."""
-Replace = Callable[[Source, Field], list[Piece] | None]
-"""The new payload of a tensor, in pieces, or None to leave it."""
+Replace = Callable[[Source, Field], list[Part] | None]
+"""The new payload of a tensor, in parts, or None to leave it."""
 
 
 def skeleton(source: Source, location: str) -> bytes:
@@ -46,31 +46,31 @@ def skeleton(source: Source, location: str) -> bytes:
     Raises WireError where the bytes are no ONNX model.
     """
 
-    def reference(source: Source, tensor: Field) -> list[Piece] | None:
+    def reference(source: Source, tensor: Field) -> list[Part] | None:
         return _reference(source, tensor, location)
 
-    pieces = rewrite(source, lambda field: field.length >= LARGE_BYTES, reference, _no_objects)
-    return b"".join(piece for piece in pieces if isinstance(piece, bytes))
+    parts = rewrite(source, lambda field: field.length >= LARGE_BYTES, reference, _no_objects)
+    return b"".join(part for part in parts if isinstance(part, bytes))
 
 
 def rewrite(
     source: Source, descend: Callable[[Field], bool], replace: Replace, size_of: Callable[[object], int]
-) -> list[Piece]:
-    """The model in `source` as pieces, with `replace` applied to every tensor that `descend` leads to.
+) -> list[Part]:
+    """The model in `source` as parts, with `replace` applied to every tensor that `descend` leads to.
 
     Lengths of the enclosing messages are set right. Raises WireError where the bytes are no ONNX model.
     """
     total = Field(0, LEN, 0, 0, source.size)
 
-    def size(piece: Piece) -> int:
-        return len(piece) if isinstance(piece, bytes) else size_of(piece)
+    def size(part: Part) -> int:
+        return len(part) if isinstance(part, bytes) else size_of(part)
 
-    def walk(message: Field, kind: str, depth: int) -> list[Piece] | None:
+    def walk(message: Field, kind: str, depth: int) -> list[Part] | None:
         if depth > MAX_DEPTH:
             raise WireError(f"messages are nested more than {MAX_DEPTH} deep")
         if kind == "tensor":
             return replace(source, message)
-        pieces: list[Piece] = []
+        parts: list[Part] = []
         copied = message.payload
         inner = _MESSAGES[kind]
         for field in fields(source, message.payload, message.end):
@@ -78,14 +78,14 @@ def rewrite(
                 continue
             changed = walk(field, inner[field.number], depth + 1)
             if changed is not None:
-                pieces.append(source.read(copied, field.start - copied))
-                pieces.append(tag(field.number) + varint(sum(map(size, changed))))
-                pieces += changed
+                parts.append(source.read(copied, field.start - copied))
+                parts.append(tag(field.number) + varint(sum(map(size, changed))))
+                parts += changed
                 copied = field.end
         if copied == message.payload:
             return None
-        pieces.append(source.read(copied, message.end - copied))
-        return pieces
+        parts.append(source.read(copied, message.end - copied))
+        return parts
 
     return walk(total, "model", 0) or [source.read(0, source.size)]
 
@@ -113,15 +113,15 @@ def relocated(model: bytes, location: str) -> bytes:
     if _LOCATION_KEY not in model:
         return model
 
-    def replace(source: Source, field: Field) -> list[Piece]:
+    def replace(source: Source, field: Field) -> list[Part]:
         tensor = onnx.TensorProto.FromString(source.read(field.payload, field.length))
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = location
         return [tensor.SerializeToString()]
 
-    pieces = rewrite(BytesSource(model), leads_to_references(model), replace, _no_objects)
-    return b"".join(piece for piece in pieces if isinstance(piece, bytes))
+    parts = rewrite(BytesSource(model), leads_to_references(model), replace, _no_objects)
+    return b"".join(part for part in parts if isinstance(part, bytes))
 
 
 def leads_to_references(model: bytes) -> Callable[[Field], bool]:
@@ -153,7 +153,7 @@ def without_data(source: Source, tensor: Field) -> bytes:
     return b"".join(source.read(field.start, field.end - field.start) for field in kept)
 
 
-def _reference(source: Source, tensor: Field, location: str) -> list[Piece] | None:
+def _reference(source: Source, tensor: Field, location: str) -> list[Part] | None:
     raw = None
     for field in fields(source, tensor.payload, tensor.end):
         if field.number == _DATA_LOCATION and source.read(field.payload, 1) == b"\x01":
@@ -165,5 +165,5 @@ def _reference(source: Source, tensor: Field, location: str) -> list[Piece] | No
     return [without_data(source, tensor) + external_fields(location, raw.payload, raw.length)]
 
 
-def _no_objects(piece: object) -> int:
-    raise TypeError(piece)
+def _no_objects(part: object) -> int:
+    raise TypeError(part)
