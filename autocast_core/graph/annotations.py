@@ -133,7 +133,7 @@ def set_map_types(graph: ir.Graph, types: Mapping[str, bytes]) -> None:
 
 
 def content_digest(tensor: ir.TensorProtocol) -> bytes | None:
-    """The XXH3-128 digest of the elements of `tensor`, None where nobody has read them all yet."""
+    """The XXH3-128 digest of the elements of `tensor`, None where they have not all been read."""
     digest: bytes | None = tensor.meta.get(_CONTENT)
     return digest
 

@@ -63,7 +63,7 @@ def node_names(model: ir.Model) -> Iterator[str | None]:
 
 
 def defined_values(graph: ir.Graph) -> Iterator[ir.Value]:
-    """The values a graph itself defines, each once: inputs, initializers that are no inputs, node outputs."""
+    """The values a graph itself defines, each once: inputs, initializers that are not inputs, node outputs."""
     inputs = list(graph.inputs)
     yield from inputs
     seen = {id(value) for value in inputs}

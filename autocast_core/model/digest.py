@@ -48,8 +48,8 @@ def weights_digest(model: ir.Model, progress: ProgressCallback = silent) -> str:
     """The digest of all initializers, bodies included: sha256 over the name, type, shape and XXH3 digest of each, in
     order of names.
 
-    It tells checkpoints apart and protects against nobody, so weights pass through a hash that costs no more than
-    reading them (XXH3-128, https://xxhash.com).
+    It tells checkpoints apart and does not protect against tampering, so weights pass through a hash that costs no more
+    than reading them (XXH3-128, https://xxhash.com).
     """
     values = [value for graph in all_graphs(model.graph) for value in graph.initializers.values()]
     named = sorted(values, key=lambda value: value.name or "")

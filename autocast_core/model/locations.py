@@ -18,7 +18,7 @@ SELF = "\0"
 """The location of tensors that lie in the model file itself; no path has this name."""
 
 _LONGEST = 4096
-"""Letters of a path that Linux knows (PATH_MAX)."""
+"""The longest path that Linux takes, in characters (PATH_MAX)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class DataFolders:
         return DataFolders(model, tuple(dict.fromkeys((model.absolute().parent, model.resolve().parent))))
 
     def find(self, location: str, tensor: str) -> FoundData:
-        """The file at `location`. ModelError where there is none, or it lies outside, or is no regular file."""
+        """The file at `location`. ModelError where there is none, or it lies outside, or is not a regular file."""
         if location not in self.found:
             self.found[location] = self._find(location, tensor)
         return self.found[location]
@@ -59,15 +59,15 @@ class DataFolders:
         if location == SELF:
             real = self.model.resolve()
             return FoundData(self.model, DataFile.of(real), real.parent)
-        if not isinstance(location, str):  # protobuf hands out bytes that are no UTF-8 as they are
-            raise ModelError(f"{where}: the location is no text: export the model again")
+        if not isinstance(location, str):  # protobuf hands out bytes that are not UTF-8 as they are
+            raise ModelError(f"{where}: the location is not valid UTF-8: export the model again")
         if not location:
             raise ModelError(f"{where}: no location is given: export the model again")
         if _leaves(location):
             raise ModelError(f"{where}: location {location!r} is not inside the model's folder: move the data there")
         if len(location) > _LONGEST:
             shown = f"{location[:80]}…"
-            raise ModelError(f"{where}: location {shown!r} cannot be used: it has {len(location)} letters")
+            raise ModelError(f"{where}: location {shown!r} cannot be used: it has {len(location)} characters")
         said = self._existing(location, where)
         real = said.resolve()
         folder = _containing(real, (path.resolve() for path in reversed(self.folders)))

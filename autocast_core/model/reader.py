@@ -39,7 +39,7 @@ ModelSource = str | Path | ModelRef | ModelFile
 
 
 def open_model(source: ModelSource) -> ModelFile:
-    """The file at `source`, read for all that is to be asked of it. ModelError where it is missing or no ONNX model."""
+    """The file at `source`, read once for all uses. ModelError where it is missing or not an ONNX model."""
     if isinstance(source, ModelFile):
         return source
     if isinstance(source, ModelRef):
@@ -52,7 +52,8 @@ def load_model(source: ModelSource) -> ir.Model:
 
     Tensors of 4 KiB and more are FileTensors: ranges of the file or of its external data, which are looked for in the
     file's folder and, where the file is a link, in the real file's folder. Nothing else is read before it is used.
-    ModelError where the file is missing or no ONNX model, or its data are missing, too short, or outside the folder.
+    ModelError where the file is missing or not an ONNX model, or where its data are missing, too short, or outside
+    the folder.
     """
     return _loaded(open_model(source), infer_types)
 
@@ -69,7 +70,7 @@ def _loaded(file: ModelFile, complete: Complete) -> ir.Model:
 def model_structure(source: ModelSource, weights_location: str) -> bytes:
     """The model in a file as it is, but for tensors of 4 KiB and more: they refer to the file `weights_location`.
 
-    ModelError where the file is missing or no ONNX model.
+    ModelError where the file is missing or not an ONNX model.
     """
     return relocated(open_model(source).skeleton, weights_location)
 
@@ -78,7 +79,7 @@ def model_files(source: ModelSource) -> tuple[Path, ...]:
     """The model file and its external data files, the model first, then in order of use.
 
     Paths are beside the model as it says them; where the model is a link and its data lie beside the real file,
-    all are the real ones. ModelError where one is missing or outside the folder, or the file is no model.
+    all are the real ones. ModelError where one is missing or outside the folder, or the file is not a model.
     """
     file = open_model(source)
     path, data = file.path, file.skeleton
@@ -151,7 +152,7 @@ def _read_skeleton(path: Path) -> bytes:
         _refuse_lookalikes(path, os.pread(descriptor, 256, 0))
         return skeleton(FileSource(descriptor, found.st_size), SELF)
     except WireError as error:
-        raise ModelError(f"{path}: truncated or no ONNX model: {error}: fetch or export it again") from error
+        raise ModelError(f"{path}: truncated, or not an ONNX model: {error}: fetch or export it again") from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     finally:

@@ -1,8 +1,8 @@
 """How the operands of a control-flow node meet those of its bodies.
 
 A port is one value that a node and its bodies share: a loop state, a scan input or output, a branch output. All parts
-of a port have one element type, which is the precision of the node. Captured outer values are no ports: a body reads
-them like any node does. Sources: ONNX operators If, Loop, Scan (9 and later) and SequenceMap.
+of a port have one element type, which is the precision of the node. Captured outer values are not ports: a body reads
+them as any node does. Sources: ONNX operators If, Loop, Scan (9 and later) and SequenceMap.
 """
 
 from __future__ import annotations

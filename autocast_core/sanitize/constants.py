@@ -1,4 +1,9 @@
-"""Pass `constants`: every float Constant node holds a tensor."""
+"""Pass `constants`: every float Constant node holds a tensor.
+
+- Turns ``value_float`` and ``value_floats`` of Constant nodes into ``value``: a tensor can hold any float type, those
+  attributes mean FP32 (ONNX operator Constant, version 12).
+- Does not act on other Constants, nor on a value that refers to an attribute of a function.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +18,7 @@ _FLOATS = ("value_float", "value_floats")
 
 
 def normalize_constants(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Turns ``value_float`` and ``value_floats`` of Constant nodes into ``value``.
-
-    A tensor can hold any float type, those attributes mean FP32 (ONNX operator Constant, version 12).
-
-    Does not act on any other Constant, nor on a value that refers to an attribute of a function.
-    """
+    """Turn the float attributes of Constant nodes into tensors; see the module."""
     constants = [node for node in all_nodes(model.graph) if node.op_type == "Constant" and node.domain == ""]
     changed = [str(node.name) for node in constants if _normalize(node)]
     return (Change("constants", f"{len(changed)} Constant nodes hold tensors now", tuple(changed)),) if changed else ()

@@ -1,4 +1,10 @@
-"""Pass `domains`: the default domain has one name and is imported."""
+"""Pass `domains`: the default domain has one name and is imported.
+
+- Imports the default operator domain as ``""``, also where a model or function calls it ``ai.onnx``; onnx_ir does the
+  same for the domains of nodes. Where both are imported, the higher version stands.
+- A model that does not import it at all gets the opset that conversion works at: Casts need one.
+- Does not act on any other domain: an operator's domain is never blanked.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +16,7 @@ from autocast_core.sanitize.opset import minimum_ir_version
 
 
 def import_default_domain(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Imports the default operator domain as ``""``, also where a model or function calls it by its other name.
-
-    ``ai.onnx`` is the other name; onnx_ir does the same for the domains of nodes. Where both are imported the higher
-    version stands. A model that does not import it at all gets the opset that conversion works at: Casts need one.
-
-    Does not act on any other domain: an operator's domain is never blanked.
-    """
+    """Import the default domain under one name; see the module."""
     for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
         version = imports.pop("ai.onnx", None)
         if version is not None:

@@ -1,4 +1,14 @@
-"""Pass `fp64`: the model computes in FP32 where it computed in FP64."""
+"""Pass `fp64`: the model computes in FP32 where it computed in FP64.
+
+- Makes FP32 of every FP64 value, initializer, constant and attribute that names a type, bodies included. FP64 between
+  integers, as in shape arithmetic, becomes FP32 too: TensorRT has no FP64.
+- Weights are converted when they are read: to nearest even, finite values beyond FP32's range to its largest.
+- A graph input or output that must keep its type (``config.keeps_io_type``) keeps FP64, with one Cast behind or before
+  it; an FP64 output that is an input or an initializer itself stays as it is, and its readers get the Cast. Casts that
+  the model has there already are enough.
+- Does not act on complex values, nor on the FP64 tensors of BitCast and of operators of other domains than ONNX's and
+  com.microsoft: these get Casts around them.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +32,7 @@ _DOMAINS = frozenset({"", "ai.onnx.ml", "ai.onnx.preview.training", "com.microso
 
 
 def replace_fp64(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Makes FP32 of every FP64 value, initializer, constant and dtype attribute, bodies included.
-
-    Weights are converted when they are read: to nearest even, finite values beyond FP32's range to its largest. A graph
-    input or output that must keep its type (``config.keeps_io_type``) keeps FP64, with one Cast behind or before it; an
-    FP64 output that is an input or an initializer itself stays what it is, and its readers get the Cast. Casts that the
-    model has there already are enough.
-
-    Does not act on complex values, nor on the FP64 tensors of BitCast and of operators of other domains than ONNX's and
-    com.microsoft: these get Casts around them. FP64 between integers, as in shape arithmetic, becomes FP32 too:
-    TensorRT has no FP64.
-    """
+    """Replace FP64 by FP32, but where it must stay; see the module. ModelError where a weight cannot be read."""
     values = [value for graph in all_graphs(model.graph) for value in defined_values(graph)]
     if any(value.type is None and value.name for value in values):
         infer_missing_types(model)

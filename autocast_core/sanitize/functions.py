@@ -1,4 +1,11 @@
-"""Pass `functions`: model-local functions are inlined, so that one mechanism sees every node."""
+"""Pass `functions`: model-local functions are inlined, so that one mechanism sees every node.
+
+- Puts the body of each function in the place of its calls, nested calls included. An inlined node is called
+  ``CALL/NODE``.
+- Where the opsets of the model and of its functions differ, the nodes of the lower ones are upgraded to the highest.
+- Drops functions that nothing calls.
+- Does not act on a model without functions.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +30,10 @@ OperatorId = tuple[str, str, str]
 
 
 def inline_functions(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Puts the body of each model-local function in the place of its calls, nested calls included.
+    """Inline the model-local functions; see the module.
 
-    An inlined node is called ``CALL/NODE``. Where the opsets of the model and of its functions differ, the nodes of the
-    lower ones are upgraded to the highest. Functions that nothing calls are dropped.
-
-    Does not act on a model without functions. Raises ModelError where functions call each other in a circle and
-    UnconvertibleError where a call passes a graph as an attribute, or a node cannot be upgraded.
-    """
+    Raises ModelError where functions call each other in a circle and UnconvertibleError where a call passes a graph as
+    an attribute, or a node cannot be upgraded."""
     if not model.functions:
         return ()
     called = _called_functions(model)

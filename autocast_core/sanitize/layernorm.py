@@ -1,4 +1,14 @@
-"""Pass `layernorm`: layer normalisation that an exporter took apart becomes one LayerNormalization."""
+"""Pass `layernorm`: layer normalization that an exporter took apart becomes one LayerNormalization.
+
+- Fuses ``(x - mean(x)) / sqrt(mean((x - mean(x))**2) + eps) * scale [+ bias]`` over the last axis: ReduceMean, Sub
+  (one, or the same twice), Pow 2 or Mul by itself, ReduceMean, Add, Sqrt, Div or Reciprocal and Mul, Mul, Add.
+  FP32-to-FP32 Casts between them count as nothing.
+- The result computes its statistics in FP32 (stash_type 1) with the same epsilon, has the name of the last node it
+  stands for, and lists all their names (`annotations.replaced_names`). ONNX operator LayerNormalization, version 17.
+- Does not act below opset 17; on types other than FP32; where an inner value is read by anything else or is an output;
+  where scale or bias is not a one-dimensional constant as long as the last axis; where the axis, its length or epsilon
+  is unknown; or with ``config.fuse_layer_norm`` off.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +22,11 @@ from autocast_core.graph.constants import constant_tensor, scalar, small_array
 from autocast_core.graph.walk import all_graphs
 from autocast_core.sanitize.change import Change
 
-"""Key of a fused node's metadata: a JSON list of the names of the nodes it stands for."""
-
 _FIRST_OPSET = 17
 
 
 def fuse_layer_norm(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Fuses ``(x - mean(x)) / sqrt(mean((x - mean(x))**2) + eps) * scale [+ bias]`` over the last axis.
-
-    The nodes are ReduceMean, Sub (one, or the same twice), Pow 2 or Mul by itself, ReduceMean, Add, Sqrt, Div or
-    Reciprocal and Mul, Mul, Add; FP32-to-FP32 Casts between them count as nothing. The result computes its statistics
-    in FP32 (stash_type 1) with the same epsilon, has the name of the last node it stands for, and lists all their names
-    in its metadata under ``autocast.replaces``. ONNX operator LayerNormalization, version 17.
-
-    Does not act below opset 17; on types other than FP32; where an inner value is read by anything else or is an
-    output; where scale or bias is no one-dimensional constant as long as the last axis; where the axis, its length or
-    epsilon is not known; or with ``config.fuse_layer_norm`` off.
-    """
+    """Fuse every layer normalization of the main graph and of bodies; see the module."""
     if not config.fuse_layer_norm or model.graph.opset_imports.get("", 0) < _FIRST_OPSET:
         return ()
     fused = []
@@ -53,7 +51,7 @@ class _Match:
 
 
 class _NoMatchError(Exception):
-    """The nodes around a Sqrt are no layer normalisation; never leaves this module."""
+    """The nodes around a Sqrt are not a layer normalization; never leaves this module."""
 
 
 def _match(sqrt: ir.Node) -> _Match | None:
@@ -117,7 +115,7 @@ def _producer(value: ir.Value | None, op_types: str | tuple[str, ...], nodes: li
 
 
 def _with_constant(node: ir.Node) -> tuple[ir.Value | None, float]:
-    """The operand of a commutative node that is no constant, and the number that the other one is."""
+    """The operand of a commutative node that is not constant, and the number that the other one is."""
     left, right = node.inputs
     for value, other in ((left, right), (right, left)):
         number = scalar(other)

@@ -2,6 +2,13 @@
 
 An exporter writes "not this key" as −3.4e38, −1e9 or −65504, added to the scores before a Softmax. In FP16 that becomes
 −inf, or does when a score is added, and a row of −inf gives NaN; it also makes the tensor look too large for FP16.
+
+- Replaces the elements of mask constants beyond `largest_mask` by that value, sign kept. exp() of it, relative to the
+  largest score of its row, still is 0 in FP32, so a row that leaves any key unmasked does not change; a row with every
+  key masked, which means nothing, may.
+- Does not act on −inf or NaN, which 16 bits can hold; on constants that reach anything but a Softmax or an Attention's
+  mask, or reach it through more than layout, additions, selections and a 0-or-1 factor; on values within range; nor
+  with ``config.clamp_masks`` off.
 """
 
 from __future__ import annotations
@@ -60,15 +67,7 @@ def largest_mask(precision: Precision, sums: int) -> float:
 
 
 def clamp_masks(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Replaces the elements of mask constants beyond `largest_mask` by that value, sign kept.
-
-    exp() of it, relative to the largest score of its row, still is 0 in FP32, so a row that leaves any key unmasked
-    does not change; a row with every key masked, which means nothing, may. `Change.nodes` are the nodes on the way.
-
-    Does not act on −inf or NaN, which 16 bits can hold; on constants that reach anything but a Softmax or an
-    Attention's mask, or reach it through more than layout, additions, selections and a 0-or-1 factor; on values within
-    range; nor with ``config.clamp_masks`` off.
-    """
+    """Clamp the constants of masks; see the module. `Change.nodes` are the nodes from constant to Softmax."""
     if not config.clamp_masks:
         return ()
     changes = []
@@ -209,7 +208,7 @@ class _Walk:
         return values, nodes
 
     def _steps(self, value: ir.Value, sign: int) -> list[tuple[ir.Value, int]] | None:
-        """The masks that the readers of `value` make of it; None where one of them is no mask's."""
+        """The masks that the readers of `value` make of it; None where one of them takes no mask."""
         if value.is_graph_output() or not value.uses():
             return None
         steps: list[tuple[ir.Value, int]] = []

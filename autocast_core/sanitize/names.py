@@ -1,4 +1,11 @@
-"""Pass `names`: every node and every value can be told from all others by its name."""
+"""Pass `names`: every node and every value can be told from all others by its name.
+
+- Names unnamed nodes and values, and renames duplicates, over the main graph and all bodies. An unnamed node becomes
+  ``OPERATOR_k``, k counting the nodes of that operator; of several nodes with one name the first keeps it.
+- Values of bodies that shadow or repeat a name get ``NAME_k``; quantization annotations follow.
+- Does not act on names that are unique already, nor ever on the names of the main graph's inputs, outputs and
+  initializers. An omitted optional output keeps its empty name.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +21,12 @@ from autocast_core.sanitize.change import Change
 
 
 def give_unique_names(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """UnusedNames unnamed nodes and values, and renames duplicates, over the main graph and all bodies.
-
-    An unnamed node becomes ``OPERATOR_k``, k counting the nodes of that operator; of several nodes with one name the
-    first keeps it. Values of bodies that shadow or repeat a name get ``NAME_k``; quantization annotations follow.
-
-    Does not act on names that are unique already, nor ever on the names of the main graph's inputs, outputs and
-    initializers. An omitted optional output keeps its empty name.
-    """
+    """Make the names of nodes and of values unique; see the module."""
     return (*_name_nodes(model.graph), *_name_values(model))
 
 
 def name_function_nodes(function: ir.Function) -> None:
-    """UnusedNames the unnamed nodes of a model-local function, so that their inlined copies have telling names."""
+    """Name the unnamed nodes of a model-local function, so that their inlined copies can be told apart."""
     _name_nodes(function.graph)
 
 

@@ -1,4 +1,10 @@
-"""Pass `opset`: the default domain's opset is one that the low type can be used at."""
+"""Pass `opset`: the default domain's opset is one that the low type can be used at.
+
+- The opset is the model's own, at least ``config.precision.minimum_opset``, or ``config.opset``; raised where
+  OPSET_NEEDS says so; never below the model's own.
+- Upgrades the nodes of the main graph and of all bodies to it, and the IR version with it, which never falls.
+- Does not act where the model's opset already is the one to convert at, or where the default domain is not used.
+"""
 
 from __future__ import annotations
 
@@ -56,13 +62,9 @@ class OpsetChoice:
 
 
 def choose_opset(model: ir.Model, config: ConversionConfig) -> OpsetChoice | None:
-    """The opset that conversion works at, None for a model that does not use the default domain.
+    """The opset that conversion works at, and warnings; None for a model that does not use the default domain.
 
-    The model's own, at least ``config.precision.minimum_opset``, or ``config.opset``; raised where OPSET_NEEDS says so;
-    never below the model's own.
-
-    Raises ConfigError where ``config.opset`` is above what the installed onnx knows.
-    """
+    Raises ConfigError where ``config.opset`` is above what the installed onnx knows."""
     own = model.graph.opset_imports.get("")
     if own is None:
         return None
@@ -91,13 +93,10 @@ def _strongest_need(model: ir.Model) -> OpsetNeed | None:
 
 
 def raise_opset(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Upgrades the nodes of the main graph and all bodies to the opset of `choose_opset`, and the IR version with it.
+    """Upgrade nodes to the opset of `choose_opset`; see the module.
 
     `Change.nodes` names the nodes that were rewritten; where it is empty, all operators mean the same in both opsets.
-
-    Does not act where the model's opset already is the one to convert at. The IR version never falls.
-    Raises UnconvertibleError, naming the operator, where an upgrade is impossible; ConfigError as `choose_opset`.
-    """
+    Raises UnconvertibleError, naming the operator, where an upgrade is impossible; ConfigError as `choose_opset`."""
     choice = choose_opset(model, config)
     own = model.graph.opset_imports.get("")
     if choice is None or own is None or choice.opset == own:

@@ -1,4 +1,11 @@
-"""Pass `types`: every tensor value has an element type, and what is inferred wins over what was declared."""
+"""Pass `types`: every tensor value has an element type, and what is inferred wins over what was declared.
+
+- Infers element types and shapes of all values anew, bodies included. onnx.shape_inference runs on a copy of the graph
+  without its weights and without the declarations of inner values, so that a stale declaration does not survive where
+  inference knows better; a declared type or shape stays where inference yields none.
+- Element types that are still missing come from the schemas of operators (`operators.inference`).
+- Does not touch the types and shapes of the main graph's inputs, nor the declared shape of its outputs.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Infers element types and shapes of all values anew, bodies included, and fills the gaps from operator schemas.
-
-    onnx.shape_inference runs on a copy of the graph without its weights and without the declarations of inner values,
-    so a stale declaration does not survive where inference knows better; a declared type or shape stays where
-    inference yields none. Element types that are still missing come from `autocast_core.operators`.
-
-    Does not touch the types and shapes of the main graph's inputs, nor the declared shape of its outputs.
-    """
+    """Infer types and shapes; see the module."""
     inferred = _inferred(model)
     corrected = []
     fixed = {id(value) for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values())}

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 ROUNDS = 8
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN", "Loop", "Scan"})
 _OF_ANOTHER_KIND = frozenset({"PLUGIN", "CRASH", "INVALID_GRAPH"})
-"""Codes of refusals that no other precision mends."""
+"""Codes of refusals that no other precision resolves."""
 
 Judge = Callable[[PrecisionPlan], Validation]
 

@@ -48,7 +48,7 @@ def engine_options(
     model: ir.Model, config: ConversionConfig, batches: Iterable[Mapping[str, Any]] | None = None
 ) -> EngineOptions:
     """How the engine of `model` is to be built: profiles as the config gives them, else its ``shapes``, else as the
-    batches have them. ConfigError for a profile of what is no input."""
+    batches have them. ConfigError for a profile of a name that is not an input."""
     dynamic = [
         value.name or ""
         for value in model.graph.inputs

@@ -1,6 +1,6 @@
 """What a target engine is known to refuse, from refusals.json: each entry measured on the version that the file names.
 
-A conversion for that target starts from them, so that only what nobody met before costs a round of feedback.
+A conversion for that target starts from them, so that only refusals not listed here cost a round of feedback.
 """
 
 from __future__ import annotations

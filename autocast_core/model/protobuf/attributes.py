@@ -18,7 +18,7 @@ _KNOWN = frozenset(map(int, ir.DataType))
 
 
 def check_attributes(nodes: Iterable[onnx.NodeProto], label: str) -> None:
-    """ModelError where a node among `nodes`, which stand in no function, names an element type that there is not, or
+    """ModelError where a node among `nodes`, which stand in no function, names an unknown element type, or
     refers to an attribute of a function, or is a Constant without exactly one value."""
     for node in nodes:
         if node.op_type == "Constant" and node.domain in _ONNX and len(node.attribute) != 1:
@@ -28,7 +28,7 @@ def check_attributes(nodes: Iterable[onnx.NodeProto], label: str) -> None:
             if attribute.ref_attr_name:
                 what = f"refers to {attribute.ref_attr_name!r} of a function, but stands in none"
             elif _names_a_type(node, attribute) and attribute.i not in _KNOWN:
-                what = f"is the element type {attribute.i}, which there is not"
+                what = f"has the unknown element type {attribute.i}"
             else:
                 continue
             where = f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r}"

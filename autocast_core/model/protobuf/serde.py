@@ -50,7 +50,7 @@ def _origin(error: BaseException) -> str:
 
 
 def parse(data: bytes, label: str) -> onnx.ModelProto:
-    """The model in `data`, with types inferred where inference works. ModelError where it is no ONNX model."""
+    """The model in `data`, with types inferred where inference works. ModelError where it is not an ONNX model."""
     try:
         proto = onnx.ModelProto.FromString(data)
     except (google.protobuf.message.DecodeError, UnicodeDecodeError, ValueError) as error:
@@ -86,7 +86,7 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     try:
         model = ir.serde.deserialize_model(proto)
     except (RecursionError, MemoryError):
-        raise ModelError(f"{label}: nested too deeply to be a model of ours") from None
+        raise ModelError(f"{label}: nested too deeply to be converted: flatten its bodies") from None
     except Exception as error:
         raise ModelError(f"{label}: not a valid ONNX model: {_origin(error)}: export it again") from error
     set_has_quantization_annotations(model.graph, annotated)

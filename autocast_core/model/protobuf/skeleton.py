@@ -43,7 +43,7 @@ Replace = Callable[[Source, Field], list[Part] | None]
 def skeleton(source: Source, location: str) -> bytes:
     """The model in `source` with large raw_data replaced by external references to file `location`.
 
-    Raises WireError where the bytes are no ONNX model.
+    Raises WireError where the bytes are not an ONNX model.
     """
 
     def reference(source: Source, tensor: Field) -> list[Part] | None:
@@ -58,7 +58,7 @@ def rewrite(
 ) -> list[Part]:
     """The model in `source` as parts, with `replace` applied to every tensor that `descend` leads to.
 
-    Lengths of the enclosing messages are set right. Raises WireError where the bytes are no ONNX model.
+    Lengths of the enclosing messages are set right. Raises WireError where the bytes are not an ONNX model.
     """
     total = Field(0, LEN, 0, 0, source.size)
 

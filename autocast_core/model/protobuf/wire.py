@@ -16,7 +16,7 @@ _HEADER = 20  # a tag and a length, ten bytes each at most
 
 
 class WireError(ValueError):
-    """The bytes are no protobuf message."""
+    """The bytes are not a protobuf message."""
 
 
 class Source(Protocol):
@@ -74,7 +74,7 @@ class Field(NamedTuple):
 
 
 def fields(source: Source, start: int, end: int) -> Iterator[Field]:
-    """The fields of the message at [start, end). WireError where the bytes are no message or reach beyond `end`."""
+    """The fields of the message at [start, end). WireError where the bytes are not a message or reach beyond `end`."""
     base, window = start, b""
     position = start
     while position < end:

@@ -36,11 +36,11 @@ def refused(path, *parts):
         (b"<!DOCTYPE html><html><body>404</body></html>", "HTML"),
         (b"\n <html>", "HTML"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
-        (b'{"error": "not found"}', "no ONNX model"),
-        (b"\x00" * 100, "no ONNX model"),
-        (bytes(range(256)) * 16, "no ONNX model"),
-        (b"\xff" * 64, "no ONNX model"),
-        (b"PK\x03\x04" + b"\x11" * 60, "no ONNX model"),
+        (b'{"error": "not found"}', "not an ONNX model"),
+        (b"\x00" * 100, "not an ONNX model"),
+        (bytes(range(256)) * 16, "not an ONNX model"),
+        (b"\xff" * 64, "not an ONNX model"),
+        (b"PK\x03\x04" + b"\x11" * 60, "not an ONNX model"),
     ],
 )
 def test_a_file_that_is_no_model_is_refused(tmp_path, content, says):
