@@ -18,6 +18,7 @@ from autocast_core.data.memory import available_bytes
 from autocast_core.data.readers import ArraysPart, NpzPart, Part, RandomBatches, polygraphy_parts
 from autocast_core.data.slicing import Slicing, slicing
 from autocast_core.errors import DataError
+from autocast_core.file_digest import combined_digest, file_digest
 
 LABELS = "labels"
 _LOG = logging.getLogger(__name__)
@@ -116,10 +117,8 @@ class DataBatches:
     def digest(self) -> str:
         if not self._files:
             return _arrays_digest(self._parts)
-        digests = {name: _file_digest(path) for name, path in self._files}
-        if len(digests) == 1:
-            return next(iter(digests.values()))
-        return sha256(json.dumps(digests, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        digests = {name: file_digest(path) for name, path in self._files}
+        return combined_digest(digests) if len(digests) > 1 else next(iter(digests.values()))
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -196,12 +195,4 @@ def _arrays_digest(parts: Sequence[Part]) -> str:
                 array = np.ascontiguousarray(readers[name].take(None))
                 digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
                 digest.update("\0".join(map(str, array.flat)).encode() if array.dtype.hasobject else array.tobytes())
-    return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
     return digest.hexdigest()

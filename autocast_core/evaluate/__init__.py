@@ -4,7 +4,7 @@ from autocast_core.evaluate.classification import ClassAgreement
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
 from autocast_core.evaluate.fidelity import Comparison, Evaluation, Fidelity, compare, evaluate, output_metric_names
 from autocast_core.evaluate.gates import Gate, GateResult, parse_gate
-from autocast_core.evaluate.metric import TaskMetric, load_metric, metric_names
+from autocast_core.evaluate.metric import TaskMetric, load_metric, task_metric_values
 from autocast_core.evaluate.recording import Recording, recorded
 from autocast_core.evaluate.task import TaskMetrics, TopK
 
@@ -24,8 +24,8 @@ __all__ = [
     "compare",
     "evaluate",
     "load_metric",
-    "metric_names",
     "output_metric_names",
     "parse_gate",
     "recorded",
+    "task_metric_values",
 ]

@@ -53,7 +53,8 @@ class OutputFidelity:
 
 
 class ErrorSums:
-    """Sums over everything added so far for one output."""
+    """Sums over everything added so far for one output, in float64: of errors, squares and products, each over chunks
+    of 2^20 elements, so that memory does not grow with the data."""
 
     def __init__(self, name: str, *, labelled: bool = False) -> None:
         self.name = name
@@ -65,7 +66,8 @@ class ErrorSums:
         self._errors = AbsoluteErrors()
 
     def add(self, reference: Any, candidate: Any) -> None:
-        """Add one batch: arrays, or lists of arrays for sequences. Other shapes are an infinite error."""
+        """Add one batch: arrays of any shape and of float, integer, boolean or string type, or lists of them for
+        sequences; None (an absent optional) is left out. Where the shapes differ, the error is infinite."""
         if isinstance(reference, list) or isinstance(candidate, list):
             self._add_sequence(_listed(reference), _listed(candidate))
             return
@@ -150,10 +152,10 @@ class ErrorSums:
         difference = np.abs(reference - candidate)
         self._counted += reference.size
         self._equal += reference.size - int(np.count_nonzero(difference))
-        self._error += _squares(difference, difference)
-        self._reference += _squares(reference, reference)
-        self._candidate += _squares(candidate, candidate)
-        self._product += _squares(reference, candidate)
+        self._error += _dot(difference, difference)
+        self._reference += _dot(reference, reference)
+        self._candidate += _dot(candidate, candidate)
+        self._product += _dot(reference, candidate)
         self._absolute += float(difference.sum())
         self._largest = max(self._largest, float(difference.max(initial=0.0)))
         self._errors.add(difference)
@@ -181,7 +183,8 @@ def _ratio(error: float, reference: float) -> float:
     return math.sqrt(error / reference) if reference and math.isfinite(error) else math.inf
 
 
-def _squares(left: np.ndarray, right: np.ndarray) -> float:
+def _dot(left: np.ndarray, right: np.ndarray) -> float:
+    """The dot product of two float64 arrays of one shape."""
     # Pairwise summation; BLAS would start threads for this.
     return float((left * right).sum())
 

@@ -199,6 +199,10 @@ class Comparison:
 def compare(reference: Session, candidate: Session, batches: Batches, progress: ProgressCallback = silent) -> Fidelity:
     """The fidelity of `candidate` to `reference` over `batches`; outputs are matched by name.
 
+    Each batch maps input names to arrays in the types and shapes that `reference` takes; `candidate` gets the same, and
+    both sessions may cast them. Errors are computed in float64 by the formulas of OutputFidelity, over all elements of
+    all batches; one batch is in memory at a time.
+
     Raises DataError where the candidate lacks an output or the data does not fit, BackendError where a model fails.
     """
     comparison = Comparison(reference.output_names, candidate.output_names)
@@ -212,7 +216,14 @@ def evaluate(
     progress: ProgressCallback = silent,
     metric: TaskMetric | None = None,
 ) -> Evaluation:
-    """`compare`, and in the same pass what Comparison makes of the data's labels and of `metric`."""
+    """`compare`, and in the same pass accuracy and the metric of the user's own.
+
+    With labels (integers, shape [samples, …]; one class index a row of the first output, [batch, …, classes]) the task
+    metrics are top-1 and top-5 accuracy of both models, shares from 0 to 1. `metric` is called once, with each output
+    of all batches joined along the first axis: they stay in memory.
+
+    Raises as `compare`; DataError too where labels and outputs do not fit, ConfigError where `metric` fails.
+    """
     comparison = Comparison(reference.output_names, candidate.output_names, batches.labels, metric)
     return _run(comparison, reference, candidate, batches, progress)
 

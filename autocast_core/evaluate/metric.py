@@ -89,7 +89,7 @@ def joined(names: Sequence[str], batches: Sequence[Sequence[Any]]) -> dict[str, 
     return found
 
 
-def metric_names(reference: float, candidate: float) -> dict[str, float]:
+def task_metric_values(reference: float, candidate: float) -> dict[str, float]:
     """The metric's values of both models, by the names that gates know."""
     return {
         "task.metric": candidate,

@@ -1,6 +1,7 @@
 """Loading and saving models without loading their weights; digests."""
 
-from autocast_core.model.digest import combined_digest, file_digest, files_digest, weights_digest
+from autocast_core.file_digest import combined_digest, file_digest, files_digest
+from autocast_core.model.digest import weights_digest
 from autocast_core.model.reader import (
     ModelFile,
     ModelSource,

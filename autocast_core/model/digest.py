@@ -1,17 +1,14 @@
-"""Digests of files and of weights, in hexadecimal. structure.py has the digest of a graph."""
+"""The digest of a model's weights, in hexadecimal; structure_digest.py has that of its graph."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import onnx_ir as ir
 import xxhash
 
-from autocast_core.errors import ModelError
 from autocast_core.graph.annotations import content_digest, set_content_digest
 from autocast_core.graph.constants import stored_bytes
 from autocast_core.graph.walk import all_graphs
@@ -19,29 +16,6 @@ from autocast_core.model.tensors import byte_blocks
 from autocast_core.progress import Progress, ProgressCallback, silent
 
 _BLOCK_BYTES = 1 << 20
-
-
-def file_digest(path: str | Path) -> str:
-    """The digest of a file's bytes, read in blocks. ModelError where it cannot be read."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def files_digest(root: str | Path, files: Iterable[str | Path]) -> str:
-    """The digest of one file, or of the canonical JSON {path relative to `root`: digest} of several."""
-    paths = [Path(file) for file in files]
-    if len(paths) == 1:
-        return file_digest(paths[0])
-    return combined_digest({path.relative_to(root).as_posix(): file_digest(path) for path in paths})
-
-
-def combined_digest(digests: Mapping[str, str]) -> str:
-    """The digest of several files from theirs: sha256 of the canonical JSON {relative path: digest}."""
-    text = json.dumps(dict(digests), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def weights_digest(model: ir.Model, progress: ProgressCallback = silent) -> str:

@@ -14,8 +14,8 @@ from typing import BinaryIO
 import onnx_ir as ir
 
 from autocast_core.errors import OutputError
+from autocast_core.file_digest import file_digest, files_digest
 from autocast_core.model.atomic import check_destination, written_whole
-from autocast_core.model.digest import file_digest, files_digest
 from autocast_core.model.protobuf.serialized_parts import (
     Locate,
     Reference,

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from autocast_core.apply import apply_plan
 from autocast_core.data import Batches
 from autocast_core.errors import BackendError
-from autocast_core.evaluate import Comparison, Evaluation, Recording, TaskMetric, metric_names
+from autocast_core.evaluate import Comparison, Evaluation, Recording, TaskMetric, task_metric_values
 from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.runtime import Runtime
 from autocast_core.search.merge_models import merge_models
@@ -123,7 +123,11 @@ class Measurements:
         """Everything that gates know, by name."""
         task: Mapping[str, float] = evaluation.task.metrics() if evaluation.task is not None else {}
         found = {**evaluation.fidelity.metrics(), **task}
-        return found if evaluation.metric is None else found | metric_names(self._reference_metric, evaluation.metric)
+        return (
+            found
+            if evaluation.metric is None
+            else found | task_metric_values(self._reference_metric, evaluation.metric)
+        )
 
     @cached_property
     def _reference_metric(self) -> float:

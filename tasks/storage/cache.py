@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autocast_core.errors import OutputError
+from autocast_core.file_digest import combined_digest, file_digest
 from autocast_core.model.atomic import replacing
-from autocast_core.model.digest import combined_digest, file_digest
 from autocast_core.process.file_lock import exclusive_lock
 from tasks.storage.local import digest_of
 

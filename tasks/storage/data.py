@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.errors import ConfigError, DataError
-from autocast_core.model.digest import files_digest
+from autocast_core.file_digest import files_digest
 from autocast_core.progress import ProgressCallback, silent
 from tasks.storage.cache import Cache
 from tasks.storage.download import fetch_object

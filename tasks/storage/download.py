@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.errors import InputError, OutputError, ServiceError
-from autocast_core.model.digest import file_digest
+from autocast_core.file_digest import file_digest
 from autocast_core.progress import Progress, ProgressCallback, silent
 from tasks.storage.cache import Cache, CachedFile, reference_of
 from tasks.storage.s3 import PinnedObject, S3Options

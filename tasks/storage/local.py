@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autocast_core.errors import DataError, InputError
+from autocast_core.file_digest import combined_digest, files_digest
 from autocast_core.model import reader
-from autocast_core.model.digest import combined_digest, files_digest
 from autocast_core.model.reference import ModelRef
 from tasks.isolation import isolated
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from autocast_core.errors import InputError, ModelError, ServiceError
-from autocast_core.model.digest import file_digest
+from autocast_core.errors import InputError, ServiceError
+from autocast_core.file_digest import file_digest
 from autocast_core.model.reference import ModelRef
 from tasks.storage.cache import Cache, CachedFile, reference_of
 from tasks.storage.local import digest_of, model_files, model_ref
@@ -110,7 +110,7 @@ def _intact(file: CachedFile | None) -> ModelRef | None:
         return None
     try:
         ref = model_ref(file.path)
-    except ModelError:
+    except InputError:
         return None
     return ref if ref.digest == file.digest else None
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.errors import ConfigError, OutputError
+from autocast_core.file_digest import file_digest
 from autocast_core.model.atomic import check_destination, written_whole
-from autocast_core.model.digest import file_digest
 from autocast_core.progress import Progress, ProgressCallback, silent
 from tasks.storage.local import MODEL_FILE, digest_of, model_files
 from tasks.storage.s3 import DEFAULTS, S3Options

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.errors import AutocastError, ServiceError
-from autocast_core.model.digest import file_digest
+from autocast_core.file_digest import file_digest
 from autocast_core.progress import Progress, ProgressCallback, silent
 from tasks.storage.s3 import DEFAULTS, PinnedObject, S3Options, connect, find, pin
 from tasks.storage.s3_errors import explained

@@ -19,8 +19,8 @@ from autocast_core.evaluate import (
     TaskMetric,
     evaluate,
     load_metric,
-    metric_names,
     recorded,
+    task_metric_values,
 )
 from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.pipeline.artifacts import Converted
@@ -148,7 +148,7 @@ class _Comparison:
         if self.metric is None or found.metric is None:
             return metrics
         reference = self.metric(self.recording.joined(), self.batches.labels)
-        return metrics | metric_names(reference, found.metric)
+        return metrics | task_metric_values(reference, found.metric)
 
 
 EVALUATE = Stage("evaluate", evaluate_converted, (Converted,), Evaluated)

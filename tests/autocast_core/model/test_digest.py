@@ -1,34 +1,10 @@
-"""Digests of files and weights."""
-
-import hashlib
+"""Digests of weights."""
 
 import numpy as np
 import onnx
-import pytest
 from onnx import numpy_helper
 
-from autocast_core.errors import ModelError
-from autocast_core.model import file_digest, files_digest, load_model, load_proto, weights_digest
-
-
-def test_the_digest_of_one_file_is_its_sha256(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_digest(tmp_path / "a") == files_digest(tmp_path, [tmp_path / "a"]) == hashlib.sha256(b"abc").hexdigest()
-
-
-def test_the_digest_of_several_files_is_that_of_their_digests_as_canonical_json(tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "b").write_bytes(b"")
-    (tmp_path / "a").write_bytes(b"abc")
-    digests = (hashlib.sha256(b"abc").hexdigest(), hashlib.sha256(b"").hexdigest())
-    text = '{{"a":"{}","sub/b":"{}"}}'.format(*digests)
-    files = [tmp_path / "sub" / "b", tmp_path / "a"]
-    assert files_digest(tmp_path, files) == hashlib.sha256(text.encode()).hexdigest()
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(ModelError, match="none: cannot be read"):
-        file_digest(tmp_path / "none")
+from autocast_core.model import load_model, load_proto, weights_digest
 
 
 def test_the_digest_of_weights_is_the_same_inline_and_external(weighted_model, save):

@@ -3,7 +3,7 @@ import hashlib
 import pytest
 
 from autocast_core.errors import ConfigError, DataError, InputError
-from autocast_core.model.digest import files_digest
+from autocast_core.file_digest import files_digest
 from tasks.storage.data import FetchedData, fetch_data
 
 
