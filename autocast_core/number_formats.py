@@ -23,7 +23,7 @@ class NumberFormat:
 
 
 def _number_format(dtype: ir.DataType, scalar: type[np.generic]) -> NumberFormat:
-    facts = ml_dtypes.finfo(scalar)
+    facts = ml_dtypes.finfo(scalar)  # type: ignore[no-untyped-call]
     return NumberFormat(dtype, np.dtype(scalar), float(facts.max), float(facts.smallest_normal))
 
 

@@ -58,7 +58,8 @@ class TuningResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
-        return finite(asdict(self))
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
 
 @dataclass(frozen=True)

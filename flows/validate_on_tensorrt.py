@@ -49,7 +49,8 @@ class ValidationResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
-        return finite(asdict(self))
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
 
 class EngineRefusedModelError(GateError):

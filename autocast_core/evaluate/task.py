@@ -109,4 +109,5 @@ def _ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     own = np.take_along_axis(scores, places, axis=-1)
     before = (scores > own) | ((scores == own) & (np.arange(classes) < places))
     known = inside & ~np.isnan(scores).any(axis=-1) if scores.dtype.kind == "f" else inside
-    return np.where(known, np.count_nonzero(before, axis=-1), classes)
+    ranks: np.ndarray = np.where(known, np.count_nonzero(before, axis=-1), classes)
+    return ranks

@@ -44,7 +44,7 @@ def saturating(source: np.ndarray, target: np.ndarray, rounded_by: RoundBlock = 
         return
     with np.errstate(invalid="ignore"):
         overflowed = np.isfinite(source) & np.isinf(target)
-    largest = ml_dtypes.finfo(target.dtype).max
+    largest = ml_dtypes.finfo(target.dtype).max  # type: ignore[no-untyped-call]
     target[overflowed] = np.where(np.signbit(source[overflowed]), -largest, largest)
 
 
@@ -68,7 +68,8 @@ def _shift(bits: np.ndarray) -> np.ndarray:
     Adding that leaves the FPU's rounding to nearest even at the last bit of a half; the exponent is floored at the one
     of the smallest normal half, so that subnormals round at theirs.
     """
-    return np.maximum(bits & 0x7F800000, 113 << 23) + (13 << 23)
+    raised: np.ndarray = np.maximum(bits & 0x7F800000, 113 << 23) + (13 << 23)
+    return raised
 
 
 def _round_to_half(bits: np.ndarray, magnitude: np.ndarray, target: np.ndarray) -> None:
@@ -97,4 +98,5 @@ def _to_odd(source: np.ndarray) -> np.ndarray:
     beyond = finite & (np.abs(nearest.astype(np.float64)) > np.abs(source))
     toward_zero = np.where(beyond, np.nextafter(nearest, np.float32(0)), nearest)
     inexact = finite & (toward_zero.astype(np.float64) != source)
-    return (toward_zero.view(np.uint32) | inexact.astype(np.uint32)).view(np.float32)
+    odd: np.ndarray = toward_zero.view(np.uint32) | inexact.astype(np.uint32)
+    return odd.view(np.float32)

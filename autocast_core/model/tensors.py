@@ -101,7 +101,7 @@ class ConvertedTensor(ir.LazyTensor):
         )
         self.source = source
 
-    def _read(self) -> ir.Tensor:
+    def _read(self) -> ir.Tensor[np.ndarray]:
         return ir.Tensor(self._values().reshape(self.shape.numpy()), self.dtype, name=self.name)
 
     def _values(self) -> np.ndarray:

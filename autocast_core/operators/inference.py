@@ -56,7 +56,7 @@ def _spread(port: Port, outside: list[ir.Value | None], inside: list[ir.Value | 
     outer = next((v.type for v in outside if v is not None and v.type is not None), None)
     inner = next((v.type for v in inside if v is not None and v.type is not None), None)
     if outer is None and inner is not None:
-        outer = ir.SequenceType(inner) if sequences else inner  # type: ignore[arg-type]
+        outer = ir.SequenceType(inner) if sequences else inner
     if inner is None and outer is not None:
         inner = outer.elem_type if sequences else outer  # type: ignore[assignment]
     found = 0

@@ -148,7 +148,7 @@ def _current(node: ir.Node, may_be_low: tuple[bool, ...] | None) -> Precision | 
     if may_be_low is not None and not any(
         element_type(value) == ir.DataType.FLOAT and low for value, low in zip(values, may_be_low, strict=True)
     ):
-        return next((precision_of(d) for d in map(element_type, values) if d in LOW_DTYPES), None)  # type: ignore[arg-type]
+        return next((precision_of(d) for d in map(element_type, values) if d in LOW_DTYPES), None)
     return None
 
 

@@ -58,7 +58,7 @@ def find_signature(domain: str, op_type: str, opset: int) -> Signature | None:
 
 def supporting_opset(domain: str, op_type: str, index: int, wanted: str) -> int | None:
     """The lowest opset at which output `index` (input ``-1 - index`` for negative) of an operator may be `wanted`."""
-    versions = sorted({s.since_version for s in _history().get((domain, op_type), ())})
+    versions: list[int] = sorted({s.since_version for s in _history().get((domain, op_type), ())})
     for version in versions:
         signature = find_signature(domain, op_type, version)
         if signature is None:

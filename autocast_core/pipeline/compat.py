@@ -106,4 +106,5 @@ def convert_to_f16(
     )
     verified = convert_in_memory(Job(model, config))[Verified]
     with runtime_model(verified.structure) as converted:
-        return onnx.ModelProto.FromString(converted.bytes)
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(converted.bytes)
+        return proto

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autocast_core.report.content import (
     ERRORS,
@@ -20,6 +20,9 @@ from autocast_core.report.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRang
 from autocast_core.report.sources import error_sources
 from autocast_core.report.text import number, shown
 from autocast_core.text import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 COLUMNS = 900
 OUTPUTS = 200
@@ -54,7 +57,7 @@ def page(report: ReportInput) -> str:
     )
 
 
-def environment() -> Any:
+def environment() -> Environment:
     """Where the pages' templates come from; what they show is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 

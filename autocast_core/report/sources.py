@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from autocast_core.plan import NodeError
 from autocast_core.report.content import ReportInput
-from autocast_core.search.attribution import NodeError
 
 COLUMNS = ("id", "op_type", "share", "local", "overflow", "underflow")
 _LEAST = 1e-4

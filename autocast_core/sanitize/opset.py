@@ -111,6 +111,4 @@ def raise_opset(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
 
 def minimum_ir_version(opset: int) -> int:
     """The lowest IR version that ONNX pairs with an opset of the default domain; see its Versioning page."""
-    return int(
-        onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)], ignore_unknown=True)  # type: ignore[no-untyped-call]
-    )
+    return int(onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)], ignore_unknown=True))

@@ -1,7 +1,8 @@
 """Accuracy on demand: which nodes cost how much accuracy, and the smallest set of FP32 nodes that meets a budget."""
 
 from autocast_core.evaluate.metric import TaskMetric, load_metric
-from autocast_core.search.attribution import Attribution, NodeError, attribute
+from autocast_core.plan import NodeError
+from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.request import SearchLimits, SearchRequest, SearchSubject
 from autocast_core.search.result import CertificateEntry, SearchResult
 from autocast_core.search.search import search

@@ -48,7 +48,7 @@ class _Simulation:
             for value in (*graph.inputs, *graph.initializers.values(), *(v for n in graph for v in n.outputs)):
                 dtype = element_type(value)
                 if dtype in LOW_DTYPES:
-                    self.low[value] = dtype  # type: ignore[assignment]
+                    self.low[value] = dtype
 
     def run(self) -> None:
         for graph in self.graphs:
@@ -110,7 +110,7 @@ class _Simulation:
         if target in LOW_DTYPES:
             node.op_type = "Cast"
             node.resize_inputs(1)
-            node.attributes["to"] = ir.AttrInt64("to", int(target))  # type: ignore[arg-type]
+            node.attributes["to"] = ir.AttrInt64("to", int(target))
             self._round_outputs(node)
 
     def _stays(self, node: ir.Node) -> bool:

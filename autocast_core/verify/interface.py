@@ -77,7 +77,7 @@ def _allowed(element: ir.DataType | None, low: ir.DataType, kept: bool) -> set[i
 
 def _same_kind(was: ir.TypeProtocol, now: ir.TypeProtocol, allowed: set[ir.DataType | None]) -> bool:
     while isinstance(was, _NESTED) and type(was) is type(now):
-        was, now = was.elem_type, now.elem_type  # type: ignore[assignment]
+        was, now = was.elem_type, now.elem_type
     return type(was) is type(now) and _element(now) in allowed
 
 

@@ -85,7 +85,7 @@ def task_runner(name: str) -> Any:
     if kind != "dask":
         raise ConfigError(f"runner {name!r}: give threads, dask or dask=ADDRESS")
     try:
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
     except ImportError as error:
         raise ConfigError("runner dask is not installed: pip install 'autocast-flow[dask]'") from error
     if address:

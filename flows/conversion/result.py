@@ -37,7 +37,8 @@ class ConversionResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
-        return finite(asdict(self))
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> ConversionResult:

@@ -28,7 +28,8 @@ class Promotion:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
-        return finite(asdict(self))
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
 
 class PromotionRefusedError(GateError):

@@ -117,7 +117,7 @@ def pin(client: Any, location: S3Location) -> PinnedObject:
 
 def _sha256(head: Mapping[str, Any]) -> str | None:
     """The digest in the object's metadata, else S3's own checksum where it covers the whole object."""
-    recorded = head.get("Metadata", {}).get("sha256", "").strip().lower()
+    recorded: str = head.get("Metadata", {}).get("sha256", "").strip().lower()
     if recorded:
         return recorded
     checksum = head.get("ChecksumSHA256", "")

@@ -124,7 +124,7 @@ def _is_refusal(error: Exception) -> bool:
     """Whether a server or store answered with this MlflowException, as opposed to not being reached."""
     from mlflow.exceptions import MlflowException
 
-    return isinstance(error, MlflowException) and error.get_http_status_code() in _REFUSALS
+    return isinstance(error, MlflowException) and error.get_http_status_code() in _REFUSALS  # type: ignore[no-untyped-call]
 
 
 def shown(tracking_uri: str) -> str:

@@ -185,7 +185,7 @@ def _tensors(network: Any) -> dict[str, tuple[str, str, str]]:
 
 
 def _type(tensor: Any) -> str:
-    name = tensor.dtype.name
+    name: str = tensor.dtype.name
     return _ONNX_TYPES.get(name, name.lower())
 
 

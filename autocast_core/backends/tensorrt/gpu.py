@@ -154,10 +154,11 @@ class LoadedEngine:
         return array.astype(np.float32) if is_float else array
 
     def _dtype(self, name: str) -> np.dtype:
-        kind = self._engine.get_tensor_dtype(name).name
+        kind: str = self._engine.get_tensor_dtype(name).name
         if kind not in _NUMPY_TYPES:
             raise EngineError(f"{name!r} has element type {kind}, which cannot be passed in or out")
-        return np.dtype(_NUMPY_TYPES[kind])
+        dtype: np.dtype = np.dtype(_NUMPY_TYPES[kind])
+        return dtype
 
     def _buffer(self, name: str, size: int) -> int:
         pointer, capacity = self._buffers.get(name, (0, -1))

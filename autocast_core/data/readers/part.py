@@ -61,7 +61,7 @@ def read_header(stream: IO[bytes], where: str) -> ArrayHeader:
     Object arrays are refused: their content is a pickle, which could run any code. Format: numpy.lib.format.
     """
     try:
-        version = np.lib.format.read_magic(stream)  # type: ignore[arg-type]
+        version = np.lib.format.read_magic(stream)
         if version == (1, 0):
             shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(_header_bytes(stream, 2))
         elif version == (2, 0):

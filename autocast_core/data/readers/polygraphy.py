@@ -66,8 +66,8 @@ class _Encoded:
 
 
 def _payload(value: Any, where: str) -> str:
-    if isinstance(value, dict) and isinstance(value.get("array"), str):
-        return value["array"]
+    if isinstance(value, dict) and isinstance(text := value.get("array"), str):
+        return text
     if isinstance(value, dict) and (value.get(_CLASS) == "Tensor" or "tensor" in value):
         raise DataError(f"{where}: a pickled torch tensor, which is never loaded; save numpy arrays instead")
     raise DataError(f"{where}: no array as Polygraphy writes it; write the file with polygraphy run --save-inputs")
@@ -87,7 +87,8 @@ def _decode(text: str, where: str) -> np.ndarray:
         return array_from_npy(data, where)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return archive[archive.files[0]]
+            array: np.ndarray = archive[archive.files[0]]
+            return array
     except Exception as error:  # np.load raises whatever its parsers raise
         raise DataError(f"{where}: no .npy data ({error}); write the file again with a current Polygraphy") from error
 

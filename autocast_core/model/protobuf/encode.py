@@ -112,7 +112,7 @@ class _Encoder:
             proto.doc_string = node.doc_string
         if node.metadata_props:
             _add_properties(proto.metadata_props, node.metadata_props)
-        proto.input.extend(["" if value is None else value.name for value in node.inputs])  # type: ignore[misc]
+        proto.input.extend(["" if value is None else value.name for value in node.inputs])
         outputs = [value.name or "" for value in node.outputs]
         while outputs and not outputs[-1]:
             outputs.pop()
@@ -152,7 +152,7 @@ class _Encoder:
         if tensor.name:
             proto.name = tensor.name
         proto.data_type = tensor.dtype
-        proto.dims.extend(tensor.shape)  # type: ignore[arg-type]
+        proto.dims.extend(tensor.shape)
         proto.raw_data = tensor.tobytes()
 
     def info(self, value: ir.Value, proto: onnx.GraphProto) -> None:
@@ -219,7 +219,7 @@ class _UndeclaredEncoder(_Encoder):
             super().tensor(tensor, proto)
             return
         proto.name, proto.data_type = tensor.name or "", int(tensor.dtype)
-        proto.dims.extend(tensor.shape)  # type: ignore[arg-type]
+        proto.dims.extend(tensor.shape)
         proto.data_location = onnx.TensorProto.EXTERNAL
 
 

@@ -52,7 +52,7 @@ def _origin(error: BaseException) -> str:
 def parse(data: bytes, label: str) -> onnx.ModelProto:
     """The model in `data`, with types inferred where inference works. ModelError where it is not an ONNX model."""
     try:
-        proto = onnx.ModelProto.FromString(data)
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except (google.protobuf.message.DecodeError, UnicodeDecodeError, ValueError) as error:
         raise ModelError(f"{label}: truncated or damaged: {_origin(error)}: fetch or export it again") from error
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):

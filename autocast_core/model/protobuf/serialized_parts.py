@@ -79,7 +79,7 @@ def is_weight(tensor: ir.TensorProtocol) -> bool:
     if isinstance(tensor, ir.ExternalTensor):
         return True
     if isinstance(tensor, ir.serde.TensorProtoTensor):
-        return tensor.raw.ByteSize() >= LARGE_BYTES
+        return int(tensor.raw.ByteSize()) >= LARGE_BYTES
     return tensor.dtype != ir.DataType.STRING and tensor.nbytes >= LARGE_BYTES
 
 
