@@ -56,7 +56,7 @@ class Precision(enum.StrEnum):
 
 @cache
 def _format(precision: Precision) -> NumberFormat:
-    from autocast_core.number_formats import NUMBER_FORMATS  # `--help` and the spec's schema need no numpy
+    from autocast_core.number_formats import NUMBER_FORMATS  # noqa: PLC0415 - `--help` and the spec's schema need no numpy
 
     return NUMBER_FORMATS[precision]
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx.shape_inference
 import onnx_ir as ir
 
 from autocast_core.model.protobuf.serde import serialize_undeclared
@@ -106,8 +107,6 @@ def _is_static(dims: Dims) -> bool:
 
 def _inferred(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dims]:
     """By shape inference of the structure with the shapes of `feeds`; empty where that fails."""
-    import onnx.shape_inference
-
     proto = serialize_undeclared(model, LARGE_BYTES)
     for value in proto.graph.input:
         array = feeds.get(value.name)

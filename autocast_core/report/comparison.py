@@ -9,6 +9,7 @@ from typing import Any
 
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.plan import diff as plan_diff
+from autocast_core.report.page import environment
 from autocast_core.report.text import number
 
 _LISTED = 2000
@@ -99,8 +100,6 @@ def compare_runs(before: Side, after: Side) -> Difference:
 
 def comparison_page(difference: Difference) -> str:
     """The difference as one self-contained HTML page; at most 2,000 nodes are listed."""
-    from autocast_core.report.page import environment
-
     return str(
         environment()
         .get_template("compare.html.j2")

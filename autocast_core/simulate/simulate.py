@@ -28,7 +28,7 @@ def simulate(model: ir.Model) -> ir.Model:
     """
     copy = model.clone()
     if copy.functions:
-        from onnx_ir.passes.common import InlinePass  # costs a tenth of a second to import
+        from onnx_ir.passes.common import InlinePass  # noqa: PLC0415 - takes a tenth of a second
 
         InlinePass()(copy)
     infer_missing_types(copy)
