@@ -1,7 +1,7 @@
 """The errors of the converter and of everything built on it.
 
-Every message is one line that says what is wrong, where, and how to mend it. The class decides the exit code of the
-command line: 2 for what the user gave us, 3 for a gate, 1 for the rest.
+Every message is one line that says what is wrong, where, and how to fix it. The class decides the exit code of the
+command line: 2 for unusable input, 3 for a gate that fails, 1 for everything else.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ _LONGEST = 1500
 
 
 class AutocastError(Exception):
-    """The root of all errors that this project raises on purpose."""
+    """The base class of every error that this project raises on purpose."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """The message, with line ends and other control characters escaped, and what goes beyond 1,500 letters cut out
-        of its middle: it may hold names from anyone's files."""
+        """The message on one line, since it may hold names from untrusted files: control characters are escaped, and
+        the middle of a message of more than 1,500 characters is left out."""
         return visible(super().__str__(), _LONGEST)
 
 
 class InputError(AutocastError):
-    """Something the user gave us cannot be used: a file, data, an option, a credential."""
+    """Something that the user gave cannot be used: a file, data, an option, a credential."""
 
     exit_code = 2
 
@@ -49,11 +49,11 @@ class OutputError(InputError):
 
 
 class UnconvertibleError(InputError):
-    """The request cannot be met for this model; names the node, the operator and what could help."""
+    """The model cannot be converted as requested; the message names the node, the operator and what could help."""
 
 
 class GateError(AutocastError):
-    """The converted model misses a required accuracy."""
+    """The converted model does not reach a required accuracy."""
 
     exit_code = 3
 
@@ -67,4 +67,4 @@ class VerificationError(AutocastError):
 
 
 class ServiceError(AutocastError):
-    """A server that the flow needs (S3, MLflow, Prefect) does not answer or refuses; a later try may succeed."""
+    """A server that the flow needs (S3, MLflow, Prefect) does not answer or refuses; a retry may succeed."""

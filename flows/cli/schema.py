@@ -1,4 +1,4 @@
-"""`autocast schema`: what may stand in a spec file."""
+"""`autocast schema`: the JSON schema of spec files."""
 
 from __future__ import annotations
 

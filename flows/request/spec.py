@@ -1,4 +1,4 @@
-"""The spec: everything a conversion is asked to do, as a form the orchestrator can show and a file people can write."""
+"""The spec: all options of a conversion, as a form that Prefect shows and a YAML file that people write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autocast_core.json_values import lossless
 from flows.request.yaml_file import KeyPath, read_yaml
 
 LOCATIONS = ("calibration", "evaluation")
-"""Fields that only say where data lies; a conversion's identity holds the digest of the data instead."""
+"""Fields that only say where data is; the identity of a conversion holds the digest of the data instead."""
 LONGEST_GATE = 1000
 
 
@@ -34,7 +34,7 @@ def _off(value: Any) -> Any:
 
 
 def _list(value: Any) -> Any:
-    """One text where a list is asked for is a list of one."""
+    """A single text where a list is expected is a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -69,13 +69,14 @@ class Spec(BaseModel):
         None, description="Registered name. Default: the source's name or file stem, plus -fp16 or -bf16."
     )
     gates: Texts = Field(
-        ("no_new_nonfinite",), description="What the model must reach, for example `rel_l2<=5e-3`, `top1_drop<=0.001`."
+        ("no_new_nonfinite",),
+        description="Accuracy that the model must reach, for example `rel_l2<=5e-3`, `top1_drop<=0.001`.",
     )
     metric: str | None = Field(
         None,
         description="module:function(outputs, labels) for the gate task_metric_ratio; more is better. Default: top-1.",
     )
-    allow_random: bool = Field(False, description="Let gates judge on seeded random data where no data is given.")
+    allow_random: bool = Field(False, description="Evaluate gates on seeded random data where no data is given.")
     validation: Annotated[Literal["required", "if_available", "off"], BeforeValidator(_off)] = Field(
         "if_available", description="Parse and build the model with TensorRT."
     )
@@ -106,7 +107,7 @@ class Spec(BaseModel):
     seed: int = _option("seed")
     isolation: Literal["process", "none"] | None = Field(
         None,
-        description="Read and convert the files in a process with limits. Default: process in deployments, else none.",
+        description="Read and convert files in a process with limits. Default: process in deployments, else none.",
     )
 
     @field_validator("gates")
@@ -135,17 +136,17 @@ class Spec(BaseModel):
         return lossless(value)
 
     def config(self) -> ConversionConfig:
-        """The converter's part of the spec. ConfigError where a value cannot be used."""
+        """The options of the converter. ConfigError where a value cannot be used."""
         values = {name: getattr(self, name) for name in OPTIONS.keys() & type(self).model_fields}
         return ConversionConfig(**{**values, "precision": Precision(self.precision)})
 
     def canonical(self) -> str:
-        """Canonical JSON of all that decides the result, without the locations of data and where it is converted."""
+        """Canonical JSON of every option that the result depends on, so not where data and files are."""
         values = self.model_dump(mode="json", exclude={*LOCATIONS, "isolation"})
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     def flat(self) -> dict[str, str]:
-        """One short text for each option that is set, as tracking parameters."""
+        """A short text for each option that is set, for the parameters of a tracking run."""
         values = self.model_dump(mode="json", exclude_none=True)
         return {
             key: value if isinstance(value, str) else json.dumps(value)
