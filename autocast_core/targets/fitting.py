@@ -12,11 +12,11 @@ import onnx_ir as ir
 from autocast_core.apply import apply_plan
 from autocast_core.backends.tensorrt.validate import validate_model
 from autocast_core.config import ConversionConfig
+from autocast_core.engine.options import EngineOptions, Profile, profiles_of_batches
 from autocast_core.engine.validation import Validation
 from autocast_core.errors import ConfigError
 from autocast_core.model import save_model
 from autocast_core.plan import PrecisionPlan
-from autocast_core.targets.engine_options import EngineOptions, Profile, profiles_of_batches
 from autocast_core.targets.feedback import Fitted, fit_plan
 from autocast_core.targets.refusals import target_named
 

@@ -22,10 +22,10 @@ from autocast_core.backends.tensorrt.execution import EngineTrial
 from autocast_core.backends.tensorrt.validate import validate_model
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import input_specs, open_batches
+from autocast_core.engine.options import EngineOptions, Profile
 from autocast_core.engine.validation import Validation
 from autocast_core.model import load_model
 from autocast_core.pipeline.convert import convert_file
-from autocast_core.targets.engine_options import EngineOptions, Profile
 from tests.models import BuiltModel, build
 
 BENCHMARKED = ("resnet50", "bert_base", "vit_base")

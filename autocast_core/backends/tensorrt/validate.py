@@ -33,11 +33,11 @@ from autocast_core.backends.tensorrt.findings import (
     type_findings,
     with_remedy,
 )
+from autocast_core.engine.options import EngineOptions
 from autocast_core.engine.validation import Depth, Finding, Validation
 from autocast_core.model import load_model
 from autocast_core.plan import PrecisionPlan
 from autocast_core.process.child import ending, last_line, module_command, with_package_path
-from autocast_core.targets.engine_options import EngineOptions
 
 NOT_INSTALLED = "TensorRT is not installed: install the extra tensorrt-rtx or gpu"
 NO_DRIVER = "execution: no NVIDIA driver"

@@ -10,11 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from autocast_core.config import ConversionConfig, Precision
+from autocast_core.engine.options import Profile
 from autocast_core.engine.validation import Finding, Validation
 from autocast_core.errors import ConfigError
 from autocast_core.model import load_proto
 from autocast_core.plan import NodeDecision, PlanSettings, PluginPrecision, PrecisionPlan
-from autocast_core.targets.engine_options import Profile
 from autocast_core.targets.feedback import fit_plan
 from autocast_core.targets.fitting import engine_options, fit_to_target
 from autocast_core.targets.refusals import Target, target_named

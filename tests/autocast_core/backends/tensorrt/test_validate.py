@@ -16,9 +16,9 @@ from autocast_core.backends.tensorrt import child as tensorrt_child
 from autocast_core.backends.tensorrt import validate as tensorrt
 from autocast_core.backends.tensorrt.validate import validate_model
 from autocast_core.config import Precision
+from autocast_core.engine.options import EngineOptions, Profile
 from autocast_core.engine.validation import Finding, Validation
 from autocast_core.plan import NodeDecision, PrecisionPlan
-from autocast_core.targets.engine_options import EngineOptions, Profile
 
 installed = pytest.mark.skipif(
     not any(find_spec(name) for name in ("tensorrt", "tensorrt_rtx")),

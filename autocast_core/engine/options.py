@@ -1,4 +1,4 @@
-"""How an engine is to be built: shapes of dynamic inputs, plugins, limits."""
+"""How to build an engine: shapes of dynamic inputs, plugins, limits."""
 
 from __future__ import annotations
 
