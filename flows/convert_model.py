@@ -17,7 +17,7 @@ from prefect.utilities.annotations import quote
 
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate import GateResult
-from autocast_core.pipeline.artifacts import Converted, SanitizedSource, Source
+from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, SavedPlan, SavedSanitized
 from autocast_core.pipeline.stage import Artifacts, Stage, run_stages
@@ -178,7 +178,7 @@ def _run(conversion: _Conversion, request: JobRequest, stages: Iterable[Stage], 
 
 
 def _plan(conversion: _Conversion, request: JobRequest) -> Artifacts:
-    return _run(conversion, request, planning_stages(request.config), Artifacts({Source: request.source}))
+    return _run(conversion, request, planning_stages(request.config), Artifacts({LoadedSource: request.source}))
 
 
 def _plan_only(conversion: _Conversion) -> ConversionResult:

@@ -14,7 +14,7 @@ from autocast_core.verify import ModelInterface
 
 
 @dataclass(frozen=True)
-class Source:
+class LoadedSource:
     """A valid model before anything was changed, what it promises its users, and its files (none: it is in memory).
 
     `model` is the next stage's to change.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelSource, SavedModel, files_digest, save_model
-from autocast_core.pipeline.artifacts import Converted, SanitizedSource, Source
+from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Data, Job, open_rounding
 from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
@@ -89,7 +89,7 @@ def convert_in_memory(job: Job) -> Artifacts:
 
 def write_converted(job: Job, made: Artifacts, dst: str | Path, external_data: bool | None = None) -> Conversion:
     """Write the verified model to `dst`, as `save_model` does, and sum up what was made."""
-    source, converted = made[Source], made[Converted]
+    source, converted = made[LoadedSource], made[Converted]
     with job.timed("write"):
         output = save_model(
             made[Verified].structure,

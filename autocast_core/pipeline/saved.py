@@ -15,7 +15,8 @@ from typing import Any, TypeVar, cast
 from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelRef, save_model, save_skeleton
-from autocast_core.pipeline.artifacts import Converted, SanitizedSource, Source
+from autocast_core.model.atomic import written_whole
+from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Job, open_rounding
 from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.apply import APPLY
@@ -124,7 +125,7 @@ class SavedAttribution:
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where an artifact is saved: `folder` is its stage's own, `model` the file of the converted model."""
 
     job: Job
@@ -137,7 +138,7 @@ class Form:
     """How one type of artifact travels: as a `saved` value, which `save` makes and `load` reads back."""
 
     saved: Any
-    save: Callable[[Place, Any], Any] | None = None
+    save: Callable[[Destination, Any], Any] | None = None
     load: Callable[[Job, Any], Any] | None = None
 
 
@@ -152,7 +153,7 @@ def perform(stage: str, request: JobRequest, inputs: tuple[Any, ...], progress: 
     folder.mkdir(parents=True, exist_ok=True)
     save = FORMS[todo.output].save
     assert save is not None, f"{stage}: its artifact is not saved"
-    return save(Place(job, folder, request.folder / "output" / request.output), made)
+    return save(Destination(job, folder, request.folder / "output" / request.output), made)
 
 
 def load_saved(job: Job, kind: type[A], saved: Any) -> A:
@@ -162,14 +163,20 @@ def load_saved(job: Job, kind: type[A], saved: Any) -> A:
     return cast(A, load(job, saved))
 
 
-def _load_source(job: Job, ref: ModelRef) -> Source:
+def _write(path: Path, text: str) -> None:
+    content = text.encode()
+    with written_whole((path,), len(content)) as (file,):
+        file.write(content)
+
+
+def _load_source(job: Job, ref: ModelRef) -> LoadedSource:
     model = load_checked(ref)
-    return Source(model, model_interface(model))
+    return LoadedSource(model, model_interface(model))
 
 
-def _save_sanitized(place: Place, made: SanitizedSource) -> SavedSanitized:
-    ref = save_skeleton(made.model, place.folder / "sanitized.onnx")
-    place.job.cache.keep_model(ref, made.model)
+def _save_sanitized(destination: Destination, made: SanitizedSource) -> SavedSanitized:
+    ref = save_skeleton(made.model, destination.folder / "sanitized.onnx")
+    destination.job.cache.keep_model(ref, made.model)
     return SavedSanitized(ref, made.changes, made.warnings, made.opset_changed)
 
 
@@ -178,10 +185,10 @@ def _load_sanitized(job: Job, saved: SavedSanitized) -> SanitizedSource:
     return SanitizedSource(model, contract, saved.changes, saved.warnings, saved.opset_changed)
 
 
-def _save_statistics(place: Place, made: Statistics) -> SavedStatistics:
-    path, text = place.folder / "statistics.json", made.to_json()
-    path.write_text(text, encoding="utf-8")
-    place.job.cache.keep_statistics(text, made)
+def _save_statistics(destination: Destination, made: Statistics) -> SavedStatistics:
+    path, text = destination.folder / "statistics.json", made.to_json()
+    _write(path, text)
+    destination.job.cache.keep_statistics(text, made)
     return SavedStatistics(path, made.origin, made.batches, made.digest, made.backend, made.skipped)
 
 
@@ -189,10 +196,10 @@ def _load_statistics(job: Job, saved: SavedStatistics) -> Statistics:
     return job.cache.statistics(saved.path)
 
 
-def _save_plan(place: Place, made: PrecisionPlan) -> SavedPlan:
-    path, text = place.folder / "plan.json", made.to_json()
-    path.write_text(text, encoding="utf-8")
-    place.job.cache.keep_plan(text, made)
+def _save_plan(destination: Destination, made: PrecisionPlan) -> SavedPlan:
+    path, text = destination.folder / "plan.json", made.to_json()
+    _write(path, text)
+    destination.job.cache.keep_plan(text, made)
     return SavedPlan.of(path, made)
 
 
@@ -200,35 +207,37 @@ def _load_plan(job: Job, saved: SavedPlan) -> PrecisionPlan:
     return job.cache.plan(saved.path)
 
 
-def _save_converted(place: Place, made: Converted) -> SavedModelFiles:
+def _save_converted(destination: Destination, made: Converted) -> SavedModelFiles:
     """The model in memory is not kept: what is judged from here on is what the file holds."""
-    place.model.parent.mkdir(exist_ok=True)
+    destination.model.parent.mkdir(exist_ok=True)
     rounding = open_rounding(made.plan.precision)
-    written = save_model(made.model, place.model, progress=place.job.progress, round_blocks=rounding)
+    written = save_model(made.model, destination.model, progress=destination.job.progress, round_blocks=rounding)
     ref = ModelRef(written.path, written.sha256)
-    return SavedModelFiles(ref, written.files, written.bytes, made.casts_inserted, _save_plan(place, made.plan).path)
+    return SavedModelFiles(
+        ref, written.files, written.bytes, made.casts_inserted, _save_plan(destination, made.plan).path
+    )
 
 
 def _load_converted(job: Job, saved: SavedModelFiles) -> Converted:
     return Converted(job.cache.model(saved.model), job.cache.plan(saved.plan), saved.casts_inserted, saved.model)
 
 
-def _save_verified(place: Place, made: Verified) -> SavedVerification:
+def _save_verified(destination: Destination, made: Verified) -> SavedVerification:
     return SavedVerification(made.loaded_by, made.skipped)
 
 
-def _save_evaluated(place: Place, made: Evaluated) -> Evaluated:
+def _save_evaluated(destination: Destination, made: Evaluated) -> Evaluated:
     return made
 
 
-def _save_attribution(place: Place, made: Attribution) -> SavedAttribution:
-    path = place.folder / "attribution.json"
-    path.write_text(json.dumps(made.to_json()), encoding="utf-8")
+def _save_attribution(destination: Destination, made: Attribution) -> SavedAttribution:
+    path = destination.folder / "attribution.json"
+    _write(path, json.dumps(made.to_json()))
     return SavedAttribution(path)
 
 
 FORMS: Mapping[type, Form] = {
-    Source: Form(ModelRef, load=_load_source),
+    LoadedSource: Form(ModelRef, load=_load_source),
     SanitizedSource: Form(SavedSanitized, _save_sanitized, _load_sanitized),
     Statistics: Form(SavedStatistics, _save_statistics, _load_statistics),
     PrecisionPlan: Form(SavedPlan, _save_plan, _load_plan),

@@ -7,7 +7,7 @@ import pytest
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.model import ModelRef, file_digest
 from autocast_core.model.protobuf import serde
-from autocast_core.pipeline.artifacts import Converted, Source
+from autocast_core.pipeline.artifacts import Converted, LoadedSource
 from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.pipeline.convert import convert_file, planning_stages
 from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, perform
@@ -25,7 +25,9 @@ def through_saved_artifacts(source, folder, config) -> SavedModelFiles:
     """The conversion as tasks make it: every stage takes and leaves files."""
     request = JobRequest(source, config, folder, output="m.onnx")
     stages = (*planning_stages(config), APPLY, VERIFY)
-    made = run_stages(stages, lambda stage, inputs: perform(stage.name, request, inputs), Artifacts({Source: source}))
+    made = run_stages(
+        stages, lambda stage, inputs: perform(stage.name, request, inputs), Artifacts({LoadedSource: source})
+    )
     return made.made[Converted]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from autocast_core.pipeline.artifacts import SanitizedSource, Source
+from autocast_core.pipeline.artifacts import LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
 from autocast_core.sanitize import sanitize_in_place
@@ -12,7 +12,7 @@ from autocast_core.sanitize import sanitize_in_place
 LOG = logging.getLogger(__name__)
 
 
-def sanitize(job: Job, source: Source) -> SanitizedSource:
+def sanitize(job: Job, source: LoadedSource) -> SanitizedSource:
     """The source after all sanitize passes, which change its model in place. Raises as the passes do."""
     done = sanitize_in_place(source.model, job.config)
     for warning in done.warnings:
@@ -20,4 +20,4 @@ def sanitize(job: Job, source: Source) -> SanitizedSource:
     return SanitizedSource(done.model, source.interface, done.changes, done.warnings, done.opset_changed)
 
 
-SANITIZE = Stage("sanitize", sanitize, (Source,), SanitizedSource)
+SANITIZE = Stage("sanitize", sanitize, (LoadedSource,), SanitizedSource)
