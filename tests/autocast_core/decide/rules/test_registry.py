@@ -140,4 +140,4 @@ def test_the_documents_list_the_rules_in_the_order_of_the_registry():
         if not all(map(listed_in_order, lists)) or (has_table and rules_table().strip() not in text):
             stale.append(document.name)
     assert about_rules
-    assert stale == []
+    assert stale == [], "write the tables anew: uv run python infra/docs/tables.py"
