@@ -8,7 +8,7 @@ from autocast_core.errors import ConfigError
 
 
 def positive_number(environment: Mapping[str, str], name: str, default: float) -> float:
-    """The variable `name`, or `default` where it is not set. ConfigError where it is no positive number below 1e18."""
+    """The variable `name`, by default `default`. ConfigError where it is not a positive number below 1e18."""
     text = environment.get(name)
     try:
         value = default if text is None else float(text)

@@ -1,7 +1,7 @@
 """The web application: one webhook, its health, its metrics.
 
-What is refused gets 401 (signature, age), 408 (slow), 409 (seen before), 413 (size), 422 (content) or 429 (too many).
-503 with Retry-After where a server that we need is down: MLflow delivers again. Counted by outcome; logged without
+A rejected delivery gets 401 (signature, age), 408 (slow), 409 (seen before), 413 (size), 422 (content), 429 (too many),
+503 with Retry-After where Prefect or MLflow is down: MLflow delivers again. Counted by outcome; logged without
 bodies, headers and secrets.
 """
 
@@ -22,8 +22,8 @@ from starlette.routing import Route
 
 from autocast_core.errors import ServiceError
 from flows.bridge.delivery import Delivery, DeliveryRejectedError, Seen, check, read
-from flows.bridge.events import event_of, may_ask
-from flows.bridge.rate import Rate
+from flows.bridge.events import event_of, reason_to_skip
+from flows.bridge.rate import RateLimit
 from flows.bridge.servers import Servers
 from flows.bridge.settings import Settings
 from flows.request.registry_tags import ConversionRequest, Skipped, read_spec_file, request_for
@@ -41,7 +41,7 @@ class Bridge:
         self._settings, self.servers, self._clock = settings, servers, clock
         # A timestamp may be ahead by the tolerance, and is fresh for as long again.
         self._seen = Seen(2 * settings.tolerance)
-        self._rate = Rate(settings.per_second)
+        self._rate = RateLimit(settings.per_second)
         self._registry = CollectorRegistry()
         self._outcomes = Counter(
             "autocast_bridge_deliveries", "Webhook deliveries by outcome", ["outcome"], registry=self._registry
@@ -56,7 +56,7 @@ class Bridge:
             outcome, answer = await self._handle(request)
         except DeliveryRejectedError as error:
             outcome, answer = error.outcome, JSONResponse({"error": str(error)}, error.status)
-            LOG.warning("refused a delivery with %s: %s", error.status, error)
+            LOG.warning("rejected a delivery with %s: %s", error.status, error)
         self._outcomes.labels(outcome).inc()
         self._seconds.observe(time.monotonic() - started)
         return answer
@@ -94,7 +94,7 @@ class Bridge:
 
     async def _decide(self, delivery: Delivery) -> ConversionRequest | Skipped:
         data = delivery.message.data
-        skipped = may_ask(delivery.message)
+        skipped = reason_to_skip(delivery.message)
         if skipped is not None or data.version is None:
             return skipped or Skipped("the message names no version")
         tags = await self.servers.tags_of(data.name, data.version)

@@ -68,14 +68,14 @@ def check(headers: Mapping[str, str], body: bytes, secret: str, now: float, tole
     """
     delivery, timestamp, signature = (headers.get(name, "") for name in (_ID, _TIMESTAMP, _SIGNATURE))
     if not (delivery and timestamp and signature):
-        raise DeliveryRejectedError(401, "unsigned", "the delivery carries no id, timestamp or signature")
+        raise DeliveryRejectedError(401, "unsigned", "the delivery lacks an id, a timestamp or a signature")
     signed = f"{delivery}.{timestamp}.".encode() + body
     wanted = base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest())
     # All are compared, each in constant time: how long this takes says nothing about the secret.
     given = [part.partition(",") for part in signature.split(" ")]
     matches = [version == _VERSION and hmac.compare_digest(text.encode(), wanted) for version, _, text in given[:8]]
     if not any(matches):
-        raise DeliveryRejectedError(401, "bad_signature", "the signature does not fit")
+        raise DeliveryRejectedError(401, "bad_signature", "the signature does not match")
     # Python reads no number of thousands of digits.
     is_number = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 20
     if not is_number or abs(now - int(timestamp)) > tolerance:
@@ -83,11 +83,11 @@ def check(headers: Mapping[str, str], body: bytes, secret: str, now: float, tole
     try:
         return uuid.UUID(delivery)
     except ValueError as error:
-        raise DeliveryRejectedError(422, "malformed", "the delivery id is no UUID") from error
+        raise DeliveryRejectedError(422, "malformed", "the delivery id is not a UUID") from error
 
 
 def read(body: bytes) -> Message:
-    """The message in `body`. DeliveryRejectedError with status 422 where it is none."""
+    """The message in `body`. DeliveryRejectedError with status 422 where it is invalid."""
     try:
         return Message.model_validate(json.loads(body))
     except ValidationError as error:
@@ -95,11 +95,11 @@ def read(body: bytes) -> Message:
         where = ".".join(map(str, problem["loc"])) or "body"
         raise DeliveryRejectedError(422, "malformed", f"{where}: {problem['msg']}") from error
     except (ValueError, RecursionError) as error:
-        raise DeliveryRejectedError(422, "malformed", "the body is no JSON") from error
+        raise DeliveryRejectedError(422, "malformed", "the body is not JSON") from error
 
 
 class Seen:
-    """The ids of deliveries that were accepted or are in work, kept as long as their timestamps stay fresh."""
+    """The ids of deliveries that were accepted or are in progress, kept as long as their timestamps stay fresh."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

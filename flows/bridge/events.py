@@ -12,17 +12,17 @@ from typing import Any
 from flows.bridge.delivery import Delivery, Message
 from flows.request.registry_tags import REQUEST_TAGS, ConversionRequest, Skipped
 
-_ASKING = {("model_version", "created"), ("model_version_alias", "created"), ("model_version_tag", "set")}
+_REQUESTING = {("model_version", "created"), ("model_version_alias", "created"), ("model_version_tag", "set")}
 
 
-def may_ask(message: Message) -> Skipped | None:
-    """None where the message can ask for a conversion, so that the registry must be read; else why it cannot."""
-    if (message.entity, message.action) not in _ASKING:
-        return Skipped(f"{message.entity}.{message.action} asks for nothing")
+def reason_to_skip(message: Message) -> Skipped | None:
+    """None where the message may request a conversion, so that the registry must be read; else why it cannot."""
+    if (message.entity, message.action) not in _REQUESTING:
+        return Skipped(f"{message.entity}.{message.action} requests nothing")
     if message.data.version is None:
         return Skipped("the message names no version")
     if message.entity == "model_version_tag" and message.data.key not in REQUEST_TAGS:
-        return Skipped(f"tag {message.data.key!r} asks for nothing")
+        return Skipped(f"tag {message.data.key!r} requests nothing")
     return None
 
 

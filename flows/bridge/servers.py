@@ -39,7 +39,7 @@ class Servers:
         await self._tracking.aclose()
 
     async def tags_of(self, name: str, version: str) -> VersionTags | None:
-        """The version's tags as they are now; None: there is no such version. ServiceError as `send`."""
+        """The version's current tags; None: there is no such version. ServiceError as `send`."""
         found = await self._registry("model-versions/get", "model_version", name=name, version=version)
         model = await self._registry("registered-models/get", "registered_model", name=name)
         if found is None or model is None:
@@ -47,7 +47,7 @@ class Servers:
         return VersionTags(name, version, _tags(found), _tags(model))
 
     async def send(self, event: dict[str, Any]) -> None:
-        """ServiceError where Prefect does not answer, fails, or does not let us in: a later try may do."""
+        """ServiceError where Prefect fails, does not answer or rejects the credentials: a retry may succeed."""
         await self._call(self._prefect, "Prefect", "POST", "events", json=[event])
 
     async def ready(self) -> dict[str, bool]:

@@ -83,7 +83,7 @@ def _side(which: str) -> Side:
 
 
 def show(difference: Difference) -> None:
-    """Tables with the page's words."""
+    """Prints the difference as tables, worded as the page."""
     from autocast_core.report.text import number, shown
     from flows.cli.terminal.tables import print_table
 

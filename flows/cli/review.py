@@ -1,4 +1,4 @@
-"""`autocast review`: a registered conversion's summary in the terminal, in the words of its report."""
+"""`autocast review`: a registered conversion's summary in the terminal, as its report has it."""
 
 from __future__ import annotations
 

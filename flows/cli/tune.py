@@ -22,12 +22,12 @@ Examples:
 
   autocast plan apply .autocast/tune/model-fp16/plan.json model.onnx model.fp16.onnx
 
-Measured in simulation: 16-bit storage, FP32 accumulation. An interrupted search goes on where it stood.
+Measured in simulation: 16-bit storage, FP32 accumulation. An interrupted search resumes where it stopped.
 """
 
 
 class Cost(StrEnum):
-    """What is to be small."""
+    """What a search minimizes."""
 
     NODES = "nodes"
     WEIGHT_BYTES = "weight_bytes"
@@ -39,17 +39,17 @@ def add_to(app: typer.Typer) -> None:
 
 def tune(
     model: Annotated[str, typer.Argument(help="FP32 ONNX model: path, file://, s3:// or models:/NAME/VERSION.")],
-    budget: Annotated[list[str], typer.Option(help="What to reach, for example 'sqnr_db>=40'; may be repeated.")],
+    budget: Annotated[list[str], typer.Option(help="A gate to meet, for example 'sqnr_db>=40'; may be repeated.")],
     evaluation: Annotated[
         str | None, typer.Option(help="Evaluation data: .npz, folder of them; `labels` in it for top1 budgets.")
     ] = None,
     metric: Annotated[
         str | None, typer.Option(help="module:function(outputs, labels) for task_metric_ratio. Default: top-1.")
     ] = None,
-    max_trials: Annotated[int | None, typer.Option(help="At most so many evaluations in all.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Begin no evaluation after so many minutes.")] = None,
-    minimize: Annotated[Cost, typer.Option(help="What is to be small.")] = Cost.NODES,
-    workers: Annotated[int, typer.Option(help="Evaluations side by side where none waits for another.")] = 1,
+    max_trials: Annotated[int | None, typer.Option(help="Maximum number of evaluations.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Start no evaluation after this many minutes.")] = None,
+    minimize: Annotated[Cost, typer.Option(help="What to minimize.")] = Cost.NODES,
+    workers: Annotated[int, typer.Option(help="Number of evaluations to run concurrently.")] = 1,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp16 (default) or bf16.")] = None,
     output: Annotated[str | None, typer.Option(help="Where the plan goes: FILE.json or a folder.")] = None,
@@ -71,7 +71,7 @@ def tuned(
     given: Mapping[str, Any],
     output: str | None,
 ) -> Mapping[str, Any]:
-    """Runs the flow on `model`; what can be judged without it is judged before anything is started."""
+    """Runs the flow on `model`, after checking everything that can be checked without starting it."""
     import sys
 
     from autocast_core.evaluate import parse_gate
@@ -96,7 +96,7 @@ def tuned(
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """What a person wants to know at the end."""
+    """Prints the result for people."""
     say(result["summary"])
     for budget in result["budgets"]:
         say(f"budget {budget['expression']}: {'met' if budget['passed'] else 'missed'} ({budget['value']})")

@@ -1,4 +1,4 @@
-"""`autocast verify`: the chain of digests from the source to a registered version, computed anew."""
+"""`autocast verify`: recomputes the chain of digests from the source to a registered version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flows.cli.terminal.output import finish
 from flows.cli.terminal.tables import print_table
 
 KEYS = ("model", "verified", "links")
-HELP = """Check that a registered conversion is what it says: compute every digest from the source to its files anew.
+HELP = """Check that a registered conversion is what it says: recompute every digest from the source to its files.
 
 The source is fetched from where the version says it came from, the run's plan is applied to it, and the result must be
 the registered files, byte for byte. Exit code 2 names the first link that does not hold.
@@ -34,7 +34,7 @@ def verify(
     result = finish(lambda: verified(model), KEYS, as_json)
     if not as_json:
         rows = [(link["what"], link["found"], "holds") for link in result["links"]]
-        print_table("Chain of digests", ("link", "computed anew", "result"), rows)
+        print_table("Chain of digests", ("link", "recomputed", "result"), rows)
         print(f"{result['model']} is what it says: all {len(result['links'])} links hold")
 
 

@@ -1,4 +1,4 @@
-"""Word of how a conversion ended: a Prefect event for automations, and a line to people where that is set.
+"""Notifications of how a conversion ended: a Prefect event for automations and, where configured, a line for people.
 
 Events (resource ``autocast.conversion.FLOW_RUN_ID``): ``autocast.conversion.completed``, ``.skipped``,
 ``.gate_failed``, ``.failed``, ``.crashed``, ``.cancelled``. Payload: ``model``, ``precision``, ``flow_run_id``,
@@ -27,13 +27,13 @@ _RESULT_KEYS = ("run_id", "registered", "output", "output_sha256", "gates")
 
 
 def announce(flow: Any, flow_run: Any, state: Any) -> None:
-    """A state hook of convert-model. What goes wrong here is logged and changes nothing."""
+    """A state hook of convert-model. Errors here are logged and do not change the run's state."""
     try:
         kind, payload = notice(flow_run, state)
         _emit(kind, flow_run, payload)
         _post(os.environ.get(URL_VARIABLE), sentence(kind, payload))
     except Exception as error:
-        LOG.warning("no notice of %s: %s", flow_run.name, type(error).__name__)
+        LOG.warning("no notification of %s: %s", flow_run.name, type(error).__name__)
 
 
 def notice(flow_run: Any, state: Any) -> tuple[str, dict[str, Any]]:
@@ -57,7 +57,7 @@ def notice(flow_run: Any, state: Any) -> tuple[str, dict[str, Any]]:
 
 
 def sentence(kind: str, payload: Mapping[str, Any]) -> str:
-    """The notice for people, one line."""
+    """The notification for people, one line."""
     what = f"{payload['model']} to {payload['precision']}"
     if kind == "completed":
         return f"AutoCast converted {what}: {payload['registered']} (run {payload['run_id']})"
@@ -88,6 +88,6 @@ def _post(url: str | None, text: str) -> None:
     if not url:
         return
     body = json.dumps({"text": text}).encode()
-    # The address is a secret, as whoever knows it can post: urllib, unlike other clients, logs nothing.
+    # The address is a secret, as whoever knows it can post: urllib, unlike other clients, does not log it.
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()

@@ -1,4 +1,4 @@
-"""What a conversion hands back: the values behind `autocast run --json`."""
+"""The result of a conversion: the values behind `autocast run --json`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ConversionResult:
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> ConversionResult:
-        """What `to_json` gave, with NaN for a metric without a value."""
+        """The inverse of `to_json`, with NaN for a metric without a value."""
         metrics = {name: math.nan if value is None else value for name, value in raw["metrics"].items()}
         gates = tuple(GateResult(**gate) for gate in raw["gates"])
         return ConversionResult(**{**raw, "metrics": metrics, "gates": gates, "warnings": tuple(raw["warnings"])})

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autocast_core.errors import ServiceError
+from autocast_core.process.child import module_command
 
 START_LIMIT_SECONDS = 180.0
 
@@ -43,7 +44,7 @@ class EmbeddedServer:
         deadline = time.monotonic() + limit_seconds
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise ServiceError(f"Prefect's embedded server ended at once; {self.log} says why")
+                raise ServiceError(f"Prefect's embedded server ended during its start; {self.log} says why")
             if self._answers():
                 return
             time.sleep(0.1)
@@ -73,7 +74,7 @@ def embedded_server(log: Path) -> Iterator[EmbeddedServer]:
     }
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.local.embedded_server", str(port)],
+            module_command("flows.local.embedded_server", str(port)),
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
@@ -95,7 +96,7 @@ def embedded_server(log: Path) -> Iterator[EmbeddedServer]:
 
 
 def free_port() -> int:
-    """A port of this machine's loopback that nobody listened on a moment ago."""
+    """A port on the loopback interface that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -116,7 +117,7 @@ def _serve(port: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """The parent holds the other end of our standard input, whatever it dies of."""
+    """Ends this process when the parent dies of anything: standard input is then closed."""
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

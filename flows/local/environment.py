@@ -1,4 +1,4 @@
-"""Settings of Prefect and MLflow for a run in this process, made before either is imported."""
+"""Settings of Prefect and MLflow for a run in this process; to be made before either is imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flows.local.home import Home
 
 
 def set_defaults(home: Home) -> None:
-    """Fills in what the user has not set: everything below `home`, nothing sent to anyone, results as JSON.
+    """Sets what the user has not set: all files below `home`, no telemetry, results as JSON.
 
     Without an API of the user's own, Prefect keeps its files below `home` too, in a folder made here.
     """
@@ -23,7 +23,7 @@ def set_defaults(home: Home) -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # Waits of 2, 4, ..., 64 s: its API may be gone for a minute.
+        # Waits of 2, 4, ..., 64 s: bridges two minutes without its API.
         "PREFECT_CLIENT_MAX_RETRIES": "6",
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,10 +41,10 @@ def set_defaults(home: Home) -> None:
         home.prefect.mkdir(parents=True, exist_ok=True)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    _keep_credentials_apart()
+    _move_credentials()
 
 
-def _keep_credentials_apart() -> None:
+def _move_credentials() -> None:
     """A user and password in MLflow's address move to the variables made for them: addresses reach logs and links."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     parts = urlsplit(uri)
@@ -57,29 +57,29 @@ def _keep_credentials_apart() -> None:
 
 @contextmanager
 def logs_in(path: Path) -> Iterator[None]:
-    """Meanwhile every logger that would write to the terminal writes to the file `path`, Python's warnings included.
+    """Redirects every logger that would write to the terminal to the file `path`, and Python's warnings too.
 
-    To be entered after the noisy packages are imported: they install their handlers then.
+    To be entered after the noisy packages are imported, which installs their handlers.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     root = logging.getLogger()
-    ours = logging.getLogger("autocast_core")
+    own = logging.getLogger("autocast_core")
     loggers = [root, *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]
     before = [(logger, list(logger.handlers)) for logger in loggers]
-    level = ours.level
+    level = own.level
     for logger, handlers in before:
         kept = [handler for handler in handlers if not _writes_to_terminal(handler)]
         redirected = len(kept) < len(handlers) and not logger.propagate
         logger.handlers = [*kept, file] if redirected or logger is root else kept
-    ours.setLevel(logging.INFO)
+    own.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
         yield
     finally:
         logging.captureWarnings(False)
-        ours.setLevel(level)
+        own.setLevel(level)
         for logger, handlers in before:
             logger.handlers = handlers
         file.close()
@@ -94,7 +94,7 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
 
 @contextmanager
 def only_json_on_stdout() -> Iterator[None]:
-    """Whatever prints meanwhile, in Python or below it, reaches stderr; the caller prints its JSON afterwards."""
+    """Redirects stdout to stderr, for Python and native code; the caller prints its JSON afterwards."""
     sys.stdout.flush()
     saved = os.dup(1)
     os.dup2(2, 1)

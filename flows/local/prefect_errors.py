@@ -1,4 +1,4 @@
-"""What Prefect's client raises, as our errors: one line with what, where and how to mend it."""
+"""Errors of Prefect's client as AutocastErrors: one line with what, where and the remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REFUSALS = frozenset({401, 403})
 
 @contextmanager
 def prefect_errors() -> Iterator[None]:
-    """InputError where Prefect's API does not let us in, ServiceError where it does not answer, or fails."""
+    """InputError where Prefect's API rejects the credentials, ServiceError where it fails or does not answer."""
     from httpx import HTTPError, HTTPStatusError
 
     try:
@@ -22,14 +22,14 @@ def prefect_errors() -> Iterator[None]:
         status = error.response.status_code
         if status in _REFUSALS:
             raise InputError(
-                f"{_server()} refuses the credentials ({status}); check PREFECT_API_AUTH_STRING, USER:PASSWORD of a "
-                "server of one's own, or PREFECT_API_KEY"
+                f"{_server()} rejects the credentials ({status}); check PREFECT_API_AUTH_STRING, USER:PASSWORD of a "
+                "self-hosted server, or PREFECT_API_KEY"
             ) from error
         raise ServiceError(f"{_server()} answers {status}; its log says why") from error
     except HTTPError as error:
         raise ServiceError(_silent(type(error).__name__)) from error
     except RuntimeError as error:
-        # Prefect's own word for a server that it has never reached.
+        # Prefect's message for a server that it has never reached.
         if not str(error).startswith("Failed to reach API"):
             raise
         raise ServiceError(_silent("no connection")) from error

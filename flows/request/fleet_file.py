@@ -37,7 +37,7 @@ class FleetModel(BaseModel):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one model: the result's values where there is one, the error's line and exit code where not."""
+    """The outcome of one model: the result's values, or the error's message and exit code."""
 
     model: str
     ok: bool
@@ -118,7 +118,7 @@ def _known(
             near = difflib.get_close_matches(str(key), allowed, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             at = _line(lines, (*where, key))
-            raise ConfigError(f"{path}: {at}there is no key {key!r}; {hint}allowed are {', '.join(allowed)}")
+            raise ConfigError(f"{path}: {at}unknown key {key!r}; {hint}allowed are {', '.join(allowed)}")
 
 
 def _line(lines: Mapping[KeyPath, int], where: KeyPath) -> str:

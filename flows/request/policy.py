@@ -1,6 +1,6 @@
-"""What a request may ask of a service, where whoever asks is not whoever owns the machine.
+"""What a request may ask of a service whose machine belongs to someone else.
 
-A deployed run has a request from an API or a registry; a run in one's own process may do what its user may. The
+A deployed run serves a request from an API or a registry and is restricted; a run in the user's own process is not. The
 operator's settings: AUTOCAST_ISOLATION (process | none), AUTOCAST_PLUGIN_FOLDERS (folders, separated as in PATH) and
 AUTOCAST_METRIC_MODULES (Python modules, separated likewise).
 """
@@ -24,10 +24,10 @@ ISOLATION = "AUTOCAST_ISOLATION"
 
 
 def limits_for(spec: Spec, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> ProcessLimits | None:
-    """The limits under which untrusted files are read and converted; None: in this process, without any.
+    """The limits of the process that reads and converts untrusted files; None: this process, without limits.
 
     In a deployment isolation is on, and only the operator can switch it off; elsewhere it is the spec's `isolation`,
-    then the operator's, then none. ConfigError where a request asks for less than it gets, or a setting is wrong.
+    then the operator's, then none. ConfigError where a request asks to switch isolation off, or a setting is invalid.
     """
     from tasks.isolation import ProcessLimits
 

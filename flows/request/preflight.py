@@ -1,4 +1,4 @@
-"""What can be said about a request without starting anything."""
+"""Checks of a request that need nothing to be started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flows.request.spec import Spec
 
 
 def check_request(model: str, spec: Spec) -> None:
-    """InputError where a location cannot be read as one, a local file is missing, or the output cannot be written."""
+    """InputError where a location is invalid, a local file is missing, or the output cannot be written."""
     from tasks.storage.publication import output_name
     from tasks.storage.uri import LocalLocation, parse_uri
 

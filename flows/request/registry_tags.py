@@ -1,7 +1,8 @@
-"""Which registered versions are converted, and with what: as the tags on the version and on its registered model say.
+"""Decides from tags which registered versions are converted, and with which options.
 
-The version's tags win. `autocast.precision` (fp16 | bf16) opts in; `autocast.calibration`, `.evaluation`, `.name` and
-`.spec` (a JSON object, or the s3:// location of a YAML file) add to it.
+A version's tags override those of its registered model. `autocast.precision` (fp16 | bf16) opts in;
+`autocast.calibration`, `.evaluation`, `.name` and `.spec` (a JSON object, or the s3:// location of a YAML file) add
+options.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from flows.request.spec import make_spec
 PREFIX = "autocast."
 OPT_IN = "autocast.precision"
 OUTPUT_MARK = "autocast.source_sha256"
-"""On every version that we registered; what carries it never starts a conversion."""
+"""On every version that AutoCast Flow registered; a version with this tag never starts a conversion."""
 OPTIONS = ("calibration", "evaluation", "name")
 LOCATIONS = ("calibration", "evaluation", "output")
 NOT_BY_TAG = frozenset({"trt_plugins", "timing_cache", "isolation", "metric"})
-"""Options that load code, write files of the worker's machine or lower its guard: not for whoever may set tags."""
+"""Options that load code, write to the worker's disk or weaken its isolation: not for everyone who may set tags."""
 REQUEST_TAGS = frozenset({OPT_IN, "autocast.spec", *(PREFIX + option for option in OPTIONS)})
-"""Setting one of these on a version asks for a conversion; setting any other does not."""
+"""Setting one of these on a version requests a conversion; setting any other does not."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Skipped:
 
 
 def request_for(version: VersionTags, read_spec: Callable[[str], Mapping[str, Any]]) -> ConversionRequest | Skipped:
-    """What the version's tags ask for. `read_spec` gives the options in the file at a location.
+    """The conversion that the version's tags request. `read_spec` returns the options in the file at a location.
 
     ServiceError where that file's server does not answer; everything else that is wrong is a reason to skip.
     """
@@ -72,7 +73,7 @@ def request_for(version: VersionTags, read_spec: Callable[[str], Mapping[str, An
             "precision": tags[OPT_IN],
         }
         make_spec(values, f"the tags of {version.uri}")
-        _refuse_reach(values)
+        _check_reach(values)
     except ServiceError:
         raise
     except AutocastError as error:
@@ -80,12 +81,12 @@ def request_for(version: VersionTags, read_spec: Callable[[str], Mapping[str, An
     return ConversionRequest(version.uri, values)
 
 
-def _refuse_reach(values: Mapping[str, Any]) -> None:
-    """ConfigError where tags reach for the worker's own machine."""
+def _check_reach(values: Mapping[str, Any]) -> None:
+    """ConfigError where tags would make the worker read, write or load something of its own machine."""
     from tasks.storage.uri import S3Location, parse_uri
 
     for option in sorted(NOT_BY_TAG & values.keys()):
-        raise ConfigError(f"option {option} cannot be set by tags: give it to the deployment, or leave it away")
+        raise ConfigError(f"option {option} cannot be set by tags: set it on the deployment, or omit it")
     for option in LOCATIONS:
         if values.get(option) and not isinstance(parse_uri(values[option]), S3Location):
             raise ConfigError(f"option {option} is {values[option]!r}: tags may name s3:// locations only")
@@ -114,4 +115,4 @@ def _options(text: str | None, read_spec: Callable[[str], Mapping[str, Any]]) ->
     try:
         return dict(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"tag autocast.spec is no JSON object: {error}") from error
+        raise ConfigError(f"tag autocast.spec is not a valid JSON object: {error}") from error

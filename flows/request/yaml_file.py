@@ -18,7 +18,7 @@ MOST_VALUES = 100_000
 def read_yaml(path: str | Path) -> tuple[dict[str, Any], Mapping[KeyPath, int]]:
     """The mapping in the file at `path`, and the 1-based line of every key and list item by its path.
 
-    ConfigError where the file is missing, no UTF-8 text, no YAML, too large, or holds something other than a mapping.
+    ConfigError where the file is missing, not UTF-8, not YAML, too large, or holds something other than a mapping.
     """
     import yaml
 
@@ -31,7 +31,7 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], Mapping[KeyPath, int]]:
         values = yaml.safe_load(text)
         _note_lines(root, (), lines)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # numbers and dates that are none
-        raise ConfigError(f"{path}: is no YAML: {one_line(error, 300)}") from error
+        raise ConfigError(f"{path}: is not valid YAML: {one_line(error, 300)}") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):

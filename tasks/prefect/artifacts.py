@@ -43,7 +43,7 @@ def summary_text(summary: str, metrics: Mapping[str, float], registered: str | N
 
 
 def show_conversion(run: RunRef, plan: Path, text: str, registered: str | None) -> None:
-    """Creates the artifacts of this flow run. A server that does not take them is no reason to fail: it is logged."""
+    """Creates the artifacts of this flow run. Where the server rejects them, that is logged and the run continues."""
     from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
     try:

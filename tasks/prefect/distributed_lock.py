@@ -86,7 +86,7 @@ def _acquire(client: SyncPrefectClient, name: str, holder: str, lease_seconds: f
 
 
 def _is_over(client: SyncPrefectClient, lock: Variable, holder: str) -> bool:
-    """Whether the run that holds the lock is an earlier attempt of ours, or has ended, or is gone."""
+    """Whether the run that holds the lock is an earlier attempt of this run, has ended, or no longer exists."""
     from prefect.exceptions import ObjectNotFound
 
     other = _holder(lock)

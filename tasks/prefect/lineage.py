@@ -26,7 +26,7 @@ def asset_key(uri: str) -> str:
 def show_lineage(source: str, outputs: Iterable[str], facts: Mapping[str, Any]) -> None:
     """Says in this flow run that the assets at `outputs`, of which `facts` hold, were made from the one at `source`.
 
-    A server that does not take it, or a location that is no key (Prefect has characters that it refuses), is logged.
+    A server that rejects it, or a location with characters that Prefect rejects, is logged.
     """
     from prefect.assets import Asset, add_asset_metadata
     from prefect.cache_policies import NO_CACHE

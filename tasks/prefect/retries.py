@@ -10,7 +10,7 @@ from autocast_core.errors import ServiceError
 
 
 def is_transient(_task: Any, _task_run: Any, state: Any) -> bool:
-    """Whether the failed `state` holds a ServiceError; bad input and our own defects stay what they are."""
+    """Whether the failed `state` holds a ServiceError; bad input and bugs fail again however often they are tried."""
     return isinstance(state.result(raise_on_failure=False), ServiceError)
 
 

@@ -27,7 +27,7 @@ def fetch_object(
     """Brings the object into the cache, unless it is there unharmed, and returns the reference that leads to it.
 
     `progress` is called in the caller's thread after every range; what it raises ends the transfer, and the next call
-    goes on from there. Every range asks for the pinned state, so a changed object is a ServiceError and not a mixture.
+    resumes from there. Every range asks for the pinned state, so a changed object is a ServiceError and not a mixture.
     Where the object carries a sha256, it is checked: InputError when a second transfer does not fit it either.
     """
     reference = reference_of(client.meta.endpoint_url, str(pinned.location), pinned.etag, str(pinned.size))

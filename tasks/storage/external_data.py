@@ -22,8 +22,8 @@ _SELF = "\0"
 def external_names(path: Path, where: object) -> tuple[str, ...]:
     """The external data files that the model at `path` names, relative to its folder, normalised and sorted.
 
-    `where` is what messages call the model. ModelError where the file is no ONNX model, or a name is absolute or leads
-    out of the model's folder (docs/ExternalData.md of ONNX: relative paths without parent components).
+    `where` is what messages call the model. ModelError where the file is not an ONNX model, or a name is absolute or
+    leads out of the model's folder (docs/ExternalData.md of ONNX: relative paths without parent components).
     """
     names = {_inside(location, where) for location in _read_locations(path, str(where)) if location != _SELF}
     return tuple(sorted(names))
@@ -36,7 +36,7 @@ def locations_in(path: Path, where: str) -> tuple[str, ...]:
             structure = skeleton(FileSource(file.fileno(), os.fstat(file.fileno()).st_size), _SELF)
         model = onnx.ModelProto.FromString(structure)
     except (WireError, DecodeError) as error:
-        raise ModelError(f"{where} is no ONNX model ({error}): export it again") from error
+        raise ModelError(f"{where} is not an ONNX model ({error}): export it again") from error
     found = (
         next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         for tensor in _tensors(model)

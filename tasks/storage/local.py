@@ -29,7 +29,7 @@ def find_model(path: Path) -> Path:
 
 
 def model_ref(path: Path) -> ModelRef:
-    """The model file and the digest over it and its external data. ModelError where it is no complete model."""
+    """The model file and the digest over it and its external data. ModelError where it is not a complete model."""
     files = model_files(path.absolute())
     return ModelRef(path.absolute(), files_digest(files[0].parent, files))
 

@@ -28,7 +28,7 @@ _NOT_ALLOWED = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAU
 
 
 class NoOnnxFlavorError(InputError):
-    """The version is no ONNX model."""
+    """The version is not an ONNX model."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RegisteredVersion:
     version: str
     source: str
     created: int
-    """Milliseconds since 1970: a deleted and registered anew version is another one."""
+    """Milliseconds since 1970; tells a version from a deleted one of the same number."""
     tracking_uri: str
 
     def __str__(self) -> str:
@@ -54,12 +54,12 @@ def resolve_tracking_uri(tracking_uri: str | None = None) -> str:
 def find_version(location: RegistryLocation, tracking_uri: str | None = None) -> RegisteredVersion:
     """The version that `location` names now, and where its files are.
 
-    InputError where the registry has none or does not let us in, ServiceError where it does not answer.
+    InputError where the registry has none or rejects the credentials, ServiceError where it does not answer.
     """
     uri = resolve_tracking_uri(tracking_uri)
     database = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     if uri.startswith("sqlite:///") and not database.is_file():
-        # MLflow would make an empty one.
+        # MLflow would create an empty one.
         raise InputError(f"{location}: there is no registry at {database}; set MLFLOW_TRACKING_URI")
     with _explained(str(location), uri):
         from mlflow import MlflowClient
@@ -92,7 +92,7 @@ def download_version(version: RegisteredVersion, cache: Cache) -> ModelRef:
         with cache.writing():
             folder = Path(tempfile.mkdtemp(dir=cache.root / "parts"))
         try:
-            # Its description first: what is no ONNX model may be large.
+            # Its description first: a model of another kind may be large.
             _download(version, "MLmodel", folder)
             _onnx_path(folder, version)
             _download(version, "", folder)

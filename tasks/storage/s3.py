@@ -71,7 +71,7 @@ def connect(options: S3Options = DEFAULTS) -> Any:
             client = session.client("s3", region_name=region, config=_config(options, "path"))
         return client
     except ValueError as error:
-        raise ConfigError("AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL is no URL: write http://HOST:PORT") from error
+        raise ConfigError("AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL is not a URL: write http://HOST:PORT") from error
     except PartialCredentialsError as error:
         raise InputError(f"half of the credentials is missing; set both {CREDENTIALS}") from error
     except BotoCoreError as error:

@@ -1,4 +1,4 @@
-"""What S3's errors mean to the person who runs the flow: one line with what, where and how to mend it.
+"""Errors of S3 as AutocastErrors: one line with what, where and the remedy.
 
 Servers' own messages are left out: some repeat access keys, and real servers often send none at all.
 """

@@ -24,8 +24,7 @@ def version_of(run: RunRef, name: str, identity: str) -> Any | None:
 
 
 def earlier_result(run: RunRef, name: str, identity: str) -> Mapping[str, Any] | None:
-    """What the conversion of this identity, registered as `name`, handed back; None where there was none, or it ended
-    before it was complete."""
+    """The result of the conversion of this identity registered as `name`; None: there is none, or it is incomplete."""
     version = version_of(run, name, identity)
     if version is None or not version.run_id:
         return None
@@ -38,13 +37,13 @@ def earlier_result(run: RunRef, name: str, identity: str) -> Mapping[str, Any] |
 
 
 def keep_result(run: RunRef, result: Mapping[str, Any]) -> None:
-    """Stores what the conversion hands back in its run: from now on it is complete."""
+    """Stores the result of the conversion in its run, which marks it as complete."""
     with tracking_errors(run.tracking_uri):
         run.client().log_text(run.run_id, json.dumps(result), RESULT_FILE)
 
 
 def discard(run: RunRef) -> None:
-    """Deletes a run in which nothing was done; MLflow keeps it, restorable, out of sight."""
+    """Deletes a run in which nothing was done; MLflow can restore it."""
     with tracking_errors(run.tracking_uri):
         run.client().delete_run(run.run_id)
 

@@ -63,7 +63,10 @@ def existing_store(tracking_uri: str) -> MlflowClient:
 
 
 def read_run(tracking_uri: str, run_id: str) -> RunRecord:
-    """The run's record. InputError where there is no such run or it is deleted, ServiceError where nobody answers."""
+    """The run's record.
+
+    InputError where there is no such run or it is deleted, ServiceError where the server does not answer.
+    """
     client = existing_store(tracking_uri)
     advice = "give the id of a run of `autocast run`, as MLflow's UI shows it"
     with tracking_errors(tracking_uri), _absent(f"there is no run {run_id!r} at {tracking_uri}: {advice}"):
@@ -84,7 +87,7 @@ def read_run(tracking_uri: str, run_id: str) -> RunRecord:
 def read_artifact(tracking_uri: str, run: RunRecord, path: str) -> str:
     """The text of the run's artifact at `path`. InputError where it has none: which run, which artifact, and why."""
     client = existing_store(tracking_uri)
-    reason = run.tags.get(FAILURE_TAG, "it was deleted, or the run is no conversion")
+    reason = run.tags.get(FAILURE_TAG, "it was deleted, or the run is not a conversion")
     with (
         tracking_errors(tracking_uri),
         tempfile.TemporaryDirectory(prefix="autocast-artifact-") as folder,
@@ -99,7 +102,7 @@ def read_version(tracking_uri: str, uri: str) -> VersionRecord:
     """The registered version at ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``. InputError where there is none."""
     location = parse_uri(uri)
     if not isinstance(location, RegistryLocation):
-        raise InputError(f"{uri!r} is no registered version: write models:/NAME/VERSION or models:/NAME@ALIAS")
+        raise InputError(f"{uri!r} is not a registered version: write models:/NAME/VERSION or models:/NAME@ALIAS")
     client = existing_store(tracking_uri)
     with tracking_errors(tracking_uri), _absent(f"there is no {uri} at {tracking_uri}: check name, version and alias"):
         found: Any = (

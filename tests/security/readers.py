@@ -145,12 +145,12 @@ def location(text: str) -> str:
 def delivery(body: bytes, headers: Mapping[str, str], secret: str, now: float) -> str:
     """A webhook's request; one of the bridge's refusals is as good as one of our errors."""
     from flows.bridge.delivery import Delivery, DeliveryRejectedError, check, read
-    from flows.bridge.events import event_of, may_ask
+    from flows.bridge.events import event_of, reason_to_skip
     from flows.request.registry_tags import Skipped
 
     try:
         message = read(body)
-        skipped = may_ask(message) or Skipped("fuzz")
+        skipped = reason_to_skip(message) or Skipped("fuzz")
         identifier = check(headers, body, secret, now, 300.0)
     except DeliveryRejectedError as error:
         raise ConfigError(str(error)) from error

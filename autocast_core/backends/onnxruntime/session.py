@@ -69,7 +69,7 @@ class OnnxRuntime:
         """A session; see Runtime. Weights that lie in files are mapped, not copied.
 
         With `few_runs` weights are not repacked and memory patterns not traced, which pays from about five runs on.
-        ConfigError where ONNX Runtime lacks a provider, BackendError where it refuses the model, with its own words.
+        ConfigError where ONNX Runtime lacks a provider, BackendError with its message where it rejects the model.
         """
         try:
             import onnxruntime
@@ -136,7 +136,7 @@ class OrtSession:
         self._bfloat16 = [dtype is not None and dtype.name == "BFLOAT16" for _, dtype in outputs]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Every output in order, a list of arrays for a sequence. BackendError with ONNX Runtime's own words."""
+        """Every output in order, a list of arrays for a sequence. BackendError with ONNX Runtime's message."""
         if self._session is None:
             raise BackendError("the session is closed; open the model again")
         try:

@@ -7,7 +7,7 @@ it, so this module only reads a request and appends what it found, stage by stag
 - parsed: ``ok``, ``errors``, ``seconds``, ``tensors`` (name to [element type, layer, layer type]), ``outputs``
 - built: ``ok``, ``errors``, ``seconds``, ``bytes``
 - with a trial, the same two of the reference under ``reference parsed`` and ``reference built``, and what
-  `tensorrt_gpu.execute` emits
+  `autocast_core.backends.tensorrt.gpu.execute` emits
 - log: ``lines``
 """
 
@@ -122,8 +122,8 @@ def _load_plugins(trt: Any, libraries: Sequence[str], emit: Emit) -> bool:
         except (OSError, RuntimeError) as error:
             loaded, reason = False, str(error)
         if not loaded:
-            words = f"plugin {library} does not load: {one_line(reason)}"
-            refusal = {"node": "", "index": -1, "op": "", "code": "PLUGIN", "words": words}
+            message = f"plugin {library} does not load: {one_line(reason)}"
+            refusal = {"node": "", "index": -1, "op": "", "code": "PLUGIN", "words": message}
             emit("parsed", ok=False, errors=[refusal], seconds=0.0)
             return False
     return True
@@ -224,7 +224,7 @@ def _timing_cache(trt: Any, config: Any, path: str | None, logger: Any) -> Any:
     known = Path(path).read_bytes() if Path(path).exists() else b""
     cache = config.create_timing_cache(known)
     if not config.set_timing_cache(cache, False):
-        logger.lines.append(f"WARNING: timing cache {path} is of another device or version: begun anew")
+        logger.lines.append(f"WARNING: timing cache {path} is of another device or version: starting an empty one")
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)
     return cache
@@ -240,10 +240,10 @@ def _add_profile(builder: Any, network: Any, config: Any, profiles: Mapping[str,
         if all(size >= 0 for size in shape):
             continue
         dynamic = True
-        wished = profiles.get(tensor.name) or [[1 if size < 0 else size for size in shape]] * 3
-        if any(len(each) != len(shape) for each in wished):
+        shapes = profiles.get(tensor.name) or [[1 if size < 0 else size for size in shape]] * 3
+        if any(len(each) != len(shape) for each in shapes):
             return f"the profile of input {tensor.name!r} has another rank than the model's {len(shape)}"
-        profile.set_shape(tensor.name, *map(tuple, wished))
+        profile.set_shape(tensor.name, *map(tuple, shapes))
     if dynamic and config.add_optimization_profile(profile) < 0:
         return "the shapes of the dynamic inputs make no valid optimisation profile"
     return None

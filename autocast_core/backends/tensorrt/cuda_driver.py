@@ -44,7 +44,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 class CudaError(RuntimeError):
-    """A call of the CUDA driver failed; its words."""
+    """A call of the CUDA driver failed; its message."""
 
 
 def has_driver() -> bool:
@@ -98,7 +98,7 @@ class Device:
         return f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
 
     def free_bytes(self) -> int:
-        """Memory of the device that nobody uses."""
+        """Free memory of the device, in bytes."""
         free, total = _Size(), _Size()
         self._call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
         return free.value

@@ -55,18 +55,18 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     (r"plugin not found|could not find plugin", "give the plugin's library with --trt_plugins"),
     (r"plugin \S+ does not load", "check its path and that it was built for this TensorRT"),
 )
-"""How to mend what messages with these words tell of."""
+"""The remedy for messages that match each pattern."""
 
 
-def with_remedy(words: str) -> str:
+def with_remedy(message: str) -> str:
     """The message, and how to mend it where that is known."""
-    remedy = next((text for pattern, text in _REMEDIES if re.search(pattern, words, re.IGNORECASE)), None)
-    return f"{words}; {remedy}" if remedy else words
+    remedy = next((text for pattern, text in _REMEDIES if re.search(pattern, message, re.IGNORECASE)), None)
+    return f"{message}; {remedy}" if remedy else message
 
 
-def has_remedy(words: str) -> bool:
-    """Whether the message tells of this machine or its settings, not of the model."""
-    return with_remedy(words) != words
+def has_remedy(message: str) -> bool:
+    """Whether the message is about this machine or its settings, not about the model."""
+    return with_remedy(message) != message
 
 
 def parser_findings(parsed: Mapping[str, Any] | None, model: ir.Model) -> list[Finding]:
@@ -107,7 +107,7 @@ def _node_in_message(text: str, model: ir.Model) -> tuple[str, str]:
 
 
 def short(text: str) -> str:
-    """A message of TensorRT on one line, without what every message ends in where there is no GPU."""
+    """A message of TensorRT on one line, without the suffix that every message has where there is no GPU."""
     return one_line(_NO_DEVICE.sub("", text))[:_WORDS]
 
 
@@ -149,8 +149,8 @@ def output_findings(model: ir.Model, outputs: Mapping[str, str]) -> tuple[Findin
     for value in model.graph.outputs:
         found, declared = outputs.get(value.name or ""), _name(value)
         if found is not None and declared and found != declared:
-            words = f"output {value.name!r} is {found} in TensorRT where the model declares {declared}"
-            findings.append(Finding(*ids.get(value.name, ("", "")), "OUTPUT_TYPE", words))
+            message = f"output {value.name!r} is {found} in TensorRT where the model declares {declared}"
+            findings.append(Finding(*ids.get(value.name, ("", "")), "OUTPUT_TYPE", message))
     return tuple(findings)
 
 
@@ -166,8 +166,8 @@ def plan_findings(layers: Iterable[LayerTypes], plan: PrecisionPlan, model: ir.M
             continue
         type_name = {Precision.FP16: "float16", Precision.BF16: "bfloat16"}.get(decision.precision, "float")
         if type_name not in floats:
-            words = f"TensorRT writes {_list(sorted(floats))} where the plan says {decision.precision}"
-            findings.append(Finding(each.node, each.op, "PLAN", words))
+            message = f"TensorRT writes {_list(sorted(floats))} where the plan says {decision.precision}"
+            findings.append(Finding(each.node, each.op, "PLAN", message))
     return tuple(findings)
 
 

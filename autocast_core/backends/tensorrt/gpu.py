@@ -1,4 +1,4 @@
-"""Runs engines on a GPU, in the child process: outputs of every batch, paired times, memory, the inspector's words."""
+"""Runs engines on a GPU, in the child process: outputs of every batch, paired times, memory, the inspector's JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Emit = Callable[..., None]
 
 
 class EngineError(RuntimeError):
-    """An engine cannot be loaded or run; TensorRT's words."""
+    """An engine cannot be loaded or run; TensorRT's message."""
 
 
 def execute(trt: Any, logger: Any, engines: Mapping[str, Any], trial: Mapping[str, Any], emit: Emit) -> None:
@@ -183,8 +183,8 @@ class LoadedEngine:
         return made
 
     def _said(self, what: str) -> str:
-        words = one_line(" ".join(self._logger.errors))
-        return f"{what}: {words}" if words else what
+        message = one_line(" ".join(self._logger.errors))
+        return f"{what}: {message}" if message else what
 
 
 def _output_allocator(trt: Any, device: Device) -> Any:

@@ -160,10 +160,10 @@ def _execution_stopped(
 ) -> tuple[Finding | None, str | None]:
     """Why a built engine did not run: a finding where the engine is to blame, else a reason to skip."""
     if stopped is not None:
-        words = short(stopped["reason"]) or stopped["reason"]
+        message = short(stopped["reason"]) or stopped["reason"]
         if has_remedy(stopped["reason"]):
             return None, f"execution: {with_remedy(stopped['reason'])}"[:_LONGEST_REASON]
-        return Finding("", "", "EXECUTE", words), None
+        return Finding("", "", "EXECUTE", message), None
     if not has_driver():
         return None, NO_DRIVER
     if trial is None:

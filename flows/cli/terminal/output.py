@@ -1,4 +1,4 @@
-"""How a command ends: one JSON object or words on stdout, one line on stderr where it fails, an exit code."""
+"""How a command ends: one JSON object or text on stdout, one line on stderr where it fails, an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables for the terminal, with the report's words."""
+"""Tables for the terminal, worded as the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], limit: int | None = None) -> None:
-    """A table of at most `limit` rows, whose cells are text whatever they hold; nothing where there are no rows."""
+    """Prints a table of at most `limit` rows, cells as plain text; nothing where there are no rows."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -147,7 +147,7 @@ def test_what_is_not_there_is_named(autocast, workplace, conversions):
         (("compare", whole, bare), f"run {bare} (finished) has no plan.json: it was deleted, or the run is no"),
         (("compare", "nowhere", whole), "there is no run 'nowhere' at sqlite:"),
         (("review", "models:/reviewed/9"), "there is no models:/reviewed/9 at sqlite:"),
-        (("review", "reviewed"), "'reviewed' is no registered version: write models:/NAME/VERSION"),
+        (("review", "reviewed"), "'reviewed' is not a registered version: write models:/NAME/VERSION"),
         (("promote", "models:/reviewed@absent", "--alias", "a"), "there is no models:/reviewed@absent"),
     ):
         ended = autocast(*arguments)

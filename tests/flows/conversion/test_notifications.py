@@ -68,5 +68,5 @@ def test_a_notice_that_cannot_be_given_changes_nothing(monkeypatch, caplog):
     monkeypatch.setattr(notices, "_emit", lambda *_: None)
     monkeypatch.setenv("AUTOCAST_NOTIFY_URL", "http://127.0.0.1:9/secret-path")
     notices.announce(None, RUN, state("COMPLETED", None))
-    assert "no notice of resnet-bf16" in caplog.text
+    assert "no notification of resnet-bf16" in caplog.text
     assert "secret-path" not in caplog.text

@@ -108,7 +108,7 @@ def test_a_server_that_cannot_start_names_its_log(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "nonsense://")
     with (
         embedded_server(tmp_path / "server.log") as server,
-        pytest.raises(ServiceError, match=r"ended at once; .*server\.log"),
+        pytest.raises(ServiceError, match=r"ended during its start; .*server\.log"),
     ):
         server.wait()
 

@@ -29,10 +29,10 @@ def test_a_model_has_the_shared_options_and_its_own_over_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("modells: []\n", "line 1: there is no key 'modells'; did you mean 'models'"),
+        ("modells: []\n", "line 1: unknown key 'modells'; did you mean 'models'"),
         ("models: []\n", "models: give a list"),
         ("models:\n- {path: x.onnx}\n", "line 2: models"),
-        ("models:\n- model: x.onnx\n  spce: {}\n", "line 3: there is no key 'spce'; did you mean 'spec'"),
+        ("models:\n- model: x.onnx\n  spce: {}\n", "line 3: unknown key 'spce'; did you mean 'spec'"),
         ("models:\n- model: x.onnx\n  spec:\n    precison: fp16\n", "line 4: there is no option 'precison'"),
         ("models: [x.onnx]\nspec:\n  data_max: -1\n", "line 3: data_max"),
     ],

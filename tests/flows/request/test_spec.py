@@ -62,10 +62,10 @@ def test_an_unknown_option_is_named_with_its_line_and_the_nearest_one(tmp_path):
         ("seed: 1\ndata_max: -1", r"line 2: data_max: input should be greater than 0, not -1"),
         ("shapes:\n  x: 1xq", r"line 2: shapes: .*not 'q'"),
         ("name: a/b", r"line 1: name: .*not 'a/b'"),
-        ("[1", r"is no YAML"),
+        ("[1", r"is not valid YAML"),
         ("- a", r"holds a list: give one `option: value` a line"),
-        ("a: &a [*a]", r"is no YAML|there is no option 'a'"),
-        ("!!python/object/apply:os.getcwd []", r"is no YAML: could not determine a constructor"),
+        ("a: &a [*a]", r"is not valid YAML|there is no option 'a'"),
+        ("!!python/object/apply:os.getcwd []", r"is not valid YAML: could not determine a constructor"),
     ],
 )
 def test_what_cannot_be_used_is_named_in_one_line(tmp_path, text, message):
@@ -132,7 +132,7 @@ def test_every_option_of_the_converter_can_be_written_in_a_spec():
 @pytest.mark.parametrize("text", ["seed: 2001-13-45", f"seed: {'1' * 5000}", "seed: 0x_", "a: &a [*a]", "<<: [1]"])
 def test_yaml_that_cannot_be_read_is_a_config_error(tmp_path, text):
     (tmp_path / "s.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=r"s\.yaml: is no YAML") as caught:
+    with pytest.raises(ConfigError, match=r"s\.yaml: is not valid YAML") as caught:
         load_spec(tmp_path / "s.yaml", {})
     assert "\n" not in str(caught.value)
 
