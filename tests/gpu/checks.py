@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnx.parser
 
-from autocast_core.backends.tensorrt.cuda_driver import CudaError, Device, has_driver
+from autocast_core.backends.cuda_driver import CudaError, Device, has_driver
 from autocast_core.backends.tensorrt.execution import EngineTrial
 from autocast_core.backends.tensorrt.validate import validate_model
 from autocast_core.config import ConversionConfig, Precision

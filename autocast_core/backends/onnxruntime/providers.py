@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from autocast_core.backends.tensorrt.cuda_driver import has_driver
+from autocast_core.backends.cuda_driver import has_driver
 from autocast_core.errors import BackendError, ConfigError
 from autocast_core.graph.walk import all_nodes
 from autocast_core.operators.signature import find_signature

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autocast_core.backends.tensorrt.cuda_driver import has_driver
+from autocast_core.backends.cuda_driver import has_driver
 from autocast_core.text import one_line
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from autocast_core.backends.tensorrt.cuda_driver import CudaError, Device
+from autocast_core.backends.cuda_driver import CudaError, Device
 from autocast_core.text import one_line
 
 _WARM_UP = 10

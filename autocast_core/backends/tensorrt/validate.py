@@ -19,8 +19,8 @@ from typing import Any
 
 import onnx_ir as ir
 
+from autocast_core.backends.cuda_driver import has_driver
 from autocast_core.backends.tensorrt.child import PACKAGES
-from autocast_core.backends.tensorrt.cuda_driver import has_driver
 from autocast_core.backends.tensorrt.execution import EngineTrial, execution_of, write_feeds
 from autocast_core.backends.tensorrt.findings import (
     builder_findings,

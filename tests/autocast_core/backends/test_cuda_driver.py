@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autocast_core.backends.tensorrt.cuda_driver import CudaError, Device
+from autocast_core.backends.cuda_driver import CudaError, Device
 
 DRIVER = r"""
 #include <stdlib.h>
