@@ -1,4 +1,4 @@
-"""Floats that JSON has no word for."""
+"""Floats that JSON cannot express."""
 
 import json
 import math

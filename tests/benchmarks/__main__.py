@@ -22,7 +22,7 @@ _SINGLE_THREADED_ALGEBRA = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def main() -> None:
-    """Measure what is asked for and not yet in the results."""
+    """Measure the requested parts that are not in the results yet."""
     arguments = _arguments()
     folder: Path = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def convert(
 
 
 def calibration_of(feeds: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
-    """The feeds as calibration data, None where some are no tensors."""
+    """The feeds as calibration data, None where some are not tensors."""
     if not feeds or not all(isinstance(item, np.ndarray) for item in feeds.values()):
         return None
     return dict(feeds)

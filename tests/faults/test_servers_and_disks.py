@@ -89,7 +89,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def read_only(tmp_path):
-    """A file system that nobody may write, root included."""
+    """A file system that no user can write, root included."""
     with mounted(tmp_path / "read-only", "size=96k,ro") as folder:
         yield folder
 

@@ -1,4 +1,4 @@
-"""Bad input: one line that says what, where and how to mend it; nothing written, nothing registered."""
+"""Bad input: one line that says what is wrong, where, and what to do; nothing written, nothing registered."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""A flow run that is tried again goes on where it failed."""
+"""A retried flow run continues where it failed."""
 
 import functools
 from collections import Counter

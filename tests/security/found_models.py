@@ -12,7 +12,7 @@ MATMUL = f"{HEAD} g (float[N,2] x) => (float[N,2] y) <float[2,2] w = {{1, 2, 3, 
 
 
 def _not_text(place):
-    """A model with bytes that are no UTF-8 in one place."""
+    """A model with bytes in one place that are not UTF-8."""
 
     def made():
         model = onnx.parser.parse_model(MATMUL)
@@ -98,12 +98,12 @@ def _sparse_type(kind):
 
 
 def sparse_gigabytes():
-    """A hundred bytes that stand for eight gigabytes."""
+    """A hundred bytes that expand to eight gigabytes."""
     return _sparse(onnx.parser.parse_model(RELU), [1 << 31]).SerializeToString()
 
 
 def _group_in(*path):
-    """A model with a group, which nobody writes any more, in the message that the field numbers lead to."""
+    """A model with a group, an obsolete form of protobuf, in the message that the field numbers lead to."""
 
     def made():
         model = _sparse(onnx.parser.parse_model(MATMUL), [4])

@@ -157,7 +157,7 @@ def _nest(owner, index, value, spots):
 
 
 def _group(owner, index, value, spots):
-    """Groups within groups, which nobody writes any more, perhaps not all of them closed."""
+    """Nested groups, an obsolete form of protobuf, perhaps not all of them closed."""
     depth, number = 1 + value % 200, owner[index].number
     content = varint(number << 3 | GROUP) * depth + varint(number << 3 | GROUP_END) * (depth + 1 - value % 3)
     owner[index:index] = [Field(number, GROUP, content)]

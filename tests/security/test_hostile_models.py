@@ -1,4 +1,4 @@
-"""Hostile model files: one line of refusal, or a conversion; never the end of whoever reads them."""
+"""Hostile model files: one line of refusal, or a conversion; never the end of the process that reads them."""
 
 import resource
 

@@ -77,7 +77,7 @@ def test_a_same_type_cast_at_an_output_is_harmless(convert, keep):
 
 @pytest.mark.parametrize("keep", [False, True, ("y",)])
 def test_two_outputs_come_from_one_tensor(convert, keep):
-    """Each of two outputs of one value has the type that was asked for (edge case 7)."""
+    """Each of two outputs of one value has the requested type (edge case 7)."""
     model = onnx.parser.parse_model(
         HEAD + "g (float[2,3] x) => (float[2,3] y, float[2,3] z) { y = Relu(x) z = Identity(y) }"
     )

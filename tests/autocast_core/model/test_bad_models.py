@@ -1,4 +1,4 @@
-"""What is no model, or a dangerous one, is refused in one line that says what is wrong."""
+"""Invalid and dangerous model files are refused in one line that says what is wrong."""
 
 import os
 from functools import cache

@@ -15,7 +15,7 @@ from flows.local.home import Home, home
 
 @pytest.fixture
 def bare(monkeypatch):
-    """An environment without any setting of ours, restored afterwards."""
+    """An environment without any of the project's settings, restored afterwards."""
     for name in list(os.environ):
         if name.startswith(("PREFECT_", "MLFLOW_", "AUTOCAST_")):
             monkeypatch.delenv(name)

@@ -29,7 +29,7 @@ def put(client, bucket, body, key="key", **extra):
 
 
 def counted(client, monkeypatch):
-    """The ranges that are asked for from here on."""
+    """The ranges that are requested from here on."""
     ranges = []
     original = client.get_object
 

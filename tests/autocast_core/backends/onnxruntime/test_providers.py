@@ -1,4 +1,4 @@
-"""Which execution providers are asked for, and what is said of those that were got."""
+"""Which execution providers are requested, and what is reported about those in use."""
 
 from __future__ import annotations
 
