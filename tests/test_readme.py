@@ -5,8 +5,6 @@ import re
 import shlex
 import signal
 import subprocess
-import time
-import urllib.request
 
 import onnx
 import pytest
@@ -17,6 +15,7 @@ from tests.flows.conftest import services  # noqa: F401 - used as a fixture
 from tests.infra.docs.pages import README, SCRIPTS, commands, follow
 from tests.infra.docs.reader import prepare_reader
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
+from tests.waiting import answers
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -82,13 +81,3 @@ def test_the_tracking_ui_opens_what_was_recorded(folder):
             # It has children that outlive it.
             os.killpg(ui.pid, signal.SIGKILL)
             ui.wait()
-
-
-def answers(address):
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(address, timeout=5) as response:
-                return response.status == 200
-        except OSError:
-            time.sleep(0.2)
-    return False

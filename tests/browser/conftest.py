@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import pytest
 
 from flows.local.embedded_server import free_port
+from tests.waiting import answers
 
 SCRIPTS = Path(sys.executable).parent
 CHROMIUM = ("chromium", "chromium-browser")
@@ -95,22 +94,12 @@ def mlflow_server(tmp_path_factory):
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        assert _answers(f"{address}/health"), log.read_text()
+        assert answers(f"{address}/health"), log.read_text()
         yield address
     finally:
         # It has children that outlive it.
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-
-
-def _answers(address: str) -> bool:
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(address, timeout=5) as response:
-                return response.status == 200
-        except OSError:
-            time.sleep(0.2)
-    return False
 
 
 @pytest.fixture(scope="session")

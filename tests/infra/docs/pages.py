@@ -130,12 +130,17 @@ def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-def follow(page: Path, folder: Path, **environment: str) -> None:
-    """Do in `folder` what `page` says: write its files, change those it changes, run its commands and its Python."""
+def follow(page: Path, folder: Path, done_before: set[str] | None = None, **environment: str) -> None:
+    """Do in `folder` what `page` says: write its files, change those it changes, run its commands and its Python.
+
+    Commands in `done_before` are not run again; those that are run are added to it.
+    """
+    known = set() if done_before is None else done_before
     for block in blocks(page):
         if block.language == "sh":
             for command in block.commands:
-                if why_not(command) is None:
+                if why_not(command) is None and command not in known:
+                    known.add(command)
                     done = run(command, folder, **environment)
                     assert done.returncode == 0, f"{page.name}: {command}\n{done.stdout}\n{done.stderr}"
         elif block.title and block.language == "diff":

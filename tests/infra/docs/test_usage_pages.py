@@ -18,10 +18,16 @@ def folder(services, s3_endpoint, tmp_path_factory):  # noqa: F811
         yield place
 
 
+@pytest.fixture(scope="module")
+def done_before():
+    """The commands that were run in the folder; another page need not run the same again."""
+    return set()
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", USAGE, ids=lambda page: page.stem)
-def test_a_page_can_be_followed(folder, page):
-    follow(page, folder)
+def test_a_page_can_be_followed(folder, page, done_before):
+    follow(page, folder, done_before)
 
 
 def every_command():
