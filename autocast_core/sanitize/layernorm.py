@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -153,7 +154,7 @@ def _squared(node: ir.Node) -> ir.Value | None:
 
 def _only_reader(value: ir.Value) -> ir.Node:
     uses = tuple(value.uses())
-    _require(len(uses) >= 1 and len({id(node) for node, _ in uses}) == 1 and not value.is_graph_output())
+    _require(len(uses) >= 1 and len({node for node, _ in uses}) == 1 and not value.is_graph_output())
     return uses[0][0]
 
 
@@ -203,11 +204,8 @@ def _with_scale_and_bias(x: ir.Value, normalized: ir.Node, epsilon: float, nodes
         if _is_vector(candidate, length):
             bias, last = candidate, addition
             nodes.append(addition)
-    unique = list({id(node): node for node in nodes}.values())
-    _require(_is_closed(unique, last))
-    order = {id(node): position for position, node in enumerate(_in_graph_order(unique))}
-    unique.sort(key=lambda node: order[id(node)])
-    return _Match(x, scale, bias, epsilon, tuple(unique), last)
+    _require(_is_closed(dict.fromkeys(nodes), last))
+    return _Match(x, scale, bias, epsilon, _producers_first(dict.fromkeys(nodes)), last)
 
 
 def _through_casts(value: ir.Value, nodes: list[ir.Node]) -> ir.Value:
@@ -234,37 +232,35 @@ def _is_vector(value: ir.Value, length: int) -> bool:
     return tensor is not None and tensor.dtype == ir.DataType.FLOAT and tuple(tensor.shape) == (length,)
 
 
-def _is_closed(nodes: list[ir.Node], last: ir.Node) -> bool:
+def _is_closed(nodes: Collection[ir.Node], last: ir.Node) -> bool:
     """Whether all nodes lie in one graph and no value between them is seen from outside."""
-    inside = {id(node) for node in nodes}
     for node in nodes:
         if node.graph is not last.graph:
             return False
         if node is last:
             continue
         for value in node.outputs:
-            if value.is_graph_output() or any(id(reader) not in inside for reader, _ in value.uses()):
+            if value.is_graph_output() or any(reader not in nodes for reader, _ in value.uses()):
                 return False
     return True
 
 
-def _in_graph_order(nodes: list[ir.Node]) -> list[ir.Node]:
+def _producers_first(nodes: Collection[ir.Node]) -> tuple[ir.Node, ...]:
     """Producers before readers, ties in the order given."""
-    inside = {id(node) for node in nodes}
-    done: dict[int, ir.Node] = {}
+    done: dict[ir.Node, None] = {}
 
     def visit(node: ir.Node) -> None:
-        if id(node) in done:
+        if node in done:
             return
         for value in node.inputs:
             producer = value.producer() if value is not None else None
-            if producer is not None and id(producer) in inside:
+            if producer is not None and producer in nodes:
                 visit(producer)
-        done[id(node)] = node
+        done[node] = None
 
     for node in nodes:
         visit(node)
-    return list(done.values())
+    return tuple(done)
 
 
 def _fuse(graph: ir.Graph, match: _Match) -> tuple[str, ...]:
@@ -294,10 +290,9 @@ def _fuse(graph: ir.Graph, match: _Match) -> tuple[str, ...]:
 
 
 def _constants_read_by(match: _Match) -> list[ir.Value]:
-    kept = {id(value) for value in (match.x, match.scale, match.bias) if value is not None}
-    values = {id(value): value for node in match.nodes for value in node.inputs if value is not None}
-    produced = {id(value) for node in match.nodes for value in node.outputs}
-    return [value for key, value in values.items() if key not in kept and key not in produced]
+    kept = {match.x, match.scale, match.bias, *(value for node in match.nodes for value in node.outputs)}
+    read = dict.fromkeys(value for node in match.nodes for value in node.inputs if value is not None)
+    return [value for value in read if value not in kept]
 
 
 def _drop_if_unread(value: ir.Value) -> None:

@@ -1,4 +1,4 @@
-"""Fits a plan to a target engine: what the engine refuses changes its precision, round by round, in its own words.
+"""Fits a plan to a target engine: what the engine refuses changes its precision, round by round, by its own messages.
 
 It starts from the known refusals (`refusals`). Then each round applies the plan and asks the engine; the node that its
 parser or builder names goes to FP32, or to a 16-bit type where FP32 is what it refuses. A build error that names no
@@ -152,7 +152,7 @@ def _known_steps(graph: _Graph, target: Target) -> Iterator[TargetStep]:
         after = _other(graph, node_ids[0], before, set())
         if after is not None:
             nodes = [i for i in graph.with_companions(node_ids) if decided[i].precision == before]
-            yield TargetStep(0, tuple(nodes), before, after, refused[node_ids[0]].words)
+            yield TargetStep(0, tuple(nodes), before, after, refused[node_ids[0]].message)
 
 
 def _next_step(
@@ -224,7 +224,7 @@ def _warnings(model: ir.Model, target: Target, found: Validation, refusal: Findi
         who = f"{refusal.node} ({refusal.op}): " if refusal.node else ""
         warnings.append(
             f"{found.package or target.name} refuses the model in every precision that could be tried; the plan is as "
-            f"without its feedback. Its words: {who}{refusal.words}"
+            f"without its feedback. Its message: {who}{refusal.words}"
         )
     elif found.depth == "none":
         reasons = "; ".join(found.skipped) or "not asked"

@@ -24,7 +24,7 @@ class Refusal:
 
     op: str
     precision: Precision
-    words: str
+    message: str
     below_opset: int | None = None
 
 
@@ -77,7 +77,7 @@ def _read() -> Mapping[str, Target]:
             entry["opset"]["min"],
             entry["opset"]["max"],
             tuple(
-                Refusal(item["op"], Precision(item["precision"]), item["words"], item.get("below_opset"))
+                Refusal(item["op"], Precision(item["precision"]), item["message"], item.get("below_opset"))
                 for item in entry["refusals"]
             ),
         )
