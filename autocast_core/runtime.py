@@ -45,10 +45,14 @@ class Session(Protocol):
 class Runtime(Protocol):
     """Opens models.
 
-    `open` takes an ir.Model whose weights may lie in files (they are not copied through protobuf). `few_runs` says that
-    the session will see only a handful of batches, so that time spent on preparing weights would not pay;
-    `exact` asks for the graph as written, without graph optimisation; `one_thread` that the caller's alone computes;
-    `content` is the model serialised, where the caller has it already. BackendError if the runtime refuses the model.
+    `open` takes an ir.Model whose weights may lie in files (they are not copied through protobuf):
+
+    - `exact` asks for the graph as written, without graph optimisation;
+    - `few_runs` says that the session will see only a few batches, so that preparing weights does not pay;
+    - `one_thread` asks for computing on the caller's thread alone;
+    - `content` is the model serialised, where the caller has it already.
+
+    BackendError if the runtime refuses the model.
     """
 
     @property

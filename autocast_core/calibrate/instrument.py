@@ -214,7 +214,7 @@ def _made_in_reverse(
 def _stacked(writer: TemporaryNodes, stack: Sequence[ir.Value]) -> ir.Value:
     if len(stack) == 1:
         return stack[0]
-    # Concat would join tensors of different lengths as well, and nobody could tell which element is whose.
+    # Concat would join tensors of different lengths too, and elements could no longer be told apart.
     value = writer("ConcatFromSequence", writer("SequenceConstruct", *stack), axis=0, new_axis=1)
     value.type = stack[0].type
     return value

@@ -51,7 +51,7 @@ class TensorStats:
 
     @property
     def absmax(self) -> float:
-        """The largest magnitude; 0.0 where there is no number at all."""
+        """The largest magnitude; 0.0 for a tensor without any number."""
         return max(abs(self.min), abs(self.max)) if self.min <= self.max else 0.0
 
     @property

@@ -40,7 +40,7 @@ class Batches(Protocol):
 
     @property
     def labels(self) -> np.ndarray | None:
-        """The array `labels` of all samples in order, where the data has one that is no model input."""
+        """The array `labels` of all samples in order, where the data has one and the model has no such input."""
         ...
 
     def __len__(self) -> int: ...
@@ -164,7 +164,7 @@ def _warn_of_extras(part: Part, inputs: Sequence[InputSpec]) -> None:
     names = {spec.name for spec in inputs}
     extras = [name for name in part.headers if name not in names and name != LABELS]
     if extras and names <= set(part.headers):
-        _LOG.warning("%s: array %r is no input of the model and is ignored", part.where, extras[0])
+        _LOG.warning("%s: array %r is not an input of the model and is ignored", part.where, extras[0])
 
 
 def _check_memory(part: Part, inputs: Sequence[InputSpec], cut: Slicing) -> None:

@@ -21,7 +21,7 @@ class ClassAgreement:
     - `top5_agreement`: the mean share of the reference's best five that are among the candidate's; None for at most
       five classes;
     - `kl`: the mean Kullback-Leibler divergence of the candidate's distribution from the reference's, in nats. Rows
-      that are no distributions are made some by softmax; probabilities below FP32's smallest normal number count as it.
+      that are not distributions become such by softmax; probabilities below FP32's smallest normal number count as it.
 
     A row in which the candidate has NaN or a new +inf (-inf is how masks say never) agrees in nothing, at an infinite
     divergence; one with NaN in the reference does not count.

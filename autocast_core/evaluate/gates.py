@@ -67,7 +67,7 @@ class Gate:
         return GateResult(self.expression, value, passed, "" if passed else f"{key} is {value:.6g}")
 
     def failed(self, reason: str) -> GateResult:
-        """The gate failed without a look at any metric, for example for want of data."""
+        """The gate as failed without checking a metric, for example because there is no data."""
         return GateResult(self.expression, None, False, reason)
 
     def _key(self, metrics: Mapping[str, float], names: Mapping[str, str]) -> str:
@@ -100,14 +100,14 @@ def parse_gate(expression: str) -> Gate:
         return Gate(expression, "new_nonfinite", "<=", 0.0)
     match = _EXPRESSION.fullmatch(expression)
     if match is None:
-        raise ConfigError(f"gate {expression!r} is no comparison; known are {_KNOWN}")
+        raise ConfigError(f"gate {expression!r} is not a comparison; known are {_KNOWN}")
     output, _, metric = match["left"].rpartition(".")
     if metric not in _FIDELITY and (output or metric not in _TASK):
         raise ConfigError(f"gate {expression!r}: unknown metric {match['left']!r}; known are {_KNOWN}")
     try:
         limit = float(match["value"])
     except ValueError as error:
-        raise ConfigError(f"gate {expression!r}: {match['value']!r} is no number; known are {_KNOWN}") from error
+        raise ConfigError(f"gate {expression!r}: {match['value']!r} is not a number; known are {_KNOWN}") from error
     if limit != limit:
-        raise ConfigError(f"gate {expression!r}: nothing compares with NaN; give a number")
+        raise ConfigError(f"gate {expression!r}: NaN cannot be compared with; give a number")
     return Gate(expression, metric, match["operator"], limit, output or None)

@@ -34,7 +34,7 @@ class TaskMetric:
 
     @property
     def digest(self) -> str:
-        """sha256 of the function's source (its name where that is not to be had), so that an edited one counts anew."""
+        """sha256 of the function's source (of its name where the source is not available): an edited one differs."""
         try:
             text = inspect.getsource(self.function)
         except (OSError, TypeError):
@@ -66,7 +66,7 @@ def load_metric(name: str) -> TaskMetric:
     except Exception as error:  # an imported module may raise anything
         raise ConfigError(f"metric {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
-        raise ConfigError(f"metric {name!r} is no function")
+        raise ConfigError(f"metric {name!r} is not a function")
     return TaskMetric(name, found)
 
 

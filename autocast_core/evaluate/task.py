@@ -102,7 +102,7 @@ class TopK:
 
 
 def _ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes come before the label's; all of them where the label is no class or a score is NaN."""
+    """How many classes come before the label's; all of them where the label is not a class or a score is NaN."""
     classes = scores.shape[-1]
     inside = (labels >= 0) & (labels < classes)
     places = np.where(inside, labels, 0).astype(np.int64)[..., None]

@@ -21,7 +21,7 @@ class Measured:
 
 
 Cell = tuple[Measured | str, ...]
-"""What stands in one cell of a table: words, and numbers that the run's metrics have."""
+"""One cell of the table: text, and numbers that the run's metrics have."""
 
 
 def plain(cell: Cell) -> str:

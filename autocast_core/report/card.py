@@ -14,7 +14,7 @@ from autocast_core.verify.interface import ModelInterface, Port
 
 _KEPT = 20
 PortRow = tuple[str, str, str, str]
-"""Of an input or output: which of both it is, its name, type and shape in words."""
+"""Of an input or output: which of the two it is, its name, type and shape, as text."""
 
 
 def port_rows(interface: ModelInterface) -> tuple[PortRow, ...]:

@@ -138,12 +138,12 @@ def _changed(node_id: str, before: NodeDecision | None, after: NodeDecision | No
         known.op_type,
         str(before.precision) if before else "–",
         str(after.precision) if after else "–",
-        _words(before),
-        _words(after),
+        _explanation(before),
+        _explanation(after),
     )
 
 
-def _words(decision: NodeDecision | None) -> str:
+def _explanation(decision: NodeDecision | None) -> str:
     if decision is None:
         return "not in this plan"
     return f"{decision.rule}: {decision.reason}" if decision.reason else decision.rule

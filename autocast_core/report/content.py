@@ -195,7 +195,7 @@ def kept_nodes(plan: PrecisionPlan) -> tuple[NodeDecision, ...]:
 
 
 def unchecked(report: ReportInput) -> tuple[str, ...]:
-    """What nobody may conclude from this conversion, because it was not looked at."""
+    """What must not be concluded from this conversion, because it was not checked."""
     statistics, found = report.statistics, list(report.not_checked)
     if statistics.origin == "none":
         found.append(f"Tensor ranges were not measured: {statistics.skipped or 'no calibration took place'}.")

@@ -50,7 +50,7 @@ class ErrorNodes:
         return self.count(self("Not", self("Equal", found, exact)))
 
     def energy(self, exact: ir.Value) -> ir.Value:
-        """What errors of `exact` are relative to: its sum of squares, or its number of elements if it is no float."""
+        """What errors of `exact` are relative to: its sum of squares, or, of no floats, its number of elements."""
         return self.squares(exact) if is_float(exact) else self("Cast", self("Size", exact), to=int(FLOAT))
 
     def squares(self, value: ir.Value) -> ir.Value:

@@ -24,7 +24,7 @@ def merge_models(models: Sequence[ir.Model]) -> ir.Model:
     """
     first, *others = models
     if others:
-        merger = _Merger(first)
+        merger = _Merger.of(first)
         for model in others:
             merger.add(model)
     return first
@@ -32,20 +32,26 @@ def merge_models(models: Sequence[ir.Model]) -> ir.Model:
 
 @dataclass
 class _Merger:
-    """`known` has the outputs of the nodes of `model`, `weights` its initializers, by what they are."""
+    """`known` has the outputs of the nodes of `model`, `weights` its initializers, by what they are; `inputs` are its
+    inputs by name, and `names` are free in it."""
 
     model: ir.Model
+    inputs: dict[str | None, ir.Value]
+    names: Iterator[str]
     known: dict[Hashable, tuple[ir.Value, ...]] = field(default_factory=dict)
     weights: dict[Hashable, ir.Value] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        graph = self.model.graph
-        self.inputs = {value.name: value for value in graph.inputs}
-        self.names = unused_names(self.model.graph).numbered("beside")
+    @staticmethod
+    def of(model: ir.Model) -> _Merger:
+        """A merger that knows what `model` computes."""
+        graph = model.graph
+        inputs = {value.name: value for value in graph.inputs}
+        merger = _Merger(model, inputs, unused_names(graph).numbered("beside"))
         for value in graph.initializers.values():
-            self.weights.setdefault(_weight_key(value), value)
+            merger.weights.setdefault(_weight_key(value), value)
         for node in graph:
-            self.known.setdefault(_node_key(node, node.inputs), tuple(node.outputs))
+            merger.known.setdefault(_node_key(node, node.inputs), tuple(node.outputs))
+        return merger
 
     def add(self, model: ir.Model) -> None:
         """Adds the nodes that `model` has more, and its outputs."""

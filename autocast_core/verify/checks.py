@@ -70,8 +70,8 @@ def verify(
     - `runtime` loads it, unless that is None. Models of more than 2,000 nodes are loaded by one node of each signature.
 
     Weights are neither read nor converted. `original` gives the source model, which is loaded only where the runtime
-    refuses the converted one: a runtime that refuses both, or lacks an operator, is no failure, and `skipped` of the
-    result says so.
+    refuses the converted one: a runtime that refuses both, or lacks an operator, does not fail the model, and
+    `skipped` of the result says so.
 
     Raises VerificationError naming the node or value where a check fails, UnconvertibleError where an operator does not
     take the low type at the model's opset.

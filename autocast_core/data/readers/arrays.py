@@ -33,7 +33,7 @@ def _array(name: str, value: Any, where: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{where}: {name!r} is no array ({error}); give a numpy array") from error
+        raise DataError(f"{where}: {name!r} is not an array ({error}); give a numpy array") from error
     if array.dtype.hasobject and not all(isinstance(item, str) for item in array.flat):
         raise DataError(f"{where}: {name!r} is a {type(value).__name__}, not a numeric array; give a numpy array")
     return array

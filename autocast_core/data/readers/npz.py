@@ -20,8 +20,8 @@ _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, 
 class NpzPart:
     """The arrays of one .npz file, compressed or not.
 
-    DataError where the file is missing, is no zip archive, is cut off, holds a pickle, or where a member's size is not
-    what its header declares.
+    DataError where the file is missing, is not a zip archive, is cut off, holds a pickle, or where a member's size is
+    not what its header declares.
     """
 
     def __init__(self, path: Path) -> None:

@@ -26,13 +26,13 @@ _CLASS = "polygraphy_class"
 
 
 def polygraphy_parts(path: Path) -> tuple[FeedPart, ...]:
-    """The feeds in the file at `path`. DataError where it is no such file."""
+    """The feeds in the file at `path`. DataError where it is not such a file."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON ({error}); write it with polygraphy run --save-inputs") from error
+        raise DataError(f"{path}: not valid JSON ({error}); write it with polygraphy run --save-inputs") from error
     feeds = raw if isinstance(raw, list) else [raw]
     if not feeds:
         raise DataError(f"{path}: holds no feed; write at least one with polygraphy run --save-inputs")

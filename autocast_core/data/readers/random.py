@@ -58,7 +58,10 @@ class RandomBatches:
     def _array(self, spec: InputSpec, generator: np.random.Generator) -> np.ndarray:
         shape = self._shapes[spec.name]
         if spec.kind == "other" or spec.dtype == ir.DataType.UNDEFINED:
-            raise DataError(f"input {spec.name!r} is no tensor of a known type: no random data can be made for it")
+            raise DataError(
+                f"input {spec.name!r} is not a tensor of a known type, so random data cannot be made for it: give"
+                " calibration data"
+            )
         if spec.dtype == ir.DataType.STRING:
             return np.full(shape, "a", dtype=object)
         if spec.dtype == ir.DataType.BOOL:

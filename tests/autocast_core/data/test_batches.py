@@ -102,7 +102,7 @@ def test_another_width_of_the_same_kind_is_cast_and_said(
 
 def test_extra_arrays_are_ignored_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     open_batches({"x": floats(1), "y": floats(1)}, [spec("x", 1)])
-    assert "'y' is no input" in caplog.text
+    assert "'y' is not an input" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,13 @@ def test_archives_of_older_versions_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("<html>", "no JSON"),
+        ("<html>", "not valid JSON"),
         ("[]", "holds no feed"),
         ("[3]", "a int, not a mapping"),
         ('[{"x": [1, 2]}]', "no array as Polygraphy writes it"),
         ('[{"x": {"tensor": "AA==", "polygraphy_class": "Tensor"}}]', "a pickled torch tensor, which is never loaded"),
         ('[{"x": {"array": "AAAA"}}]', "no .npy data"),
-        ("[" * 100_000, "no JSON"),
+        ("[" * 100_000, "not valid JSON"),
     ],
 )
 def test_anything_else_is_refused(tmp_path: Path, content: str, said: str) -> None:

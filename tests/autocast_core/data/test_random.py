@@ -54,5 +54,5 @@ def test_shapes_that_fit_no_input_are_refused(shapes: dict[str, tuple[int, ...]]
 
 
 def test_a_map_cannot_be_made_up() -> None:
-    with pytest.raises(DataError, match="no random data can be made"):
+    with pytest.raises(DataError, match="random data cannot be made"):
         list(open_batches(None, [InputSpec("m", D.UNDEFINED, None, "other")]))

@@ -74,11 +74,11 @@ def test_an_unknown_output_names_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("", "is no comparison"),
-        ("sqnr_db", "is no comparison"),
-        ("sqnr_db=>40", "is no comparison"),
-        ("sqnr_db>=40dB", "'40dB' is no number"),
-        ("sqnr_db>=nan", "nothing compares with NaN"),
+        ("", "is not a comparison"),
+        ("sqnr_db", "is not a comparison"),
+        ("sqnr_db=>40", "is not a comparison"),
+        ("sqnr_db>=40dB", "'40dB' is not a number"),
+        ("sqnr_db>=nan", "NaN cannot be compared with"),
         ("snr>=40", "unknown metric 'snr'; known are rel_l2, max_abs"),
         ("out.top1_drop<=1", "unknown metric 'out.top1_drop'"),
     ],

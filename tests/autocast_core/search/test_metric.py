@@ -41,7 +41,7 @@ def test_a_metric_that_raises_is_the_users_fault_with_its_traceback_in_the_log(p
         ("accuracy", "give module:function"),
         ("no_such_module_here:f", "cannot be imported: ModuleNotFoundError"),
         ("math:no_such_function", "cannot be imported: AttributeError"),
-        ("math:pi", "is no function"),
+        ("math:pi", "is not a function"),
     ],
 )
 def test_a_name_without_a_function_is_refused(name, message):
