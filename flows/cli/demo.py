@@ -77,5 +77,5 @@ def show(result: Mapping[str, Any]) -> None:
     console.print(result["summary"], highlight=False)
     console.print(f"Size: {size(before)} before, {size(after)} after ({after / before:.0%})", highlight=False)
     console.print(f"Registered: {result['registered']}, alias candidate", highlight=False)
-    print(f"Look at the run: uv run mlflow ui --backend-store-uri {resolve_tracking_uri()}")
+    print(f"Look at the run: uv run --no-dev mlflow ui --backend-store-uri {resolve_tracking_uri()}")
     print(f"then open http://127.0.0.1:5000, experiment autocast, run {result['run_id']}")
