@@ -21,7 +21,7 @@ from flows.convert_model import convert_model
 from flows.local.environment import set_defaults
 from flows.local.home import home
 from flows.local.memory_budget import MemoryBudget
-from flows.request.fleet_file import FleetModel, Outcome
+from flows.request.fleet_file import FleetModel, ModelOutcome
 from flows.request.spec import Spec
 from tasks.prefect.artifacts import version_page
 from tasks.storage.model_registry import resolve_tracking_uri
@@ -39,7 +39,7 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=4)
 
 @flow(name="convert-fleet", task_runner=_THREADS, result_serializer="json")
 def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> list[dict[str, Any]]:
-    """Converts every model and returns `Outcome.plain` of each, in order.
+    """Converts every model and returns `ModelOutcome.plain` of each, in order.
 
     `memory_bytes` is the budget of all concurrent conversions, by default the memory that is available.
     """
@@ -63,8 +63,8 @@ def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
             result = convert_model(model, spec)
     except AutocastError as error:
         found = getattr(error, "result", None)
-        return Outcome(model, False, str(error), error.exit_code, found.to_json() if found else None).plain()
-    return Outcome(model, True, result=result.to_json()).plain()
+        return ModelOutcome(model, False, str(error), error.exit_code, found.to_json() if found else None).plain()
+    return ModelOutcome(model, True, result=result.to_json()).plain()
 
 
 # The task has a name of its own: cloudpickle sends a function that its module holds under another name to a Dask worker
@@ -72,15 +72,15 @@ def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
 convert_one_task = task(name="convert-one", task_run_name="convert {model}", cache_policy=NO_CACHE)(convert_one)
 
 
-def _outcome(one: FleetModel, future: Any) -> Outcome:
+def _outcome(one: FleetModel, future: Any) -> ModelOutcome:
     """The outcome of one model's task; a bug, or a machine that died, fails the task itself."""
     value = future.result(raise_on_failure=False)
     if isinstance(value, BaseException):
-        return Outcome(one.model, False, f"{type(value).__name__}: {one_line(value)}", 1)
-    return Outcome.from_json(value)
+        return ModelOutcome(one.model, False, f"{type(value).__name__}: {one_line(value)}", 1)
+    return ModelOutcome.from_json(value)
 
 
-def summary_rows(outcomes: Sequence[Outcome], tracking_uri: str) -> list[dict[str, Any]]:
+def summary_rows(outcomes: Sequence[ModelOutcome], tracking_uri: str) -> list[dict[str, Any]]:
     """One table row a model: its state, registered version, page in MLflow, output, and main metrics."""
     rows = []
     for outcome in outcomes:

@@ -52,7 +52,7 @@ def _convert(file: Path, runner: str) -> Mapping[str, Any]:
     import sys
 
     from flows.local.session import flow_session
-    from flows.request.fleet_file import FleetError, Outcome, read_fleet
+    from flows.request.fleet_file import FleetError, ModelOutcome, read_fleet
     from tasks.progress import SilentListener
 
     models = list(read_fleet(file))
@@ -61,7 +61,7 @@ def _convert(file: Path, runner: str) -> Mapping[str, Any]:
         from flows.convert_fleet import convert_fleet
 
         outcomes = [
-            Outcome.from_json(raw) for raw in convert_fleet.with_options(task_runner=task_runner(runner))(models)
+            ModelOutcome.from_json(raw) for raw in convert_fleet.with_options(task_runner=task_runner(runner))(models)
         ]
     result = FleetResult(outcomes)
     failed = [outcome for outcome in outcomes if not outcome.ok]

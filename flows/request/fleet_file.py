@@ -36,7 +36,7 @@ class FleetModel(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModelOutcome:
     """The outcome of one model: the result's values, or the error's message and exit code."""
 
     model: str
@@ -50,8 +50,8 @@ class Outcome:
         return {"model": self.model, "ok": self.ok, "error": self.error, **(self.result or {})}
 
     @staticmethod
-    def from_json(raw: Mapping[str, Any]) -> Outcome:
-        return Outcome(**raw)
+    def from_json(raw: Mapping[str, Any]) -> ModelOutcome:
+        return ModelOutcome(**raw)
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)

@@ -53,14 +53,14 @@ def test_the_run_of_a_killed_process_is_ended_by_the_next_one_and_one_in_progres
 
 
 def test_a_run_that_ends_before_it_knows_its_tracking_run_leaves_none_running(workplace, monkeypatch):
-    import flows.convert_model as flow
+    from flows.conversion import tracked_run
 
     def gone(*_):
         raise ServiceError("tracking server: does not answer")
 
     model = mlp(workplace / "begun.onnx")
     with monkeypatch.context() as patch, pytest.raises(ServiceError):
-        patch.setattr(flow, "go_on", gone)
+        patch.setattr(tracked_run, "go_on", gone)
         convert(model, allow_random=True, validation="off")
     assert [each.info.status for each in runs_of(model)] == ["RUNNING"]
     convert(mlp(workplace / "next.onnx"), allow_random=True, validation="off")
@@ -92,7 +92,7 @@ def test_the_flow_run_of_a_killed_process_is_ended_too_and_a_deployed_one_is_lef
 
 
 def test_a_server_that_is_gone_at_the_end_hides_no_reason_and_the_next_run_makes_up_for_it(workplace, monkeypatch):
-    import flows.convert_model as flow
+    from flows.conversion import tracked_run
 
     def gone(*_):
         raise ServiceError("tracking server: does not answer")
@@ -100,7 +100,7 @@ def test_a_server_that_is_gone_at_the_end_hides_no_reason_and_the_next_run_makes
     model = workplace / "page.onnx"
     model.write_text("<html>")
     with monkeypatch.context() as patch:
-        patch.setattr(flow, "end_run", gone)
+        patch.setattr(tracked_run, "end_run", gone)
         with pytest.raises(Exception, match="HTML"):
             convert(model)
     (run,) = runs_of(model)

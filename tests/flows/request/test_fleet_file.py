@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from autocast_core.errors import ConfigError
-from flows.request.fleet_file import FleetModel, Outcome, read_fleet
+from flows.request.fleet_file import FleetModel, ModelOutcome, read_fleet
 
 
 def written(tmp_path, text):
@@ -71,16 +71,19 @@ def test_two_large_models_do_not_meet():
 
 
 def test_an_outcome_is_one_flat_object():
-    outcome = Outcome("x.onnx", True, result={"registered": "models:/x-fp16/1"})
+    outcome = ModelOutcome("x.onnx", True, result={"registered": "models:/x-fp16/1"})
     assert outcome.to_json() == {"model": "x.onnx", "ok": True, "error": None, "registered": "models:/x-fp16/1"}
-    assert Outcome.from_json(outcome.plain()) == outcome
+    assert ModelOutcome.from_json(outcome.plain()) == outcome
     assert FleetModel(model="x.onnx").spec.precision == "fp16"
 
 
 def test_a_fleets_table_links_to_what_was_registered():
     from flows.convert_fleet import summary_rows
 
-    outcomes = [Outcome("x.onnx", True, result={"registered": "models:/x-fp16/1"}), Outcome("y.onnx", False, "none", 2)]
+    outcomes = [
+        ModelOutcome("x.onnx", True, result={"registered": "models:/x-fp16/1"}),
+        ModelOutcome("y.onnx", False, "none", 2),
+    ]
     rows = summary_rows(outcomes, "http://mlflow:5050/")
     assert [row["page"] for row in rows] == ["http://mlflow:5050/#/models/x-fp16/versions/1", None]
     assert [row["state"] for row in rows] == ["converted", "failed"]
