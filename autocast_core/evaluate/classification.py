@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CLASS_METRICS = ("top1_agreement", "top5_agreement", "kl")
+"""The fields of ClassAgreement, as metrics and gates name them."""
 K = 5
 """The k of the top-k metrics beside top-1."""
 _SMALLEST = float(np.finfo(np.float32).tiny)

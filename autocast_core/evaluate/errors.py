@@ -13,6 +13,8 @@ from autocast_core.evaluate.classification import AgreementSums, ClassAgreement,
 from autocast_core.evaluate.percentiles import PERCENTILES, AbsoluteErrors
 
 _CHUNK_ELEMENTS = 1 << 20
+ERROR_METRICS = ("rel_l2", "max_abs", "mean_abs", *PERCENTILES, "cosine", "sqnr_db", "new_nonfinite")
+"""The fields of OutputFidelity that every output has, as metrics and gates name them."""
 SQNR_LIMIT = 200.0
 """What an infinite SQNR is logged as, in dB."""
 

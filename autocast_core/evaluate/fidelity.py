@@ -13,16 +13,14 @@ import numpy as np
 
 from autocast_core.data import Batches
 from autocast_core.errors import DataError
-from autocast_core.evaluate.classification import ClassAgreement
-from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
+from autocast_core.evaluate.classification import CLASS_METRICS, ClassAgreement
+from autocast_core.evaluate.errors import ERROR_METRICS, ErrorSums, OutputFidelity
 from autocast_core.evaluate.metric import TaskMetric, joined
 from autocast_core.evaluate.percentiles import PERCENTILES
 from autocast_core.evaluate.task import TaskMetrics, TopK
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Session
 
-_METRICS = ("rel_l2", "max_abs", "mean_abs", *PERCENTILES, "cosine", "sqnr_db", "new_nonfinite")
-_CLASS_METRICS = ("top1_agreement", "top5_agreement", "kl")
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_\-]")
 _LONGEST_NAME = 200
 WORST = "worst"
@@ -76,11 +74,11 @@ class Fidelity:
     def table(self) -> dict[str, list[Any]]:
         """Each metric of each output and batch, as columns of a table; None where an output has no such metric."""
         rows = [
-            {"batch": number, "output": output.name, **dict.fromkeys(_CLASS_METRICS), **_values(output)}
+            {"batch": number, "output": output.name, **dict.fromkeys(CLASS_METRICS), **_values(output)}
             for number, outputs in enumerate(self.by_batch)
             for output in outputs
         ]
-        columns = ("batch", "output", *_METRICS, "equal_share", *_CLASS_METRICS)
+        columns = ("batch", "output", *ERROR_METRICS, "equal_share", *CLASS_METRICS)
         return {column: [row.get(column) for row in rows] for column in columns}
 
 
@@ -110,11 +108,11 @@ def _worst_classes(found: list[ClassAgreement]) -> ClassAgreement | None:
 
 
 def _values(output: OutputFidelity) -> dict[str, float]:
-    metrics = _METRICS if output.is_float else (*_METRICS, "equal_share")
+    metrics = ERROR_METRICS if output.is_float else (*ERROR_METRICS, "equal_share")
     values = {metric: float(getattr(output, metric)) for metric in metrics}
     if output.classes is None:
         return values
-    judged = {metric: getattr(output.classes, metric) for metric in _CLASS_METRICS}
+    judged = {metric: getattr(output.classes, metric) for metric in CLASS_METRICS}
     return values | {metric: float(value) for metric, value in judged.items() if value is not None}
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autocast_core.errors import ConfigError
-from autocast_core.evaluate.percentiles import PERCENTILES
+from autocast_core.evaluate.classification import CLASS_METRICS
+from autocast_core.evaluate.errors import ERROR_METRICS
 
-_CLASSES = ("top1_agreement", "top5_agreement", "kl")
-_FIDELITY = ("rel_l2", "max_abs", "mean_abs", *PERCENTILES, "cosine", "sqnr_db", "new_nonfinite", *_CLASSES)
+_FIDELITY = (*ERROR_METRICS, *CLASS_METRICS)
 _TASK = {
     "top1": "task.top1",
     "top1_drop": "task.top1_drop",
@@ -89,7 +89,7 @@ def _missing(key: str, metrics: Mapping[str, float]) -> str:
         no_top5 = "task.top1" in metrics and "top5" in key
         return "no more than five classes" if no_top5 else "no labels in the evaluation data"
     few = key.endswith(".top5_agreement") and f"{key.removesuffix('top5_agreement')}kl" in metrics
-    if key.rpartition(".")[2] in _CLASSES:
+    if key.rpartition(".")[2] in CLASS_METRICS:
         return "no more than five classes" if few else "no output has class scores, as [samples, classes] or logits"
     return f"no metric {key}"
 
