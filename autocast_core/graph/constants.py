@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import onnx_ir as ir
 
 SMALL_TENSOR_BYTES = 4096
 """Tensors up to this size may be read by a pass; larger ones stay on disk unless their values are the question."""
+
+_TENSOR_ATTRIBUTES: Mapping[str, np.dtype] = MappingProxyType(
+    {
+        "value": np.dtype(np.float32),
+        "value_float": np.dtype(np.float32),
+        "value_floats": np.dtype(np.float32),
+        "value_int": np.dtype(np.int64),
+        "value_ints": np.dtype(np.int64),
+    }
+)
+"""Attributes of Constant (ONNX, from version 12), and the type of their elements where they are not a tensor's."""
 
 
 def stored_bytes(tensor: ir.TensorProtocol) -> int:
@@ -26,19 +40,19 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def node_tensor(node: ir.Node) -> ir.TensorProtocol | None:
-    """The dense tensor that a Constant holds, as ``value``, ``value_float`` or ``value_floats``.
+    """The dense tensor of numbers that a Constant holds, whichever attribute has it; its name is left as it is.
 
-    None for any other node, for the other attributes of a Constant, and for one that refers to a function's attribute.
+    None for any other node, for strings and sparse tensors, and for a value that refers to a function's attribute.
     """
     if node.op_type != "Constant" or node.domain != "":
         return None
-    for name in ("value", "value_float", "value_floats"):
+    for name, dtype in _TENSOR_ATTRIBUTES.items():
         attribute = node.attributes.get(name)
         if attribute is None or attribute.is_ref():
             continue
         if attribute.type == ir.AttributeType.TENSOR:
             return attribute.as_tensor()
-        return ir.tensor(np.array(attribute.value, np.float32), name=node.outputs[0].name)
+        return ir.tensor(np.array(attribute.value, dtype), name=node.outputs[0].name)
     return None
 
 

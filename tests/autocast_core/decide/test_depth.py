@@ -22,6 +22,7 @@ CASES = {
     "GlobalMaxPool": ("float[1,2,9,9] x", "GlobalMaxPool(x)", 1),
     "ReduceSum of all": ("float[100,100] x", "ReduceSum(x)", 10000),
     "ReduceSum of an input's axes": ("float[4,5,6] x", "ReduceSum(x, ax)", 20),
+    "ReduceSum of the axes that a Constant lists": ("float[4,5,6] x", "ReduceSum(x, listed)", 20),
     "ReduceMean of an attribute's axis": ("float[2,700] x", "ReduceMean<axes = [0]>(x)", 2),
     "ReduceMean of a negative axis": ("float[2,700] x", "ReduceMean<axes = [-1]>(x)", 700),
     "ReduceSum of nothing": ("float[4,5] x", "ReduceSum<noop_with_empty_axes = 1>(x)", 1),
@@ -52,9 +53,8 @@ CASES = {
 def test_depth_is_the_number_of_addends_of_one_output_element(model, case):
     inputs, node, wanted = CASES[case]
     found = model(
-        f"g ({inputs}) => (float[*] y) <int64[2] ax = {{0, 1}}, int64 one = {{1}}> {{ y = {node} }}".replace(
-            "[*]", "[a]"
-        )
+        f"g ({inputs}) => (float[*] y) <int64[2] ax = {{0, 1}}, int64 one = {{1}}>"
+        f"{{ listed = Constant<value_ints = [0, 1]>() y = {node} }}".replace("[*]", "[a]")
     )
     assert reduction_depth(found.graph[-1]) == wanted
 

@@ -154,3 +154,9 @@ def test_a_constant_that_others_read_stays():
     before = built(TORCH + " z = Mul(y, two)", outputs="float[2,5,4] z")
     after, _ = sanitized(before)
     assert op_types(after) == ["Constant", "LayerNormalization", "Mul"]
+
+
+def test_the_axis_may_be_what_a_constant_lists():
+    nodes = TORCH.replace("<axes = [-1]>(x)", "(x, ax)").replace("<axes = [-1]>(p)", "(p, ax)")
+    after, _ = sanitized(built("ax = Constant<value_ints = [-1]>()" + nodes, opset=18))
+    assert op_types(after) == ["LayerNormalization"]
