@@ -1,0 +1,27 @@
+"""The commands of contracts.md are those of the command line, with the keys of their JSON."""
+
+import re
+from importlib import import_module
+
+import pytest
+
+from tests.infra.docs.pages import DOCS
+
+ROW = re.compile(r"^\| `autocast (\w+)[^|]*\|[^|]*\|\s*([^|]*?)\s*\|$", re.MULTILINE)
+LISTED = dict(ROW.findall((DOCS / "contracts.md").read_text(encoding="utf-8")))
+WITH_KEYS = ("run", "validate", "tune", "review", "compare", "promote", "verify")
+
+
+def test_every_command_is_listed():
+    from flows.cli.app import app
+
+    for name in LISTED:
+        import_module(f"flows.cli.{name}").add_to(app)
+    named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    folder = {path.stem for path in (DOCS.parents[1] / "flows" / "cli").glob("*.py")} - {"__init__", "app"}
+    assert named == set(LISTED) == folder
+
+
+@pytest.mark.parametrize("command", WITH_KEYS)
+def test_the_keys_of_a_commands_json_are_listed(command):
+    assert tuple(LISTED[command].split(", ")) == import_module(f"flows.cli.{command}").KEYS
