@@ -84,18 +84,21 @@ class SavedPlan:
 
     path: Path
     summary: str
-    counts: PlanCounts
+    total: int
+    low_precision: int
+    fp32: int
     warnings: tuple[str, ...] = ()
 
     @staticmethod
     def of(path: Path, plan: PrecisionPlan) -> SavedPlan:
         """The plan that lies at `path`."""
-        return SavedPlan(path, plan.summary(), plan.counts(), tuple(plan.warnings))
+        counts = plan.counts()
+        return SavedPlan(path, plan.summary(), counts.total, counts.low_precision, counts.fp32, tuple(plan.warnings))
 
     @property
     def metrics(self) -> dict[str, float]:
         """The counts under their metric names."""
-        return self.counts.metrics()
+        return PlanCounts(self.total, self.low_precision, self.fp32).metrics()
 
 
 @dataclass(frozen=True)
