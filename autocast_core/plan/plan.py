@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,8 +68,12 @@ class WeightChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     underflowed: Count = 0
 
 
-class PlanCounts(msgspec.Struct, frozen=True):
-    """How many nodes have which precision; see `share`."""
+@dataclass(frozen=True)
+class PlanCounts:
+    """How many nodes have which precision; see `share`.
+
+    A dataclass and not part of the plan's form: it is sent from the isolated process, through pydantic.
+    """
 
     total: int
     low_precision: int
