@@ -4,13 +4,13 @@ from autocast_core.operators.inference import infer_missing_types
 from autocast_core.operators.operands import Operands, float_operands, output_type_fact
 from autocast_core.operators.plugins import parse_plugin_precisions
 from autocast_core.operators.policy import OperandPolicy
-from autocast_core.operators.ports import Port, ports_of
+from autocast_core.operators.ports import BodyPort, ports_of
 from autocast_core.operators.types import element_type, is_tensor, type_string, with_element_type
 
 __all__ = [
+    "BodyPort",
     "OperandPolicy",
     "Operands",
-    "Port",
     "element_type",
     "float_operands",
     "infer_missing_types",

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from autocast_core.graph.annotations import raw_attributes
 from autocast_core.operators.operands import output_type_fact
-from autocast_core.operators.ports import Port, ports_of
+from autocast_core.operators.ports import BodyPort, ports_of
 from autocast_core.operators.signature import Signature, find_signature
 from autocast_core.operators.types import element_type, parse_type, type_string
 
@@ -50,7 +50,7 @@ def _type_initializers(graph: ir.Graph) -> int:
     return found
 
 
-def _spread(port: Port, outside: list[ir.Value | None], inside: list[ir.Value | None]) -> int:
+def _spread(port: BodyPort, outside: list[ir.Value | None], inside: list[ir.Value | None]) -> int:
     """Values of a port that have no type take that of the others; a SequenceMap's sequences hold what is inside."""
     sequences = port.unwrap and port.node.op_type == "SequenceMap"
     outer = next((v.type for v in outside if v is not None and v.type is not None), None)

@@ -27,7 +27,7 @@ class BodyOutput:
 
 
 @dataclass(frozen=True)
-class Port:
+class BodyPort:
     """One shared value; parts that a kind of port does not have are None or empty.
 
     `input_index` and `output_index` are those of the node. `unwrap`: outside a sequence or a stack of tensors, inside
@@ -54,7 +54,7 @@ class Port:
         return tuple(output.value for output in self.body_outputs)
 
 
-def ports_of(node: ir.Node) -> tuple[Port, ...]:
+def ports_of(node: ir.Node) -> tuple[BodyPort, ...]:
     """The ports of a control-flow node, none for any other node."""
     if not is_in(node, CONTROL_FLOW):
         return ()
@@ -65,46 +65,48 @@ def _body(node: ir.Node, name: str) -> ir.Graph:
     return node.attributes[name].as_graph()
 
 
-def _if(node: ir.Node) -> tuple[Port, ...]:
+def _if(node: ir.Node) -> tuple[BodyPort, ...]:
     branches = [_body(node, name) for name in ("then_branch", "else_branch")]
     return tuple(
-        Port(node, None, index, None, tuple(BodyOutput(branch, index) for branch in branches))
+        BodyPort(node, None, index, None, tuple(BodyOutput(branch, index) for branch in branches))
         for index in range(len(node.outputs))
     )
 
 
-def _loop(node: ir.Node) -> tuple[Port, ...]:
+def _loop(node: ir.Node) -> tuple[BodyPort, ...]:
     body = _body(node, "body")
     states = len(body.inputs) - 2
     carried = [
-        Port(node, 2 + k if 2 + k < len(node.inputs) else None, k, body.inputs[2 + k], (BodyOutput(body, 1 + k),))
+        BodyPort(node, 2 + k if 2 + k < len(node.inputs) else None, k, body.inputs[2 + k], (BodyOutput(body, 1 + k),))
         for k in range(states)
     ]
     scanned = [
-        Port(node, None, k, None, (BodyOutput(body, 1 + k),), unwrap=True) for k in range(states, len(node.outputs))
+        BodyPort(node, None, k, None, (BodyOutput(body, 1 + k),), unwrap=True) for k in range(states, len(node.outputs))
     ]
     return (*carried, *scanned)
 
 
-def _scan(node: ir.Node) -> tuple[Port, ...]:
+def _scan(node: ir.Node) -> tuple[BodyPort, ...]:
     body = _body(node, "body")
     if len(body.inputs) != len(node.inputs):
         return ()  # before opset 9 a first input gave the lengths of sequences, which the body does not see
     scan_inputs = node.attributes["num_scan_inputs"].as_int()
     states = len(node.inputs) - scan_inputs
-    carried = [Port(node, k, k, body.inputs[k], (BodyOutput(body, k),)) for k in range(states)]
-    read = [Port(node, k, None, body.inputs[k], (), unwrap=True) for k in range(states, len(node.inputs))]
-    written = [Port(node, None, k, None, (BodyOutput(body, k),), unwrap=True) for k in range(states, len(node.outputs))]
+    carried = [BodyPort(node, k, k, body.inputs[k], (BodyOutput(body, k),)) for k in range(states)]
+    read = [BodyPort(node, k, None, body.inputs[k], (), unwrap=True) for k in range(states, len(node.inputs))]
+    written = [
+        BodyPort(node, None, k, None, (BodyOutput(body, k),), unwrap=True) for k in range(states, len(node.outputs))
+    ]
     return (*carried, *read, *written)
 
 
-def _sequence_map(node: ir.Node) -> tuple[Port, ...]:
+def _sequence_map(node: ir.Node) -> tuple[BodyPort, ...]:
     body = _body(node, "body")
     read = [
-        Port(node, k, None, body.inputs[k], (), unwrap=isinstance(_kind(value), ir.SequenceType))
+        BodyPort(node, k, None, body.inputs[k], (), unwrap=isinstance(_kind(value), ir.SequenceType))
         for k, value in enumerate(node.inputs)
     ]
-    written = [Port(node, None, k, None, (BodyOutput(body, k),), unwrap=True) for k in range(len(node.outputs))]
+    written = [BodyPort(node, None, k, None, (BodyOutput(body, k),), unwrap=True) for k in range(len(node.outputs))]
     return (*read, *written)
 
 

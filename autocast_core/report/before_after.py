@@ -30,7 +30,7 @@ def plain(cell: Cell) -> str:
 
 
 @dataclass(frozen=True)
-class Change:
+class QuantityChange:
     """One line of the table, and what measured it."""
 
     quantity: str
@@ -41,7 +41,7 @@ class Change:
 
 def changes(
     metrics: Mapping[str, float], precision: str, backends: Mapping[str, str], engine: str = "TensorRT"
-) -> Iterator[Change]:
+) -> Iterator[QuantityChange]:
     """Size, node share, casts, accuracy, noise floor, the task's metrics and latency, as far as `metrics` have them.
 
     `precision` is what the nodes were lowered to; `backends` says by prefix of its metrics (``fidelity``,
@@ -54,41 +54,43 @@ def changes(
     if "nodes.low_precision" in metrics:
         yield _nodes(metrics, precision)
     if "casts.inserted" in metrics:
-        yield Change("Casts inserted", ("–",), (measured["casts.inserted"],))
+        yield QuantityChange("Casts inserted", ("–",), (measured["casts.inserted"],))
     for prefix, backend in backends.items():
         yield from _worst(prefix, measured, backend)
     first = next(iter(backends.values()), "")
     for name in metrics:
         reference = f"{name}_fp32"
         if name.startswith("task.") and reference in metrics:
-            yield Change(f"Task: {name.removeprefix('task.')}", (measured[reference],), (measured[name],), first)
+            yield QuantityChange(
+                f"Task: {name.removeprefix('task.')}", (measured[reference],), (measured[name],), first
+            )
     latencies = [measured.get(f"tensorrt.latency_ms.{kind}") for kind in ("fp32", "mixed")]
     if latencies[0] is not None and latencies[1] is not None:
-        yield Change("Latency, median", (latencies[0], " ms"), (latencies[1], " ms"), engine)
+        yield QuantityChange("Latency, median", (latencies[0], " ms"), (latencies[1], " ms"), engine)
 
 
-def _size(metrics: Mapping[str, float]) -> Change:
+def _size(metrics: Mapping[str, float]) -> QuantityChange:
     before, after = int(metrics["model.bytes_before"]), int(metrics["model.bytes_after"])
     share = f" ({after / before:.0%})" if before else ""
-    return Change(
+    return QuantityChange(
         "Size",
         (Measured("model.bytes_before", size(before)),),
         (Measured("model.bytes_after", size(after)), share),
     )
 
 
-def _nodes(metrics: Mapping[str, float], precision: str) -> Change:
+def _nodes(metrics: Mapping[str, float], precision: str) -> QuantityChange:
     low, fp32 = int(metrics["nodes.low_precision"]), int(metrics["nodes.fp32"])
     share = Measured("nodes.low_precision_share", f"{metrics['nodes.low_precision_share']:.2%}")
-    return Change(
+    return QuantityChange(
         f"Nodes in {precision}",
         ("0",),
         (Measured("nodes.low_precision", f"{low:,}"), f" of {low + fp32:,} (", share, ")"),
     )
 
 
-def _worst(prefix: str, measured: Mapping[str, Measured], backend: str) -> Iterator[Change]:
+def _worst(prefix: str, measured: Mapping[str, Measured], backend: str) -> Iterator[QuantityChange]:
     error, ratio = (measured.get(f"{prefix}.worst.{metric}") for metric in ("rel_l2", "sqnr_db"))
     quantity = _NOISE_QUANTITY if prefix == NOISE_FLOOR else "Worst output: relative L2 error, SQNR"
     if error is not None and ratio is not None:
-        yield Change(quantity, ("exact",), (error, ", ", ratio, " dB"), backend)
+        yield QuantityChange(quantity, ("exact",), (error, ", ", ratio, " dB"), backend)

@@ -13,7 +13,7 @@ from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
-from autocast_core.report.before_after import NOISE_FLOOR, Change, changes
+from autocast_core.report.before_after import NOISE_FLOOR, QuantityChange, changes
 from autocast_core.search.attribution import Attribution
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
@@ -149,7 +149,7 @@ def gate_outcome(report: ReportInput) -> GateOutcome:
     return GateOutcome(True, f"Passes {'its gate' if len(report.gates) == 1 else f'all {len(report.gates)} gates'}.")
 
 
-def before_after(report: ReportInput) -> tuple[Change, ...]:
+def before_after(report: ReportInput) -> tuple[QuantityChange, ...]:
     """Size, node shares, casts, accuracy, the task's metrics and latency, with what measured each."""
     backends = {prefix: measured_on(prefix, fidelity) for prefix, fidelity in report.fidelity.items()}
     if report.fidelity:

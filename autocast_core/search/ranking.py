@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autocast_core.search.attribution import Attribution
-from autocast_core.search.error_sites import ErrorSite, Step, steps
+from autocast_core.search.attribution.error_sites import ErrorSite, Step, steps
 from autocast_core.search.search_space import SearchSpace
 
 Kept = frozenset[str]

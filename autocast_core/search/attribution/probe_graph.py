@@ -21,8 +21,8 @@ from autocast_core.config import Precision
 from autocast_core.graph.names import unused_names
 from autocast_core.graph.walk import bodies, nodes_with_ids
 from autocast_core.operators import OperandPolicy
-from autocast_core.search.error_nodes import FLOAT, ErrorNodes, is_float
-from autocast_core.search.lowered_nodes import LoweredNodes, inner_nodes, reads
+from autocast_core.search.attribution.error_nodes import FLOAT, ErrorNodes, is_float
+from autocast_core.search.attribution.lowered_nodes import LoweredNodes, inner_nodes, reads
 from autocast_core.simulate.roundtrip import RoundTrips, put_first
 
 _UNEQUAL_SHAPES = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})

@@ -1,6 +1,6 @@
 """The order in which nodes are kept, from where errors enter."""
 
-from autocast_core.search.error_sites import steps
+from autocast_core.search.attribution.error_sites import steps
 
 
 def site(*nodes):

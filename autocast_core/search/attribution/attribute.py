@@ -28,8 +28,8 @@ from autocast_core.operators.families import HANDS_ON, is_in
 from autocast_core.plan import NodeError
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
-from autocast_core.search.error_sites import ErrorSite
-from autocast_core.search.probe_graph import (
+from autocast_core.search.attribution.error_sites import ErrorSite
+from autocast_core.search.attribution.probe_graph import (
     ENERGY,
     FRESH,
     LOCAL,
