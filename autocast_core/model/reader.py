@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 
 from autocast_core.errors import ModelError
 from autocast_core.model.locations import SELF, DataFolders
@@ -20,6 +21,7 @@ from autocast_core.model.protobuf.skeleton import LARGE_BYTES, external_location
 from autocast_core.model.protobuf.wire import FileSource, WireError
 from autocast_core.model.reference import ModelRef
 from autocast_core.model.traverse import map_tensors
+from autocast_core.text import one_line
 
 _MEMORY = "\0memory:"
 Complete = Callable[[onnx.ModelProto, str], onnx.ModelProto]
@@ -84,7 +86,10 @@ def model_files(source: ModelSource) -> tuple[Path, ...]:
     file = open_model(source)
     path, data = file.path, file.skeleton
     folders = DataFolders.of(path)
-    locations = {location: tensor for location, tensor in external_locations(data).items() if location != SELF}
+    try:
+        locations = {location: tensor for location, tensor in external_locations(data).items() if location != SELF}
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: truncated or damaged: {one_line(error)}: fetch or export it again") from error
     said = tuple(dict.fromkeys(folders.find(location, tensor).said for location, tensor in locations.items()))
     if all(each.is_relative_to(folders.folders[0]) for each in said):
         return (path, *said)

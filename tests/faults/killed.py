@@ -29,6 +29,7 @@ def plant(point: str) -> None:
 
         Path.replace = counted
         return
+    import flows.conversion.tracked_run as begun
     import flows.convert_model as flow
 
     if kind == "call":
@@ -47,7 +48,7 @@ def plant(point: str) -> None:
         if point == f"end {name}":
             die()
 
-    flow.stage = dying
+    flow.stage = begun.stage = dying
 
 
 def main() -> None:

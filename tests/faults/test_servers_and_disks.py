@@ -26,7 +26,9 @@ def tracked(workplace, mlflow_proxy, monkeypatch):
 @contextmanager
 def gone_at(proxy, stage, monkeypatch):
     """From the beginning of the flow's `stage` on no request reaches the tracking server."""
+    import flows.conversion.tracked_run as begun
     import flows.convert_model as flow
+    from tasks.stages.track import begin_task
 
     original = flow.stage
 
@@ -38,8 +40,9 @@ def gone_at(proxy, stage, monkeypatch):
             yield
 
     with monkeypatch.context() as patch:
-        patch.setattr(flow, "stage", shutting)
-        for task in (flow.begin_task, flow.track_task, flow.log_model_task, flow.register_task):
+        for module in (begun, flow):
+            patch.setattr(module, "stage", shutting)
+        for task in (begin_task, flow.track_task, flow.log_model_task, flow.register_task):
             patch.setattr(task, "retries", 0)
         yield
     proxy.fault = lambda number, method, path: None
