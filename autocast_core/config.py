@@ -231,6 +231,8 @@ class ConversionConfig:
             _check_pattern(pattern)
         for name, shapes in self.profiles.items():
             _check_profile(name, shapes)
+        for op_type, block in self.operands_to_exclude.items():
+            _check_block(op_type, block)
 
     def keeps_io_type(self, name: str) -> bool:
         """Whether graph input or output `name` must keep its type."""
@@ -254,3 +256,10 @@ def _check_profile(name: str, shapes: Sequence[Sequence[int]]) -> None:
         raise ConfigError(
             f"profile of {name!r}: give three shapes of one rank, none larger than the next: smallest, usual, largest"
         )
+
+
+def _check_block(op_type: str, block: Mapping[str, Sequence[int]]) -> None:
+    unknown = sorted(set(block) - {"inp", "out"})
+    if unknown or any(index < 0 for indices in block.values() for index in indices):
+        wrong = f"{unknown[0]!r} is neither inp nor out" if unknown else "an index is negative"
+        raise ConfigError(f"operands_to_exclude of {op_type}: {wrong}: give the indices of operands, from 0 on")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx.external_data_helper import convert_model_to_external_data
 
 from autocast_core.config import ConversionConfig
 from autocast_core.model import runtime_model
+from autocast_core.model.protobuf.skeleton import LARGE_BYTES
 from autocast_core.pipeline.convert import convert_file, convert_in_memory
 from autocast_core.pipeline.job import Job
 from autocast_core.precision import low_precision
@@ -40,9 +41,9 @@ def convert_to_mixed_precision(
 ) -> onnx.ModelProto:
     """Convert a model file to mixed precision and return it, with AutoCast's parameters and defaults.
 
-    Above 2 GB the returned model refers to an external data file in a new temporary folder, which its
-    ``metadata_props`` entry ``autocast.external_data_folder`` names; the folder is the caller's to remove. Raises as
-    `convert_file`.
+    Above 2 GB, which no single file holds, the returned model holds its weights in memory, marked as external data:
+    ``onnx.save`` writes them beside the model, with and without ``save_as_external_data``. `convert_file` writes such
+    models without holding their weights. Raises as `convert_file`.
     """
     config = ConversionConfig(
         precision=low_precision(low_precision_type),
@@ -62,18 +63,13 @@ def convert_to_mixed_precision(
         use_standalone_type_inference=use_standalone_type_inference,
         custom_rule=custom_rule,
     )
-    folder = tempfile.mkdtemp(prefix="autocast-")
-    path = Path(folder) / "model.onnx"
-    try:
+    with tempfile.TemporaryDirectory(prefix="autocast-") as folder:
+        path = Path(folder) / "model.onnx"
         conversion = convert_file(onnx_path, path, config, calibration=calibration_data)
-        model = onnx.load(path, load_external_data=False)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    if conversion.output.data_path is None:
-        shutil.rmtree(folder)
-    else:
-        model.metadata_props.add(key="autocast.external_data_folder", value=folder)
+        model: onnx.ModelProto = onnx.load(path)
+    if conversion.output.data_path is not None:
+        # Without this mark onnx.save would try one file; a reference to our file would be lost with it.
+        convert_model_to_external_data(model, size_threshold=LARGE_BYTES, convert_attribute=True)
     return model
 
 

@@ -39,7 +39,7 @@ class PlanSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         msgspec.Meta(description="Initializers with more FP32 bytes are cast at run time."),
     ] = None
     operands_to_exclude: Annotated[
-        Mapping[str, Mapping[str, tuple[int, ...]]],
+        Mapping[str, Mapping[str, tuple[Annotated[int, msgspec.Meta(ge=0)], ...]]],
         msgspec.Meta(description="Per operator type the indices, under inp and out, of operands that stay FP32."),
     ] = msgspec.field(default_factory=dict)
     plugin_precisions: Annotated[

@@ -45,3 +45,9 @@ def test_infinity_switches_a_limit_off():
 def test_types_to_keep_are_all_none_or_those_named(keep, kept):
     config = ConversionConfig(keep_io_types=keep)
     assert {name for name in ("a", "b") if config.keeps_io_type(name)} == kept
+
+
+@pytest.mark.parametrize(("block", "said"), [({"inp": [-1]}, "negative"), ({"in": [0]}, "neither inp nor out")])
+def test_operands_to_exclude_name_operands(block, said):
+    with pytest.raises(ConfigError, match=f"operands_to_exclude of Relu: .*{said}"):
+        ConversionConfig(operands_to_exclude={"Relu": block})

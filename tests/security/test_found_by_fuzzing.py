@@ -45,6 +45,7 @@ def test_a_plan_whose_precision_is_no_low_one():
         ({"init_conversion_max_bytes": "many"}, "init_conversion_max_bytes"),
         ({"operands_to_exclude": {"Relu": {"inputs": ["a"]}}}, r"operands_to_exclude\[\.\.\.\]\[\.\.\.\]\[0\]"),
         ({"operands_to_exclude": 5}, "operands_to_exclude"),
+        ({"operands_to_exclude": {"Relu": {"inp": [-7]}}}, r"operands_to_exclude\[\.\.\.\]\[\.\.\.\]\[0\]"),
         ({"plugin_precisions": {"Op": [["fp8"], []]}}, r"plugin_precisions\[\.\.\.\]\[0\]\[0\]"),
         ({"plugin_precisions": {"Op": "fp16"}}, r"plugin_precisions\[\.\.\.\]"),
     ],
@@ -54,6 +55,13 @@ def test_settings_of_a_plan_of_another_kind(settings, place):
     text = json.dumps(json.loads(readers.a_plan()) | {"settings": settings})
     with pytest.raises(AutocastError, match=rf"settings\.{place}: (expected|invalid)"):
         readers.plan(text)
+
+
+def test_a_plan_with_a_node_of_the_other_low_precision():
+    plan = json.loads(readers.a_plan())
+    plan["nodes"][1]["precision"] = "bf16"
+    with pytest.raises(AutocastError, match=r"node graph/.* is bf16 in a plan of fp16: give fp16 or fp32"):
+        readers.plan(json.dumps(plan))
 
 
 @pytest.mark.parametrize("text", ["file://[", "~nobody-of-this-name/a", "\ud800", "file:///%00"])

@@ -30,6 +30,7 @@ from autocast_core.graph.walk import note_flat
 from autocast_core.model.protobuf.attributes import check_attributes
 from autocast_core.model.protobuf.bodies import check_bodies
 from autocast_core.model.protobuf.encode import encode, encode_for_runtime, encode_undeclared
+from autocast_core.model.protobuf.scopes import check_scopes
 from autocast_core.operators.families import CONTROL_FLOW
 from autocast_core.text import one_line
 
@@ -75,14 +76,17 @@ def infer_types(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
 def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     """`proto` (which may be changed) as onnx_ir. ModelError where its content contradicts itself."""
     opset = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 1)
-    for graph in _graphs(proto.graph):
+    graphs = list(_graphs(proto.graph))
+    for graph in graphs:
         check_bodies(graph.node, opset, label)
         check_attributes(graph.node, label)
         _make_dense(graph, label)
     for function in proto.functions:
         check_bodies(_nodes(function.node), opset, label)
+    if len(graphs) > 1:
+        check_scopes(proto.graph, label)
     maps = _take_map_types(proto.graph)
-    annotated = any(graph.quantization_annotation for graph in _graphs(proto.graph))
+    annotated = any(graph.quantization_annotation for graph in graphs)
     try:
         model = ir.serde.deserialize_model(proto)
     except (RecursionError, MemoryError):

@@ -168,3 +168,35 @@ def test_an_upgrade_that_cannot_be_names_the_node(tmp_path):
     onnx.save(model, tmp_path / "old.onnx")
     with pytest.raises(UnconvertibleError, match="Scan"):
         convert_file(tmp_path / "old.onnx", tmp_path / "out.onnx")
+
+
+@pytest.fixture
+def above_two_gigabytes(tmp_path, monkeypatch):
+    """A model that does not fit one file, by a limit of 4,096 bytes, and where temporary folders are made."""
+    model = onnx.parser.parse_model(
+        TEXT.replace("[2,3]", "[2,64]").replace("<float[3,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}>", "")
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(4096, dtype=np.float32).reshape(64, 64), "w"))
+    onnx.save(model, tmp_path / "large.onnx")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr("autocast_core.model.writer.INLINE_LIMIT", 4096)
+    return tmp_path / "large.onnx"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"save_as_external_data": True}, {"save_as_external_data": True, "location": "w.bin"}]
+)
+def test_a_returned_model_above_two_gigabytes_is_saved_with_its_weights(above_two_gigabytes, tmp_path, options):
+    model = convert_to_mixed_precision(above_two_gigabytes, init_max=None, data_max=None)
+    assert list((tmp_path / "temporary").iterdir()) == []
+    (tmp_path / "out").mkdir()
+    onnx.save(model, tmp_path / "out" / "model.onnx", **options)
+    weights = onnx.numpy_helper.to_array(onnx.load(tmp_path / "out" / "model.onnx").graph.initializer[0])
+    np.testing.assert_array_equal(weights, np.arange(4096).reshape(64, 64).astype(np.float16))
+
+
+def test_a_failed_conversion_above_two_gigabytes_leaves_no_folder(above_two_gigabytes, tmp_path):
+    with pytest.raises(ConfigError):
+        convert_to_mixed_precision(above_two_gigabytes, opset=99)
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -1,0 +1,60 @@
+"""A body's initializer with the name of a value around it: ONNX asks for distinct names, and runtimes read differently.
+
+Measured with ONNX Runtime 1.27 and onnx.reference 1.23: of a branch that reads `w` both take the outer one, of a branch
+that gives `w` out ONNX Runtime takes the inner one and the reference the outer one, in a Loop again so.
+"""
+
+import onnx
+import onnx.parser
+import pytest
+
+from autocast_core.errors import ModelError
+from autocast_core.model import load_proto
+
+BRANCH = """<ir_version: 8, opset_import: ["": 17]>
+g (bool c, float[2] x) => (float[2] y) <float[2] w = {10, 10}> {
+  h = Mul (x, w)
+  [if] y = If (c) <then_branch = t () => (float[2] p) <float[2] w = {2, 2}> { p = Mul (x, w) },
+                   else_branch = e () => (float[2] q) { q = Add (h, w) }>
+}"""
+
+
+def load(text: str):
+    return load_proto(onnx.parser.parse_model(text))
+
+
+def test_a_body_initializer_that_hides_an_outer_one_is_refused_by_name():
+    with pytest.raises(ModelError, match=r"initializer 'w' of then_branch of node 'if' .* rename it"):
+        load(BRANCH)
+
+
+@pytest.mark.parametrize("name", ["x", "h"])
+def test_a_body_initializer_that_hides_an_input_or_a_result_is_refused(name):
+    text = BRANCH.replace("w = {2, 2}", f"{name} = {{2, 2}}").replace("p = Mul (x, w)", f"p = Mul ({name}, {name})")
+    with pytest.raises(ModelError, match=f"initializer '{name}' of then_branch"):
+        load(text)
+
+
+def test_a_hidden_name_that_only_a_nested_body_reads_is_refused():
+    inner = """p = If (c) <then_branch = t2 () => (float[2] r) { r = Mul (x, w) },
+                           else_branch = e2 () => (float[2] s) { s = Neg (x) }>"""
+    with pytest.raises(ModelError, match="initializer 'w' of then_branch"):
+        load(BRANCH.replace("p = Mul (x, w)", inner))
+
+
+@pytest.mark.parametrize(
+    ("what", "by"),
+    [
+        ("w = {2, 2}", "w = {10, 10}"),
+        ("p = Mul (x, w)", "p = Neg (x)"),
+        ("w = {2, 2}> { p = Mul (x, w)", "k = {2, 2}> { p = Mul (x, k)"),
+    ],
+    ids=["the same content", "not read", "another name"],
+)
+def test_where_both_readings_agree_the_model_is_read(what, by):
+    assert len(load(BRANCH.replace(what, by)).graph) == 2
+
+
+def test_a_name_that_is_made_after_the_node_is_not_hidden():
+    text = BRANCH.replace("w = {2, 2}> { p = Mul (x, w)", "z = {2, 2}> { p = Mul (x, z)")
+    assert len(load(text[: text.rindex("}")] + "  z = Relu (y)\n}").graph) == 3
