@@ -15,6 +15,7 @@ from prefect.states import Completed
 from prefect.transactions import transaction
 from prefect.utilities.annotations import quote
 
+from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate import GateResult
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
@@ -26,6 +27,7 @@ from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
+from autocast_core.search.attribution import Attribution, read_attribution
 from flows.conversion.gpu_pool import validate_converted
 from flows.conversion.notifications import announce
 from flows.conversion.record import Inputs, conversion_record, conversion_tags, registered_name, source_tags
@@ -51,7 +53,7 @@ from tasks.prefect.lineage import show_lineage
 from tasks.progress import stage
 from tasks.stages.conversion import TASKS, casts_of_plan, check_unchanged
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
-from tasks.stages.gates import check_gates
+from tasks.stages.gates import check_gates, check_nonfinite, with_blame
 from tasks.stages.publish import PUBLISHED, publish_task
 from tasks.stages.track import log_model_task, register_task, size_of, track_task
 from tasks.storage.local import MODEL_FILE
@@ -163,6 +165,7 @@ def _request(conversion: _Conversion, inputs: Inputs) -> JobRequest:
         calibration=inputs.calibration.path if inputs.calibration else None,
         evaluation=inputs.evaluation.path if inputs.evaluation else None,
         metric=spec.metric,
+        allow_nonfinite=spec.allow_nonfinite,
         output=output_name(spec.output) if spec.output else MODEL_FILE,
     )
 
@@ -248,7 +251,11 @@ def _judge(conversion: _Conversion, request: JobRequest, inputs: Inputs, planned
         **evaluated.metrics,
         **(validated.metrics() if validated.package else {}),
     }
-    gates = check_gates(spec.gates, evaluated, allow_random=spec.allow_random)
+    gates = (
+        *check_gates(spec.gates, evaluated, allow_random=spec.allow_random, precision=Precision(spec.precision)),
+        *check_nonfinite(evaluated, plan.nonfinite_weights, allowed=spec.allow_nonfinite),
+    )
+    gates = with_blame(gates, read_attribution(made.made[Attribution].path))
     if spec.validation == "required" and not validated.accepted:
         reason = "; ".join((*(finding.words for finding in validated.findings), *validated.skipped)) or "not accepted"
         gates = (*gates, GateResult("validation: required", None, False, reason))
@@ -260,6 +267,7 @@ def _result(conversion: _Conversion, inputs: Inputs, judged: _Judged, run: RunRe
     sanitized: SavedSanitized = made[SanitizedSource]
     plan: SavedPlan = made[PrecisionPlan]
     converted: SavedModelFiles = made[Converted]
+    nonfinite = judged.artifacts[Evaluated].nonfinite_results
     return ConversionResult(
         source=inputs.source.uri_pinned,
         source_sha256=inputs.source.ref.digest,
@@ -270,5 +278,5 @@ def _result(conversion: _Conversion, inputs: Inputs, judged: _Judged, run: RunRe
         plan=f"runs:/{run.run_id}/plan.json",
         gates=judged.gates,
         timings=conversion.timings,
-        warnings=(*sanitized.warnings, *plan.warnings),
+        warnings=(*((nonfinite,) if nonfinite else ()), *plan.warnings, *sanitized.warnings),
     )

@@ -127,7 +127,13 @@ def _tuned(search: _Search, run: RunRef) -> TuningResult:
     with stage("fetch", timings):
         source = fetch_model_task(search.model, home.cache)
         data = fetch_data_task(uri, home.cache) if uri else None
-    request = JobRequest(source.ref, spec.config(), work_folder(home), evaluation=data.path if data else None)
+    request = JobRequest(
+        source.ref,
+        spec.config(),
+        work_folder(home),
+        evaluation=data.path if data else None,
+        allow_nonfinite=spec.allow_nonfinite,
+    )
     with stage("sanitize", timings):
         sanitized: Any = TASKS["sanitize"]("sanitize", request, (source.ref,))
     root, name = home.root.absolute(), f"{source.stem}-{spec.precision}"

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from autocast_core.data.finite import require_finite
 from autocast_core.data.input_types import check_type, fitted
 from autocast_core.data.inputs import InputSpec
 from autocast_core.data.memory import available_bytes
@@ -56,21 +57,23 @@ def open_batches(
     shapes: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
     table_sizes: Mapping[str, int] | None = None,
+    finite: bool = False,
 ) -> Batches:
     """Batches for `inputs` from `source`: a .npz file, a folder of .npz or Polygraphy .json files (in name order), a
     Polygraphy .json file, a mapping of arrays, or None for seeded random data.
 
     Only headers are read here, so that names, ranks, shapes and types are judged before any work: DataError says what
     the model takes. `shapes`, `seed` and `table_sizes` (rows of the table that an integer input indexes) are for random
-    data; `batch_size` for inputs with a dynamic batch.
+    data; `batch_size` for inputs with a dynamic batch. With `finite`, iterating raises DataError at the first NaN or
+    infinity.
     """
     if source is None:
         _LOG.info("no calibration data: one batch of random data, seed %d", seed)
         return RandomBatches(inputs, shapes or {}, seed, table_sizes or {})
     if isinstance(source, Mapping):
-        return DataBatches((ArraysPart(source),), inputs, batch_size, ())
+        return DataBatches((ArraysPart(source),), inputs, batch_size, (), finite=finite)
     files, parts = _files_and_parts(Path(source))
-    return DataBatches(parts, inputs, batch_size, files)
+    return DataBatches(parts, inputs, batch_size, files, finite=finite)
 
 
 def _files_and_parts(path: Path) -> tuple[tuple[tuple[str, Path], ...], tuple[Part, ...]]:
@@ -101,10 +104,13 @@ class DataBatches:
         inputs: Sequence[InputSpec],
         batch_size: int,
         files: Sequence[tuple[str, Path]],
+        *,
+        finite: bool = False,
     ) -> None:
         self._parts = tuple(parts)
         self._inputs = tuple(inputs)
         self._files = tuple(files)
+        self._finite = finite
         for part in self._parts:
             _warn_of_extras(part, self._inputs)
         self._slicings = tuple(slicing(part.headers, self._inputs, batch_size, part.where) for part in self._parts)
@@ -148,12 +154,15 @@ class DataBatches:
                 if spec.name not in cut.rows
             }
             for index in range(cut.count):
-                yield {
+                feeds = {
                     spec.name: repeated[spec.name]
                     if spec.name in repeated
                     else fitted(readers[spec.name].take(_rows(part, cut, spec.name, index)), spec, part.where)
                     for spec in self._inputs
                 }
+                if self._finite:
+                    require_finite(feeds, f"{part.where}, batch {index}")
+                yield feeds
 
 
 def _rows(part: Part, cut: Slicing, name: str, index: int) -> int | None:

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.collect_facts import collect_facts
 from autocast_core.decide.groups import keep_together
 from autocast_core.decide.node_facts import NodeFacts
-from autocast_core.decide.plan_warnings import overruled_includes, unknown_io_names, unmatched_patterns
+from autocast_core.decide.nonfinite import nonfinite_activations, nonfinite_weights
+from autocast_core.decide.plan_warnings import overruled_includes, signs_of_ruin, unknown_io_names, unmatched_patterns
 from autocast_core.decide.rule import Outcome, Rule, RuleEntry
 from autocast_core.decide.rules import INCLUDE, RULES
 from autocast_core.decide.weight_changes import weight_changes
@@ -52,19 +54,20 @@ def decide(
     ]
     if statistics.skipped is not None:
         warnings.append(f"no calibration: {statistics.skipped}; decided by the rules that need no data")
-    for warning in warnings:
-        logger.warning("%s", warning)
-    return PrecisionPlan(
+    plan = PrecisionPlan(
         precision=config.precision,
         structure_digest=structure_digest(model),
         weights_digest=weights_digest(model),
         nodes=tuple(decisions.values()),
         settings=_settings(config, policy),
         sanitize=tuple(SanitizeChange(c.step, c.detail, c.nodes) for c in changes),
-        weights=weight_changes(model, facts, decisions, config.precision),
+        weights=weight_changes(model, facts, decisions, config.precision, nonfinite_weights(model, weights)),
         data=PlanData(statistics.origin, statistics.digest, statistics.batches, statistics.backend),
-        warnings=tuple(warnings),
     )
+    warnings = [*signs_of_ruin(plan, nonfinite_activations(model, statistics)), *warnings]
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return replace(plan, warnings=tuple(warnings))
 
 
 def _settings(config: ConversionConfig, policy: OperandPolicy) -> PlanSettings:

@@ -1,4 +1,5 @@
-"""What a plan warns of: options that match nothing, and includes that something stronger overrules."""
+"""What a plan warns of: signs of ruin that show without a measurement, that nothing was done, options that match
+nothing, and includes that something stronger overrules."""
 
 from __future__ import annotations
 
@@ -11,7 +12,20 @@ from autocast_core.config import ConversionConfig
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.rule import Outcome, Override, Rule
 from autocast_core.decide.rules import entry_of
-from autocast_core.plan import NodeDecision
+from autocast_core.plan import NodeDecision, PrecisionPlan
+
+
+def signs_of_ruin(plan: PrecisionPlan, nonfinite_activations: str | None) -> list[str]:
+    """One warning each: nothing lowered, NaN or infinity in weights or in calibration, weights beyond the low type."""
+    clamped = [each for each in plan.weights if each.clamped]
+    found = [plan.nothing_lowered(), plan.nonfinite_weights(), nonfinite_activations]
+    if clamped:
+        others = f", as do {len(clamped) - 1} more weights" if len(clamped) > 1 else ""
+        found.append(
+            f"weight {clamped[0].tensor!r} has {clamped[0].clamped:,} elements beyond ±{plan.precision.max:g}, which"
+            f" become that{others}"
+        )
+    return [warning for warning in found if warning is not None]
 
 
 def unmatched_patterns(facts: Sequence[NodeFacts], config: ConversionConfig) -> list[str]:

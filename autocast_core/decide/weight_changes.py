@@ -1,4 +1,5 @@
-"""Counts the elements of weights that the low type does not keep: those that are clamped and those that become zero."""
+"""Counts the elements of weights that the low type does not keep: those that are clamped and those that become zero;
+and those of any weight that are NaN or infinite."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
+from msgspec import UNSET
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import Precision
@@ -16,9 +18,14 @@ from autocast_core.plan import NodeDecision, WeightChange
 
 
 def weight_changes(
-    model: ir.Model, facts: Sequence[NodeFacts], decisions: Mapping[str, NodeDecision], precision: Precision
+    model: ir.Model,
+    facts: Sequence[NodeFacts],
+    decisions: Mapping[str, NodeDecision],
+    precision: Precision,
+    nonfinite: Mapping[str, int],
 ) -> tuple[WeightChange, ...]:
-    """The weights of low nodes of which some elements are clamped or become zero, by name.
+    """The weights of low nodes of which some elements are clamped or become zero, and all that hold `nonfinite`
+    elements (by name, how many), by name.
 
     Only weights that hold a magnitude over ``precision.max`` are read; the others are known by their statistics.
     """
@@ -28,10 +35,11 @@ def weight_changes(
             stats.update({t.name: t.stats for t in each.tensors if t.is_weight and t.stats is not None})
     over = {name for name, each in stats.items() if each.absmax > precision.max}
     clamped = _count_clamped(model, over, precision.max) if over else {}
+    lost = {name: each.underflow or 0 for name, each in stats.items()}
     return tuple(
-        WeightChange(name, clamped.get(name, 0), each.underflow or 0)
-        for name, each in sorted(stats.items())
-        if clamped.get(name, 0) or each.underflow
+        WeightChange(name, clamped.get(name, 0), lost.get(name, 0), nonfinite.get(name, UNSET))
+        for name in sorted({*stats, *nonfinite})
+        if clamped.get(name, 0) or lost.get(name, 0) or name in nonfinite
     )
 
 

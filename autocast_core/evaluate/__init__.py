@@ -1,6 +1,7 @@
 """How good a converted model is: fidelity to the original, task accuracy, and gates on both."""
 
 from autocast_core.evaluate.classification import ClassAgreement
+from autocast_core.evaluate.default_gates import default_gates
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
 from autocast_core.evaluate.fidelity import Comparison, Evaluation, Fidelity, compare, evaluate, output_metric_names
 from autocast_core.evaluate.gates import Gate, GateResult, parse_gate
@@ -22,6 +23,7 @@ __all__ = [
     "TaskMetrics",
     "TopK",
     "compare",
+    "default_gates",
     "evaluate",
     "load_metric",
     "output_metric_names",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CLASS_METRICS = ("top1_agreement", "top5_agreement", "kl")
-"""The fields of ClassAgreement, as metrics and gates name them."""
+"""The metrics of ClassAgreement, as metrics and gates name them."""
 K = 5
 """The k of the top-k metrics beside top-1."""
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -38,7 +38,12 @@ def has_classes(name: str, output: np.ndarray, *, labelled: bool) -> bool:
     """Whether an output is to be judged as scores of classes: floats whose last dimension is the classes, of shape
     [samples, classes], or called ``logits``, or that the labels belong to."""
     is_scores = output.dtype.kind not in "iubOUS" and output.ndim >= 2 and output.shape[-1] >= 2 and output.size > 0
-    return is_scores and (labelled or output.ndim == 2 or name.rpartition("/")[2].endswith("logits"))
+    return is_scores and (labelled or output.ndim == 2 or is_called_logits(name))
+
+
+def is_called_logits(name: str) -> bool:
+    """Whether the output's name says that it holds scores of classes: it ends in ``logits``."""
+    return name.rpartition("/")[2].endswith("logits")
 
 
 class AgreementSums:

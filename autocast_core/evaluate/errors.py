@@ -13,7 +13,7 @@ from autocast_core.evaluate.classification import AgreementSums, ClassAgreement,
 from autocast_core.evaluate.percentiles import PERCENTILES, AbsoluteErrors
 
 _CHUNK_ELEMENTS = 1 << 20
-ERROR_METRICS = ("rel_l2", "max_abs", "mean_abs", *PERCENTILES, "cosine", "sqnr_db", "new_nonfinite")
+ERROR_METRICS = ("rel_l2", "max_abs", "mean_abs", *PERCENTILES, "cosine", "sqnr_db", "new_nonfinite", "nonfinite")
 """The fields of OutputFidelity that every output has, as metrics and gates name them."""
 SQNR_LIMIT = 200.0
 """What an infinite SQNR is logged as, in dB."""
@@ -29,11 +29,14 @@ class OutputFidelity:
     - `cosine`: of the angle between r and c;
     - `sqnr_db`: 10 log10(sum r^2 / sum (r - c)^2), at most 200 and at least -200;
     - `new_nonfinite`: elements that are finite in the reference and not in the candidate;
+    - `nonfinite`: elements that are NaN or infinite in the reference;
     - `equal_share`: the share of elements that agree exactly; for integers, booleans and strings (`is_float` false) the
-      real question.
+      real question;
+    - `reference_rms`, `error_rms`: sqrt(mean r^2), sqrt(mean (r - c)^2).
 
     r and c run over all elements; those that are NaN or the same infinity in both do not count, and any other that is
-    not finite on one side is an infinite error.
+    not finite on one side is an infinite error. Where no element counts although there are some, nothing was compared,
+    and the errors are NaN.
     """
 
     name: str
@@ -50,6 +53,9 @@ class OutputFidelity:
     p90_abs: float = 0.0
     p99_abs: float = 0.0
     p999_abs: float = 0.0
+    nonfinite: int = 0
+    reference_rms: float = 0.0
+    error_rms: float = 0.0
     classes: ClassAgreement | None = None
     """Where the output is scores of classes."""
 
@@ -63,7 +69,7 @@ class ErrorSums:
         self._labelled = labelled
         self._classes: AgreementSums | None = None
         self._is_float = True
-        self._elements = self._counted = self._equal = self._new_nonfinite = 0
+        self._elements = self._counted = self._equal = self._new_nonfinite = self._nonfinite = 0
         self._error = self._reference = self._candidate = self._product = self._absolute = self._largest = 0.0
         self._errors = AbsoluteErrors()
 
@@ -94,6 +100,7 @@ class ErrorSums:
         self._counted += other._counted
         self._equal += other._equal
         self._new_nonfinite += other._new_nonfinite
+        self._nonfinite += other._nonfinite
         self._error += other._error
         self._reference += other._reference
         self._candidate += other._candidate
@@ -106,6 +113,8 @@ class ErrorSums:
 
     def result(self) -> OutputFidelity:
         """The metrics over everything added."""
+        if self._elements and not self._counted:
+            return self._nothing_compared()
         rel_l2 = _ratio(self._error, self._reference)
         norms = math.sqrt(self._reference) * math.sqrt(self._candidate)
         alike = 1.0 if self._reference == self._candidate == 0.0 else 0.0
@@ -120,8 +129,30 @@ class ErrorSums:
             equal_share=self._equal / self._elements if self._elements else 1.0,
             elements=self._elements,
             is_float=self._is_float,
+            nonfinite=self._nonfinite,
+            reference_rms=math.sqrt(self._reference / self._counted) if self._counted else 0.0,
+            error_rms=math.sqrt(self._error / self._counted) if self._counted else 0.0,
             classes=None if self._classes is None else self._classes.result(),
             **self._percentiles(),
+        )
+
+    def _nothing_compared(self) -> OutputFidelity:
+        return OutputFidelity(
+            self.name,
+            rel_l2=math.nan,
+            max_abs=math.nan,
+            mean_abs=math.nan,
+            cosine=math.nan,
+            sqnr_db=math.nan,
+            new_nonfinite=self._new_nonfinite,
+            equal_share=self._equal / self._elements,
+            elements=self._elements,
+            is_float=self._is_float,
+            nonfinite=self._nonfinite,
+            p50_abs=math.nan,
+            p90_abs=math.nan,
+            p99_abs=math.nan,
+            p999_abs=math.nan,
         )
 
     def _agreement(self) -> AgreementSums:
@@ -146,6 +177,7 @@ class ErrorSums:
             alike = (np.isnan(reference) & np.isnan(candidate)) | (reference == candidate)
             unlike = ~alike & ~(finite_reference & finite_candidate)
             self._new_nonfinite += int(np.count_nonzero(finite_reference & ~finite_candidate))
+            self._nonfinite += int(reference.size - np.count_nonzero(finite_reference))
             self._equal += int(np.count_nonzero(alike & ~finite_reference))
             if unlike.any():
                 self._infinite(int(np.count_nonzero(unlike)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from autocast_core.evaluate.errors import ERROR_METRICS, ErrorSums, OutputFideli
 from autocast_core.evaluate.metric import TaskMetric, joined
 from autocast_core.evaluate.percentiles import PERCENTILES
 from autocast_core.evaluate.task import TaskMetrics, TopK
+from autocast_core.evaluate.worst_batch import WORST_BATCH, BatchFigure, is_worse, keep_worse, worst_batches
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Session
 
@@ -39,10 +41,10 @@ class Fidelity:
     def worst(self) -> OutputFidelity:
         """Each metric's worst value over the outputs, under the name of the one with the largest relative error.
 
-        Float outputs where there are any: a decision that flips at a tie says little as a number. `new_nonfinite` is
-        the sum.
+        Float outputs where there are any: a decision that flips at a tie says little as a number. `new_nonfinite` and
+        `nonfinite` are sums. An output of which nothing could be compared counts only where there is no other.
         """
-        judged = [output for output in self.outputs if output.is_float] or self.outputs
+        judged = self._judged
         worst = max(judged, key=lambda output: output.rel_l2)
         return OutputFidelity(
             name=worst.name,
@@ -51,11 +53,14 @@ class Fidelity:
             mean_abs=max(output.mean_abs for output in judged),
             cosine=min(output.cosine for output in judged),
             sqnr_db=worst.sqnr_db,
-            new_nonfinite=sum(output.new_nonfinite for output in judged),
+            new_nonfinite=sum(output.new_nonfinite for output in self.outputs),
             equal_share=min(output.equal_share for output in judged),
             elements=sum(output.elements for output in judged),
             is_float=worst.is_float,
             **{name: max(getattr(output, name) for output in judged) for name in PERCENTILES},
+            nonfinite=sum(output.nonfinite for output in self.outputs),
+            reference_rms=worst.reference_rms,
+            error_rms=worst.error_rms,
             classes=_worst_classes([output.classes for output in judged if output.classes is not None]),
         )
 
@@ -64,12 +69,73 @@ class Fidelity:
         """By output name the name in metrics: see `output_metric_names`."""
         return output_metric_names(output.name for output in self.outputs)
 
+    @cached_property
+    def worst_batches(self) -> dict[str, dict[str, BatchFigure]]:
+        """By output name and metric the figure of its worst batch."""
+        return worst_batches(self.outputs, self.by_batch)
+
+    @cached_property
+    def worst_batch(self) -> dict[str, BatchFigure]:
+        """By metric the worst figure of any output's worst batch; errors of float outputs where there are any."""
+        found: dict[str, BatchFigure] = {}
+        judged = {output.name for output in self._judged}
+        for output, figures in self.worst_batches.items():
+            for metric, figure in figures.items():
+                if output in judged or metric in ("equal_share", "new_nonfinite", "nonfinite"):
+                    keep_worse(found, metric, figure)
+        return found
+
+    def nonfinite_results(self) -> str | None:
+        """One line on the NaN and infinite values that the reference itself gives; None where there are none."""
+        outputs = {output.name: output.nonfinite for output in self.outputs if output.nonfinite}
+        if not outputs:
+            return None
+        name = next(iter(outputs))
+        number = next((n for n, batch in enumerate(self.by_batch) for each in batch if each.nonfinite), 0)
+        others = f", and {len(outputs) - 1} more outputs" if len(outputs) > 1 else ""
+        return (
+            f"the FP32 model itself gives {sum(outputs.values()):,} NaN or infinite values: output {name!r}, first in"
+            f" batch {number} of {self.batches}{others}"
+        )
+
+    @property
+    def _judged(self) -> Sequence[OutputFidelity]:
+        floats = [output for output in self.outputs if output.is_float] or self.outputs
+        return [output for output in floats if not math.isnan(output.rel_l2)] or floats
+
     def metrics(self, prefix: str = "fidelity") -> dict[str, float]:
-        """Every metric of every output and of the worst, by the names that runs are logged under."""
+        """Every metric of every output, of the worst and of the worst batches, by the names that runs are logged
+        under."""
+        if not self.outputs:
+            return {}
         found: dict[str, float] = {}
         for output in self.outputs:
             found |= _named(f"{prefix}.{self.names[output.name]}", output)
-        return found | _named(f"{prefix}.{WORST}", self.worst) if self.outputs else found
+        found |= _named(f"{prefix}.{WORST}", self.worst)
+        exact = [output.equal_share for output in self.outputs if not output.is_float]
+        if exact:
+            found[f"{prefix}.{WORST}.equal_share"] = min(exact)
+        return found | {name: figure.value for name, figure in self._batch_figures(prefix).items()}
+
+    def places(self, prefix: str = "fidelity") -> dict[str, str]:
+        """By metric name where the value was found: the output, and the batch, counted from 0."""
+        found = {
+            name: f"output {figure.output!r}, batch {figure.batch} of {self.batches}"
+            for name, figure in self._batch_figures(prefix).items()
+        }
+        worst: dict[str, tuple[float, str]] = {}
+        for output in self._judged:
+            for metric, value in _values(output).items():
+                if metric not in worst or is_worse(metric, value, worst[metric][0]):
+                    worst[metric] = value, output.name
+        return found | {f"{prefix}.{WORST}.{metric}": f"output {name!r}" for metric, (_, name) in worst.items()}
+
+    def _batch_figures(self, prefix: str) -> dict[str, BatchFigure]:
+        found = {f"{prefix}.{WORST_BATCH}.{metric}": figure for metric, figure in self.worst_batch.items()}
+        for output, figures in self.worst_batches.items():
+            name = f"{prefix}.{self.names[output]}.{WORST_BATCH}"
+            found |= {f"{name}.{metric}": figure for metric, figure in figures.items()}
+        return found
 
     def table(self) -> dict[str, list[Any]]:
         """Each metric of each output and batch, as columns of a table; None where an output has no such metric."""
@@ -84,8 +150,8 @@ class Fidelity:
 
 def output_metric_names(outputs: Iterable[str]) -> dict[str, str]:
     """By output name, for a model's outputs in their order, the name in metrics: letters, digits, ``_`` and ``-``, at
-    most 200 of them (more where a number follows), unique, never ``worst``."""
-    taken = {WORST}
+    most 200 of them (more where a number follows), unique, never ``worst`` or ``worst_batch``."""
+    taken = {WORST, WORST_BATCH}
     names = {}
     for output in outputs:
         base = name = _FORBIDDEN.sub("_", output)[:_LONGEST_NAME] or "_"
@@ -103,7 +169,9 @@ def _worst_classes(found: list[ClassAgreement]) -> ClassAgreement | None:
         return None
     fifth = [each.top5_agreement for each in found if each.top5_agreement is not None]
     return ClassAgreement(
-        min(each.top1_agreement for each in found), min(fifth, default=None), max(each.kl for each in found)
+        min(each.top1_agreement for each in found),
+        min(fifth, default=None),
+        max(each.kl for each in found),
     )
 
 

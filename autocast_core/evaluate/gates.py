@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from autocast_core.errors import ConfigError
 from autocast_core.evaluate.classification import CLASS_METRICS
 from autocast_core.evaluate.errors import ERROR_METRICS
+from autocast_core.evaluate.worst_batch import BATCH_METRICS, WORST_BATCH
 
-_FIDELITY = (*ERROR_METRICS, *CLASS_METRICS)
+_FIDELITY = (*ERROR_METRICS, "equal_share", *CLASS_METRICS)
 _TASK = {
     "top1": "task.top1",
     "top1_drop": "task.top1_drop",
@@ -26,11 +27,14 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_NO_NEW_NONFINITE = "no_new_nonfinite"
+NO_NEW_NONFINITE = "no_new_nonfinite"
+NO_NONFINITE = "no_nonfinite"
+_NO_ELEMENT = {NO_NEW_NONFINITE: "new_nonfinite", NO_NONFINITE: "nonfinite"}
+"""Gates without a comparison: the metric that must be 0."""
 _EXPRESSION = re.compile(r"\s*(?P<left>[^<>=]+?)\s*(?P<operator>>=|<=|==|>|<)\s*(?P<value>[^<>=\s]+)\s*")
 _KNOWN = (
-    f"{', '.join(_FIDELITY)} (also as OUTPUT.METRIC), {', '.join(_TASK)} with one of {' '.join(_OPERATORS)} and a"
-    f" number, or {_NO_NEW_NONFINITE}"
+    f"{', '.join(_FIDELITY)} (also as OUTPUT.METRIC, worst_batch.METRIC, OUTPUT.worst_batch.METRIC),"
+    f" {', '.join(_TASK)} with one of {' '.join(_OPERATORS)} and a number, or {NO_NEW_NONFINITE}, {NO_NONFINITE}"
 )
 
 
@@ -46,16 +50,29 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Gate:
-    """One parsed expression: the worst output's metric, or that of `output`, compared with `limit`."""
+    """One parsed expression: the worst output's metric, or that of `output`, compared with `limit`; over all batches,
+    or in the worst batch."""
 
     expression: str
     metric: str
     comparison: str
     limit: float
     output: str | None = None
+    worst_batch: bool = False
 
-    def check(self, metrics: Mapping[str, float], names: Mapping[str, str] | None = None) -> GateResult:
-        """The gate on logged metrics; `names` are the names of outputs in metrics (Fidelity.names).
+    @property
+    def is_fidelity(self) -> bool:
+        """Whether it judges how far the outputs are from the original's, and not a task."""
+        return self.metric not in _TASK
+
+    def check(
+        self,
+        metrics: Mapping[str, float],
+        names: Mapping[str, str] | None = None,
+        places: Mapping[str, str] | None = None,
+    ) -> GateResult:
+        """The gate on logged metrics; `names` are the names of outputs in metrics (Fidelity.names), `places` says by
+        metric where its value was found (Fidelity.places).
 
         A metric that is missing or NaN fails. ConfigError where there is no output of that name.
         """
@@ -64,7 +81,8 @@ class Gate:
         if value is None:
             return GateResult(self.expression, None, False, _missing(key, metrics))
         passed = _OPERATORS[self.comparison](value, self.limit)
-        return GateResult(self.expression, value, passed, "" if passed else f"{key} is {value:.6g}")
+        where = f" ({places[key]})" if places and key in places else ""
+        return GateResult(self.expression, value, passed, "" if passed else f"{key} is {value:.6g}{where}")
 
     def failed(self, reason: str) -> GateResult:
         """The gate as failed without checking a metric, for example because there is no data."""
@@ -74,9 +92,10 @@ class Gate:
         if self.metric in _TASK:
             return _TASK[self.metric]
         if self.output is None:
-            return f"fidelity.worst.{self.metric}"
-        key = f"fidelity.{names.get(self.output, self.output)}.{self.metric}"
-        if not any(name.startswith(key.removesuffix(self.metric)) for name in metrics):
+            return f"fidelity.{WORST_BATCH if self.worst_batch else 'worst'}.{self.metric}"
+        prefix = f"fidelity.{names.get(self.output, self.output)}."
+        key = f"{prefix}{WORST_BATCH}.{self.metric}" if self.worst_batch else f"{prefix}{self.metric}"
+        if not any(name.startswith(prefix) for name in metrics):
             known = list(names) or sorted({name.split(".")[1] for name in metrics if name.startswith("fidelity.")})
             raise ConfigError(
                 f"gate {self.expression!r}: no output {self.output!r}; the outputs are {', '.join(known)}"
@@ -91,23 +110,38 @@ def _missing(key: str, metrics: Mapping[str, float]) -> str:
     few = key.endswith(".top5_agreement") and f"{key.removesuffix('top5_agreement')}kl" in metrics
     if key.rpartition(".")[2] in CLASS_METRICS:
         return "no more than five classes" if few else "no output has class scores, as [samples, classes] or logits"
+    if key.endswith(".equal_share"):
+        return "no output of integers, booleans or strings"
     return f"no metric {key}"
 
 
 def parse_gate(expression: str) -> Gate:
-    """The gate that `expression` says, like ``sqnr_db>=40`` or ``logits.rel_l2<=5e-3``. ConfigError otherwise."""
-    if expression.strip() == _NO_NEW_NONFINITE:
-        return Gate(expression, "new_nonfinite", "<=", 0.0)
+    """The gate that `expression` says, like ``sqnr_db>=40``, ``worst_batch.sqnr_db>=40`` or ``logits.rel_l2<=5e-3``.
+    ConfigError otherwise."""
+    if (metric := _NO_ELEMENT.get(expression.strip())) is not None:
+        return Gate(expression, metric, "<=", 0.0)
     match = _EXPRESSION.fullmatch(expression)
     if match is None:
         raise ConfigError(f"gate {expression!r} is not a comparison; known are {_KNOWN}")
-    output, _, metric = match["left"].rpartition(".")
-    if metric not in _FIDELITY and (output or metric not in _TASK):
-        raise ConfigError(f"gate {expression!r}: unknown metric {match['left']!r}; known are {_KNOWN}")
+    output, metric, worst_batch = _left(match["left"])
+    known = BATCH_METRICS if worst_batch else _FIDELITY
+    if metric not in known and (output or worst_batch or metric not in _TASK):
+        of_batches = f"; of worst_batch {', '.join(BATCH_METRICS)}" if worst_batch else ""
+        raise ConfigError(f"gate {expression!r}: unknown metric {match['left']!r}; known are {_KNOWN}{of_batches}")
     try:
         limit = float(match["value"])
     except ValueError as error:
         raise ConfigError(f"gate {expression!r}: {match['value']!r} is not a number; known are {_KNOWN}") from error
     if limit != limit:
         raise ConfigError(f"gate {expression!r}: NaN cannot be compared with; give a number")
-    return Gate(expression, metric, match["operator"], limit, output or None)
+    return Gate(expression, metric, match["operator"], limit, output or None, worst_batch)
+
+
+def _left(text: str) -> tuple[str, str, bool]:
+    """Output (empty: the worst), metric, and whether it is the worst batch's."""
+    output, _, metric = text.rpartition(".")
+    if output == WORST_BATCH:
+        return "", metric, True
+    if output.endswith(f".{WORST_BATCH}"):
+        return output.removesuffix(f".{WORST_BATCH}"), metric, True
+    return output, metric, False

@@ -29,8 +29,9 @@ Data = str | Path | Mapping[str, Any] | None
 class Job:
     """The source, the options, the data, and what the stages share.
 
-    `source` is a file, a reference to one, or a model in memory. `timings` receives the seconds that each stage took,
-    also where it raised. Its runtime is opened when it is first used.
+    `source` is a file, a reference to one, or a model in memory. Without `allow_nonfinite`, NaN or infinity in the data
+    is an error. `timings` receives the seconds that each stage took, also where it raised. Its runtime is opened when
+    it is first used.
     """
 
     source: ModelSource | onnx.ModelProto
@@ -38,6 +39,7 @@ class Job:
     calibration: Data = None
     evaluation: Data = None
     metric: str | None = None
+    allow_nonfinite: bool = True
     progress: ProgressCallback = silent
     timings: MutableMapping[str, float] = field(default_factory=dict)
     cache: ArtifactCache = field(default_factory=artifact_cache)
@@ -66,6 +68,7 @@ class Job:
             shapes=self.config.shapes,
             seed=self.config.seed,
             table_sizes=table_sizes(model),
+            finite=not self.allow_nonfinite,
         )
 
     def calibration_batches(self, model: ir.Model) -> Batches | None:

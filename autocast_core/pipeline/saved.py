@@ -40,7 +40,7 @@ A = TypeVar("A")
 class JobRequest:
     """A job as it travels: the source and the data by path, and the folder that receives what the stages make.
 
-    `output` is the file name of the converted model.
+    `output` is the file name of the converted model; the other fields are as in Job.
     """
 
     source: ModelRef
@@ -49,11 +49,14 @@ class JobRequest:
     calibration: Path | None = None
     evaluation: Path | None = None
     metric: str | None = None
+    allow_nonfinite: bool = True
     output: str = "model.onnx"
 
     def job(self, progress: ProgressCallback = silent) -> Job:
         """The job, with the cache of this context."""
-        return Job(self.source, self.config, self.calibration, self.evaluation, self.metric, progress)
+        return Job(
+            self.source, self.config, self.calibration, self.evaluation, self.metric, self.allow_nonfinite, progress
+        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class SavedStatistics:
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """Where the plan lies (canonical JSON), its summary line and its counts of nodes."""
+    """Where the plan lies (canonical JSON), its summary line, its counts of nodes, what it says of NaN in weights."""
 
     path: Path
     summary: str
@@ -88,12 +91,14 @@ class SavedPlan:
     low_precision: int
     fp32: int
     warnings: tuple[str, ...] = ()
+    nonfinite_weights: str | None = None
 
     @staticmethod
     def of(path: Path, plan: PrecisionPlan) -> SavedPlan:
         """The plan that lies at `path`."""
-        counts = plan.counts()
-        return SavedPlan(path, plan.summary(), counts.total, counts.low_precision, counts.fp32, tuple(plan.warnings))
+        counts, warnings = plan.counts(), tuple(plan.warnings)
+        numbers = counts.total, counts.low_precision, counts.fp32
+        return SavedPlan(path, plan.summary(), *numbers, warnings, plan.nonfinite_weights())
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
 from autocast_core.config import Precision
@@ -61,11 +61,13 @@ class SanitizeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WeightChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An initializer whose values do not all survive the low type: how many elements are clamped, or become 0."""
+    """An initializer or Constant whose values do not all survive the low type: how many elements are clamped, or become
+    0. Where it holds NaN or infinity, in whatever type it is kept, how many elements are that."""
 
     tensor: str
     clamped: Count = 0
     underflowed: Count = 0
+    nonfinite: Count | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,29 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         counts = self.counts()
         floats = counts.low_precision + counts.fp32
         return f"Converted {counts.low_precision}/{floats} nodes ({counts.share:.2%}) to {self.precision}"
+
+    def nonfinite_weights(self) -> str | None:
+        """One line on the weights that hold NaN or infinity; None where none does."""
+        counts = {each.tensor: each.nonfinite for each in self.weights if each.nonfinite}
+        if not counts:
+            return None
+        name, number = next(iter(counts.items()))
+        others = f", and {len(counts) - 1} more weights do" if len(counts) > 1 else ""
+        return f"weight {name!r} holds {number:,} NaN or infinite values{others}"
+
+    def nothing_lowered(self) -> str | None:
+        """One line where no node is lowered; None where one is."""
+        counts = self.counts()
+        if counts.low_precision:
+            return None
+        if not counts.fp32:
+            return "nothing was converted: no node computes with floats"
+        rules = Counter(decision.rule for decision in self.nodes if decision.precision is Precision.FP32)
+        rule, number = rules.most_common(1)[0]
+        return (
+            f"nothing was converted: every float node ({counts.fp32:,}) stays in FP32, most often by rule {rule}"
+            f" ({number:,})"
+        )
 
     def by_id(self) -> dict[str, NodeDecision]:
         """The decisions by node id."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autocast_core.report.before_after import plain
-from autocast_core.report.content import ReportInput, before_after, gate_outcome, kept_nodes, unchecked
+from autocast_core.report.content import ReportInput, alerts, before_after, gate_outcome, kept_nodes, unchecked
 from autocast_core.report.text import markdown, number, table
 from autocast_core.verify.interface import ModelInterface, Port
 
@@ -34,6 +34,7 @@ def card(report: ReportInput, ports: Sequence[PortRow], file_name: str, review: 
         f"A mixed FP32-{precision.upper()} form of an FP32 ONNX model: {counts.low_precision:,} of"
         f" {counts.low_precision + counts.fp32:,} float nodes ({counts.share:.2%}) compute in {precision}, the others"
         f" in FP32. {gate_outcome(report).sentence} {review}".rstrip(),
+        *(f"**{markdown(line, 400)}**" for line in alerts(report)),
         f"## Use\n\n{_use(precision, file_name)}",
         f"## Inputs and outputs\n\n{_ports(ports)}",
         f"## Accuracy and size\n\n{_measured(report)}",

@@ -97,7 +97,7 @@ class ReportInput:
 
     `metrics` are all that the run has, by their full names; `fidelity` is keyed by the prefix of its metrics
     (``fidelity``, ``fidelity_onnxruntime``, ``tensorrt.fidelity``); `attribution` says which nodes the error comes
-    from.
+    from; `nonfinite_results` is a line on NaN and infinity that the source itself gives.
     """
 
     name: str
@@ -116,6 +116,7 @@ class ReportInput:
     wiring: tuple[NodeWiring, ...] = ()
     warnings: tuple[str, ...] = ()
     not_checked: tuple[str, ...] = ()
+    nonfinite_results: str | None = None
     run_id: str | None = None
 
     @property
@@ -147,6 +148,17 @@ def gate_outcome(report: ReportInput) -> GateOutcome:
     if report.validation is not None and report.validation.findings:
         return GateOutcome(False, f"Passes its gates, but {report.validation.package} refuses the model.")
     return GateOutcome(True, f"Passes {'its gate' if len(report.gates) == 1 else f'all {len(report.gates)} gates'}.")
+
+
+def alerts(report: ReportInput) -> tuple[str, ...]:
+    """What must be read before any figure: nothing was converted, NaN or infinity in weights or results."""
+    found = (report.plan.nothing_lowered(), report.plan.nonfinite_weights(), report.nonfinite_results)
+    return tuple(f"{line[:1].upper()}{line[1:]}." for line in found if line is not None)
+
+
+def all_warnings(report: ReportInput) -> tuple[str, ...]:
+    """The plan's and the conversion's, each once."""
+    return tuple(dict.fromkeys((*report.plan.warnings, *report.warnings)))
 
 
 def before_after(report: ReportInput) -> tuple[QuantityChange, ...]:

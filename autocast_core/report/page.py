@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from autocast_core.report.content import (
     ERRORS,
     ReportInput,
+    alerts,
+    all_warnings,
     before_after,
     first_backend,
     gate_outcome,
@@ -50,7 +52,8 @@ def page(report: ReportInput) -> str:
             ranges=_range_drawing(report),
             changes=report.plan.sanitize[:CHANGES],
             unchecked=unchecked(report),
-            warnings=(*report.plan.warnings, *report.warnings),
+            alerts=alerts(report),
+            warnings=all_warnings(report),
             metrics=report.metrics,
             data=script_json(page_data(report)),
         )

@@ -8,6 +8,8 @@ from autocast_core.report.before_after import plain
 from autocast_core.report.content import (
     ERRORS,
     ReportInput,
+    alerts,
+    all_warnings,
     before_after,
     gate_outcome,
     kept_nodes,
@@ -34,7 +36,7 @@ def summary(report: ReportInput) -> str:
         _section(f"Nodes kept in FP32 ({len(kept_nodes(report.plan)):,})", _kept(report)),
         _section("Target engine", _engine(report)),
         _section("Not checked", _bullets(unchecked(report))),
-        _section("Warnings", _bullets((*report.plan.warnings, *report.warnings))),
+        _section("Warnings", _bullets(all_warnings(report))),
         _section("Data", _data(report)),
         _section("Files", _files(report)),
         _section("Options", _pairs(report.spec)),
@@ -49,6 +51,7 @@ def _section(title: str, body: str) -> str:
 
 def _head(report: ReportInput) -> str:
     lines = [f"# {markdown(report.name)}: {report.plan.precision}", f"**{gate_outcome(report).sentence}**"]
+    lines += [f"**{markdown(line, 400)}**" for line in alerts(report)]
     if report.gates:
         rows = (
             (

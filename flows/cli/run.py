@@ -21,6 +21,7 @@ KEYS = (
     "gates",
     "registered",
     "timings",
+    "warnings",
 )
 HELP = """Convert a model: fetch, sanitize, calibrate, classify, apply, verify, evaluate, validate, track, publish.
 

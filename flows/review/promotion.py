@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from autocast_core.config import Precision
 from autocast_core.errors import GateError
-from autocast_core.evaluate import GateResult, output_metric_names, parse_gate
+from autocast_core.evaluate import GateResult, default_gates, output_metric_names, parse_gate
+from autocast_core.evaluate.gates import NO_NONFINITE
 from autocast_core.json_values import finite
 from flows.local.home import Home
 from flows.review.conversion_record import read_conversion, spec_of
@@ -59,10 +61,14 @@ def promote(uri: str, alias: str, home: Home) -> Promotion:
 
 
 def check_gates_again(version: VersionRecord, run: RunRecord, registered: Fetched) -> tuple[GateResult, ...]:
-    """The gates of the run's spec on the run's metrics as they are now, and the gate result in the version's tag."""
+    """The gates of the run's spec, else the default ones, on the run's metrics as they are now, and the gate result in
+    the version's tag."""
     spec = spec_of(run)
-    gates = [parse_gate(expression) for expression in spec.gates]
-    names = _metric_names(registered) if any(gate.output is not None for gate in gates) else {}
+    names = _metric_names(registered)
+    expressions: tuple[str, ...] = spec.gates or default_gates(Precision(spec.precision), run.metrics, names)
+    if run.metrics.get("fidelity.worst.nonfinite", 0.0) and not spec.allow_nonfinite:
+        expressions = (*expressions, NO_NONFINITE)
+    gates = [parse_gate(expression) for expression in expressions]
     results = []
     for gate in gates:
         if run.tags.get("autocast.evaluation_data") == "random" and not spec.allow_random:

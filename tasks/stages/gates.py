@@ -3,21 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from autocast_core.evaluate import GateResult, parse_gate
+from autocast_core.config import Precision
+from autocast_core.evaluate import GateResult, default_gates, parse_gate
+from autocast_core.evaluate.gates import NO_NONFINITE
 from autocast_core.pipeline.stages.evaluate import Evaluated
+from autocast_core.search.attribution import Attribution
 
 NO_DATA = "no data: give evaluation or calibration data, or set allow_random in the spec"
+ALLOW_NONFINITE = "repair the model, or set allow_nonfinite: true in the spec"
 
 
-def check_gates(expressions: Sequence[str], evaluated: Evaluated, *, allow_random: bool) -> tuple[GateResult, ...]:
-    """Every gate against what was measured. On random data none passes unless `allow_random`.
+def check_gates(
+    expressions: Sequence[str], evaluated: Evaluated, *, allow_random: bool, precision: Precision = Precision.FP16
+) -> tuple[GateResult, ...]:
+    """Every gate against what was measured; without expressions, the default gates of `precision`. On random data none
+    passes unless `allow_random`.
 
     ConfigError where a gate names an output that the model does not have.
     """
-    gates = [parse_gate(expression) for expression in expressions]
+    metrics, names = evaluated.metrics, evaluated.names
+    gates = [parse_gate(expression) for expression in expressions or default_gates(precision, metrics, names)]
     if evaluated.data == "random" and not allow_random:
         return tuple(gate.failed(NO_DATA) for gate in gates)
     if not evaluated.fidelity:
         return tuple(gate.failed("; ".join(evaluated.skipped) or "nothing was measured") for gate in gates)
-    return tuple(gate.check(evaluated.metrics, evaluated.names) for gate in gates)
+    return tuple(gate.check(metrics, names, evaluated.places) for gate in gates)
+
+
+def check_nonfinite(evaluated: Evaluated, weights: str | None, *, allowed: bool) -> tuple[GateResult, ...]:
+    """A missed gate where the source gives NaN or infinity, or its `weights` hold some (a line that says which), unless
+    `allowed`; else none."""
+    found = [line for line in (weights, evaluated.nonfinite_results) if line]
+    if allowed or not found:
+        return ()
+    count = evaluated.metrics.get("fidelity.worst.nonfinite")
+    return (GateResult(NO_NONFINITE, count, False, f"{'; '.join(found)}; {ALLOW_NONFINITE}"),)
+
+
+def with_blame(gates: Sequence[GateResult], attribution: Attribution) -> tuple[GateResult, ...]:
+    """`gates`, where one misses a fidelity that was measured with the node that most of the error comes from."""
+    blamed = max(attribution.nodes, key=lambda node: node.share, default=None)
+    if blamed is None or not blamed.share > 0.0:
+        return tuple(gates)
+    text = f"{blamed.share:.0%} of the error comes from {blamed.op_type} {blamed.id!r}"
+    return tuple(replace(gate, reason=f"{gate.reason}; {text}") if _misses_fidelity(gate) else gate for gate in gates)
+
+
+def _misses_fidelity(gate: GateResult) -> bool:
+    if gate.passed or gate.value is None or gate.expression == NO_NONFINITE:
+        return False
+    return parse_gate(gate.expression).is_fidelity

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +139,7 @@ def run_link(run: RunRef) -> str:
 def report_input(run: RunRef, record: Record) -> ReportInput:
     """What the reports show of the conversion."""
     from autocast_core.report.content import FileFacts, ReportInput
-    from autocast_core.search.attribution import Attribution
+    from autocast_core.search.attribution import read_attribution
 
     evaluated, converted, cache = record.evaluated, record.converted, artifact_cache()
     return ReportInput(
@@ -153,13 +152,14 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         fidelity=evaluated.fidelity,
         gates=record.gates,
         validation=record.validated,
-        attribution=Attribution.from_json(json.loads(record.attribution.read_text(encoding="utf-8"))),
+        attribution=read_attribution(record.attribution),
         data=_data_used(record),
         spec=record.spec,
         versions=versions(),
         wiring=wiring_of(record.sanitized),
         warnings=record.warnings,
         not_checked=evaluated.skipped,
+        nonfinite_results=evaluated.nonfinite_results,
         run_id=run.run_id,
     )
 

@@ -79,6 +79,16 @@ class Evaluated:
         return next((fidelity.names for fidelity in self.fidelity.values()), {})
 
     @property
+    def places(self) -> Mapping[str, str]:
+        """Where the worst of each metric ``fidelity.*`` was found."""
+        return self.fidelity[SIMULATION].places(SIMULATION) if SIMULATION in self.fidelity else {}
+
+    @property
+    def nonfinite_results(self) -> str | None:
+        """One line on the NaN and infinite values that the source itself gives; None where there are none."""
+        return next((found for each in self.fidelity.values() if (found := each.nonfinite_results())), None)
+
+    @property
     def backend(self) -> str:
         """What measured ``fidelity.*``; empty where nothing did."""
         return self.fidelity[SIMULATION].backend if SIMULATION in self.fidelity else ""

@@ -8,11 +8,13 @@ noise: Widrow, Kollar, Quantization Noise, 2008, ch. 4) and an estimate elsewher
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,11 @@ class Attribution:
             tuple(raw["nan"]),
             raw["skipped"],
         )
+
+
+def read_attribution(path: Path) -> Attribution:
+    """The attribution whose JSON lies at `path`."""
+    return Attribution.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def attribute(

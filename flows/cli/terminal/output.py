@@ -77,6 +77,8 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def _fail(text: str, code: int, result: Mapping[str, Any], keys: tuple[str, ...], as_json: bool) -> NoReturn:
+    for warning in result.get("warnings") or ():
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
     print(f"error: {text}", file=sys.stderr, flush=True)
     if as_json:
         print_json({"ok": False, "error": text, **{key: result.get(key) for key in keys}})

@@ -59,6 +59,7 @@ def test_include_never_overrides_legality_and_a_warning_says_so(plan):
     found = plan(text, op_types_to_include=("Celu",), opset=20)
     assert rules(found) == {"n": "legality"}
     assert found.warnings == (
+        "nothing was converted: every float node (1) stays in FP32, most often by rule legality (1)",
         "graph/n was to be included but stays FP32: Celu has no fp16 form at opset 20; opset 28 has one",
     )
 
@@ -157,4 +158,4 @@ def test_a_fused_node_is_excluded_by_a_name_it_replaces(plan):
     assert [decision.op_type for decision in fused] == ["LayerNormalization"]
     found = plan(text, nodes_to_exclude=("p$",))
     assert [decision.rule for decision in found.nodes if decision.replaces] == ["node_name"]
-    assert found.warnings == ()
+    assert not [warning for warning in found.warnings if "matches no node" in warning]

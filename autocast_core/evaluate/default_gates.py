@@ -1,0 +1,57 @@
+"""The gates of a conversion whose user gave none: they refuse what is ruined. See infra/docs/gates-and-metrics.md.
+
+- Float outputs: the signal-to-noise ratio of each output in each batch.
+- Outputs called logits, and those that labels belong to: how often both models choose the same class.
+- Outputs of integers, booleans or strings: how many elements are equal, over all batches and in each.
+- NaN and infinity: none that the original does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from autocast_core.config import Precision
+from autocast_core.evaluate.classification import is_called_logits
+from autocast_core.evaluate.gates import NO_NEW_NONFINITE
+from autocast_core.evaluate.worst_batch import WORST_BATCH
+
+SQNR_DB = MappingProxyType({Precision.FP16: 40, Precision.BF16: 22})
+"""Of each output in each batch. FP16 has three more significant bits than BF16, and each of them halves a rounding
+error: 40 dB - 3 * 20 log10(2) dB = 21.9 dB are as many roundings, as little amplified."""
+AGREEMENT = MappingProxyType({Precision.FP16: 0.95, Precision.BF16: 0.75})
+"""Of classes and of elements: what untrained models, whose classes are nearly tied, reach at that ratio."""
+BATCH_AGREEMENT = 0.5
+
+
+def default_gates(precision: Precision, metrics: Mapping[str, float], names: Mapping[str, str]) -> tuple[str, ...]:
+    """The gates for what was measured: `metrics` by their logged names, `names` those of outputs in them, in the order
+    of the outputs (Fidelity.names)."""
+    limit = AGREEMENT[precision]
+    return (
+        *_ratio_gates(SQNR_DB[precision], metrics, names),
+        *_class_gates(limit, metrics, names),
+        *((f"equal_share>={limit:g}",) if "fidelity.worst.equal_share" in metrics else ()),
+        *(
+            (f"{WORST_BATCH}.equal_share>={BATCH_AGREEMENT:g}",)
+            if f"fidelity.{WORST_BATCH}.equal_share" in metrics
+            else ()
+        ),
+        NO_NEW_NONFINITE,
+    )
+
+
+def _ratio_gates(limit: float, metrics: Mapping[str, float], names: Mapping[str, str]) -> Iterator[str]:
+    """None where there is nothing but integers, or nothing but NaN and infinity, which has a gate of its own."""
+    other = "fidelity.worst.equal_share" in metrics or metrics.get("fidelity.worst.nonfinite", 0.0) > 0.0
+    floats = (name for name in names.values() if f"fidelity.{name}.equal_share" not in metrics)
+    if not other or any(f"fidelity.{name}.{WORST_BATCH}.sqnr_db" in metrics for name in floats):
+        yield f"{WORST_BATCH}.sqnr_db>={limit:g}"
+
+
+def _class_gates(limit: float, metrics: Mapping[str, float], names: Mapping[str, str]) -> Iterator[str]:
+    for number, (output, name) in enumerate(names.items()):
+        holds_classes = is_called_logits(output) or ("task.top1" in metrics and not number)
+        can_be_written = not set("<>=") & set(output)
+        if holds_classes and can_be_written and f"fidelity.{name}.top1_agreement" in metrics:
+            yield f"{output}.top1_agreement>={limit:g}"
