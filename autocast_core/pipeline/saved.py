@@ -255,5 +255,15 @@ FORMS: Mapping[type, Form] = {
     Attribution: Form(SavedAttribution, _save_attribution),
 }
 STAGES: Mapping[str, Stage] = {
-    stage.name: stage for stage in (SANITIZE, CALIBRATE, DECIDE, FIT, APPLY, VERIFY, EVALUATE, EXPLAIN)
+    stage.name: stage
+    for stage in (
+        SANITIZE,
+        CALIBRATE,
+        DECIDE,
+        FIT,
+        APPLY,
+        VERIFY,
+        EVALUATE,
+        EXPLAIN,
+    )
 }

@@ -15,10 +15,36 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     skip_final_collection()
     with keep_for_good():
-        from flows.cli import bridge, compare, demo, fleet, plan, promote, review, run, schema, tune, validate, verify
+        from flows.cli import (
+            bridge,
+            compare,
+            demo,
+            fleet,
+            plan,
+            promote,
+            review,
+            run,
+            schema,
+            tune,
+            validate,
+            verify,
+        )
         from flows.cli.app import app
 
-    for command in (demo, run, review, compare, promote, verify, schema, plan, validate, tune, fleet, bridge):
+    for command in (
+        demo,
+        run,
+        review,
+        compare,
+        promote,
+        verify,
+        schema,
+        plan,
+        validate,
+        tune,
+        fleet,
+        bridge,
+    ):
         command.add_to(app)
     try:
         app(standalone_mode=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from autocast_core.__main__ import parser
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.rules import rules_table
 from autocast_core.options import options_of, options_table
@@ -17,6 +18,18 @@ from flows.request.spec import Spec
 def converter_options() -> str:
     """The converter's options, as they are declared on the fields of its configuration."""
     return options_table(options_of(ConversionConfig).values())
+
+
+def command_arguments() -> str:
+    """What `python -m autocast_core` takes besides the fields of the configuration."""
+    fields = {option.destination for option in options_of(ConversionConfig).values() if option.flags}
+    rows = ["| Command line | Meaning |", "| --- | --- |"]
+    for action in parser()._actions:
+        if action.dest not in {*fields, "help"}:
+            value = f" {action.metavar}" if isinstance(action.metavar, str) else ""
+            flags = ", ".join(f"`{flag}{value}`" for flag in action.option_strings)
+            rows.append(f"| {flags} | {(action.help or '') % vars(action)} |")
+    return "\n".join(rows) + "\n"
 
 
 def flow_options() -> str:
@@ -37,7 +50,12 @@ def _shown(default: object) -> str:
     return f"`[{', '.join(default)}]`" if isinstance(default, tuple) else f"`{default}`"
 
 
-TABLES = {"rules": rules_table, "converter-options": converter_options, "flow-options": flow_options}
+TABLES = {
+    "rules": rules_table,
+    "converter-options": converter_options,
+    "command-arguments": command_arguments,
+    "flow-options": flow_options,
+}
 BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n\n).*?(\n<!-- end of table -->)", re.DOTALL)
 
 

@@ -1,7 +1,8 @@
 """The registry: every rule that a plan may name, in the order in which they run.
 
-Adding a rule takes a file in this folder with a RuleEntry, and the entry's line in RULES. Whatever depends on a rule
-(the order, what a search or a re-used plan may change, the list in the documentation) follows from its entry.
+Adding a rule takes a file in this folder with a RuleEntry, the entry's import here, and its line in RULES. Whatever
+depends on a rule (order, what a search or a re-used plan may change, the list in the documentation) follows from its
+entry.
 """
 
 from __future__ import annotations

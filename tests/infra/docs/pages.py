@@ -164,8 +164,11 @@ def follow(page: Path, folder: Path, done_before: set[str] | None = None, **envi
 def change(file: Path, diff: str) -> None:
     """Apply a diff without line numbers: its context and removed lines must stand in `file` exactly once."""
     lines = [line for line in diff.splitlines(keepends=True) if not line.startswith("@@")]
-    before = "".join(line[1:] for line in lines if line[:1] in " -")
-    after = "".join(line[1:] for line in lines if line[:1] in " +")
-    text = file.read_text(encoding="utf-8")
-    assert text.count(before) == 1, f"{file}: these lines stand in it {text.count(before)} times:\n{before}"
-    file.write_text(text.replace(before, after), encoding="utf-8")
+    # Whole lines: without the break before them, one of less indentation would be found inside another.
+    before = "\n" + "".join(line[1:] for line in lines if line[:1] in " -")
+    after = "\n" + "".join(line[1:] for line in lines if line[:1] in " +")
+    text = "\n" + file.read_text(encoding="utf-8")
+    assert text.count(before) == 1, (
+        f"{file}: these lines stand in it {text.count(before)} times, correct what the page quotes:{before}"
+    )
+    file.write_text(text.replace(before, after).removeprefix("\n"), encoding="utf-8")

@@ -1,10 +1,11 @@
 """The how-to pages, each followed in a copy of the repository."""
 
 import shutil
+import subprocess
 
 import pytest
 
-from tests.infra.docs.pages import DOCS, ROOT, follow, pages
+from tests.infra.docs.pages import DOCS, ROOT, SCRIPTS, follow, pages
 
 HOW_TO = [page for page in pages() if page.parent == DOCS / "how-to"]
 COPIED = ("autocast_core", "tasks", "flows", "tests", "infra", "pyproject.toml", "README.md")
@@ -26,3 +27,8 @@ def copy(tmp_path):
 @pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
 def test_a_worked_example_works_in_a_copy_of_the_repository(copy, page):
     follow(page, copy, PYTHONPATH=str(copy))
+    for words in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [SCRIPTS / "ruff", *words, "--no-cache", "."], cwd=copy, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, f"{page.name}: ruff {words[0]}\n{done.stdout}\n{done.stderr}"

@@ -90,6 +90,10 @@ def test_the_last_rule_that_checks_nodes_applies_to_all_of_them(facts, model):
     assert rule.check(facts()) is not None
 
 
+def test_every_rules_name_is_listed_with_what_it_promises():
+    assert set(IN_PLANS) == {entry.name for entry in RULES}
+
+
 @pytest.mark.parametrize("name", IN_PLANS)
 def test_a_name_in_a_plan_keeps_its_meaning(name):
     entry = entry_of(name)
