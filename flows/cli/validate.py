@@ -110,8 +110,7 @@ def judged(
     metric: str | None = None,
 ) -> Mapping[str, Any]:
     """Fetches both models and the data, and measures."""
-    from flows.local.environment import set_defaults
-    from flows.local.home import home
+    from flows.local.session import settled_home
     from flows.request.policy import limits_of_a_command
     from flows.request.spec import load_spec
     from tasks.isolation import isolation
@@ -121,8 +120,7 @@ def judged(
     spec = load_spec(spec_file, {"metric": metric})
     if on is Backend.TENSORRT and metric is not None:
         raise ConfigError("--metric is measured --on simulation or onnxruntime: TensorRT's outputs are not kept for it")
-    where = home()
-    set_defaults(where)
+    where = settled_home()
     with isolation(limits_of_a_command(spec)):
         candidate, original = (fetch_source(uri, where.cache).ref for uri in (model, reference))
         try:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from autocast_core.errors import AutocastError, GateError, InputError, ServiceEr
 from autocast_core.version import VERSION
 from flows.local.abandoned_runs import end_abandoned_runs, run_marker
 from flows.local.home import Home, home
+from flows.local.own_files import delete_work_folder, make_work_folder, work_folders
 from tasks.progress import listener, stage
 from tasks.stages.track import begin_task
 from tasks.storage.model_registry import resolve_tracking_uri
@@ -49,7 +49,7 @@ def tracked_run(
     tracking_uri, flow_run = resolve_tracking_uri(), str(runtime.flow_run.id)
     with run_marker(home, tracking_uri, flow_run) as remove_marker:
         with stage("track", timings):
-            end_abandoned_runs(home)
+            end_abandoned_runs(home, tracking_uri)
             run = begin_task(
                 tracking_uri, name, dict(params), {**tags, "autocast.version": VERSION, FLOW_RUN_TAG: flow_run}
             )
@@ -78,21 +78,21 @@ def model_stem(uri: str) -> str:
 
 
 def work_folder(home: Home) -> Path:
-    """The folder of the current flow run's intermediate files, absolute; not created."""
-    return home.work.absolute() / str(runtime.flow_run.id)
+    """The folder of the current flow run's intermediate files, absolute. OutputError where it cannot be made."""
+    return make_work_folder(home, str(runtime.flow_run.id))
 
 
 def remove_old_work_folders(home: Home) -> None:
-    """Removes the intermediate files of failed runs that nobody has retried for a week."""
+    """Removes the intermediate files of failed runs that nobody has retried for a week, and nothing else."""
     oldest = time.time() - _KEEP_FAILED_SECONDS
-    for folder in home.work.iterdir() if home.work.is_dir() else ():
-        if folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in work_folders(home):
+        if folder.lstat().st_mtime < oldest:
+            delete_work_folder(home, folder.name)
 
 
 def remove_work_folder(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """A state hook for a run that nobody will retry."""
-    shutil.rmtree(home().work / str(flow_run.id), ignore_errors=True)
+    delete_work_folder(home(), str(flow_run.id))
 
 
 def remove_work_folder_unless_retried(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

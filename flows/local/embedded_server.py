@@ -23,6 +23,7 @@ from pathlib import Path
 
 from autocast_core.errors import ServiceError
 from autocast_core.process.child import module_command
+from tasks.prefect_settings import ignore_settings_files, own_files_only
 
 START_LIMIT_SECONDS = 180.0
 
@@ -68,6 +69,7 @@ def embedded_server(log: Path) -> Iterator[EmbeddedServer]:
     port = free_port()
     environment = {
         **os.environ,
+        **own_files_only(),
         "PREFECT_UI_ENABLED": "0",
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
@@ -106,6 +108,7 @@ def _serve(port: int) -> None:
     import uvicorn
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    ignore_settings_files()
     uvicorn.run(
         "prefect.server.api.server:create_app",
         factory=True,

@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from autocast_core.errors import OutputError
 from flows.local.home import Home
+from tasks.prefect_settings import own_files_only
 
 
 def set_defaults(home: Home) -> None:
     """Sets what the user has not set: all files below `home`, no telemetry, results as JSON.
 
-    Without an API of the user's own, Prefect keeps its files below `home` too, in a folder made here.
+    Without an API of the user's own, Prefect keeps its files below `home` too, in a folder made here. OutputError where
+    that cannot be made.
     """
     defaults = {
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
@@ -38,8 +41,13 @@ def set_defaults(home: Home) -> None:
             "PREFECT_LOGGING_TO_API_ENABLED": "false",
             "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
         }
-        home.prefect.mkdir(parents=True, exist_ok=True)
-    for name, value in defaults.items():
+        try:
+            home.prefect.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{home.root}: cannot be written ({error.strerror}); set AUTOCAST_HOME to a writable folder"
+            ) from error
+    for name, value in (defaults | own_files_only()).items():
         os.environ.setdefault(name, value)
     _move_credentials()
 

@@ -28,6 +28,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def running(self) -> Path:
+        """A marker for each run in progress."""
+        return self.root / "running"
+
+    @property
     def prefect(self) -> Path:
         return self.root / "prefect"
 

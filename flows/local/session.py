@@ -1,5 +1,7 @@
 """Sessions of a command: settings, a log file for messages of Prefect and MLflow, and Prefect's embedded server.
 
+No settings are read from files in the current folder.
+
 `flow_session` is for commands that run a flow, `reading_session` for commands that only read from the tracking server.
 While the embedded server starts, the process imports MLflow and migrates its database.
 """
@@ -18,20 +20,33 @@ from autocast_core.process.garbage_collector import keep_for_good
 from flows.local.embedded_server import EmbeddedServer, embedded_server
 from flows.local.environment import logs_in, set_defaults
 from flows.local.home import Home, home
+from flows.local.own_files import check_home
 from flows.local.prefect_errors import prefect_errors
+from tasks.prefect_settings import ignore_settings_files
 from tasks.progress import Listener, listening, stage
+
+
+def settled_home() -> Home:
+    """The home folder, once it is known to be this user's, with the settings of Prefect and MLflow made for it.
+
+    To be called by a command before it imports either. OutputError where the home folder is another user's.
+    """
+    where = home()
+    check_home(where)
+    ignore_settings_files()
+    set_defaults(where)
+    return where
 
 
 @contextmanager
 def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]:
     """Prepares this process for calling flows and yields the log file. `tracking`: whether the run will be tracked.
 
-    OutputError where the home folder cannot be written, ServiceError where the embedded server does not start. Errors
-    of Prefect's client within the block are raised as AutocastErrors.
+    OutputError where the home folder cannot be written or is another user's, ServiceError where the embedded server
+    does not start. Errors of Prefect's client within the block are raised as AutocastErrors.
     """
-    where = home()
+    where = settled_home()
     log = log_file(where)
-    set_defaults(where)
     with ExitStack() as stack:
         stack.enter_context(listening(listener))
         embedded = not os.environ.get("PREFECT_API_URL")
@@ -53,9 +68,11 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
 
 @contextmanager
 def reading_session() -> Iterator[Home]:
-    """Prepares this process for reading from MLflow; messages of packages go to a log file. Yields the home folder."""
-    where = home()
-    set_defaults(where)
+    """Prepares this process for reading from MLflow; messages of packages go to a log file. Yields the home folder.
+
+    OutputError where that is another user's.
+    """
+    where = settled_home()
     import mlflow  # noqa: F401 - installs its log handlers now
 
     with logs_in(where.logs / "reading.log"):

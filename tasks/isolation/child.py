@@ -26,6 +26,7 @@ from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 from autocast_core.progress import Progress
 from autocast_core.text import one_line
+from tasks.prefect_settings import ignore_settings_files
 from tasks.progress import SilentListener, listening
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -40,6 +41,7 @@ _Call = tuple[str, str, Any, Any, bool]
 def main() -> None:
     """Serves calls until the parent closes its end."""
     postpone_symbolic_shapes()
+    ignore_settings_files()
     descriptor, limits = int(sys.argv[1]), json.loads(sys.argv[2])
     restrict(limits)
     channel = _Channel(Connection(descriptor))

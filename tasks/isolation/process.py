@@ -35,6 +35,7 @@ from autocast_core.errors import AutocastError, InputError
 from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.process.child import ending, last_line, module_command, was_killed, with_package_path
 from autocast_core.progress import Progress
+from tasks.prefect_settings import own_files_only
 from tasks.progress import report
 from tasks.settings import positive_number
 
@@ -217,7 +218,13 @@ def _environment(folder: Path) -> dict[str, str]:
         name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
     own = str(folder)
-    quiet = {"PREFECT_HOME": own, "DO_NOT_TRACK": "1", "MPLBACKEND": "agg", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = {
+        **own_files_only({}),
+        "PREFECT_HOME": own,
+        "DO_NOT_TRACK": "1",
+        "MPLBACKEND": "agg",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     return {**with_package_path(kept), **quiet, "HOME": own, "TMPDIR": own}
 
 

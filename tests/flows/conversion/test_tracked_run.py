@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from autocast_core.errors import GateError, InputError, ServiceError
+from autocast_core.errors import GateError, InputError, OutputError, ServiceError
 from autocast_core.version import VERSION
 from flows.conversion.tracked_run import (
     end_tracking_run,
@@ -18,6 +18,7 @@ from flows.conversion.tracked_run import (
     tracked_run,
 )
 from flows.local.home import Home
+from flows.local.own_files import make_work_folder
 from tests.flows.conversions import client
 
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -116,20 +117,51 @@ def test_the_hook_ends_the_tracking_run_of_a_flow_run_whose_process_died(service
 )
 def test_files_of_a_failed_run_are_kept_only_for_a_retry(tmp_path, monkeypatch, deployment, error, kept):
     monkeypatch.setenv("AUTOCAST_HOME", str(tmp_path))
-    folder = tmp_path / "work" / "run"
-    folder.mkdir(parents=True)
+    flow_run = str(uuid.uuid4())
+    folder = make_work_folder(Home(tmp_path), flow_run)
     state = SimpleNamespace(result=lambda raise_on_failure: error)
-    remove_work_folder_unless_retried(None, SimpleNamespace(id="run", deployment_id=deployment), state)
+    remove_work_folder_unless_retried(None, SimpleNamespace(id=flow_run, deployment_id=deployment), state)
     assert folder.exists() is kept
 
 
 def test_files_of_runs_that_nobody_retried_for_a_week_are_removed(tmp_path):
     home = Home(tmp_path)
-    for name, days in (("old", 8), ("new", 6)):
-        (home.work / name).mkdir(parents=True)
-        os.utime(home.work / name, (time.time() - days * 86400,) * 2)
+    old, new = (make_work_folder(home, str(uuid.uuid4())) for _ in range(2))
+    for folder, days in ((old, 8), (new, 6)):
+        os.utime(folder, (time.time() - days * 86400,) * 2)
     remove_old_work_folders(home)
-    assert [path.name for path in home.work.iterdir()] == ["new"]
+    assert list(home.work.iterdir()) == [new]
+
+
+def test_a_folder_below_work_that_we_did_not_make_is_never_removed(tmp_path):
+    home = Home(tmp_path / "home")
+    for name in ("thesis", str(uuid.uuid4())):
+        (home.work / name).mkdir(parents=True)
+        (home.work / name / "chapter").write_text("mine")
+        os.utime(home.work / name, (0, 0))
+    elsewhere = make_work_folder(Home(tmp_path / "other"), str(uuid.uuid4()))
+    os.utime(elsewhere, (0, 0))
+    (home.work / str(uuid.uuid4())).symlink_to(elsewhere)
+    remove_old_work_folders(home)
+    assert sum(1 for _ in home.work.iterdir()) == 3
+    assert sum(1 for _ in home.work.rglob("chapter")) == 2
+    assert elsewhere.exists()
+
+
+def test_a_work_folder_that_is_a_link_to_a_folder_of_the_users_is_not_followed(tmp_path):
+    theirs = Home(tmp_path / "theirs")
+    old = make_work_folder(theirs, str(uuid.uuid4()))
+    os.utime(old, (0, 0))
+    planted = Home(tmp_path / "downloaded" / ".autocast")
+    planted.root.mkdir(parents=True)
+    planted.work.symlink_to(theirs.work)
+    remove_old_work_folders(planted)
+    remove_work_folder_unless_retried(
+        None, SimpleNamespace(id=old.name, deployment_id=None), SimpleNamespace(result=lambda raise_on_failure: None)
+    )
+    assert old.exists()
+    with pytest.raises(OutputError, match="is a link"):
+        make_work_folder(planted, str(uuid.uuid4()))
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_the_run_of_a_killed_process_is_ended_by_the_next_one_and_one_in_progres
     dead, alive = (a_run(services, flow_run) for flow_run in ids)
     die(home, services, ids[0])
     with run_marker(home, services, ids[1]) as forget:
-        assert end_abandoned_runs(home) == (dead.run_id,)
-        assert end_abandoned_runs(home) == ()
+        assert end_abandoned_runs(home, services) == (dead.run_id,)
+        assert end_abandoned_runs(home, services) == ()
         forget()
     assert client().get_run(dead.run_id).info.status == "KILLED"
     assert "ended before" in client().get_run(dead.run_id).data.tags["autocast.failure"]
@@ -86,7 +86,7 @@ def test_the_flow_run_of_a_killed_process_is_ended_too_and_a_deployed_one_is_lef
         for flow_run in (alone, deployed):
             dead = a_run(services, str(flow_run.id))
             die(home, services, str(flow_run.id))
-            assert end_abandoned_runs(home) == (dead.run_id,)
+            assert end_abandoned_runs(home, services) == (dead.run_id,)
             states.append(prefect.read_flow_run(flow_run.id).state.name)
     assert states == ["Crashed", "Running"]
 
@@ -123,16 +123,47 @@ def test_an_unreachable_tracking_server_is_asked_once_for_all_markers(workplace,
         with abandoned_runs.run_marker(home, services, str(uuid.uuid4())):
             pass
     monkeypatch.setattr(abandoned_runs, "end_abandoned", gone)
-    assert abandoned_runs.end_abandoned_runs(home) == ()
+    assert abandoned_runs.end_abandoned_runs(home, services) == ()
     assert asked == [services]
     assert len(list((home.root / "running").iterdir())) == 3
 
 
-def test_an_invalid_marker_does_not_stop_the_others(workplace):
+def test_an_invalid_marker_does_not_stop_the_others(workplace, services):
     from flows.local.abandoned_runs import end_abandoned_runs
 
     home = Home(workplace / "home")
     (home.root / "running").mkdir(parents=True)
-    for number, text in enumerate(["", "[]", json.dumps({"run_id": "a"}), "{"]):
+    for number, text in enumerate(
+        ["", "[]", json.dumps({"run_id": "a"}), "{", json.dumps({"tracking_uri": services, "flow_run": "' or 1"})]
+    ):
         (home.root / "running" / f"{number}.json").write_text(text)
-    assert end_abandoned_runs(home) == ()
+    assert end_abandoned_runs(home, services) == ()
+
+
+def test_a_planted_marker_makes_no_connection_to_its_address(workplace, services, monkeypatch):
+    """The credentials of the environment went to that address."""
+    import flows.local.abandoned_runs as abandoned_runs
+
+    asked = []
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    monkeypatch.setattr(abandoned_runs, "end_abandoned", lambda uri, *_: asked.append(uri) or ())
+    home = Home(workplace / "home")
+    home.running.mkdir(parents=True)
+    marker = {"tracking_uri": "http://127.0.0.1:9", "flow_run": str(uuid.uuid4())}
+    (home.running / "planted.json").write_text(json.dumps(marker))
+    assert abandoned_runs.end_abandoned_runs(home, services) == ()
+    assert asked == []
+    assert (home.running / "planted.json").exists()
+
+
+def test_a_marker_that_is_a_link_is_not_read_and_what_it_leads_to_stays(workplace, services):
+    from flows.local.abandoned_runs import end_abandoned_runs
+
+    home, elsewhere, flow_run = Home(workplace / "home"), workplace / "elsewhere.json", str(uuid.uuid4())
+    left = a_run(services, flow_run)
+    elsewhere.write_text(json.dumps({"tracking_uri": services, "flow_run": flow_run}))
+    home.running.mkdir(parents=True)
+    (home.running / "link.json").symlink_to(elsewhere)
+    assert end_abandoned_runs(home, services) == ()
+    assert client().get_run(left.run_id).info.status == "RUNNING"
