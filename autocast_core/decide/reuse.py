@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
+from msgspec import UNSET
 from msgspec.structs import replace
 
+from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import Precision
+from autocast_core.decide.nonfinite import nonfinite_weights
 from autocast_core.decide.rules import INITIALIZER_RANGE, entry_of
 from autocast_core.errors import PlanError
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
 from autocast_core.operators import OperandPolicy, float_operands
-from autocast_core.plan import PrecisionPlan
+from autocast_core.plan import PrecisionPlan, WeightChange
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize import mask_paths
 
@@ -27,27 +31,41 @@ def reuse_plan(
 ) -> PrecisionPlan:
     """`plan` for a sanitized `model`: refused for another structure, checked anew for other weights.
 
-    With other weights, nodes whose initializers now exceed `init_max` are kept in FP32 and a warning says so. Raises
+    With other weights, nodes whose initializers now exceed `init_max` are kept in FP32 and a warning says so; another
+    says which weights hold NaN or infinity. Raises
     PlanError, naming nodes, when the structure differs.
     """
     _require_same_structure(model, plan)
     digest = weights_digest(model)
     if digest == plan.weights_digest:
         return plan
-    violators = dict.fromkeys(_violators(model, plan, init_max, progress), Precision.FP32)
+    stats = scan_weights(model, plan.precision, progress)
+    violators = dict.fromkeys(_violators(model, plan, stats, init_max), Precision.FP32)
     warning = "the plan was made for other weights of the same structure"
     if violators:
         warning += f"; {len(violators)} node(s) with initializers over init_max {init_max:g} are kept in FP32"
-    logger.warning("%s", warning)
     reused = plan.with_precisions(
         violators, INITIALIZER_RANGE.name, f"an initializer of these weights exceeds init_max {init_max:g}"
     )
-    return replace(reused, weights_digest=digest, warnings=(*plan.warnings, warning))
+    reused = replace(reused, weights=_with_nonfinite(plan.weights, nonfinite_weights(model, stats)))
+    nonfinite = reused.nonfinite_weights()
+    warnings = (warning,) if nonfinite is None else (warning, nonfinite)
+    for each in warnings:
+        logger.warning("%s", each)
+    return replace(reused, weights_digest=digest, warnings=(*plan.warnings, *warnings))
 
 
-def _violators(model: ir.Model, plan: PrecisionPlan, init_max: float, progress: ProgressCallback) -> list[str]:
+def _with_nonfinite(changes: Iterable[WeightChange], counts: Mapping[str, int]) -> tuple[WeightChange, ...]:
+    """`changes` with `counts` (by weight) as their non-finite elements."""
+    known = {each.tensor: each for each in changes if each.clamped or each.underflowed or each.tensor in counts}
+    return tuple(
+        replace(known.get(name, WeightChange(name)), nonfinite=counts.get(name, UNSET))
+        for name in sorted({*known, *counts})
+    )
+
+
+def _violators(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorStats], init_max: float) -> list[str]:
     """The nodes that would store a weight over `init_max` in 16 bits, without being asked to; masks do no harm."""
-    stats = scan_weights(model, plan.precision, progress)
     masks = {name for path in mask_paths(model) for name in path.values}
     over = {name for name, each in stats.items() if each.absmax > init_max} - masks
     policy = OperandPolicy.of_plan(model, plan)

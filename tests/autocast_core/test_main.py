@@ -164,3 +164,19 @@ def test_a_pipe_or_device_is_refused_and_not_read(source, tmp_path, capsys, opti
         path.symlink_to("/dev/zero")
     assert main(["--onnx_path", str(source), option, str(path)]) == 2
     assert f"error: {path} is a pipe or device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("weights", "arguments", "said"),
+    [
+        ("1, 2, 3, 4, 5, 6, 7, 8, nan", (), "WARNING weight 'w' holds 1 NaN or infinite values"),
+        ("1, 2, 3, 4, 5, 6, 7, 8, 9", ("--op_types_to_exclude", "MatMul", "Softmax"), "WARNING nothing was converted"),
+        ("1, 2, 3, 4, 5, 6, 7, 8, 1e6", ("--init_max", "inf", "--data_max", "inf"), "elements beyond ±65504"),
+    ],
+    ids=["nan", "nothing", "clamped"],
+)
+def test_what_is_known_to_be_ruined_is_warned_of(source, weights, arguments, said):
+    onnx.save(onnx.parser.parse_model(TEXT.replace("1, 2, 3, 4, 5, 6, 7, 8, 9", weights)), source)
+    command = [sys.executable, "-m", "autocast_core", "--onnx_path", str(source), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said in ended.stderr

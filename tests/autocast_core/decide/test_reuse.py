@@ -43,6 +43,16 @@ def test_weights_over_the_limit_keep_their_node(model):
     assert "1 node(s)" in reused.warnings[0]
 
 
+def test_other_weights_with_nan_are_warned_of_and_recorded_until_they_are_repaired(model):
+    _, plan = made(model)
+    other, _ = made(model, "4, nan, 6")
+    reused = reuse_plan(other, plan, CONFIG.init_max)
+    assert reused.warnings[1] == reused.nonfinite_weights() is not None
+    assert "holds 1 NaN or infinite values" in reused.warnings[1]
+    repaired, _ = made(model, "4, 5, 6")
+    assert reuse_plan(repaired, reused, CONFIG.init_max).nonfinite_weights() is None
+
+
 def test_a_node_that_was_to_be_included_stays_low_whatever_its_weights(model):
     _, plan = made(model, nodes_to_include=("mul",))
     other, _ = made(model, "4, 5, 1e6")

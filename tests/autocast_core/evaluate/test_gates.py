@@ -13,6 +13,9 @@ METRICS = {
     "fidelity.worst.sqnr_db": 42.0,
     "fidelity.worst.rel_l2": 4e-3,
     "fidelity.worst.new_nonfinite": 0.0,
+    "fidelity.worst.nonfinite": 3.0,
+    "fidelity.worst_batch.sqnr_db": 12.0,
+    "fidelity.a_b.worst_batch.rel_l2": 0.25,
     "fidelity.a_b.rel_l2": 1e-3,
     "task.top1_drop": 0.002,
     "task.metric_ratio": 0.9995,
@@ -38,6 +41,9 @@ METRICS = {
         ("p99_abs<=0.5", 0.25, True),
         ("no_new_nonfinite", 0.0, True),
         ("new_nonfinite == 0", 0.0, True),
+        ("no_nonfinite", 3.0, False),
+        ("worst_batch.sqnr_db>=40", 12.0, False),
+        ("a/b.worst_batch.rel_l2<=0.5", 0.25, True),
     ],
 )
 def test_gates_compare_metrics(expression: str, value: float, passed: bool) -> None:
@@ -81,6 +87,8 @@ def test_an_unknown_output_names_the_known_ones() -> None:
         ("sqnr_db>=nan", "NaN cannot be compared with"),
         ("snr>=40", "unknown metric 'snr'; known are rel_l2, max_abs"),
         ("out.top1_drop<=1", "unknown metric 'out.top1_drop'"),
+        ("worst_batch.top1_drop<=1", "of worst_batch rel_l2, sqnr_db"),
+        ("y.worst_batch.cosine>=0", "unknown metric 'y.worst_batch.cosine'"),
     ],
 )
 def test_what_cannot_be_read_says_what_can(expression: str, said: str) -> None:
@@ -94,6 +102,7 @@ def test_what_cannot_be_read_says_what_can(expression: str, said: str) -> None:
     ("expression", "metrics", "reason"),
     [
         ("kl<=1", {"fidelity.worst.rel_l2": 0.1}, "no output has class scores"),
+        ("equal_share>=1", {"fidelity.worst.rel_l2": 0.1}, "no output of integers, booleans or strings"),
         ("top5_agreement>=1", {"fidelity.worst.kl": 0.1}, "no more than five classes"),
         ("top5_drop<=0", {"task.top1": 0.1}, "no more than five classes"),
         ("top5_drop<=0", {}, "no labels in the evaluation data"),
