@@ -21,7 +21,7 @@ from flows.convert_model import convert_model
 from flows.local.environment import set_defaults
 from flows.local.home import home
 from flows.local.memory_budget import MemoryBudget
-from flows.request.fleet_file import FleetModel, ModelOutcome
+from flows.request.fleet_file import FleetModel, ModelOutcome, check_distinct
 from flows.request.spec import Spec
 from tasks.prefect.artifacts import version_page
 from tasks.storage.model_registry import resolve_tracking_uri
@@ -41,9 +41,11 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=4)
 def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> list[dict[str, Any]]:
     """Converts every model and returns `ModelOutcome.plain` of each, in order.
 
-    `memory_bytes` is the budget of all concurrent conversions, by default the memory that is available.
+    `memory_bytes` is the budget of all concurrent conversions, by default the memory that is available. ConfigError
+    where two models have one destination or name.
     """
     set_defaults(home())
+    check_distinct(models)
     budget = MemoryBudget(memory_bytes or available_bytes() or FALLBACK_MEMORY_BYTES)
     futures = convert_one_task.map([one.model for one in models], [one.spec for one in models], unmapped(budget))
     outcomes = [_outcome(one, future) for one, future in zip(models, futures, strict=True)]

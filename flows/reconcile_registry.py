@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger
 
+from autocast_core.errors import ServiceError
+from autocast_core.text import one_line
 from flows.local.environment import set_defaults
 from flows.local.home import home
 from flows.request.registry_tags import OPT_IN, ConversionRequest, VersionTags, read_spec_file, request_for
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
+LOG = logging.getLogger(__name__)
 _PAGE = 200
 DEPLOYMENT = "convert-model/convert-model"
 
@@ -85,13 +90,35 @@ def find_missed(client: MlflowClient, since: float, until: float) -> Iterator[Mi
     for version, model_tags in _opted_in(client):
         if not since <= version.creation_timestamp / 1000 <= until:
             continue
-        tags = VersionTags(version.name, str(version.version), dict(version.tags), model_tags)
-        request = request_for(tags, read_spec_file)
-        if not isinstance(request, ConversionRequest):
+        try:
+            found = _missed(client, version, model_tags)
+        except Exception as error:
+            if _is_unreachable(error):
+                raise
+            # One version, with whatever name and tags, must not keep the others from their conversion.
+            LOG.warning("version %s of %r is left out: %s", version.version, version.name, one_line(error))
             continue
-        tried, killed = _attempts(client, tags.uri)
-        if not tried:
-            yield MissedConversion(request, f"reconcile {tags.uri} {version.creation_timestamp} {killed}")
+        if found is not None:
+            yield found
+
+
+def _missed(client: MlflowClient, version: Any, model_tags: dict[str, str]) -> MissedConversion | None:
+    tags = VersionTags(version.name, str(version.version), dict(version.tags), model_tags)
+    request = request_for(tags, read_spec_file)
+    if not isinstance(request, ConversionRequest):
+        return None
+    tried, killed = _attempts(client, tags.uri)
+    key = f"reconcile {tags.uri} {version.creation_timestamp} {killed}"
+    return None if tried else MissedConversion(request, key)
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Whether the error is of a server that does not answer, as opposed to one of this version."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.get_http_status_code() >= 500  # type: ignore[no-untyped-call, no-any-return]
+    return isinstance(error, ServiceError | OSError)
 
 
 def _opted_in(client: MlflowClient) -> Iterator[tuple[Any, dict[str, str]]]:
@@ -99,9 +126,10 @@ def _opted_in(client: MlflowClient) -> Iterator[tuple[Any, dict[str, str]]]:
     opted_in = f"tags.`{OPT_IN}` != ''"
     models = {model.name: dict(model.tags) for model in _pages(client.search_registered_models, opted_in)}
     for name, tags in models.items():
-        for version in _pages(client.search_model_versions, f"name = {_quoted(name)}"):
-            # A search omits some tags; the version itself has all of them.
-            yield client.get_model_version(version.name, version.version), tags
+        for version in _pages(client.search_model_versions, f"name {_equal_to(name)}"):
+            if version.name == name:
+                # A search omits some tags; the version itself has all of them.
+                yield client.get_model_version(version.name, version.version), tags
     for version in _pages(client.search_model_versions, opted_in):
         if version.name not in models:
             yield version, dict(client.get_registered_model(version.name).tags)
@@ -110,7 +138,8 @@ def _opted_in(client: MlflowClient) -> Iterator[tuple[Any, dict[str, str]]]:
 def _attempts(client: MlflowClient, uri: str) -> tuple[bool, int]:
     """Whether the version at `uri` has a run that was not killed, and how many were killed."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(experiments, f"tags.`autocast.source` = {_quoted(uri)}")
+    found = client.search_runs(experiments, f"tags.`autocast.source` {_equal_to(uri)}")
+    runs = [run for run in found if run.data.tags.get("autocast.source") == uri]
     killed = sum(run.info.status == "KILLED" for run in runs)
     return len(runs) > killed, killed
 
@@ -160,7 +189,7 @@ def _ended_flow_runs(client: MlflowClient, tracking_uri: str) -> Iterator[tuple[
     with tracking_errors(tracking_uri):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = client.search_runs(experiments, "attributes.status = 'RUNNING'")
-    owners = sorted({run.data.tags[FLOW_RUN_TAG] for run in runs if FLOW_RUN_TAG in run.data.tags})
+    owners = sorted({run.data.tags[FLOW_RUN_TAG] for run in runs if _is_uuid(run.data.tags.get(FLOW_RUN_TAG))})
     with get_client(sync_client=True) as prefect:
         for owner in owners:
             try:
@@ -170,6 +199,14 @@ def _ended_flow_runs(client: MlflowClient, tracking_uri: str) -> Iterator[tuple[
                 continue
             if state is not None and state.is_final():
                 yield owner, f"its flow run ended as {state.name}"
+
+
+def _is_uuid(tag: str | None) -> bool:
+    """Whether it is an id of a flow run, as opposed to whatever else a tag may hold."""
+    try:
+        return tag is not None and str(UUID(tag)) == tag
+    except ValueError:
+        return False
 
 
 def _pages(search: Callable[..., Any], query: str) -> Iterator[Any]:
@@ -183,6 +220,11 @@ def _pages(search: Callable[..., Any], query: str) -> Iterator[Any]:
             return
 
 
-def _quoted(text: str) -> str:
-    """A string literal of MLflow's search language, which has no escapes."""
-    return f'"{text}"' if "'" in text else f"'{text}'"
+def _equal_to(text: str) -> str:
+    """A comparison of MLflow's search language that the text meets, and hardly any other: literals have no escapes, so
+    that one with both quotes is searched for by a pattern, in which ``_`` is any letter."""
+    if "'" not in text:
+        return f"= '{text}'"
+    if '"' not in text:
+        return f'= "{text}"'
+    return "LIKE '" + text.replace("'", "_") + "'"

@@ -53,9 +53,12 @@ def _convert(file: Path, runner: str) -> Mapping[str, Any]:
 
     from flows.local.session import flow_session
     from flows.request.fleet_file import FleetError, ModelOutcome, read_fleet
+    from flows.request.policy import check_file_code
     from tasks.progress import SilentListener
 
     models = list(read_fleet(file))
+    for one in models:
+        check_file_code(file, one.spec)
     with flow_session(SilentListener()) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.convert_fleet import convert_fleet

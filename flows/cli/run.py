@@ -55,6 +55,9 @@ def run(
     precision: Annotated[str | None, typer.Option(help="fp16 (default) or bf16.")] = None,
     output: Annotated[str | None, typer.Option(help="FILE.onnx, a folder or an s3:// prefix.")] = None,
     name: Annotated[str | None, typer.Option(help="Registered name of the converted model.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="module:function(outputs, labels) for task_metric_ratio. Default: top-1.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Engine to fit the plan to: tensorrt.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan; write and register nothing.")
@@ -69,6 +72,7 @@ def run(
         "output": output,
         "name": name,
         "target": target,
+        "metric": metric,
     }
     known: dict[str, str] = {}
     result = finish(lambda: convert(model, spec, given, dry_run, known), KEYS, as_json, known)
@@ -87,6 +91,7 @@ def convert(
 
     from flows.cli.terminal.progress_bar import shown_progress
     from flows.local.session import flow_session
+    from flows.request.policy import check_file_code
     from flows.request.preflight import check_request
     from flows.request.spec import load_spec
     from tasks.tracking.package_versions import clash
@@ -95,6 +100,7 @@ def convert(
         print(f"warning: {warning}", file=sys.stderr)
     spec = load_spec(spec_file, given)
     check_request(model, spec)
+    check_file_code(spec_file, spec, given.get("metric"))
     if spec.metric:
         from autocast_core.evaluate import load_metric
 

@@ -78,12 +78,14 @@ def tuned(
     from autocast_core.search import load_metric
     from flows.cli.terminal.progress_bar import shown_progress
     from flows.local.session import flow_session
+    from flows.request.policy import check_file_code
     from flows.request.preflight import check_request
     from flows.request.spec import load_spec
 
     for expression in budgets:
         parse_gate(expression)
     spec = load_spec(spec_file, {**given, "metric": asked["metric"]})
+    check_file_code(spec_file, spec, asked["metric"])
     if spec.metric:
         load_metric(spec.metric)
     check_request(model, spec)

@@ -111,13 +111,14 @@ def judged(
 ) -> Mapping[str, Any]:
     """Fetches both models and the data, and measures."""
     from flows.local.session import settled_home
-    from flows.request.policy import limits_of_a_command
+    from flows.request.policy import check_file_code, limits_of_a_command
     from flows.request.spec import load_spec
     from tasks.isolation import isolation
     from tasks.stages.conversion import is_valid
     from tasks.stages.fetch import fetch_source
 
     spec = load_spec(spec_file, {"metric": metric})
+    check_file_code(spec_file, spec, metric)
     if on is Backend.TENSORRT and metric is not None:
         raise ConfigError("--metric is measured --on simulation or onnxruntime: TensorRT's outputs are not kept for it")
     where = settled_home()

@@ -11,7 +11,8 @@ models:
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,41 @@ def read_fleet(path: str | Path) -> tuple[FleetModel, ...]:
         raise ConfigError(f"{path}: models: give a list of `- model: LOCATION`")
     shared = _options(values.get("spec"), path, lines, ("spec",))
     make_spec(shared, str(path), _below(lines, ("spec",)))
-    return tuple(_read_model(one, index, shared, values.get("output"), path, lines) for index, one in enumerate(models))
+    read = tuple(_read_model(one, index, shared, values.get("output"), path, lines) for index, one in enumerate(models))
+    check_distinct(read, f"{path}: ")
+    return read
+
+
+def check_distinct(models: Sequence[FleetModel], where: str = "") -> None:
+    """ConfigError, begun with `where`, that names two models which would be written to one place, or registered under
+    one name: the second would replace the first, or be taken for it."""
+    for what, of, remedy in (
+        ("are written to", _destination, "give one of them an output of its own"),
+        ("are registered as", _registered, "give one of them a name of its own"),
+    ):
+        seen: dict[str, FleetModel] = {}
+        for one in models:
+            value = of(one)
+            if value is not None and (first := seen.setdefault(value, one)) is not one:
+                raise ConfigError(f"{where}{first.model} and {one.model} both {what} {value}: {remedy}")
+
+
+def _destination(one: FleetModel) -> str | None:
+    """The model file that is written, links followed; None: the registry only, or no location, as its conversion will
+    say."""
+    from tasks.storage.publication import output_location
+
+    try:
+        return output_location(one.spec.output) if one.spec.output else None
+    except ConfigError:
+        return None
+
+
+def _registered(one: FleetModel) -> str:
+    """The name as flows.conversion.record gives it, once the source is there."""
+    registered = one.model.startswith("models:/")
+    source = re.split(r"[/@]", one.model.removeprefix("models:/"))[0] if registered else _stem(one.model)
+    return one.spec.name or f"{re.sub(r'[/:]', '_', source)}-{one.spec.precision}"
 
 
 def _read_model(
@@ -99,6 +134,10 @@ def _name(model: str) -> str:
     """A folder's name for the model: the last part of its location, or the registered name and version."""
     if model.startswith("models:/"):
         return model.removeprefix("models:/").replace("/", "-").replace("@", "-")
+    return _stem(model)
+
+
+def _stem(model: str) -> str:
     return model.partition("?")[0].rstrip("/").rpartition("/")[2].removesuffix(".onnx")
 
 

@@ -1,14 +1,14 @@
 """What a request may ask of a service whose machine belongs to someone else.
 
-A deployed run serves a request from an API or a registry and is restricted; a run in the user's own process is not. The
-operator's settings: AUTOCAST_ISOLATION (process | none), AUTOCAST_PLUGIN_FOLDERS (folders, separated as in PATH) and
-AUTOCAST_METRIC_MODULES (Python modules, separated likewise).
+A deployed run serves a request from an API or a registry and is restricted; a run in the user's own process is not, but
+what a file asks is not what the user asks. Settings of the operator or the user: AUTOCAST_ISOLATION (process | none),
+AUTOCAST_PLUGIN_FOLDERS (folders, separated as in PATH), AUTOCAST_METRIC_MODULES (Python modules, separated likewise).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,24 +53,52 @@ def check_plugins(spec: Spec, *, deployed: bool, environment: Mapping[str, str] 
     code. Links are followed."""
     if not deployed:
         return
+    if library := _outside(spec.trt_plugins, environment):
+        raise ConfigError(
+            f"trt_plugins: {library} is not in a folder from which this service loads plugins; whoever runs the "
+            f"worker can add its folder to {PLUGIN_FOLDERS}"
+        )
+
+
+def _outside(libraries: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """The first library that is in none of the folders that may hold plugins, links followed; None: there is none."""
     folders = [Path(text).resolve() for text in environment.get(PLUGIN_FOLDERS, "").split(os.pathsep) if text]
-    for library in spec.trt_plugins:
-        real = Path(library).resolve()
-        if not any(real.is_relative_to(folder) for folder in folders):
-            raise ConfigError(
-                f"trt_plugins: {library} is not in a folder from which this service loads plugins; whoever runs the "
-                f"worker can add its folder to {PLUGIN_FOLDERS}"
-            )
+    resolved = ((library, Path(library).resolve()) for library in libraries)
+    return next((name for name, real in resolved if not any(real.is_relative_to(one) for one in folders)), None)
 
 
 def check_metric(metric: str | None, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> None:
     """ConfigError where a request to a deployment names a metric function of a module that its operator does not list:
     importing one runs its code."""
-    if not deployed or metric is None:
-        return
-    module = metric.partition(":")[0]
-    if module not in environment.get(METRIC_MODULES, "").split(os.pathsep):
+    if deployed and metric is not None and not _is_listed(metric, environment):
         raise ConfigError(
             f"metric: {metric} is not of a module from which this service takes metrics; whoever runs the worker can "
-            f"add {module} to {METRIC_MODULES}"
+            f"add {_module(metric)} to {METRIC_MODULES}"
         )
+
+
+def check_file_code(
+    path: object, spec: Spec, metric: str | None = None, environment: Mapping[str, str] = os.environ
+) -> None:
+    """ConfigError where the spec, read from the file at `path`, has a module imported or a library loaded that the user
+    allows neither by the option `metric` nor by the settings. The file may be a stranger's, as may be the module of
+    this name in the current folder."""
+    if spec.metric is not None and spec.metric != metric and not _is_listed(spec.metric, environment):
+        module = _module(spec.metric)
+        raise ConfigError(
+            f"{path}: metric: {spec.metric} runs code of the module {module}: if you trust it, give "
+            f"--metric {spec.metric}, or add {module} to {METRIC_MODULES}"
+        )
+    if library := _outside(spec.trt_plugins, environment):
+        raise ConfigError(
+            f"{path}: trt_plugins: {library} runs code of that library: if you trust it, add its folder to "
+            f"{PLUGIN_FOLDERS}"
+        )
+
+
+def _is_listed(metric: str, environment: Mapping[str, str]) -> bool:
+    return _module(metric) in environment.get(METRIC_MODULES, "").split(os.pathsep)
+
+
+def _module(metric: str) -> str:
+    return metric.partition(":")[0]

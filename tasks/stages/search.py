@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def _written(found: SearchResult, files: SearchFiles, source: ModelRef, data: Pa
 
     plan, path, options = found.plan, files.plan, files.options
     entries = []
+    metric = json.loads(options).get("metric") if options else None
     spec = None if options is None else path.parent / CERTIFICATE / f"{path.stem}.spec.yaml"
     if spec is not None and options is not None and found.certificate:
         _write(spec, options)
@@ -121,7 +123,7 @@ def _written(found: SearchResult, files: SearchFiles, source: ModelRef, data: Pa
         )
         file = path.parent / CERTIFICATE / f"{path.stem}.{number:02d}.json"
         _write(file, lowered.to_json())
-        entries.append(_entry(entry, file, recheck(file, source.path, data, spec)))
+        entries.append(_entry(entry, file, recheck(file, source.path, data, spec, metric)))
     _write(path, plan.to_json())
     metrics = {
         **found.metrics,
@@ -170,7 +172,7 @@ def _entry(entry: CertificateEntry, plan: Path, command: str) -> dict[str, Any]:
     }
 
 
-def recheck(plan: Path, model: Path, data: Path | None, spec: Path | None = None) -> str:
+def recheck(plan: Path, model: Path, data: Path | None, spec: Path | None = None, metric: str | None = None) -> str:
     """The commands that print a certificate entry's plan out as a model and measure that."""
     output = plan.with_suffix(".onnx")
     apply: Sequence[str] = ("autocast", "plan", "apply", str(plan), str(model), str(output))
@@ -179,6 +181,8 @@ def recheck(plan: Path, model: Path, data: Path | None, spec: Path | None = None
         judge += ["--evaluation", str(data)]
     if spec is not None:
         judge += ["--spec", str(spec)]
+    if metric is not None:
+        judge += ["--metric", metric]
     return f"{shlex.join(apply)} && {shlex.join(judge)}"
 
 

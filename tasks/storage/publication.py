@@ -57,6 +57,14 @@ def output_name(destination: str) -> str:
     return _target(destination)[1]
 
 
+def output_location(destination: str) -> str:
+    """Where the model file itself goes at `destination`, links followed: equal for the same place however written."""
+    location, name, is_folder = _target(destination)
+    if isinstance(location, LocalLocation):
+        return str((location.path / name if is_folder else location.path).resolve())
+    return str(location.under(name) if is_folder else location)
+
+
 def publish_files(
     model: Path,
     destination: str,

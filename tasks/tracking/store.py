@@ -124,7 +124,16 @@ def _is_refusal(error: Exception) -> bool:
     """Whether a server or store answered with this MlflowException, as opposed to not being reached."""
     from mlflow.exceptions import MlflowException
 
-    return isinstance(error, MlflowException) and error.get_http_status_code() in _REFUSALS  # type: ignore[no-untyped-call]
+    if not isinstance(error, MlflowException) or is_conflict(error):
+        return False
+    return error.get_http_status_code() in _REFUSALS  # type: ignore[no-untyped-call]
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether a concurrent change kept the store's database from this one, which may then succeed. MLflow passes the
+    database's own message on, as a bad request: sqlite's, PostgreSQL's and MySQL's in this order."""
+    text = str(error)
+    return any(sign in text for sign in ("UNIQUE constraint", "violates unique constraint", "Duplicate entry"))
 
 
 def shown(tracking_uri: str) -> str:

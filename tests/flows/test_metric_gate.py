@@ -31,9 +31,9 @@ def run(workplace, autocast):  # noqa: F811
     (workplace / "own_metric_of_a_gate.py").write_text(METRIC)
 
     def call(metric, gate):
-        (workplace / "spec.yaml").write_text(f"metric: {metric}\ngates: ['{gate}', no_new_nonfinite]\n")
+        (workplace / "spec.yaml").write_text(f"gates: ['{gate}', no_new_nonfinite]\n")
         arguments = ("--calibration", "d.npz", "--spec", "spec.yaml", "--name", "judged-by-its-own-metric", "--json")
-        return autocast("run", "m.onnx", *arguments)
+        return autocast("run", "m.onnx", *arguments, "--metric", metric)
 
     return call
 
@@ -79,3 +79,52 @@ def test_a_metric_that_is_not_there_is_refused_before_anything_starts(run):
 def test_a_spec_names_a_function_of_a_module(metric):
     with pytest.raises(ConfigError, match="metric: give module:function, not"):
         make_spec({"metric": metric}, "options")
+
+
+PLANTED = """
+from pathlib import Path
+
+Path("PLANTED").touch()
+
+def score(outputs, labels):
+    return 1.0
+"""
+
+
+@pytest.fixture
+def downloaded(workplace):
+    """A folder of a stranger's: a model, a spec that names a metric, a module of that name."""
+    mlp(workplace / "m.onnx")
+    batches(workplace / "d.npz")
+    (workplace / "strangers_metric.py").write_text(PLANTED)
+    (workplace / "spec.yaml").write_text("metric: strangers_metric:score\n")
+    (workplace / "fleet.yaml").write_text("models: [m.onnx]\nspec: {metric: 'strangers_metric:score'}\n")
+    return workplace
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "m.onnx", "--spec", "spec.yaml"),
+        ("run", "m.onnx", "--spec", "spec.yaml", "--dry-run"),
+        ("tune", "m.onnx", "--spec", "spec.yaml", "--budget", "task_metric_ratio>=0.9"),
+        ("validate", "m.onnx", "--reference", "m.onnx", "--spec", "spec.yaml", "--on", "simulation"),
+        ("fleet", "fleet.yaml"),
+    ],
+    ids=["run", "run --dry-run", "tune", "validate", "fleet"],
+)
+def test_a_file_alone_has_no_module_of_the_current_folder_imported(downloaded, autocast, arguments):  # noqa: F811
+    ended = autocast(*arguments)
+    assert ended.code == 2
+    assert ended.errors == [
+        f"error: {arguments[-1] if arguments[0] == 'fleet' else 'spec.yaml'}: metric: strangers_metric:score runs code "
+        "of the module strangers_metric: if you trust it, give --metric strangers_metric:score, or add "
+        "strangers_metric to AUTOCAST_METRIC_MODULES"
+    ]
+    assert not (downloaded / "PLANTED").exists()
+
+
+def test_a_module_that_the_user_lists_may_be_named_by_a_file(downloaded, autocast, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("AUTOCAST_METRIC_MODULES", "other:strangers_metric")
+    assert autocast("run", "m.onnx", "--spec", "spec.yaml", "--calibration", "d.npz").code == 0
+    assert (downloaded / "PLANTED").exists()

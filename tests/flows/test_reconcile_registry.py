@@ -58,3 +58,47 @@ def test_runs_of_flow_runs_that_are_gone_are_ended(workplace, services):
     assert result["requested"] == []
     ended = client().get_run(left.run_id)
     assert (ended.info.status, ended.data.tags["autocast.failure"]) == ("KILLED", "its flow run no longer exists")
+
+
+@pytest.mark.parametrize("name", ['it\'s "quoted"', "it's", 'a "quoted"'])
+def test_a_name_with_quotes_is_found_and_tried_once_and_stops_no_other_version(workplace, services, name):
+    from tasks.tracking.runs import begin_run, end_run
+
+    opted_in = {"autocast.precision": "fp16"}
+    plain = f"beside {uuid.uuid4()}"
+    register(name, workplace, opted_in)
+    register(name.replace("'", "_"), workplace, opted_in)
+    register(plain, workplace, **opted_in)
+    assert missed() >= {f"models:/{name}/1", f"models:/{plain}/1"}
+    end_run(begin_run(services, "done", {}, {"autocast.source": f"models:/{name}/1"}), "a bad model")
+    assert f"models:/{name}/1" not in missed()
+    assert f"models:/{plain}/1" in missed()
+
+
+def test_one_version_that_cannot_be_judged_stops_no_other(workplace, services, monkeypatch):
+    import flows.reconcile_registry as reconcile
+
+    plain, bad = f"beside {uuid.uuid4()}", f"bad {uuid.uuid4()}"
+    for name in (bad, plain):
+        register(name, workplace, **{"autocast.precision": "fp16"})
+    judge = reconcile.request_for
+
+    def fails(tags, read):
+        if tags.name == bad:
+            raise RecursionError("too deep")
+        return judge(tags, read)
+
+    monkeypatch.setattr(reconcile, "request_for", fails)
+    assert f"models:/{plain}/1" in missed()
+    assert f"models:/{bad}/1" not in missed()
+
+
+def test_a_run_whose_tag_names_no_flow_run_is_left_alone(workplace, services):
+    from flows.reconcile_registry import _ended_flow_runs
+    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.runs import begin_run
+
+    dead = str(uuid.uuid4())
+    for owner in ("' or '1", dead):
+        begin_run(services, "left", {}, {FLOW_RUN_TAG: owner})
+    assert (dead, "its flow run no longer exists") in list(_ended_flow_runs(client(), services))

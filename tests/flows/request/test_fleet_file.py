@@ -88,3 +88,40 @@ def test_a_fleets_table_links_to_what_was_registered():
     assert [row["page"] for row in rows] == ["http://mlflow:5050/#/models/x-fp16/versions/1", None]
     assert [row["state"] for row in rows] == ["converted", "failed"]
     assert summary_rows(outcomes, "sqlite:///mlflow.db")[0]["page"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("output: out/\nmodels: [a/model.onnx, b/model.onnx]\n", "both are written to "),
+        ("output: s3://b/out\nmodels: [a/model.onnx, 's3://b/model.onnx']\n", "s3://b/out/model-fp16/model.onnx"),
+        (
+            "models:\n- {model: a.onnx, spec: {output: out/x.onnx, name: a}}\n"
+            "- {model: b.onnx, spec: {output: ./out/../out/x.onnx, name: b}}\n",
+            "a.onnx and b.onnx both are written to ",
+        ),
+        ("models: [a/model.onnx, b/model.onnx]\n", "a/model.onnx and b/model.onnx both are registered as model-fp16"),
+        ("models:\n- {model: a.onnx, spec: {name: x}}\n- {model: b.onnx, spec: {name: x}}\n", "registered as x"),
+        ("models: ['models:/bert/3', 'models:/bert@champion']\n", "both are registered as bert-fp16"),
+    ],
+)
+def test_two_models_of_a_fleet_share_neither_destination_nor_name(tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        read_fleet(written(tmp_path, text))
+    assert said in str(caught.value)
+    assert "of its own" in str(caught.value)
+
+
+def test_models_of_one_stem_go_to_one_fleet_with_names_and_outputs_of_their_own(tmp_path):
+    text = (
+        "models:\n- a/m.onnx\n- {model: b/m.onnx, spec: {name: other}}\n- {model: a/m.onnx, spec: {precision: bf16}}\n"
+    )
+    assert len(read_fleet(written(tmp_path, text))) == 3
+
+
+def test_a_deployed_fleet_is_checked_before_anything_is_started():
+    from flows.convert_fleet import convert_fleet
+
+    with pytest.raises(ConfigError, match="both are registered as m-fp16"):
+        convert_fleet.fn([FleetModel(model="a/m.onnx"), FleetModel(model="b/m.onnx")])

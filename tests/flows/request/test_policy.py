@@ -3,7 +3,7 @@
 import pytest
 
 from autocast_core.errors import ConfigError
-from flows.request.policy import check_metric, check_plugins, limits_for
+from flows.request.policy import check_file_code, check_metric, check_plugins, limits_for
 from flows.request.spec import Spec
 
 
@@ -67,3 +67,16 @@ def test_a_service_imports_only_metrics_of_its_owners_modules():
     check_metric(None, deployed=True, environment={})
     with pytest.raises(ConfigError, match="can add os to AUTOCAST_METRIC_MODULES"):
         check_metric("os:getcwd", deployed=True, environment=environment)
+
+
+def test_a_file_alone_has_no_library_loaded(tmp_path):
+    spec = Spec(trt_plugins=(str(tmp_path / "a.so"),))
+    with pytest.raises(ConfigError, match=r"spec\.yaml: trt_plugins: .*a\.so runs code of that library"):
+        check_file_code("spec.yaml", spec, environment={})
+    check_file_code("spec.yaml", spec, environment={"AUTOCAST_PLUGIN_FOLDERS": str(tmp_path)})
+
+
+def test_the_option_of_the_command_line_is_the_users_word_for_its_own_metric_only():
+    check_file_code("spec.yaml", Spec(metric="scores:f1"), "scores:f1", environment={})
+    with pytest.raises(ConfigError, match="runs code of the module os"):
+        check_file_code("spec.yaml", Spec(metric="os:getcwd"), environment={"AUTOCAST_METRIC_MODULES": "scores"})

@@ -10,12 +10,13 @@ import numpy as np
 import onnx
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from autocast_core.errors import ConfigError, ServiceError
 from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
 from tasks.tracking.logged_model import log_model, signature
-from tasks.tracking.model_versions import register_version
+from tasks.tracking.model_versions import register_version, set_alias
 from tasks.tracking.runs import RunRef, begin_run, end_run, log, log_artifacts, log_dataset, note
 from tasks.tracking.store import artifact_location, connect, experiment_id, shown, sqlite_file, tracking_errors, usable
 from tasks.tracking.trial_log import log_trial
@@ -204,3 +205,52 @@ def test_processes_that_make_the_store_at_once_all_find_it_made(tmp_path):
     started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [each.communicate(timeout=120)[1] for each in started]
     assert [each.returncode for each in started] == [0, 0], errors
+
+
+def test_two_registrations_of_a_new_name_at_once_both_succeed(store, run, model):
+    """MLflow's store inserts an alias that it did not find: the second of two is refused by the database."""
+    from threading import Barrier, Thread
+
+    logged = log_model(run, model, [model.path], name="race", params={}, metadata={})
+    failed = []
+
+    def register(name, barrier):
+        barrier.wait(30)
+        try:
+            register_version(run, logged, name, tags={}, description="", alias="candidate")
+        except BaseException as error:
+            failed.append(error)
+
+    for number in range(12):
+        barrier = Barrier(2)
+        both = [Thread(target=register, args=(f"race-{number}", barrier)) for _ in range(2)]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join(60)
+    assert failed == []
+
+
+def conflict():
+    return MlflowException(
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: registered_model_aliases.name", error_code=1
+    )
+
+
+def test_an_alias_is_set_again_where_another_process_set_it_at_this_moment():
+    class Client:
+        tried = 0
+
+        def set_registered_model_alias(self, *_):
+            self.tried += 1
+            if self.tried < 3:
+                raise conflict()
+
+    client = Client()
+    set_alias(client, "new", "candidate", "1")
+    assert client.tried == 3
+
+
+def test_a_conflict_that_lasts_is_the_servers_not_the_users():
+    with pytest.raises(ServiceError, match="UNIQUE constraint"), tracking_errors("sqlite:///x.db"):
+        raise MlflowException("UNIQUE constraint failed: aliases.name", error_code=BAD_REQUEST)
