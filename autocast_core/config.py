@@ -176,6 +176,13 @@ class ConversionConfig:
             autocast="use_standalone_type_inference",
         ),
     )
+    strict_source: bool = field(
+        default=False,
+        metadata=declared(
+            "Refuse a source that ONNX's checker refuses, in place of repairing what it declares.",
+            flags=("--strict_source",),
+        ),
+    )
     shapes: Mapping[str, tuple[int, ...]] = field(
         default_factory=dict,
         metadata=declared(

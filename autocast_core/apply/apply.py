@@ -119,7 +119,7 @@ def _moves(
             low = precision if precision.is_low else plan.precision
             operands = float_operands(node, policy, low)
             if any(operands.inputs) or any(operands.outputs):
-                if low is not plan.precision:
+                if low is Precision.BF16 and plan.precision is Precision.FP16:
                     raise PlanError(
                         f"node {node_id} is {low} in a plan of {plan.precision}: give {plan.precision} or fp32"
                     )

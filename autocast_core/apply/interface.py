@@ -29,6 +29,8 @@ class GraphInterface:
         self._settings = plan.settings
         self._outputs = list(graph.outputs)
         self._output_names = [value.name for value in graph.outputs]
+        firsts: dict[ir.Value, int] = {}
+        self._first = [firsts.setdefault(value, index) for index, value in enumerate(graph.outputs)]
         self._kept: set[str | None] = set()
 
     @property
@@ -70,6 +72,8 @@ class GraphInterface:
         uses: Uses,
         original: Mapping[ir.Value, ir.DataType | None],
     ) -> None:
+        if self._first[index] != index:  # one value as two outputs: one Cast serves both
+            return
         requested = original[value] or natural
         if requested == ir.DataType.FLOAT and not self._keeps(value):
             requested = natural
@@ -80,6 +84,9 @@ class GraphInterface:
     def restore_names(self, names: UnusedNames) -> None:
         """Give what now stands at each output the output's name and shape."""
         for index, (before, name) in enumerate(zip(self._outputs, self._output_names, strict=True)):
+            if self._first[index] != index:
+                self._graph.outputs[index] = self._graph.outputs[self._first[index]]
+                continue
             now = self._graph.outputs[index]
             if now is before or now.name == name:
                 continue

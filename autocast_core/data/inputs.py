@@ -48,5 +48,12 @@ def _spec(value: ir.Value) -> InputSpec:
     if type_ is not None and not isinstance(type_, ir.TensorType):
         kind = "other"
     dtype = ir.DataType.UNDEFINED if type_ is None else type_.dtype
-    dims = None if value.shape is None else tuple(d if isinstance(d, int) else d.value for d in value.shape)
+    dims = None if value.shape is None else tuple(map(_dim, value.shape))
     return InputSpec(str(value.name), dtype, dims, kind)
+
+
+def _dim(dim: int | ir.SymbolicDim) -> Dim:
+    """Old exporters write an unknown length as -1."""
+    if isinstance(dim, int):
+        return dim if dim >= 0 else None
+    return dim.value

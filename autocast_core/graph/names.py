@@ -72,6 +72,11 @@ def defined_values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
+def is_unmade(value: ir.Value) -> bool:
+    """Whether nothing gives `value`: no node, no caller, no initializer."""
+    return value.producer() is None and not value.is_graph_input() and not value.is_initializer()
+
+
 def rename(value: ir.Value, name: str) -> None:
     """Rename a value; its tensor, which the caller's model may share, is copied (its data is not)."""
     if value.const_value is not None:

@@ -5,6 +5,7 @@ from autocast_core.operators.operands import Operands, float_operands, output_ty
 from autocast_core.operators.plugins import parse_plugin_precisions
 from autocast_core.operators.policy import OperandPolicy
 from autocast_core.operators.ports import BodyPort, ports_of
+from autocast_core.operators.signature import is_runtime_operator
 from autocast_core.operators.types import element_type, is_tensor, type_string, with_element_type
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "element_type",
     "float_operands",
     "infer_missing_types",
+    "is_runtime_operator",
     "is_tensor",
     "output_type_fact",
     "parse_plugin_precisions",

@@ -56,6 +56,11 @@ def find_signature(domain: str, op_type: str, opset: int) -> Signature | None:
         return _contrib().get((domain, op_type))
 
 
+def is_runtime_operator(op_type: str) -> bool:
+    """Whether a runtime, and not ONNX in any version, has an operator of this name in ONNX's own domain."""
+    return ("", op_type) in _contrib() and ("", op_type) not in _history()
+
+
 def supporting_opset(domain: str, op_type: str, index: int, wanted: str) -> int | None:
     """The lowest opset at which output `index` (input ``-1 - index`` for negative) of an operator may be `wanted`."""
     versions: list[int] = sorted({s.since_version for s in _history().get((domain, op_type), ())})

@@ -17,12 +17,13 @@ from autocast_core.verify import ModelInterface
 class LoadedSource:
     """A valid model before anything was changed, what it promises its users, and its files (none: it is in memory).
 
-    `model` is the next stage's to change.
+    `model` is the next stage's to change. `changes` are repairs of what it failed to declare.
     """
 
     model: ir.Model
     interface: ModelInterface
     files: tuple[Path, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)

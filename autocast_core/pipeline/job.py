@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import Batches, input_specs, open_batches, table_sizes
+from autocast_core.graph.names import is_unmade
 from autocast_core.model import ModelRef, ModelSource, load_model, load_proto
 from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.pipeline.cache import ArtifactCache, artifact_cache
@@ -52,8 +53,14 @@ class Job:
     def original(self) -> ir.Model:
         """The source as it was, with inferred types; not to be changed. ModelError where its file cannot be read."""
         if isinstance(self.source, onnx.ModelProto):
-            return load_proto(self.source)
-        return self.cache.model(self.source) if isinstance(self.source, ModelRef) else load_model(self.source)
+            model = load_proto(self.source)
+        else:
+            model = self.cache.model(self.source) if isinstance(self.source, ModelRef) else load_model(self.source)
+        if any(value.type is None or value.shape is None or is_unmade(value) for value in model.graph.outputs):
+            from autocast_core.sanitize import repair_in_place
+
+            repair_in_place(model, self.config)
+        return model
 
     def own(self, model: ir.Model) -> ir.Model:
         """`model` for a stage that changes it: a clone where the cache may hand it to another stage too."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,20 +18,22 @@ from autocast_core.model import ModelRef, save_model, save_skeleton
 from autocast_core.model.atomic import written_whole
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Job, open_rounding
-from autocast_core.pipeline.stage import Stage
+from autocast_core.pipeline.repaired import repaired_interface
+from autocast_core.pipeline.stage import Stage, run_stage
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.calibrate import CALIBRATE
 from autocast_core.pipeline.stages.decide import DECIDE
 from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.pipeline.stages.fit import FIT
+from autocast_core.pipeline.stages.load import load
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PlanCounts, PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize.change import Change
 from autocast_core.search.attribution import Attribution
-from autocast_core.verify import Verified, load_checked, model_interface
+from autocast_core.verify import Verified, model_interface
 
 A = TypeVar("A")
 
@@ -156,7 +158,10 @@ def perform(stage: str, request: JobRequest, inputs: tuple[Any, ...], progress: 
     Raises as the stage does, OutputError where the folder cannot be written.
     """
     job, todo = request.job(progress), STAGES[stage]
-    made = todo.run(job, *(load_saved(job, kind, saved) for kind, saved in zip(todo.inputs, inputs, strict=True)))
+    taken: tuple[Any, ...] = tuple(
+        load_saved(job, kind, saved) for kind, saved in zip(todo.inputs, inputs, strict=True)
+    )
+    made = run_stage(todo, job, taken)
     folder = request.folder / stage
     folder.mkdir(parents=True, exist_ok=True)
     save = FORMS[todo.output].save
@@ -178,8 +183,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _load_source(job: Job, ref: ModelRef) -> LoadedSource:
-    model = load_checked(ref)
-    return LoadedSource(model, model_interface(model))
+    return load(replace(job, source=ref))
 
 
 def _save_sanitized(destination: Destination, made: SanitizedSource) -> SavedSanitized:
@@ -189,7 +193,8 @@ def _save_sanitized(destination: Destination, made: SanitizedSource) -> SavedSan
 
 
 def _load_sanitized(job: Job, saved: SavedSanitized) -> SanitizedSource:
-    model, contract = job.cache.model(saved.model), model_interface(job.original())
+    model = job.cache.model(saved.model)
+    contract = repaired_interface(model_interface(job.original()), saved.changes)
     return SanitizedSource(model, contract, saved.changes, saved.warnings, saved.opset_changed)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from autocast_core.errors import AutocastError, ModelError, VerificationError
+from autocast_core.pipeline.blame import source_finding
 from autocast_core.pipeline.job import Job
 
 A = TypeVar("A")
@@ -57,6 +59,20 @@ def in_this_process(job: Job) -> Around:
 
     def around(stage: Stage, inputs: tuple[Any, ...]) -> Any:
         with job.timed(stage.name):
-            return stage.run(job, *inputs)
+            return run_stage(stage, job, inputs)
 
     return around
+
+
+def run_stage(stage: Stage, job: Job, inputs: tuple[Any, ...]) -> Any:
+    """What the stage makes. ModelError with the checker's finding in place of an error that only a bug of ours can
+    explain, where onnx.checker's full check, which is made only then, refuses the source."""
+    try:
+        return stage.run(job, *inputs)
+    except Exception as error:
+        if isinstance(error, AutocastError | OSError | MemoryError) and not isinstance(error, VerificationError):
+            raise
+        finding = source_finding(job)
+        if finding is None:
+            raise
+        raise ModelError(f"the model is not valid ONNX: {finding}: correct the export") from error

@@ -3,7 +3,8 @@
 Each pass is a function in a file of its own: it works in place, gets the whole configuration and returns what it
 changed, nothing where it did not act. The order:
 
-1. `domains`, `functions`, `names`: every node can be named and no function hides one; the later passes rely on both.
+1. `dimensions`, `domains`, `functions`, `names`: every node can be named and no function hides one; the later passes
+   rely on both.
 2. `types`: every tensor value has an element type.
 3. `opset`, `fp64`, `constants`: rewrites that need types; where one acts, types are inferred anew.
 4. `layernorm`, `masks`: repairs of what exporters wrote, on the final operators and types.
@@ -19,6 +20,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.graph.walk import note_flat
 from autocast_core.sanitize.change import Change, Sanitized
 from autocast_core.sanitize.constants import normalize_constants
+from autocast_core.sanitize.dimensions import open_negative_dimensions
 from autocast_core.sanitize.domains import import_default_domain
 from autocast_core.sanitize.fp64 import replace_fp64
 from autocast_core.sanitize.functions import inline_functions
@@ -26,11 +28,11 @@ from autocast_core.sanitize.layernorm import fuse_layer_norm
 from autocast_core.sanitize.masks import clamp_masks
 from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.opset import choose_opset, raise_opset
-from autocast_core.sanitize.types import infer_types
+from autocast_core.sanitize.types import DECLARED_OUTPUTS, infer_types
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
 
-NAMING: tuple[Pass, ...] = (import_default_domain, inline_functions, give_unique_names)
+NAMING: tuple[Pass, ...] = (open_negative_dimensions, import_default_domain, inline_functions, give_unique_names)
 REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, normalize_constants)
 REPAIRING: tuple[Pass, ...] = (fuse_layer_norm, clamp_masks)
 
@@ -62,4 +64,5 @@ def sanitize_in_place(model: ir.Model, config: ConversionConfig) -> Sanitized:
     if run(REWRITING):
         run((infer_types,))
     run(REPAIRING)
-    return Sanitized(model, tuple(changes), choice.warnings if choice is not None else ())
+    wrong = tuple(change.detail for change in changes if change.step == DECLARED_OUTPUTS)
+    return Sanitized(model, tuple(changes), (*(choice.warnings if choice is not None else ()), *wrong))

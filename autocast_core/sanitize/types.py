@@ -4,12 +4,15 @@
   without its weights and without the declarations of inner values, so that a stale declaration does not survive where
   inference knows better; a declared type or shape stays where inference yields none.
 - Element types that are still missing come from the schemas of operators (`operators.inference`).
-- Does not touch the types and shapes of the main graph's inputs, nor the declared shape of its outputs.
+- A declared shape of a main graph's output that inference contradicts is replaced, unless ``config.strict_source``:
+  runtimes do not look at it. That of an output which nodes read is not looked at.
+- Does not touch the types and shapes of the main graph's inputs, nor the types of its outputs.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import onnx
 import onnx_ir as ir
@@ -25,10 +28,15 @@ from autocast_core.text import one_line
 
 logger = logging.getLogger(__name__)
 
+DECLARED_OUTPUTS = "declared_outputs"
+"""The step of changes of what is declared of outputs, whose names they hold as `nodes`."""
+
+Inferred = tuple[ir.TypeProtocol, ir.Shape | None]
+
 
 def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
     """Infer types and shapes; see the module."""
-    inferred = _inferred(model)
+    inferred = inferred_types(model)
     corrected = []
     fixed = {id(value) for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values())}
     for graph in all_graphs(model.graph):
@@ -37,10 +45,25 @@ def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
             if found is not None and _update(value, *found):
                 corrected.append(str(value.name))
     infer_missing_types(model)
+    changes = () if config.strict_source else _correct_outputs(model.graph, inferred)
     if not corrected:
-        return ()
+        return changes
     shown = ", ".join(corrected[:3]) + (", …" if len(corrected) > 3 else "")
-    return (Change("types", f"corrected the declared type or shape of {len(corrected)} values: {shown}"),)
+    return (Change("types", f"corrected the declared type or shape of {len(corrected)} values: {shown}"), *changes)
+
+
+def _correct_outputs(graph: ir.Graph, inferred: Mapping[str, Inferred]) -> tuple[Change, ...]:
+    """Replace declared shapes of outputs that inference contradicts."""
+    changes = []
+    for value in dict.fromkeys(graph.outputs):
+        if value.is_graph_input() or value.shape is None or value.uses():
+            continue
+        _, shape = inferred.get(str(value.name), (None, None))
+        if shape is not None and _contradict(value.shape, shape):
+            detail = f"output {value.name!r} is declared with the shape {value.shape} and has {shape}"
+            changes.append(Change(DECLARED_OUTPUTS, detail, (str(value.name),)))
+            value.shape = shape
+    return tuple(changes)
 
 
 def _update(value: ir.Value, kind: ir.TypeProtocol, shape: ir.Shape | None) -> bool:
@@ -72,7 +95,7 @@ def _merged(declared: ir.Shape, inferred: ir.Shape) -> ir.Shape:
     return ir.Shape([b if isinstance(b, int) or (not isinstance(a, int) and a.value is None) else a for a, b in pairs])
 
 
-def _inferred(model: ir.Model) -> dict[str, tuple[ir.TypeProtocol, ir.Shape | None]]:
+def inferred_types(model: ir.Model) -> dict[str, Inferred]:
     """What onnx infers, by value name, names being unique over the model; empty where inference fails."""
     proto = serialize_undeclared(model, SMALL_TENSOR_BYTES)
     try:
@@ -80,8 +103,8 @@ def _inferred(model: ir.Model) -> dict[str, tuple[ir.TypeProtocol, ir.Shape | No
     except Exception as error:  # the C++ side raises many kinds; without inference the declared types stand
         logger.info("type inference failed: %s", one_line(error))
         return {}
-    found: dict[str, tuple[ir.TypeProtocol, ir.Shape | None]] = {}
-    known: dict[bytes, tuple[ir.TypeProtocol, ir.Shape | None] | None] = {}
+    found: dict[str, Inferred] = {}
+    known: dict[bytes, Inferred | None] = {}
     pending = [result.graph]
     while pending:
         graph = pending.pop()
@@ -99,7 +122,7 @@ def _inferred(model: ir.Model) -> dict[str, tuple[ir.TypeProtocol, ir.Shape | No
     return found
 
 
-def _read_type(proto: onnx.TypeProto) -> tuple[ir.TypeProtocol, ir.Shape | None] | None:
+def _read_type(proto: onnx.TypeProto) -> Inferred | None:
     """The type and the (frozen) shape; None where inference found none, or a map, which onnx_ir does not hold."""
     try:
         kind = ir.serde.deserialize_type_proto_for_type(proto)

@@ -11,9 +11,12 @@ import onnx.checker
 import onnx.shape_inference
 
 from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION
+from autocast_core.operators import is_runtime_operator
 from autocast_core.text import one_line
 
 _LONGEST_FINDING = 500
+_UNREGISTERED = re.compile(r"No Op registered for \w+ with domain_version")
+_RUNTIMES = "autocast.runtimes"
 
 
 def checker_finding(structure: bytes, *, full: bool) -> str | None:
@@ -26,11 +29,36 @@ def checker_finding(structure: bytes, *, full: bool) -> str | None:
         path = Path(folder) / "model.onnx"
         (path.parent / WEIGHTS_LOCATION).touch()
         path.write_bytes(structure)
-        try:
-            onnx.checker.check_model(path, full_check=full)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-            return _finding(str(error), folder)
+        refusal = _refusal(path, full)
+        if refusal is not None and _UNREGISTERED.search(refusal):
+            path.write_bytes(_without_runtime_operators(structure))
+            refusal = _refusal(path, full)
+    return None if refusal is None else _finding(refusal, folder)
+
+
+def _refusal(path: Path, full: bool) -> str | None:
+    try:
+        onnx.checker.check_model(path, full_check=full)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        return str(error)
     return None
+
+
+def _without_runtime_operators(structure: bytes) -> bytes:
+    """The model with the operators that runtimes have in ONNX's own domain in one that the checker does not know."""
+    model = onnx.ModelProto.FromString(structure)
+    model.opset_import.add(domain=_RUNTIMES, version=1)
+    pending = [model.graph]
+    while pending:
+        graph = pending.pop()
+        for node in graph.node:
+            if node.domain in ("", "ai.onnx") and is_runtime_operator(node.op_type):
+                node.domain = _RUNTIMES
+            for attribute in node.attribute:
+                pending.extend([attribute.g] if attribute.HasField("g") else [])
+                pending.extend(attribute.graphs)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _finding(text: str, folder: str) -> str:

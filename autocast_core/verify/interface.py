@@ -40,7 +40,14 @@ def _ports(values: Sequence[ir.Value]) -> tuple[Port, ...]:
 
 
 def _dims(shape: ir.Shape | None) -> tuple[int | str | None, ...] | None:
-    return None if shape is None else tuple(dim if isinstance(dim, int) else dim.value for dim in shape)
+    return None if shape is None else tuple(map(_dim, shape))
+
+
+def _dim(dim: int | ir.SymbolicDim) -> int | str | None:
+    """A negative length, which old exporters write, is an unknown one."""
+    if isinstance(dim, int):
+        return dim if dim >= 0 else None
+    return dim.value
 
 
 def interface_changes(

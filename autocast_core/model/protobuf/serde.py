@@ -83,6 +83,7 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
         _make_dense(graph, label)
     for function in proto.functions:
         check_bodies(_nodes(function.node), opset, label)
+    _declare_passed_outputs(proto.graph)
     if len(graphs) > 1:
         check_scopes(proto.graph, label)
     maps = _take_map_types(proto.graph)
@@ -208,6 +209,14 @@ def _dense(sparse: onnx.SparseTensorProto, label: str) -> onnx.TensorProto:
         return onnx.numpy_helper.from_array(dense, name)
     except (ValueError, IndexError, TypeError, KeyError) as error:
         raise ModelError(f"{label}: sparse tensor {name!r} cannot be read: {_origin(error)}") from error
+
+
+def _declare_passed_outputs(graph: onnx.GraphProto) -> None:
+    """Declare outputs that are inputs as those are declared: onnx_ir has one value for both."""
+    inputs = {info.name: info for info in graph.input}
+    for info in graph.output:
+        if info.name in inputs and info.type != inputs[info.name].type:
+            info.type.CopyFrom(inputs[info.name].type)
 
 
 def _take_map_types(graph: onnx.GraphProto) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import logging
 
 from autocast_core.pipeline.artifacts import LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.repaired import repaired_interface
 from autocast_core.pipeline.stage import Stage
 from autocast_core.sanitize import sanitize_in_place
 
@@ -15,9 +16,12 @@ LOG = logging.getLogger(__name__)
 def sanitize(job: Job, source: LoadedSource) -> SanitizedSource:
     """The source after all sanitize passes, which change its model in place. Raises as the passes do."""
     done = sanitize_in_place(source.model, job.config)
-    for warning in done.warnings:
+    changes = (*source.changes, *done.changes)
+    warnings = (*(change.detail for change in source.changes), *done.warnings)
+    for warning in warnings:
         LOG.warning("%s", warning)
-    return SanitizedSource(done.model, source.interface, done.changes, done.warnings, done.opset_changed)
+    interface = repaired_interface(source.interface, changes)
+    return SanitizedSource(done.model, interface, changes, warnings, done.opset_changed)
 
 
 SANITIZE = Stage("sanitize", sanitize, (LoadedSource,), SanitizedSource)

@@ -1,0 +1,27 @@
+"""Repairs of a source that onnx.checker refuses and runtimes run, each a pass of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from autocast_core.config import ConversionConfig
+from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.graph_name import name_graphs
+from autocast_core.sanitize.imports import import_microsoft_domain
+from autocast_core.sanitize.outputs import complete_outputs
+
+REPAIRS: tuple[Callable[[ir.Model, ConversionConfig], tuple[Change, ...]], ...] = (
+    name_graphs,
+    import_microsoft_domain,
+    complete_outputs,
+)
+
+
+def repair_in_place(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
+    """Mend what `model` fails to declare; what was done, nothing where there was nothing to do.
+
+    None of it changes what the model computes.
+    """
+    return tuple(change for repair in REPAIRS for change in repair(model, config))

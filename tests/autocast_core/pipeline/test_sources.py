@@ -1,0 +1,173 @@
+"""Files that ONNX Runtime runs and onnx.checker's full check refuses, and files that nothing runs: who is to blame."""
+
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from autocast_core import ConversionConfig, Precision, convert_file
+from autocast_core.errors import ModelError, VerificationError
+from tests.onnx_models import interface_types, run_in_onnxruntime
+
+HEAD = '<ir_version: 8, opset_import: ["": 17]>\n'
+TEXT = HEAD + "g (float[b,4] x) => (float[b,4] y) { [relu] h = Relu(x) [neg] y = Neg(h) }"
+X = np.array([[1.0, -2.0, 3.0, 0.5], [0.25, 4.0, -1.0, 2.0]], np.float32)
+Y = -np.maximum(X, 0)
+
+
+def negative_dimensions(model):
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+
+
+def declared(*dims, output=0):
+    def edit(model):
+        name = model.graph.output[output].name
+        model.graph.output[output].CopyFrom(onnx.helper.make_tensor_value_info(name, 1, dims))
+
+    return edit
+
+
+def another_shape_of_an_inner_value(model):
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("h", 1, [3, 4, 1]))
+
+
+REPAIRED = {
+    "negative dimensions": (negative_dimensions, "dimensions"),
+    "a wrong length of an output": (declared("b", 9), "declared_outputs"),
+    "a wrong rank of an output": (declared("b", 4, 1), "declared_outputs"),
+    "a wrong shape of an inner value": (another_shape_of_an_inner_value, "types"),
+    "a graph without a name": (lambda model: model.graph.ClearField("name"), "graph_name"),
+    "an output without a shape": (lambda model: model.graph.output[0].type.tensor_type.ClearField("shape"), "outputs"),
+    "an output without a type": (lambda model: model.graph.output[0].ClearField("type"), "outputs"),
+}
+
+
+def source(tmp_path, edit=lambda model: None, text=TEXT):
+    model = onnx.parser.parse_model(text)
+    edit(model)
+    path = tmp_path / "source.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def converted(path, **options):
+    out = path.with_name("out.onnx")
+    return convert_file(path, out, ConversionConfig(keep_io_types=True, **options), calibration={"x": X}), out
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("name", REPAIRED)
+def test_a_source_that_runs_is_repaired_with_a_line_in_the_plan(tmp_path, name, precision):
+    edit, step = REPAIRED[name]
+    path = source(tmp_path, edit)
+    np.testing.assert_array_equal(run_in_onnxruntime(path, {"x": X})[0], Y)
+    done, out = converted(path, precision=precision)
+    assert step in [change.step for change in done.plan.sanitize]
+    onnx.checker.check_model(out, full_check=True)
+    if precision is Precision.FP16:
+        np.testing.assert_array_equal(run_in_onnxruntime(out, {"x": X})[0], Y)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in REPAIRED if n not in ("negative dimensions", "a wrong shape of an inner value")]
+)
+def test_a_strict_source_is_refused_with_the_finding_of_the_checker(tmp_path, name):
+    with pytest.raises(ModelError, match=r"the model is not valid ONNX: .*(required|differ in)"):
+        converted(source(tmp_path, REPAIRED[name][0]), strict_source=True)
+
+
+def test_a_wrong_declaration_of_an_output_is_a_warning(tmp_path):
+    done, _ = converted(source(tmp_path, declared("b", 9)))
+    assert done.warnings == ("output 'y' is declared with the shape [b,9] and has [b,4]",)
+
+
+def test_negative_dimensions_need_no_data(tmp_path):
+    convert_file(source(tmp_path, negative_dimensions), tmp_path / "out.onnx", ConversionConfig(shapes={"x": (3, 4)}))
+    convert_file(source(tmp_path, negative_dimensions), tmp_path / "out.onnx")
+
+
+def test_a_zero_length_is_a_length(tmp_path):
+    path = source(tmp_path, text=TEXT.replace("float[b,4]", "float[0,4]"))
+    convert_file(path, tmp_path / "out.onnx")
+    shape = onnx.load(tmp_path / "out.onnx").graph.input[0].type.tensor_type.shape
+    assert [dim.dim_value for dim in shape.dim] == [0, 4] and shape.dim[0].HasField("dim_value")
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_one_value_as_two_outputs_is_two_outputs(tmp_path, keep):
+    path = source(tmp_path, lambda model: model.graph.output.append(model.graph.output[0]))
+    convert_file(path, tmp_path / "out.onnx", ConversionConfig(keep_io_types=keep))
+    model = onnx.load(tmp_path / "out.onnx")
+    assert [value.name for value in model.graph.output] == ["y", "y"]
+    kind = np.float32 if keep else np.float16
+    for found in run_in_onnxruntime(model, {"x": X.astype(kind)}):
+        np.testing.assert_array_equal(found, Y.astype(kind))
+
+
+def test_an_input_that_is_an_output_with_another_shape_keeps_its_own(tmp_path):
+    text = TEXT.replace("(float[b,4] y)", "(float[b,4] y, float[q,7] x)")
+    done, out = converted(source(tmp_path, text=text))
+    np.testing.assert_array_equal(run_in_onnxruntime(out, {"x": X})[1], X)
+    assert done.warnings == ()
+
+
+def test_an_output_that_nothing_makes_is_removed_with_a_warning(tmp_path):
+    done, out = converted(source(tmp_path, text=TEXT.replace("(float[b,4] y)", "(float[b,4] y, float[b,4] z)")))
+    assert [value.name for value in onnx.load(out).graph.output] == ["y"]
+    assert done.warnings == ("removed outputs that no node makes: z",)
+
+
+def test_inputs_that_nothing_reads_stay(tmp_path):
+    path, out = source(tmp_path, text=TEXT.replace("x) =>", "x, float[b,3] unused) =>")), tmp_path / "out.onnx"
+    convert_file(path, out, ConversionConfig(keep_io_types=True))
+    assert interface_types(onnx.load(out)) == {"x": 1, "unused": 1, "y": 1}
+
+
+def test_operators_of_onnx_runtime_need_no_import_of_their_domain(tmp_path):
+    path = source(tmp_path, text=TEXT.replace("Neg(h)", "com.microsoft.QuickGelu(h)"))
+    wanted = run_in_onnxruntime(path, {"x": X})[0]
+    done, out = converted(path)
+    assert "imports" in [change.step for change in done.plan.sanitize]
+    np.testing.assert_allclose(run_in_onnxruntime(out, {"x": X})[0], wanted, rtol=2e-3, atol=1e-4)
+
+
+def test_operators_that_onnx_runtime_has_in_the_default_domain_stay_there(tmp_path):
+    text = TEXT.replace("Neg(h)", "SimplifiedLayerNormalization(h, w)").replace("y) {", "y) <float[4] w = {1,1,1,1}> {")
+    path = source(tmp_path, text=text)
+    wanted = run_in_onnxruntime(path, {"x": X})[0]
+    done, out = converted(path)
+    assert [str(each.precision) for each in done.plan.nodes] == ["fp16", "fp16"]
+    np.testing.assert_allclose(run_in_onnxruntime(out, {"x": X})[0], wanted, rtol=2e-3, atol=1e-4)
+
+
+def test_an_operator_that_nobody_has_is_still_refused(tmp_path):
+    with pytest.raises(ModelError, match="No Op registered for NoSuchOperator"):
+        converted(source(tmp_path, text=TEXT.replace("Neg", "NoSuchOperator")))
+
+
+def test_a_wrong_rank_that_only_a_later_opset_infers_is_corrected(tmp_path):
+    """As in a file of ddddocr: at opset 12 Concat does not propagate its data, at 22 it does."""
+    text = """<ir_version: 8, opset_import: ["": 12]>
+    g (float[t,1,8] x) => (float[1,s] y) <int64 i0 = {0}, int64 i1 = {1}> {
+      s = Shape(x) t = Gather(s, i0) b = Gather(s, i1) tu = Unsqueeze<axes = [0]>(t) bu = Unsqueeze<axes = [0]>(b)
+      m = Constant<value = int64[1] {-1}>() sh = Concat<axis = 0>(tu, bu, m) r = Relu(x) y = Reshape(r, sh)
+    }"""
+    path = source(tmp_path, text=text)
+    done = convert_file(path, tmp_path / "out.onnx", ConversionConfig(precision=Precision.BF16))
+    assert "declared_outputs" in [change.step for change in done.plan.sanitize]
+    assert len(onnx.load(tmp_path / "out.onnx").graph.output[0].type.tensor_type.shape.dim) == 3
+
+
+def test_a_source_that_the_full_check_refuses_is_to_blame(tmp_path):
+    with pytest.raises(
+        ModelError, match=r"not valid ONNX: .*Inferred elem type differs.*: correct the export"
+    ) as caught:
+        converted(source(tmp_path, text=TEXT.replace("(float[b,4] y)", "(int64[b,4] y)")))
+    assert isinstance(caught.value.__cause__, VerificationError)
+
+
+def test_valid_sources_are_not_fully_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr("autocast_core.pipeline.stage.source_finding", None)
+    monkeypatch.setattr("autocast_core.pipeline.stages.load.repair_in_place", None)
+    converted(source(tmp_path))
