@@ -143,12 +143,8 @@ def follow(page: Path, folder: Path, done_before: set[str] | None = None, **envi
                     known.add(command)
                     done = run(command, folder, **environment)
                     assert done.returncode == 0, f"{page.name}: {command}\n{done.stdout}\n{done.stderr}"
-        elif block.title and block.language == "diff":
-            change(folder / block.title, block.text)
         elif block.title:
-            target = folder / block.title
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(block.text, encoding="utf-8")
+            edit(block, folder)
         elif block.language == "python":
             done = subprocess.run(
                 [sys.executable, "-c", block.text],
@@ -159,6 +155,16 @@ def follow(page: Path, folder: Path, done_before: set[str] | None = None, **envi
                 timeout=300,
             )
             assert done.returncode == 0, f"{page.name}:\n{block.text}\n{done.stderr}"
+
+
+def edit(block: Block, folder: Path) -> None:
+    """Write the file in `folder` that a block with a title shows, or change it as the block's diff says."""
+    target = folder / block.title
+    if block.language == "diff":
+        change(target, block.text)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(block.text, encoding="utf-8")
 
 
 def change(file: Path, diff: str) -> None:
