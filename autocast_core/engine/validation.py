@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from autocast_core.engine.view import EngineView
+
 Depth = Literal["none", "parsed", "built", "executed"]
 DEPTHS: tuple[Depth, ...] = ("none", "parsed", "built", "executed")
 _DISAGREEMENTS = frozenset({"TYPE", "OUTPUT_TYPE", "PLAN"})
@@ -124,7 +126,8 @@ class Validation:
     """How deep a target engine looked at a model and what it found.
 
     `depth` is the deepest stage that succeeded; `skipped` says why the next ones were not tried; `findings` why one
-    failed. `layers` has one entry per node whose network tensor was found. `accepted` is the verdict within `depth`.
+    failed. `layers` has one entry per node whose network tensor was found. `engine_view` is there where an engine was
+    built and its log could be read; else `skipped` says why not. `accepted` is the verdict within `depth`.
     """
 
     depth: Depth = "none"
@@ -138,6 +141,7 @@ class Validation:
     log: tuple[str, ...] = ()
     """What the engine said while parsing and building, details aside."""
     execution: Execution | None = None
+    engine_view: EngineView | None = None
 
     @property
     def accepted(self) -> bool:
@@ -156,7 +160,9 @@ class Validation:
         found: dict[str, float] = {"tensorrt.depth": DEPTHS.index(self.depth)}
         if self.engine_bytes is not None:
             found["tensorrt.engine_bytes"] = self.engine_bytes
-        return {**found, **(self.execution.metrics() if self.execution is not None else {})}
+        for part in (self.engine_view, self.execution):
+            found |= part.metrics() if part is not None else {}
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -179,4 +185,5 @@ class Validation:
             seconds=dict(raw["seconds"]),
             log=tuple(raw["log"]),
             execution=Execution.from_json(raw["execution"]) if raw.get("execution") else None,
+            engine_view=EngineView.from_json(raw["engine_view"]) if raw.get("engine_view") else None,
         )

@@ -38,7 +38,7 @@ without graph optimisation: smaller errors say nothing. An array `labels` in the
 
 Exit code 3 where TensorRT refuses the model or has it in other types than the model says; the node is named.
 """
-KEYS = ("depth", "skipped", "fidelity", "layers", "versions")
+KEYS = ("depth", "skipped", "fidelity", "layers", "engine_view", "versions")
 
 
 class ModelRefusedError(GateError):
@@ -146,12 +146,14 @@ def _measured(
         from tasks.stages.validate import validate_isolated
 
         found = validate_isolated(request, candidate)
+        plain = found.to_json()
         return {
             "depth": found.depth,
             "skipped": list(found.skipped),
             "findings": [f"{each.node or found.package}: {each.words}" for each in found.findings],
             "fidelity": found.metrics() if found.package else {},
-            "layers": found.to_json()["layers"],
+            "layers": plain["layers"],
+            "engine_view": plain["engine_view"],
             "versions": {**versions(), **found.versions},
             "notes": (),
         }
@@ -168,6 +170,7 @@ def _measured(
         "findings": [],
         "fidelity": evaluated.metrics,
         "layers": [],
+        "engine_view": None,
         "versions": versions(),
         "notes": _notes(evaluated, prefix),
     }

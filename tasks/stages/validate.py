@@ -38,7 +38,8 @@ def validate_model(
 
 def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, list[Any]]]]:
     """What a run keeps of a validation: texts and tables by artifact path; nothing where no engine looked."""
-    texts, tables = {}, {}
+    texts: dict[str, str] = {}
+    tables: dict[str, dict[str, list[Any]]] = {}
     if found.log:
         texts["tensorrt/build.log"] = "\n".join(found.log) + "\n"
     if found.layers:
@@ -48,6 +49,20 @@ def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, li
             "layer": [each.layer for each in found.layers],
             "types": [", ".join(each.types) for each in found.layers],
             "expected": [", ".join(each.expected) for each in found.layers],
+        }
+    if found.engine_view is not None:
+        kernels = found.engine_view.kernels
+        tables["tensorrt/kernels.json"] = {
+            "kernel": [each.name for each in kernels],
+            "kind": [each.kind for each in kernels],
+            "nodes": [", ".join(each.nodes) for each in kernels],
+            "reads": [", ".join(each.reads) for each in kernels],
+            "writes": [", ".join(each.writes) for each in kernels],
+            "read_bytes": [each.read_bytes for each in kernels],
+            "written_bytes": [each.written_bytes for each in kernels],
+            "flops": [each.flops for each in kernels],
+            "stream": [each.stream for each in kernels],
+            "only_moves": [each.only_moves for each in kernels],
         }
     if found.execution is not None and found.execution.layers:
         layers = found.execution.layers

@@ -6,7 +6,8 @@ it, so this module only reads a request and appends what it found, stage by stag
 - package: ``name``, ``version``; or skipped: ``stage``, ``reason``
 - parsed: ``ok``, ``errors``, ``seconds``, ``tensors`` (name to [element type, layer, layer type]), ``outputs``
 - built: ``ok``, ``errors``, ``seconds``, ``bytes``
-- with a trial, the same two of the reference under ``reference parsed`` and ``reference built``, and what
+- engine: ``messages`` that describe the engine (see `autocast_core.engine.build_log`), ``left_out`` where too long
+- with a trial, parsed and built of the reference under ``reference parsed`` and ``reference built``, and what
   `autocast_core.backends.tensorrt.gpu.execute` emits
 - log: ``lines``
 """
@@ -23,11 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.backends.cuda_driver import has_driver
+from autocast_core.engine.build_log import is_needed
 from autocast_core.text import one_line
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 """In order of preference."""
 _LONGEST_LOG = 5000
+_LONGEST_ENGINE = 2**26
+"""Characters of the messages that describe an engine; some 1,200 for each kernel."""
 _ONNX_TYPES = {
     "FLOAT": "float",
     "HALF": "float16",
@@ -83,6 +87,8 @@ def _examine(trt: Any, request: Mapping[str, Any], emit: Emit) -> None:
         engine = _engine(trt, request["model"], request, logger, emit)
         if engine is None:
             return
+        left_out = sum(map(len, logger.engine)) > _LONGEST_ENGINE
+        emit("engine", messages=[] if left_out else logger.engine, left_out=left_out)
         if request["engine"]:
             Path(request["engine"]).write_bytes(engine)
         if request["trial"]:
@@ -137,11 +143,16 @@ def _logger(trt: Any) -> Any:
             super().__init__()
             self.lines: list[str] = []
             self.errors: list[str] = []
+            self.engine: list[str] = []
 
         def log(self, severity: Any, msg: str) -> None:
+            if severity == trt.ILogger.VERBOSE:
+                if is_needed(msg):
+                    self.engine.append(msg)
+                return
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(msg)
-            if severity != trt.ILogger.VERBOSE and len(self.lines) < _LONGEST_LOG:
+            if len(self.lines) < _LONGEST_LOG:
                 self.lines.append(f"{severity.name}: {msg}")
 
     return Log()
@@ -202,6 +213,7 @@ def _build(trt: Any, builder: Any, network: Any, request: Mapping[str, Any], log
         return None
     cache = _timing_cache(trt, config, request["timing_cache"], logger)
     logger.errors.clear()
+    logger.engine.clear()
     start = time.perf_counter()
     engine = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - start

@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from autocast_core.backends.cuda_driver import has_driver
 from autocast_core.backends.tensorrt.child import PACKAGES
+from autocast_core.backends.tensorrt.engine_view import engine_view
 from autocast_core.backends.tensorrt.execution import EngineTrial, execution_of, write_feeds
 from autocast_core.backends.tensorrt.findings import (
     builder_findings,
@@ -57,10 +58,11 @@ def validate_model(
     """Validates the model at `path` with TensorRT, as far as this machine allows: parse, build, execute.
 
     Parses it, compares the element type of every network tensor with the ONNX value it stands for (and with `plan`,
-    where given), then builds a strongly typed engine ahead of time. With a `trial` and an NVIDIA GPU it also runs the
-    engine beside one of the FP32 reference. `engine` is a file to write the engine to; `model` is what the file at
-    `path` holds, where the caller has read it already. Raises ModelError when a file cannot be read as a model,
-    DataError when the trial's data does not fit; whatever TensorRT does is in the result.
+    where given), then builds a strongly typed engine ahead of time and reads its kernels from the build log. With a
+    `trial` and an NVIDIA GPU it also runs the engine beside one of the FP32 reference. `engine` is a file to write the
+    engine to; `model` is what the file at `path` holds, where the caller has read it already. Raises ModelError when a
+    file cannot be read as a model, DataError when the trial's data does not fit; whatever TensorRT does is in the
+    result.
     """
     options = options or EngineOptions()
     model = model or load_model(path)
@@ -86,10 +88,21 @@ def validate_model(
         disagreements = (*type_findings(layers), *output_findings(model, events["parsed"]["outputs"]))
         against_plan = plan_findings(layers, plan, model) if plan is not None else ()
         found = replace(found, layers=layers, findings=(*found.findings, *disagreements, *against_plan))
+        found = _with_view(found, events, model)
         if tried is None or "ran" not in events:
             return found
         execution = execution_of(tried, events, model, Path(folder), found.package or "tensorrt")
         return replace(found, depth="executed", execution=execution)
+
+
+def _with_view(found: Validation, events: Mapping[str, Any], model: ir.Model) -> Validation:
+    """The validation with the view of the engine that was built, or with the reason why there is none."""
+    if "engine" not in events:
+        return found
+    view, problem = engine_view(events["engine"], model)
+    if problem is None:
+        return replace(found, engine_view=view)
+    return replace(found, skipped=(*found.skipped, f"engine view: {problem} ({found.package})"))
 
 
 def _run_child(request: Mapping[str, Any], folder: Path, timeout: float) -> tuple[dict[str, Any], str | None]:

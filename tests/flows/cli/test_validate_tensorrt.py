@@ -38,6 +38,7 @@ def test_depth_what_was_skipped_layers_and_versions_are_given(models):
     assert [(each["node"], each["types"]) for each in found["layers"]] == [("graph/activate", ("float16",))]
     assert {"tensorrt", "tensorrt_rtx"} & set(found["versions"])
     assert found["fidelity"]["tensorrt.engine_bytes"] > 0
+    assert "graph/activate" in {node for each in found["engine_view"]["kernels"] for node in each["nodes"]}
     assert accepted(found) is found
 
 
