@@ -127,7 +127,11 @@ def _written(found: SearchResult, files: SearchFiles, source: ModelRef, data: Pa
     _write(path, plan.to_json())
     metrics = {
         **found.metrics,
-        **{f"noise_floor.{k.removeprefix('fidelity.')}": v for k, v in found.noise_floor.items() if "worst" in k},
+        **{
+            f"noise_floor.{k.removeprefix('fidelity.')}": v
+            for k, v in found.noise_floor.items()
+            if k.startswith("fidelity.worst.")
+        },
         **plan.counts().metrics(),
         "search.evaluations": found.evaluations,
         "search.kept_fp32": len(found.kept_fp32),
