@@ -6,11 +6,13 @@ a fill value); NaN never is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
+from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize import mask_paths
 
 
@@ -24,18 +26,33 @@ def nonfinite_weights(model: ir.Model, weights: Mapping[str, TensorStats]) -> di
 
 
 def nonfinite_activations(model: ir.Model, statistics: Statistics) -> str | None:
-    """One line on the tensors that held NaN or infinity in calibration; None where none did, masks aside."""
-    found = {name: stats.nonfinite for name, stats in statistics.tensors.items() if stats.nonfinite}
+    """One line on the inputs that held NaN or infinity in calibration, masks aside, else on the tensors that held NaN;
+    None where none did.
+
+    Infinity inside a model is often meant, as in the logarithm of a 0 that is not used; where a tensor held some, its
+    statistics do not tell whether it held NaN too.
+    """
+    found = {name: stats for name, stats in statistics.tensors.items() if stats.nonfinite}
     if not found:
         return None
     inputs = [value for value in model.graph.inputs if value.name in found]
-    masks = {name for path in mask_paths(model, inputs) for name in path.values}
-    names = [name for name in found if name not in masks]
-    if not names:
-        return None
-    kind = "input" if names[0] in {value.name for value in inputs} else "tensor"
-    others = f", as do {len(names) - 1:,} more tensors" if len(names) > 1 else ""
-    return f"in calibration {kind} {names[0]!r} holds {found[names[0]]:,} NaN or infinite values{others}"
+    masks = {name for path in mask_paths(model, inputs) for name in path.values} if inputs else set()
+    names = [str(value.name) for value in inputs if value.name not in masks]
+    if names:
+        return _line("input", "NaN or infinite", names, found)
+    computed = (str(value.name) for node in all_nodes(model.graph) for value in node.outputs)
+    names = [name for name in computed if name in found and _holds_nan_only(found[name])]
+    return _line("tensor", "NaN", names, found) if names else None
+
+
+def _line(kind: str, what: str, names: Sequence[str], found: Mapping[str, TensorStats]) -> str:
+    others = f", as do {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"in calibration {kind} {names[0]!r} holds {found[names[0]].nonfinite:,} {what} values{others}"
+
+
+def _holds_nan_only(stats: TensorStats) -> bool:
+    """Whether what is not finite is NaN: the numbers have a finite range, or there are none."""
+    return (math.isfinite(stats.min) and math.isfinite(stats.max)) or stats.min > stats.max
 
 
 def _is_infinity(stats: TensorStats) -> bool:

@@ -53,15 +53,24 @@ def test_nothing_to_convert_is_said(plan):
     assert found.warnings == ("nothing was converted: no node computes with floats",)
 
 
-def test_activations_that_are_not_finite_are_one_line_and_masks_are_none(model):
-    def seen(*names):
-        stats = TensorStats.of(np.array([1.0, np.nan], np.float32), Precision.FP16)
-        return Statistics(dict.fromkeys(names, stats))
+def seen(*names, values=(1.0, np.nan)):
+    stats = TensorStats.of(np.array(values, np.float32), Precision.FP16)
+    return Statistics(dict.fromkeys(names, stats))
 
+
+def test_data_that_is_not_finite_is_one_line_and_masks_are_none(model):
     plain = model(MUL.replace("WEIGHT", "1, 2"))
     assert nonfinite_activations(plain, seen()) is None
-    assert nonfinite_activations(plain, seen("x")) == "in calibration input 'x' holds 1 NaN or infinite values"
-    assert nonfinite_activations(plain, seen("y", "z")) == (
-        "in calibration tensor 'y' holds 1 NaN or infinite values, as do 1 more tensors"
-    )
-    assert nonfinite_activations(model(MASKED), seen("a")) is None
+    for value in (np.nan, np.inf):
+        line = "in calibration input 'x' holds 1 NaN or infinite values"
+        assert nonfinite_activations(plain, seen("y", "x", values=(1.0, value))) == line
+    fed = model("g (float[1,2] x, float[1,2] m) => (float[1,2] y) { [a] a = Add(x, m) [s] y = Softmax(a) }")
+    assert nonfinite_activations(fed, seen("m", "a", values=(0.0, -np.inf))) is None
+
+
+def test_nan_in_activations_is_one_line_in_the_order_of_the_graph_and_infinity_is_meant(model):
+    chain = model("g (float[2] x) => (float[2] b) { [m] z = Neg(x) [n] b = Exp(z) }")
+    line = "in calibration tensor 'z' holds 1 NaN values, as do 1 more"
+    assert nonfinite_activations(chain, seen("b", "z")) == nonfinite_activations(chain, seen("z", "b")) == line
+    assert nonfinite_activations(chain, seen("z", values=(1.0, -np.inf))) is None
+    assert nonfinite_activations(chain, seen("z", values=(np.nan, np.nan))) is not None
