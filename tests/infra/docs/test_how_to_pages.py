@@ -4,13 +4,13 @@ Their changes are always made; their commands take a minute, so that all but one
 """
 
 import shutil
-import subprocess
 
 import pytest
 
-from tests.infra.docs.pages import DOCS, ROOT, SCRIPTS, blocks, edit, follow, pages
+from tests.infra.docs.pages import DOCS, ROOT, blocks, edit, follow, pages, run
 
 HOW_TO = [page for page in pages() if page.parent == DOCS / "how-to"]
+LINTERS = ("ruff check --no-cache .", "ruff format --no-cache --check .", "lint-imports --no-cache")
 SAMPLE = "add-a-backend"
 COPIED = ("autocast_core", "tasks", "flows", "tests", "infra", "pyproject.toml", "README.md")
 
@@ -28,15 +28,13 @@ def copy(tmp_path):
 
 
 @pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
-def test_the_changes_of_a_page_apply_and_pass_the_linter(copy, page):
+def test_the_changes_of_a_page_apply_and_pass_the_linters(copy, page):
     for block in blocks(page):
         if block.title:
             edit(block, copy)
-    for words in (["check"], ["format", "--check"]):
-        done = subprocess.run(
-            [SCRIPTS / "ruff", *words, "--no-cache", "."], cwd=copy, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, f"{page.name}: ruff {words[0]}\n{done.stdout}\n{done.stderr}"
+    for command in LINTERS:
+        done = run(f"uv run {command}", copy, PYTHONPATH=str(copy))
+        assert done.returncode == 0, f"{page.name}: {command}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.timeout(300)
