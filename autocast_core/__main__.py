@@ -106,10 +106,29 @@ def _convert(arguments: argparse.Namespace) -> None:
     source = Path(arguments.onnx_path)
     output = Path(arguments.output_path or source.with_suffix(f".{config.precision}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
+    _check_outputs(arguments, source, output)
     conversion = convert_file(source, output, config, calibration=arguments.calibration_data, plan=plan)
     if arguments.save_plan:
         _write_text(Path(arguments.save_plan), conversion.plan.to_json())
     logging.getLogger("autocast_core").info("wrote %s", conversion.output.path)
+
+
+def _check_outputs(arguments: argparse.Namespace, source: Path, output: Path) -> None:
+    """OutputError where a file that is read, or the model that is written, would be replaced."""
+    from autocast_core.model import model_files
+    from autocast_core.model.atomic import check_inputs_stay, check_plain, model_outputs
+    from autocast_core.pipeline.job import files_of_data
+
+    given = [Path(arguments.plan)] if arguments.plan else []
+    read = (*model_files(source), *files_of_data(arguments.calibration_data))
+    check_plain(output)
+    check_inputs_stay(model_outputs(output), (*read, *given))
+    if arguments.save_plan:
+        plan = Path(arguments.save_plan)
+        check_plain(plan)
+        if plan.resolve() in [path.resolve() for path in model_outputs(output)]:
+            raise OutputError(f"{plan}: is the converted model's own file: write the plan elsewhere")
+        check_inputs_stay((plan,), read)
 
 
 def _require_file_or_folder(path: Path) -> None:
@@ -147,10 +166,11 @@ def _shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write the plan: {error}") from error
+    from autocast_core.model.atomic import written_whole
+
+    content = text.encode()
+    with written_whole((path,), len(content)) as (file,):
+        file.write(content)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from flows.conversion.tracked_run import (
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.request.policy import check_metric, check_plugins, limits_for
-from flows.request.preflight import check_request
+from flows.request.preflight import check_inputs_stay, check_request
 from flows.request.spec import Spec
 from tasks.isolation import isolation
 from tasks.prefect.artifacts import show_conversion, stages_shown, summary_text
@@ -133,6 +133,9 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
     with tracked_run(conversion.home, run_name, {"model": model, **spec.flat()}, tags, conversion.timings) as run:
         check_request(model, spec)
         inputs = _fetch(conversion)
+        if spec.output:
+            read = [data.path for data in (inputs.calibration, inputs.evaluation) if data]
+            check_inputs_stay(spec.output, inputs.source.ref.path, read)
         name, tags = registered_name(spec, inputs.source), source_tags(spec, inputs)
         log(run, tags=tags)
         key = sha256(f"{tags[IDENTITY_TAG]}/{name}".encode()).hexdigest()[:40]

@@ -12,6 +12,8 @@ from prefect import flow, runtime
 
 from autocast_core.errors import DataError
 from autocast_core.json_values import finite
+from autocast_core.model.atomic import check_inputs_stay, check_plain
+from autocast_core.pipeline.job import files_of_data
 from autocast_core.pipeline.saved import JobRequest
 from flows.conversion.tracked_run import (
     end_tracking_run,
@@ -31,6 +33,7 @@ from tasks.stages.fetch import fetch_data_task, fetch_model_task
 from tasks.stages.search import Budgets, SearchFiles, Tuned, tune_task
 from tasks.stages.track import SOURCE_MODEL
 from tasks.storage.data import FetchedData
+from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
 from tasks.tracking.runs import NOTE_TAG, RunRef, log, log_artifacts, log_dataset, note
 
@@ -127,6 +130,9 @@ def _tuned(search: _Search, run: RunRef) -> TuningResult:
     with stage("fetch", timings):
         source = fetch_model_task(search.model, home.cache)
         data = fetch_data_task(uri, home.cache) if uri else None
+    if search.plan is not None:
+        check_plain(search.plan)
+        check_inputs_stay((search.plan,), (*model_files(source.ref.path), *files_of_data(data.path if data else None)))
     request = JobRequest(
         source.ref,
         spec.config(),

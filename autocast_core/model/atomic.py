@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,7 @@ def check_destination(path: Path, needed: int) -> None:
     folder = path.absolute().parent
     if path.is_dir():
         raise OutputError(f"{path}: is a folder: give the name of a file")
+    check_plain(path)
     if not folder.is_dir():
         raise OutputError(f"{path}: there is no folder {folder}: create it, or write elsewhere")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -30,12 +31,44 @@ def check_destination(path: Path, needed: int) -> None:
         raise OutputError(_full(path, needed))
 
 
+def check_plain(path: Path) -> None:
+    """OutputError where a link, a pipe or a device is at `path`: the rename would put a file in its place."""
+    if path.is_symlink():
+        raise OutputError(f"{path}: is a link: give the name of the file itself, or remove the link")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: is a pipe or device: give the name of a file")
+
+
+def check_inputs_stay(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """OutputError where one of `outputs` is the very file of one of `inputs`, whatever both are called."""
+    read = {(found.st_dev, found.st_ino): path for path in inputs if (found := _stat(path)) is not None}
+    for path in outputs:
+        found = _stat(path)
+        if found is not None and (found.st_dev, found.st_ino) in read:
+            same = read[found.st_dev, found.st_ino]
+            raise OutputError(f"{path}: is read as the input {same}, and would be replaced: write elsewhere")
+
+
+def model_outputs(path: Path) -> tuple[Path, Path]:
+    """The files that a model written to `path` may consist of: itself, and its weights beside it."""
+    return path, path.with_name(f"{path.name}.data")
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
 @contextmanager
 def written_whole(paths: tuple[Path, ...], needed: int) -> Iterator[tuple[BinaryIO, ...]]:
-    """As `replacing`, with errors for users: OutputError where writing fails.
+    """As `replacing`, with errors for users: OutputError where writing fails, or where a path is no plain file.
 
     `needed` is the number of bytes that will be written in all.
     """
+    for path in paths:
+        check_plain(path)
     with _explained(paths[-1], needed), replacing(*paths) as files:
         yield files
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelSource, SavedModel, files_digest, save_model
+from autocast_core.model.atomic import check_inputs_stay, model_outputs
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
-from autocast_core.pipeline.job import Data, Job, open_rounding
+from autocast_core.pipeline.job import Data, Job, files_of_data, open_rounding
 from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.calibrate import CALIBRATE
@@ -88,8 +89,12 @@ def convert_in_memory(job: Job) -> Artifacts:
 
 
 def write_converted(job: Job, made: Artifacts, dst: str | Path, external_data: bool | None = None) -> Conversion:
-    """Write the verified model to `dst`, as `save_model` does, and sum up what was made."""
+    """Write the verified model to `dst`, as `save_model` does, and sum up what was made.
+
+    OutputError where that would replace a file of the source's or of the calibration data's.
+    """
     source, converted = made[LoadedSource], made[Converted]
+    check_inputs_stay(model_outputs(Path(dst)), (*source.files, *files_of_data(job.calibration)))
     with job.timed("write"):
         output = save_model(
             made[Verified].structure,

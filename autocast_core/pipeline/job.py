@@ -26,6 +26,14 @@ Data = str | Path | Mapping[str, Any] | None
 """A .npz file, a folder of them, Polygraphy JSON, or arrays by input name; None: seeded random data."""
 
 
+def files_of_data(data: Data) -> tuple[Path, ...]:
+    """The files that `data` may be read from: the file, or all in the folder; none for arrays and random data."""
+    if not isinstance(data, str | Path):
+        return ()
+    path = Path(data)
+    return tuple(path.iterdir()) if path.is_dir() else (path,)
+
+
 @dataclass(frozen=True)
 class Job:
     """The source, the options, the data, and what the stages share.

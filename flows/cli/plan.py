@@ -168,9 +168,12 @@ def applied_within_limits(plan: Path, model: Path, output: Path) -> Mapping[str,
 
 def applied(plan: Path, model: Path, output: Path) -> dict[str, Any]:
     """Converts `model` by `plan`."""
+    from autocast_core.model.atomic import check_inputs_stay, check_plain
     from autocast_core.pipeline.convert import convert_file
     from autocast_core.plan import read_plan
 
+    check_plain(output)
+    check_inputs_stay((output,), (plan, model))
     conversion = convert_file(model, output, plan=read_plan(plan))
     return {
         "output": str(conversion.output.path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from autocast_core.errors import DataError, InputError, OutputError
@@ -11,6 +12,7 @@ from flows.request.spec import Spec
 
 def check_request(model: str, spec: Spec) -> None:
     """InputError where a location is invalid, a local file is missing, or the output cannot be written."""
+    from autocast_core.model.atomic import check_plain
     from tasks.storage.publication import output_name
     from tasks.storage.uri import LocalLocation, parse_uri
 
@@ -29,8 +31,28 @@ def check_request(model: str, spec: Spec) -> None:
             file = target.path if target.path.name == name else target.path / name
             if isinstance(source, LocalLocation) and file.resolve() == _model_file(source.path).resolve():
                 raise OutputError(f"output {spec.output} is the source itself: give another path")
+            check_plain(file)
             _check_writable(target.path.absolute(), is_folder=file is not target.path)
     spec.config()
+
+
+def check_inputs_stay(output: str, model: Path, data: Iterable[Path]) -> None:
+    """OutputError where publishing at `output` would replace a file of the model's (external data too) or of the
+    data's. The model is read, isolated where that is asked for, only where there is a file to be replaced."""
+    from autocast_core.model import atomic
+    from autocast_core.pipeline.job import files_of_data
+    from tasks.storage.local import model_files
+    from tasks.storage.publication import PLAN_FILE, output_location
+    from tasks.storage.uri import LocalLocation, parse_uri
+
+    if not isinstance(parse_uri(output), LocalLocation):
+        return
+    file = Path(output_location(output))
+    targets = (*atomic.model_outputs(file), *(() if output.endswith(".onnx") else (file.with_name(PLAN_FILE),)))
+    if existing := [path for path in targets if path.exists()]:
+        atomic.check_inputs_stay(
+            existing, (*model_files(model), *(each for one in data for each in files_of_data(one)))
+        )
 
 
 def _model_file(path: Path) -> Path:

@@ -180,3 +180,61 @@ def test_what_is_known_to_be_ruined_is_warned_of(source, weights, arguments, sai
     command = [sys.executable, "-m", "autocast_core", "--onnx_path", str(source), *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert said in ended.stderr
+
+
+def with_data(folder):
+    """A model whose weights lie beside it in weights.onnx, and calibration data."""
+    model = onnx.parser.parse_model(TEXT)
+    (weights,) = model.graph.initializer
+    weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights), weights.name))
+    onnx.external_data_helper.convert_model_to_external_data(model, location="weights.onnx", size_threshold=0)
+    onnx.save(model, folder / "external.onnx")
+    np.savez(folder / "data.npz", x=np.zeros((2, 3), "f4"))
+    return folder / "external.onnx"
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("--output_path", "weights.onnx"),
+        ("--output_path", "external.onnx"),
+        ("--output_path", "data.npz"),
+        ("--output_path", "hard_link.onnx"),
+        ("--save_plan", "weights.onnx"),
+        ("--save_plan", "external.onnx"),
+        ("--save_plan", "data.npz"),
+        ("--save_plan", "external.fp16.onnx"),
+        ("--save_plan", "external.fp16.onnx.data"),
+    ],
+)
+def test_no_file_that_is_read_or_written_is_replaced(tmp_path, capsys, option, name):
+    source = with_data(tmp_path)
+    os.link(tmp_path / "weights.onnx", tmp_path / "hard_link.onnx")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments = ["--onnx_path", str(source), "-d", str(tmp_path / "data.npz"), option, str(tmp_path / name)]
+    assert main(arguments) == 2
+    assert f"{name}: is " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("option", ["--output_path", "--save_plan"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_no_link_pipe_or_device_is_replaced(source, tmp_path, capsys, option, kind):
+    target, elsewhere = tmp_path / "there.onnx", tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    if kind == "link":
+        target.symlink_to(elsewhere)
+    else:
+        os.mkfifo(target)
+    assert main(["--onnx_path", str(source), option, str(target)]) == 2
+    assert f"there.onnx: is a {kind}" in capsys.readouterr().err
+    assert target.is_symlink() if kind == "link" else target.is_fifo()
+    assert elsewhere.read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["--output_path", "--save_plan"])
+def test_a_device_is_no_file_to_write(source, option, capsys):
+    """As root, the rename would have replaced the node."""
+    assert main(["--onnx_path", str(source), option, "/dev/null"]) == 2
+    assert "/dev/null: is a pipe or device" in capsys.readouterr().err
+    assert Path("/dev/null").is_char_device()

@@ -86,3 +86,14 @@ def test_the_schema_is_printed(autocast):
 def test_tables_are_printed_for_people(autocast, plans):
     assert "graph/second" in autocast("plan", "show", plans / "kept.json").out
     assert "1 node differs" in autocast("plan", "diff", plans / "all.json", plans / "kept.json").out
+
+
+@pytest.mark.parametrize("output", ["source.onnx", "plan.json", "/dev/null"])
+def test_applying_a_plan_replaces_neither_model_nor_plan_nor_a_device(autocast, tmp_path, monkeypatch, output):
+    monkeypatch.chdir(tmp_path)
+    mlp(tmp_path / "source.onnx")
+    (tmp_path / "plan.json").write_text("{}")
+    ended = autocast("plan", "apply", "plan.json", "source.onnx", output)
+    assert ended.code == 2
+    assert any(said in ended.err for said in ("would be replaced", "is a pipe or device"))
+    assert (tmp_path / "plan.json").read_text() == "{}"

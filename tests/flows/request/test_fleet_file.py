@@ -94,7 +94,7 @@ def test_a_fleets_table_links_to_what_was_registered():
     ("text", "said"),
     [
         ("output: out/\nmodels: [a/model.onnx, b/model.onnx]\n", "both are written to "),
-        ("output: s3://b/out\nmodels: [a/model.onnx, 's3://b/model.onnx']\n", "s3://b/out/model-fp16/model.onnx"),
+        ("output: s3://bkt/out\nmodels: [a/model.onnx, 's3://bkt/model.onnx']\n", "s3://bkt/out/model-fp16/model.onnx"),
         (
             "models:\n- {model: a.onnx, spec: {output: out/x.onnx, name: a}}\n"
             "- {model: b.onnx, spec: {output: ./out/../out/x.onnx, name: b}}\n",

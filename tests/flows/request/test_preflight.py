@@ -1,9 +1,10 @@
 """What is refused before anything starts."""
 
+import onnx
 import pytest
 
 from autocast_core.errors import ConfigError, DataError, InputError, OutputError
-from flows.request.preflight import check_request
+from flows.request.preflight import check_inputs_stay, check_request
 from flows.request.spec import Spec
 
 
@@ -53,3 +54,35 @@ def test_the_source_is_no_destination(model, tmp_path):
 def test_a_file_in_the_way_of_a_folder_is_named(model):
     with pytest.raises(OutputError, match="is a file"):
         check_request(str(model), Spec(output=str(model / "deeper")))
+
+
+@pytest.mark.parametrize("kind", ["link", "device"])
+def test_a_link_or_device_is_no_destination(model, tmp_path, kind):
+    (tmp_path / "out.onnx").symlink_to(tmp_path / "elsewhere")
+    target, said = {"link": (str(tmp_path / "out.onnx"), "is a link"), "device": ("/dev/null", "is a file")}[kind]
+    with pytest.raises(OutputError, match=said):
+        check_request(str(model), Spec(output=target))
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["weights.onnx", "external.onnx", "data/a.onnx", "elsewhere"],
+    ids=["external data", "model", "data", "plan.json in a folder of data"],
+)
+def test_no_file_that_is_read_is_a_destination(tmp_path, output):
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { y = Add(x, w) }'
+    )
+    (weights,) = model.graph.initializer
+    weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights), weights.name))
+    onnx.external_data_helper.convert_model_to_external_data(model, location="weights.onnx", size_threshold=0)
+    onnx.save(model, tmp_path / "external.onnx")
+    for folder in ("data", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "data" / "a.onnx").touch()
+    (tmp_path / "elsewhere" / "plan.json").touch()
+    data = (tmp_path / "data", tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="would be replaced"):
+        check_inputs_stay(str(tmp_path / output), tmp_path / "external.onnx", data)
+    check_inputs_stay(str(tmp_path / "new"), tmp_path / "external.onnx", data)
+    check_inputs_stay("s3://bucket/weights.onnx", tmp_path / "external.onnx", data)
