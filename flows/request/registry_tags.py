@@ -93,18 +93,19 @@ def _check_reach(values: Mapping[str, Any]) -> None:
 
 
 def read_spec_file(location: str) -> Mapping[str, Any]:
-    """The options in the YAML file at the s3:// `location`. InputError and ServiceError as fetching.
+    """The options in the YAML file at the s3:// `location`. InputError and ServiceError as fetching; what is too
+    large for options is not fetched.
 
     Whoever may set tags must not make this process read its own machine's files: ConfigError for any other location.
     """
     from flows.local.home import home
-    from flows.request.yaml_file import read_yaml
+    from flows.request.yaml_file import MOST_BYTES, read_yaml
     from tasks.storage.data import fetch_data
     from tasks.storage.uri import S3Location, parse_uri
 
     if not isinstance(parse_uri(location), S3Location):
         raise ConfigError(f"tag autocast.spec is {location!r}: give a JSON object or the s3:// location of a YAML file")
-    return read_yaml(fetch_data(location, home().cache).path)[0]
+    return read_yaml(fetch_data(location, home().cache, most_bytes=MOST_BYTES).path)[0]
 
 
 def _options(text: str | None, read_spec: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Any]:

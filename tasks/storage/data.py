@@ -38,6 +38,7 @@ def fetch_data(
     uri: str,
     cache_folder: Path | None = None,
     *,
+    most_bytes: int | None = None,
     options: S3Options = DEFAULTS,
     progress: ProgressCallback = silent,
 ) -> FetchedData:
@@ -45,21 +46,26 @@ def fetch_data(
     prefix of them (those directly in it).
 
     Local files are used where they are; others come into `cache_folder`, each pinned by version or ETag. Content is
-    not looked at. DataError: there is none. InputError and ServiceError as `fetch_model`.
+    not looked at. DataError: there is none, or the objects have more than `most_bytes` together and so are not fetched.
+    InputError and ServiceError as `fetch_model`.
     """
     location = parse_uri(uri)
     if isinstance(location, LocalLocation):
         files = data_files(location.path.absolute())
         return FetchedData(location.path.absolute(), files_digest(files[0].parent, files))
     if isinstance(location, S3Location):
-        return _fetch_s3(location, Cache.open(cache_folder), options, progress)
+        return _fetch_s3(location, Cache.open(cache_folder), most_bytes, options, progress)
     raise ConfigError(f"data {location}: a models:/ location names a model; give a path, file:// or s3:// URI of data")
 
 
-def _fetch_s3(location: S3Location, cache: Cache, options: S3Options, progress: ProgressCallback) -> FetchedData:
+def _fetch_s3(
+    location: S3Location, cache: Cache, most_bytes: int | None, options: S3Options, progress: ProgressCallback
+) -> FetchedData:
     client = connect(options)
     single = None if location.is_prefix else find(client, location)
     objects = _objects(client, location) if single is None else {location.key.rpartition("/")[2]: single}
+    if most_bytes is not None and sum(pinned.size for pinned in objects.values()) > most_bytes:
+        raise DataError(f"{location}: is larger than {most_bytes} bytes, and is not fetched: give a smaller file")
     references = {name: fetch_object(client, pinned, cache, options, progress) for name, pinned in objects.items()}
     folder, digest = cache.place("data", references)
     return FetchedData(folder if single is None else folder / next(iter(objects)), digest)

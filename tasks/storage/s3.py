@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autocast_core.errors import ConfigError, InputError
+from autocast_core.text import one_line
 from tasks.storage.s3_errors import CREDENTIALS, NoSuchObjectError, error_code, explained
 from tasks.storage.uri import S3Location
 
@@ -136,9 +137,19 @@ def find(client: Any, location: S3Location) -> PinnedObject | None:
 
 
 def list_names(client: Any, prefix: S3Location) -> tuple[str, ...]:
-    """The names of the objects directly under `prefix`, in order, without deeper ones and without folder markers."""
+    """The names of the objects directly under `prefix`, in order, without deeper ones and without folder markers.
+
+    InputError where the server lists something that is no such name: it would become the path of a file.
+    """
     start = prefix.under("").key
     with explained(prefix, client.meta.endpoint_url):
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=start, Delimiter="/")
-        names = [entry["Key"][len(start) :] for page in pages for entry in page.get("Contents", ())]
-    return tuple(sorted(name for name in names if name))
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    return tuple(sorted(_name_below(start, key, prefix) for key in keys if key != start))
+
+
+def _name_below(start: str, key: str, prefix: S3Location) -> str:
+    name = key.removeprefix(start)
+    if not key.startswith(start) or "/" in name or "\0" in name or name in (".", ".."):
+        raise InputError(f"{prefix}: the server lists {one_line(key, 200)!r}, which is not an object directly below it")
+    return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -114,3 +115,14 @@ def test_a_metric_that_the_model_does_not_have_fails_with_the_reason(
     found = parse_gate(expression).check(metrics)
     assert not found.passed
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    "text", [" " * 100_000, "a" + " " * 100_000, " " * 50_000 + "a<" + " " * 50_000, "a" * 100_000]
+)
+def test_an_expression_is_read_in_linear_time(text):
+    """999 spaces took seconds: tags may set gates, and the bridge reads them."""
+    started = time.process_time()
+    with pytest.raises(ConfigError):
+        parse_gate(text)
+    assert time.process_time() - started < 1.0

@@ -1,10 +1,13 @@
 import hashlib
+from types import SimpleNamespace
 
 import pytest
 
 from autocast_core.errors import ConfigError, DataError, InputError
 from autocast_core.file_digest import files_digest
 from tasks.storage.data import FetchedData, fetch_data
+from tasks.storage.s3 import list_names
+from tasks.storage.uri import S3Location
 
 
 def test_a_local_file_is_used_where_it_is(tmp_path):
@@ -68,3 +71,25 @@ def test_an_empty_prefix_is_refused(client, bucket, options, tmp_path):
 def test_a_registered_model_is_no_data():
     with pytest.raises(ConfigError, match="models:/net/1"):
         fetch_data("models:/net/1")
+
+
+def test_what_is_larger_than_allowed_is_not_fetched(client, bucket, options, tmp_path):
+    client.put_object(Bucket=bucket, Key="spec.yaml", Body=b"x" * 101)
+    with pytest.raises(DataError, match="larger than 100 bytes, and is not fetched"):
+        fetch_data(f"s3://{bucket}/spec.yaml", tmp_path / "cache", most_bytes=100, options=options)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.stat().st_size > 100]
+    fetch_data(f"s3://{bucket}/spec.yaml", tmp_path / "cache", most_bytes=101, options=options)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["data/../../../../x.json", "data//abs/path.json", "data/..", "data/a/b.npz", "elsewhere.npz", "data/a\0.npz"],
+)
+def test_a_listed_key_that_is_no_name_below_the_prefix_makes_no_path(key):
+    """A server that honours the delimiter lists none of these."""
+    pages = SimpleNamespace(
+        paginate=lambda **_: [{"Contents": [{"Key": "data/"}, {"Key": "data/a.npz"}, {"Key": key}]}]
+    )
+    client = SimpleNamespace(meta=SimpleNamespace(endpoint_url="http://127.0.0.1:9"), get_paginator=lambda _: pages)
+    with pytest.raises(InputError, match="not an object directly below it"):
+        list_names(client, S3Location("bucket", "data/"))
