@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import onnx.defs
 import onnx_ir as ir
@@ -16,7 +17,7 @@ from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Stru
 from autocast_core.plan import PrecisionPlan
 from autocast_core.runtime import Runtime
 from autocast_core.verify.checker import checker_finding
-from autocast_core.verify.consistency import broken_edges, inconsistent_tensors
+from autocast_core.verify.consistency import broken_edges, inconsistent_tensors, undefined_types
 from autocast_core.verify.interface import ModelInterface, interface_changes, model_interface
 from autocast_core.verify.loading import load_finding
 
@@ -49,7 +50,7 @@ def check_source(model: ir.Model) -> None:
 
 
 def _refuse_invalid(model: ir.Model, structure: bytes) -> None:
-    finding = next(broken_edges(model), None) or checker_finding(structure, full=False)
+    finding = next(chain(broken_edges(model), undefined_types(model)), None) or checker_finding(structure, full=False)
     if finding is not None:
         raise ModelError(f"the model is not valid ONNX: {finding}: correct the export")
 

@@ -15,6 +15,18 @@ def broken_edges(model: ir.Model) -> Iterator[str]:
     yield from _broken(model.graph, ROOT, ())
 
 
+def undefined_types(model: ir.Model) -> Iterator[str]:
+    """A sentence for each input and output of a graph that is declared as a tensor of UNDEFINED elements.
+
+    Runtimes refuse to load those; onnx.checker does not look.
+    """
+    for graph in all_graphs(model.graph):
+        for kind, values in (("input", graph.inputs), ("output", graph.outputs)):
+            for value in values:
+                if isinstance(value.type, ir.TensorType) and value.type.dtype == ir.DataType.UNDEFINED:
+                    yield f"{kind} {value.name!r} of graph {graph.name!r} is declared with an undefined element type"
+
+
 def inconsistent_tensors(model: ir.Model) -> Iterator[str]:
     """A sentence for each initializer whose value says another type or shape than its data, or has none."""
     for graph in all_graphs(model.graph):

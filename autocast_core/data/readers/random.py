@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Literal
@@ -12,6 +13,8 @@ import onnx_ir as ir
 
 from autocast_core.data.inputs import InputSpec
 from autocast_core.errors import ConfigError, DataError
+
+_MOST_ELEMENTS, _LARGEST_RANK = 1 << 30, 32
 
 
 class RandomBatches:
@@ -48,7 +51,10 @@ class RandomBatches:
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         generator = np.random.default_rng(self._seed)
-        yield {spec.name: self._value(spec, generator) for spec in self._inputs}
+        try:
+            yield {spec.name: self._value(spec, generator) for spec in self._inputs}
+        except MemoryError as error:
+            raise DataError("random data for the inputs do not fit memory: give calibration data, or shapes") from error
 
     def _value(self, spec: InputSpec, generator: np.random.Generator) -> np.ndarray:
         array = self._array(spec, generator)
@@ -57,6 +63,8 @@ class RandomBatches:
 
     def _array(self, spec: InputSpec, generator: np.random.Generator) -> np.ndarray:
         shape = self._shapes[spec.name]
+        if math.prod(shape) > _MOST_ELEMENTS or len(shape) > _LARGEST_RANK:
+            raise DataError(f"input {spec} is too large for random data: give calibration data, or shapes")
         if spec.kind == "other" or spec.dtype == ir.DataType.UNDEFINED:
             raise DataError(
                 f"input {spec.name!r} is not a tensor of a known type, so random data cannot be made for it: give"

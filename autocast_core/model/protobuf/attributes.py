@@ -14,12 +14,14 @@ from autocast_core.errors import ModelError
 from autocast_core.operators.families import TYPE_ATTRIBUTES
 
 _ONNX = ("", "ai.onnx")
+_LARGEST_AXIS = (1 << 31) - 1
+"""Runtimes cut larger numbers off, each at its own length."""
 _KNOWN = frozenset(map(int, ir.DataType))
 
 
 def check_attributes(nodes: Iterable[onnx.NodeProto], label: str) -> None:
-    """ModelError where a node among `nodes`, which stand in no function, names an unknown element type, or
-    refers to an attribute of a function, or is a Constant without exactly one value."""
+    """ModelError where a node among `nodes`, which stand in no function, names an unknown element type or an axis
+    beyond 32 bits, refers to an attribute of a function, or is a Constant without exactly one value."""
     for node in nodes:
         if node.op_type == "Constant" and node.domain in _ONNX and len(node.attribute) != 1:
             held = f"has {len(node.attribute)} attributes instead of one, its value"
@@ -29,6 +31,8 @@ def check_attributes(nodes: Iterable[onnx.NodeProto], label: str) -> None:
                 what = f"refers to {attribute.ref_attr_name!r} of a function, but stands in none"
             elif _names_a_type(node, attribute) and attribute.i not in _KNOWN:
                 what = f"has the unknown element type {attribute.i}"
+            elif attribute.name == "axis" and abs(attribute.i) > _LARGEST_AXIS:
+                what = f"names the axis {attribute.i}, which no tensor has"
             else:
                 continue
             where = f"node {node.name!r} ({node.op_type}): attribute {attribute.name!r}"

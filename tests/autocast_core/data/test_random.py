@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core.data import InputSpec, open_batches
+from autocast_core.data.readers.random import RandomBatches
 from autocast_core.errors import ConfigError, DataError
 
 D = ir.DataType
@@ -56,3 +57,10 @@ def test_shapes_that_fit_no_input_are_refused(shapes: dict[str, tuple[int, ...]]
 def test_a_map_cannot_be_made_up() -> None:
     with pytest.raises(DataError, match="random data cannot be made"):
         list(open_batches(None, [InputSpec("m", D.UNDEFINED, None, "other")]))
+
+
+@pytest.mark.parametrize("dims", [(1 << 40,), (1 << 20, 1 << 20), (1,) * 100], ids=["long", "many", "rank"])
+def test_shapes_that_no_machine_holds_are_refused(dims):
+    batches = RandomBatches([InputSpec("x", ir.DataType.FLOAT, dims)], {}, 0, {})
+    with pytest.raises(DataError, match=r"input x .* is too large for random data"):
+        next(iter(batches))

@@ -171,3 +171,10 @@ def test_valid_sources_are_not_fully_checked(tmp_path, monkeypatch):
     monkeypatch.setattr("autocast_core.pipeline.stage.source_finding", None)
     monkeypatch.setattr("autocast_core.pipeline.stages.load.repair_in_place", None)
     converted(source(tmp_path))
+
+
+def test_an_output_of_undefined_elements_is_refused_by_name(tmp_path):
+    """onnx.checker accepts it, ONNX Runtime does not load it."""
+    path = source(tmp_path, lambda model: setattr(model.graph.output[0].type.tensor_type, "elem_type", 0))
+    with pytest.raises(ModelError, match="output 'y' of graph 'g' is declared with an undefined element type"):
+        converted(path)
