@@ -1,4 +1,7 @@
-"""The pages for users, followed in the order of the site in one folder."""
+"""The pages for users, followed in the order of the site in one folder.
+
+That takes minutes, so it is a slow test, which CI runs; the README is followed with every suite.
+"""
 
 import pytest
 
@@ -24,6 +27,7 @@ def done_before():
     return set()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", USAGE, ids=lambda page: page.stem)
 def test_a_page_can_be_followed(folder, page, done_before):
