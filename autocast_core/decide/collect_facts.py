@@ -9,6 +9,7 @@ import onnx_ir as ir
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.exact_values import ExactValues, find_exact_values
+from autocast_core.decide.guarded_nodes import find_guarded_nodes
 from autocast_core.decide.mask_ends import mask_ends
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts
 from autocast_core.graph.annotations import replaced_names
@@ -30,13 +31,15 @@ def collect_facts(
     `statistics` and `weights` are as `decide` takes them; `policy` is that of `model` and `config`.
     """
     exact = find_exact_values(all_nodes(model.graph))
+    guards = find_guarded_nodes(nodes.values(), weights, config.precision)
     facts_of = _tensor_facts(model, statistics, weights, config.data_max, exact)
     collected = []
     for node_id, node in nodes.items():
         operands = float_operands(node, policy, config.precision)
         tensors = tuple(map(facts_of, dict.fromkeys(_moved_values(node, operands))))
         names = (node.name or "", *replaced_names(node))
-        collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, node in exact.sizes))
+        makes_sizes, guard = node in exact.sizes, guards.get(node)
+        collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, makes_sizes, guard))
     return collected
 
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import Precision
+from autocast_core.decide.guarded_nodes import Guard
 from autocast_core.operators import Operands
 from autocast_core.plan import Evidence
 
@@ -60,6 +61,7 @@ class NodeFacts(NamedTuple):
     """A node, how it stands to the low precision, and what is known of the tensors that would move with it.
 
     `names` are its own name and those of the nodes it was fused from. `makes_sizes`: see ExactValues.sizes.
+    `guard`: the constant that the low type would lose between it and what it protects (guarded_nodes).
     """
 
     id: str
@@ -69,6 +71,7 @@ class NodeFacts(NamedTuple):
     tensors: tuple[TensorFacts, ...]
     precision: Precision
     makes_sizes: bool = False
+    guard: Guard | None = None
 
 
 def evidence_of(tensor: TensorFacts, limit: float | None = None, detail: str | None = None) -> Evidence:

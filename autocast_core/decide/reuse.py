@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import Precision
+from autocast_core.decide.guarded_nodes import find_guarded_nodes
 from autocast_core.decide.nonfinite import nonfinite_weights
-from autocast_core.decide.rules import INITIALIZER_RANGE, entry_of
+from autocast_core.decide.rules import GUARDS, INITIALIZER_RANGE, entry_of
 from autocast_core.errors import PlanError
-from autocast_core.graph.walk import is_counted, nodes_with_ids
+from autocast_core.graph.walk import all_nodes, is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
 from autocast_core.operators import OperandPolicy, float_operands
@@ -31,8 +32,8 @@ def reuse_plan(
 ) -> PrecisionPlan:
     """`plan` for a sanitized `model`: refused for another structure, checked anew for other weights.
 
-    With other weights, nodes whose initializers now exceed `init_max` are kept in FP32 and a warning says so; another
-    says which weights hold NaN or infinity. Raises
+    With other weights, nodes whose initializers now exceed `init_max` are kept in FP32, as are those whose guard
+    against zero the low type would lose, and a warning says so; another says which weights hold NaN or infinity. Raises
     PlanError, naming nodes, when the structure differs.
     """
     _require_same_structure(model, plan)
@@ -44,9 +45,13 @@ def reuse_plan(
     warning = "the plan was made for other weights of the same structure"
     if violators:
         warning += f"; {len(violators)} node(s) with initializers over init_max {init_max:g} are kept in FP32"
+    guarded = dict.fromkeys(_guarded(model, plan, stats), Precision.FP32)
+    if guarded:
+        warning += f"; {len(guarded)} node(s) whose guard against zero {plan.precision} would lose are kept in FP32"
     reused = plan.with_precisions(
         violators, INITIALIZER_RANGE.name, f"an initializer of these weights exceeds init_max {init_max:g}"
     )
+    reused = reused.with_precisions(guarded, GUARDS.name, f"{plan.precision} would lose a guard of these weights")
     reused = replace(reused, weights=_with_nonfinite(plan.weights, nonfinite_weights(model, stats)))
     nonfinite = reused.nonfinite_weights()
     warnings = (warning,) if nonfinite is None else (warning, nonfinite)
@@ -77,6 +82,22 @@ def _violators(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorS
             continue
         moves = float_operands(node, policy, decision.precision).inputs
         if any(moving and v is not None and v.name in over for v, moving in zip(node.inputs, moves, strict=True)):
+            found.append(node_id)
+    return found
+
+
+def _guarded(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorStats]) -> list[str]:
+    """The low nodes whose guard against zero the low type would lose, without being asked to."""
+    guards = find_guarded_nodes(all_nodes(model.graph), stats, plan.precision)
+    if not guards:
+        return []
+    decisions = plan.by_id()
+    found = []
+    for node_id, node in nodes_with_ids(model.graph):
+        decision = decisions.get(node_id)
+        if decision is None or not decision.precision.is_low or entry_of(decision.rule).binds_low:
+            continue
+        if node in guards:
             found.append(node_id)
     return found
 

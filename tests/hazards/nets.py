@@ -55,6 +55,13 @@ def _with_zero_row(rng: np.random.Generator) -> Feeds:
     return {"x": x.astype(np.float32)}
 
 
+def _with_rare_zero_row(rng: np.random.Generator) -> Feeds:
+    """One row of zeros among so many that no share of vanishing elements tells of it."""
+    x = rng.uniform(0.5, 1.0, (256, 8))
+    x[77] = 0.0
+    return {"x": x.astype(np.float32)}
+
+
 HAZARDS: Mapping[str, Hazard] = {
     "kelvin": Hazard(
         """g (float[N, 8] x) => (float[N, 8] y) <float zero = {293.15}, float scale = {0.5}> {
@@ -131,6 +138,28 @@ HAZARDS: Mapping[str, Hazard] = {
         """g (float[N, 8] x) => (float[N, 8] y) <float guard = {1e-12}> {
           [norm] n = ReduceL2<axes = [1], keepdims = 1>(x) [guard] g = Clip(n, guard) [divide] y = Div(x, g) }""",
         _with_zero_row,
+    ),
+    "guard behind an Expand": Hazard(
+        """g (float[N, 8] x) => (float[N, 8] y) <float guard = {1e-12}, int64[2] shape = {1, 8}> {
+          [norm] n = ReduceL2<axes = [1], keepdims = 1>(x) [guard] g = Clip(n, guard) [expand] e = Expand(g, shape)
+          [divide] y = Div(x, e) }""",
+        _with_rare_zero_row,
+    ),
+    "guard of a sum": Hazard(
+        """g (float[N, 8] x) => (float[N, 8] y) <float guard = {1e-9}> {
+          [sum] s = ReduceL1<axes = [1], keepdims = 1>(x) [guard] g = Add(s, guard) [divide] y = Div(x, g) }""",
+        _with_rare_zero_row,
+    ),
+    "guard whose reciprocal is infinite": Hazard(
+        """g (float[N, 8] x) => (float[N, 8] y) <float guard = {1e-12}> {
+          [squares] s = ReduceSumSquare<axes = [1], keepdims = 1>(x) [guard] g = Max(s, guard) [root] r = Sqrt(g)
+          [invert] i = Reciprocal(r) [scale] y = Mul(x, i) }""",
+        _with_rare_zero_row,
+    ),
+    "guard of a logarithm": Hazard(
+        """g (float[N, 8] x) => (float[N, 8] y) <float guard = {1e-10}> {
+          [guard] g = Add(x, guard) [logarithm] y = Log(g) }""",
+        _with_rare_zero_row,
     ),
     "one ruined batch": Hazard(
         """g (float[N, 8] x, float[N, 1] gain) => (float[N, 8] y) <float zero = {93.15}> {

@@ -15,6 +15,7 @@ from autocast_core.decide.rules.angles import ANGLES
 from autocast_core.decide.rules.custom import CUSTOM
 from autocast_core.decide.rules.default import DEFAULT
 from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
+from autocast_core.decide.rules.guards import GUARDS
 from autocast_core.decide.rules.initializer_range import INITIALIZER_RANGE
 from autocast_core.decide.rules.io_range import IO_RANGE
 from autocast_core.decide.rules.later_stages import SEARCH, TARGET
@@ -26,7 +27,7 @@ from autocast_core.decide.rules.shape_arithmetic import SHAPE_ARITHMETIC
 from autocast_core.decide.rules.small_values import SMALL_VALUES
 from autocast_core.decide.rules.whole_numbers import WHOLE_NUMBERS
 
-__all__ = ["INCLUDE", "INITIALIZER_RANGE", "RULES", "SEARCH", "TARGET", "entry_of", "rules_table"]
+__all__ = ["GUARDS", "INCLUDE", "INITIALIZER_RANGE", "RULES", "SEARCH", "TARGET", "entry_of", "rules_table"]
 
 RULES: tuple[RuleEntry, ...] = (
     NO_FLOAT,
@@ -37,6 +38,7 @@ RULES: tuple[RuleEntry, ...] = (
     EARLIER_CONVERSION,
     NODE_NAME,
     OPERATOR_TYPE,
+    GUARDS,
     INITIALIZER_RANGE,
     SMALL_VALUES,
     IO_RANGE,

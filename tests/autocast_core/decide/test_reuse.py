@@ -90,3 +90,20 @@ def test_reading_weights_needs_no_statistics(model):
     value = loaded.graph.initializers["w"]
     assert np.array_equal(value.const_value.numpy(), [1, 2, 3])
     assert plan.data.origin == "none"
+
+
+GUARD = """g (float[2] x) => (float[2] y) <float tiny = {GUARD}> { [guard] g = Max(x, tiny) [divide] y = Div(x, g) }"""
+
+
+def test_a_guard_that_the_low_type_would_lose_stays_fp32_in_a_reused_plan(model):
+    loaded, plan = made(model, text=GUARD.replace("GUARD", "1e-12"))
+    assert {each.rule for each in plan.nodes} == {"guards"}
+    assert reuse_plan(loaded, plan, CONFIG.init_max) == plan
+
+
+def test_a_guard_of_other_weights_that_the_low_type_would_lose_keeps_its_nodes(model):
+    _, plan = made(model, text=GUARD.replace("GUARD", "0.01"))
+    other, _ = made(model, text=GUARD.replace("GUARD", "1e-12"))
+    reused = reuse_plan(other, plan, CONFIG.init_max)
+    assert [(each.precision, each.rule) for each in reused.nodes] == [(Precision.FP32, "guards")] * 2
+    assert "2 node(s) whose guard against zero fp16 would lose" in reused.warnings[0]

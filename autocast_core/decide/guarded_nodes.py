@@ -1,0 +1,141 @@
+"""Constants that keep a denominator, a logarithm or a root away from zero, and the nodes that must compute with them in
+FP32, because in the low type they would be zero or their reciprocal infinite.
+
+- Looks at Add, Max and Clip with a tiny positive constant, and follows the least value that they give through movement
+  operators, roots, powers, reciprocals and constant factors, to what it protects.
+- Ends where the low type holds the least value: FP16 holds the root of 1e-6, and nothing behind it is kept.
+- Takes a subnormal number for a representation, as IEEE 754 does.
+- Does not look at the epsilon attribute of a normalisation, which ONNX's operators add in FP32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.config import Precision
+from autocast_core.graph.constants import scalar
+from autocast_core.operators.families import MOVES_ELEMENTS, is_in
+
+_TIE_TO_ZERO: Mapping[Precision, float] = {Precision.FP16: 2.0**-25, Precision.BF16: 2.0**-134}
+"""Half of the smallest subnormal number: up to here numbers round to zero (IEEE 754 binary16, bfloat16)."""
+
+_GUARDING: Mapping[str, tuple[int, ...] | None] = {"Add": None, "Max": None, "Clip": (1,)}
+"""Operators that raise a value to a constant, and the inputs that the constant may be (None: any)."""
+
+
+class Guard(NamedTuple):
+    """What a node computes with: the `constant` (its name and value), and an `operator` that it protects."""
+
+    constant: str
+    value: float
+    operator: str
+
+
+def find_guarded_nodes(
+    nodes: Iterable[ir.Node], weights: Mapping[str, TensorStats], precision: Precision
+) -> dict[ir.Node, Guard]:
+    """The nodes among `nodes` from a guard up to what it protects that must stay FP32, each with its guard.
+
+    `weights` are the statistics of float initializers and Constants by name.
+    """
+    tiny = {name for name, each in weights.items() if each.min > 0.0 and each.max < 1.0 / precision.max}
+    found: dict[ir.Node, Guard] = {}
+    if not tiny:
+        return found
+    for node in nodes:
+        if node.op_type not in _GUARDING or node.domain != "":
+            continue
+        places = _GUARDING[node.op_type]
+        for index, value in enumerate(node.inputs):
+            if value is not None and value.name in tiny and (places is None or index in places):
+                floor = weights[value.name].max
+                kept = _follow(node, floor, precision)
+                if kept is None:
+                    continue
+                for each in kept.nodes:
+                    found.setdefault(each, Guard(value.name, floor, kept.operator))
+    return found
+
+
+class _Protected(NamedTuple):
+    operator: str
+    nodes: tuple[ir.Node, ...]
+
+
+def _follow(node: ir.Node, floor: float, precision: Precision) -> _Protected | None:
+    """What the guard `node` protects and the nodes on the way that the low type would spoil; None where nothing."""
+
+    def is_held(least: float) -> bool:
+        return _TIE_TO_ZERO[precision] < least <= precision.max
+
+    operators: list[str] = []
+    kept: dict[ir.Node, None] = {}
+    pending: list[tuple[ir.Value, float, tuple[ir.Node, ...], bool]] = [
+        (node.outputs[0], floor, () if is_held(floor) else (node,), False)
+    ]
+    seen: set[ir.Value] = set()
+    while pending:
+        value, least, path, protects = pending.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        for reader, index in value.uses():
+            step = _step(reader, index, least)
+            if step is None:
+                # What takes a value of no representation needs it as it is, but only behind what the guard protects.
+                if protects and not is_held(least):
+                    kept.update(dict.fromkeys((*path, reader)))
+                continue
+            spoilt = not is_held(least) or not is_held(step.least)
+            on = (*path, reader) if spoilt else path
+            if step.protects:
+                operators.append(reader.op_type)
+                kept.update(dict.fromkeys(on))
+            if not step.ends:
+                pending.append((reader.outputs[0], step.least, on, protects or step.protects))
+    return _Protected(operators[0], tuple(kept)) if operators and kept else None
+
+
+class _Step(NamedTuple):
+    """What a reader makes of a least value: `protects` where it needs it, `ends` where its result says no more."""
+
+    least: float
+    protects: bool = False
+    ends: bool = False
+
+
+def _step(node: ir.Node, index: int, least: float) -> _Step | None:
+    if node.domain != "":
+        return None
+    if is_in(node, MOVES_ELEMENTS) and index == 0:
+        return _Step(least)
+    match node.op_type:
+        case "Sqrt":
+            return _Step(math.sqrt(least), protects=True)
+        case "Reciprocal":
+            return _Step(1.0 / least, protects=True)
+        case "Log":
+            return _Step(1.0, protects=True, ends=True)
+        case "Div" if index == 1:
+            numerator = scalar(node.inputs[0])
+            return _Step(abs(numerator) / least, protects=True) if numerator else _Step(1.0, protects=True, ends=True)
+        case "Pow" if index == 0:
+            return _power(scalar(node.inputs[1]), least)
+        case "Mul":
+            factor = scalar(node.inputs[1 - index])
+            return _Step(least * factor) if factor is not None and factor > 0.0 else None
+    return None
+
+
+def _power(exponent: float | None, least: float) -> _Step | None:
+    """Pow of a constant: a root or a reciprocal protects, a power above 1 carries on."""
+    if not exponent:
+        return None
+    logarithm = exponent * math.log(least)
+    result = math.exp(min(logarithm, 700.0))
+    return _Step(result, protects=exponent < 1.0)
