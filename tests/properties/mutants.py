@@ -62,7 +62,7 @@ def _is_read(data: bytes) -> bool:
 
 
 def outcome(data: bytes) -> str:
-    """`converted`, `refused`, or what must not be: `report this: …`, `traceback: …`, `off: …`."""
+    """`converted`, `refused`, `beyond the limit of memory`; any other outcome but `converted, …` is a fault."""
     from autocast_core import ConversionConfig, convert_file
     from autocast_core.errors import AutocastError
 
@@ -75,6 +75,8 @@ def outcome(data: bytes) -> str:
         if error.exit_code == 2:
             return "refused"
         return f"report this: {error}"
+    except MemoryError:
+        return "beyond the limit of memory"
     except Exception as error:
         return f"traceback: {error!r}"
     return _compared(source, out)
