@@ -19,6 +19,8 @@ from flows.request.yaml_file import KeyPath, read_yaml
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data is; the identity of a conversion holds the digest of the data instead."""
 LONGEST_GATE = 1000
+_YOUNGER = ("allow_nonfinite", "strict_source")
+"""Fields younger than the first identities of conversions, which must not change where they are not used."""
 
 
 def _shape(value: Any) -> Any:
@@ -106,6 +108,7 @@ class Spec(BaseModel):
     trt_plugins: Texts = _option("trt_plugins")
     trt_plugins_precision: Texts = _option("trt_plugins_precision")
     use_standalone_type_inference: bool = _option("use_standalone_type_inference")
+    strict_source: bool = _option("strict_source")
     shapes: dict[str, Shape] = _option("shapes")
     batch_size: int = _option("batch_size")
     seed: int = _option("seed")
@@ -150,8 +153,9 @@ class Spec(BaseModel):
         `gates` that are not given are an empty list, whatever the default ones are.
         """
         values = self.model_dump(mode="json", exclude={*LOCATIONS, "isolation"})
-        if not self.allow_nonfinite:  # younger than the first identities, which must not change for it
-            del values["allow_nonfinite"]
+        for name in _YOUNGER:
+            if not values[name]:
+                del values[name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     def flat(self) -> dict[str, str]:

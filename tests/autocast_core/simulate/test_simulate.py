@@ -10,15 +10,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from autocast_core.apply import apply_plan
 from autocast_core.backends.onnxruntime import OnnxRuntime
-from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide import decide
 from autocast_core.model import load_model
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.operators import OperandPolicy
-from autocast_core.sanitize import sanitize
 from autocast_core.simulate import round_everything, simulate
 
 CPU = OnnxRuntime(threads=1)
@@ -50,10 +46,12 @@ def fp16(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float16).astype(np.float32)
 
 
-def test_one_plan_may_have_both_types() -> None:
-    model = sanitize(model_of("g (float[N] x) => (float[N] y) { [a] h = Sin(x) [b] i = Exp(h) [c] y = Sqrt(i) }"), KEPT)
-    plan = decide(model.model, Statistics(), {}, KEPT).with_precisions({"graph/b": Precision.BF16}, "test", "")
-    (found,) = run(simulate(apply_plan(model.model, plan).model), x=X).values()
+def test_one_model_may_have_both_types() -> None:
+    model = model_of(
+        "g (float16[N] x) => (float16[N] y)"
+        " { h = Sin(x) b = Cast<to = 16>(h) i = Exp(b) f = Cast<to = 10>(i) y = Sqrt(f) }"
+    )
+    (found,) = run(simulate(model), x=X).values()
     exponential = bf16(np.exp(bf16(fp16(np.sin(fp16(X))))))
     assert np.array_equal(found, fp16(np.sqrt(fp16(exponential))))
 
