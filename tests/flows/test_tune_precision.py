@@ -130,7 +130,7 @@ def test_a_budget_that_cannot_be_met_is_a_missed_gate(tune):
     [
         (("--budget", "snr>=40"), "unknown metric 'snr'"),
         (("--budget", "nowhere.sqnr_db>=40"), "no output 'nowhere'; the outputs are y"),
-        (("--budget", "sqnr_db"), "no comparison"),
+        (("--budget", "sqnr_db"), "is not a comparison"),
         (("--budget", "task_metric_ratio>=1", "--metric", "nothing"), "give module:function"),
         (("--budget", "sqnr_db>=40", "--max-trials", "1"), "give at least 3"),
         (("--budget", "sqnr_db>=40", "--evaluation", "none.npz"), "does not exist"),
