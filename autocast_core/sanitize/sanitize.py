@@ -20,7 +20,6 @@ from autocast_core.config import ConversionConfig
 from autocast_core.graph.walk import note_flat
 from autocast_core.sanitize.change import Change, Sanitized
 from autocast_core.sanitize.constants import normalize_constants
-from autocast_core.sanitize.dimensions import open_negative_dimensions
 from autocast_core.sanitize.domains import import_default_domain
 from autocast_core.sanitize.fp64 import replace_fp64
 from autocast_core.sanitize.functions import inline_functions
@@ -28,6 +27,7 @@ from autocast_core.sanitize.layernorm import fuse_layer_norm
 from autocast_core.sanitize.masks import clamp_masks
 from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.opset import choose_opset, raise_opset
+from autocast_core.sanitize.repairs import open_negative_dimensions
 from autocast_core.sanitize.types import DECLARED_OUTPUTS, infer_types
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]

@@ -11,21 +11,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from autocast_core.decide.rule import Override, RuleEntry
-from autocast_core.decide.rules.angles import ANGLES
 from autocast_core.decide.rules.custom import CUSTOM
 from autocast_core.decide.rules.default import DEFAULT
 from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
-from autocast_core.decide.rules.guards import GUARDS
-from autocast_core.decide.rules.initializer_range import INITIALIZER_RANGE
-from autocast_core.decide.rules.io_range import IO_RANGE
 from autocast_core.decide.rules.later_stages import SEARCH, TARGET
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
 from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
+from autocast_core.decide.rules.numeric.angles import ANGLES
+from autocast_core.decide.rules.numeric.guards import GUARDS
+from autocast_core.decide.rules.numeric.initializer_range import INITIALIZER_RANGE
+from autocast_core.decide.rules.numeric.io_range import IO_RANGE
+from autocast_core.decide.rules.numeric.reduction_depth import REDUCTION_DEPTH
+from autocast_core.decide.rules.numeric.shape_arithmetic import SHAPE_ARITHMETIC
+from autocast_core.decide.rules.numeric.small_values import SMALL_VALUES
+from autocast_core.decide.rules.numeric.whole_numbers import WHOLE_NUMBERS
 from autocast_core.decide.rules.quantization_pair import QUANTIZATION_PAIR
-from autocast_core.decide.rules.reduction_depth import REDUCTION_DEPTH
-from autocast_core.decide.rules.shape_arithmetic import SHAPE_ARITHMETIC
-from autocast_core.decide.rules.small_values import SMALL_VALUES
-from autocast_core.decide.rules.whole_numbers import WHOLE_NUMBERS
 
 __all__ = ["GUARDS", "INCLUDE", "INITIALIZER_RANGE", "RULES", "SEARCH", "TARGET", "entry_of", "rules_table"]
 

@@ -14,7 +14,11 @@ from autocast_core.decide import rules
 from autocast_core.decide.rule import Outcome, Override, RuleEntry
 from autocast_core.decide.rules import INCLUDE, RULES, entry_of, rules_table
 
-MODULES = [module.name for module in pkgutil.iter_modules(rules.__path__)]
+MODULES = [
+    module.name.removeprefix(f"{rules.__name__}.")
+    for module in pkgutil.walk_packages(rules.__path__, f"{rules.__name__}.")
+    if not module.ispkg
+]
 REPOSITORY = Path(__file__).parents[4]
 IN_PLANS = {
     "no_float": {"binds a search"},
@@ -55,7 +59,8 @@ def test_every_rule_that_is_declared_is_in_the_registry_once():
 @pytest.mark.parametrize("name", MODULES)
 def test_every_file_of_rules_has_a_docstring_and_tests(name):
     assert module_of(name).__doc__
-    path = Path(__file__).with_name(f"test_{name}.py")
+    *folders, module = name.split(".")
+    path = Path(__file__).parent.joinpath(*folders, f"test_{module}.py")
     tests = ast.parse(path.read_text(encoding="utf-8")).body
     assert any(isinstance(each, ast.FunctionDef) and each.name.startswith("test_") for each in tests)
 

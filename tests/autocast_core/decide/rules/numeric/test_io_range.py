@@ -3,7 +3,7 @@ import math
 import pytest
 
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.decide.rules.io_range import IORangeRule
+from autocast_core.decide.rules.numeric.io_range import IORangeRule
 
 
 def stats(low: float, high: float, **more) -> TensorStats:

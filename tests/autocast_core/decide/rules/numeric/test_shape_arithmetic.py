@@ -1,4 +1,4 @@
-from autocast_core.decide.rules.shape_arithmetic import ShapeArithmeticRule
+from autocast_core.decide.rules.numeric.shape_arithmetic import ShapeArithmeticRule
 
 
 def test_nodes_that_make_sizes_are_kept(facts):

@@ -8,9 +8,9 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.graph_name import name_graphs
-from autocast_core.sanitize.imports import import_microsoft_domain
-from autocast_core.sanitize.outputs import complete_outputs
+from autocast_core.sanitize.repairs.graph_name import name_graphs
+from autocast_core.sanitize.repairs.imports import import_microsoft_domain
+from autocast_core.sanitize.repairs.outputs import complete_outputs
 
 REPAIRS: tuple[Callable[[ir.Model, ConversionConfig], tuple[Change, ...]], ...] = (
     name_graphs,

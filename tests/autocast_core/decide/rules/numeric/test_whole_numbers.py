@@ -1,7 +1,7 @@
 import pytest
 
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.decide.rules.whole_numbers import WholeNumbersRule
+from autocast_core.decide.rules.numeric.whole_numbers import WholeNumbersRule
 
 
 @pytest.mark.parametrize(("precision", "limit"), [("fp16", 2048.0), ("bf16", 256.0)])

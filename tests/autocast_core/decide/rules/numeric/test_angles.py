@@ -1,5 +1,5 @@
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.decide.rules.angles import AnglesRule
+from autocast_core.decide.rules.numeric.angles import AnglesRule
 
 
 def test_large_angles_and_those_of_positions_are_kept(facts):

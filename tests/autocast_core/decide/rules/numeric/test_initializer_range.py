@@ -3,7 +3,7 @@ import math
 import pytest
 
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.decide.rules.initializer_range import InitializerRangeRule
+from autocast_core.decide.rules.numeric.initializer_range import InitializerRangeRule
 
 
 def stats(low: float, high: float, **more) -> TensorStats:

@@ -1,7 +1,7 @@
 import math
 
 from autocast_core.config import ConversionConfig
-from autocast_core.decide.rules.reduction_depth import REDUCTION_DEPTH, ReductionDepthRule
+from autocast_core.decide.rules.numeric.reduction_depth import REDUCTION_DEPTH, ReductionDepthRule
 
 
 def test_it_keeps_only_what_is_known_to_be_deeper(model, facts):

@@ -3,7 +3,7 @@ import pytest
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide.rules.small_values import SMALL_VALUES, SmallValuesRule
+from autocast_core.decide.rules.numeric.small_values import SMALL_VALUES, SmallValuesRule
 
 
 def test_rounding_that_costs_more_than_the_limit_keeps_the_node(facts):

@@ -1,0 +1,6 @@
+"""Repairs of what a source declares wrongly or not at all; what it computes stays as it is."""
+
+from autocast_core.sanitize.repairs.dimensions import open_negative_dimensions
+from autocast_core.sanitize.repairs.repair import repair_in_place
+
+__all__ = ["open_negative_dimensions", "repair_in_place"]
