@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig
+from autocast_core.decide.amplified_rounding import Knowledge, find_amplified_rounding
 from autocast_core.decide.exact_values import ExactValues, find_exact_values
 from autocast_core.decide.guarded_nodes import find_guarded_nodes
 from autocast_core.decide.mask_ends import mask_ends
@@ -30,27 +31,35 @@ def collect_facts(
 
     `statistics` and `weights` are as `decide` takes them; `policy` is that of `model` and `config`.
     """
+    measured = statistics.tensors
+
+    def stats_of(value: ir.Value | None) -> TensorStats | None:
+        name = (value.name or "") if value is not None else ""
+        return weights.get(name) or measured.get(name)
+
     exact = find_exact_values(all_nodes(model.graph))
     guards = find_guarded_nodes(nodes.values(), weights, config.precision)
-    facts_of = _tensor_facts(model, statistics, weights, config.data_max, exact)
+    known = Knowledge(stats_of, exact, config.precision)
+    amplified = find_amplified_rounding(nodes.values(), known) if statistics.tensors else {}
+    facts_of = _tensor_facts(model, stats_of, weights, config.data_max, exact)
     collected = []
     for node_id, node in nodes.items():
         operands = float_operands(node, policy, config.precision)
         tensors = tuple(map(facts_of, dict.fromkeys(_moved_values(node, operands))))
         names = (node.name or "", *replaced_names(node))
-        makes_sizes, guard = node in exact.sizes, guards.get(node)
-        collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, makes_sizes, guard))
+        noted = node in exact.sizes, guards.get(node), amplified.get(node)
+        collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, *noted))
     return collected
 
 
 def _tensor_facts(
-    model: ir.Model, statistics: Statistics, weights: Mapping[str, TensorStats], data_max: float, exact: ExactValues
+    model: ir.Model,
+    stats_of: Callable[[ir.Value], TensorStats | None],
+    weights: Mapping[str, TensorStats],
+    data_max: float,
+    exact: ExactValues,
 ) -> Callable[[ir.Value], TensorFacts]:
     """The function that gives the facts about a value: made once for each, since many nodes share a value."""
-
-    def stats_of(value: ir.Value) -> TensorStats | None:
-        return weights.get(value.name or "") or statistics.tensors.get(value.name or "")
-
     masks = mask_ends(model, stats_of, data_max)
     known: dict[ir.Value, TensorFacts] = {}
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.config import Precision
 from autocast_core.graph.constants import constant_tensor
 from autocast_core.number_formats import PRECISION_DTYPES
 from autocast_core.operators import element_type
@@ -35,6 +36,9 @@ PERIODIC = frozenset({"Sin", "Cos", "Tan"})
 
 _SIZES_BY_MEANING: Mapping[str, tuple[int, ...]] = {"Resize": (1, 2), "Upsample": (1,), "OneHot": (0, 1)}
 _CONSTANT_ELEMENTS = 4096
+
+WHOLE_LIMIT: Mapping[Precision, float] = {Precision.FP16: 2.0**11, Precision.BF16: 2.0**8}
+"""Up to here every whole number has a representation: 11 and 8 bits of significand (IEEE 754 binary16, bfloat16)."""
 
 
 @dataclass(frozen=True)

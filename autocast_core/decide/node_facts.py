@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import Precision
+from autocast_core.decide.amplified_rounding import Amplification
 from autocast_core.decide.guarded_nodes import Guard
 from autocast_core.operators import Operands
 from autocast_core.plan import Evidence
@@ -62,6 +63,7 @@ class NodeFacts(NamedTuple):
 
     `names` are its own name and those of the nodes it was fused from. `makes_sizes`: see ExactValues.sizes.
     `guard`: the constant that the low type would lose between it and what it protects (guarded_nodes).
+    `amplification`: the operator that multiplies a rounding error at the node too much (amplified_rounding).
     """
 
     id: str
@@ -72,6 +74,7 @@ class NodeFacts(NamedTuple):
     precision: Precision
     makes_sizes: bool = False
     guard: Guard | None = None
+    amplification: Amplification | None = None
 
 
 def evidence_of(tensor: TensorFacts, limit: float | None = None, detail: str | None = None) -> Evidence:

@@ -18,6 +18,7 @@ from autocast_core.decide.rules.later_stages import SEARCH, TARGET
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
 from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
 from autocast_core.decide.rules.numeric.angles import ANGLES
+from autocast_core.decide.rules.numeric.conditioning import CONDITIONING
 from autocast_core.decide.rules.numeric.guards import GUARDS
 from autocast_core.decide.rules.numeric.initializer_range import INITIALIZER_RANGE
 from autocast_core.decide.rules.numeric.io_range import IO_RANGE
@@ -45,6 +46,7 @@ RULES: tuple[RuleEntry, ...] = (
     SHAPE_ARITHMETIC,
     WHOLE_NUMBERS,
     ANGLES,
+    CONDITIONING,
     REDUCTION_DEPTH,
     CUSTOM,
     DEFAULT,

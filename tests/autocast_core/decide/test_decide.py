@@ -37,7 +37,8 @@ def test_the_first_rule_in_order_decides(plan):
     assert rules(plan(text, ranges, op_types_to_exclude=("Mul",)))["first"] == "op_type"
     assert rules(plan(text, ranges, op_types_to_exclude=("Mul",), nodes_to_exclude=("fir",)))["first"] == "node_name"
     assert rules(plan(text, ranges, init_max=1e9))["first"] == "io_range"
-    assert rules(plan(text, ranges, init_max=1e9, data_max=1e9))["first"] == "default"
+    assert rules(plan(text, ranges, init_max=1e9, data_max=1e9))["first"] == "conditioning"
+    assert rules(plan(text, RANGES, init_max=1e9, data_max=1e9))["first"] == "default"
 
 
 def test_all_rules_that_fire_are_listed_at_debug(plan, caplog):

@@ -6,12 +6,9 @@
 
 from __future__ import annotations
 
-from autocast_core.config import Precision
+from autocast_core.decide.exact_values import WHOLE_LIMIT
 from autocast_core.decide.node_facts import NodeFacts, evidence_of
 from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
-
-EXACT: dict[Precision, float] = {Precision.FP16: 2.0**11, Precision.BF16: 2.0**8}
-"""Up to here every whole number has a representation: 11 and 8 bits of significand (IEEE 754 binary16, bfloat16)."""
 
 
 class WholeNumbersRule:
@@ -20,7 +17,7 @@ class WholeNumbersRule:
     name = "whole_numbers"
 
     def check(self, facts: NodeFacts) -> RuleMatch | None:
-        limit = EXACT[facts.precision]
+        limit = WHOLE_LIMIT[facts.precision]
         for tensor in facts.tensors:
             if tensor.is_whole and tensor.stats is not None and tensor.stats.absmax > limit:
                 return RuleMatch(

@@ -36,6 +36,7 @@ IN_PLANS = {
     "shape_arithmetic": {"binds a search"},
     "whole_numbers": set(),
     "angles": set(),
+    "conditioning": set(),
     "reduction_depth": set(),
     "custom": set(),
     "default": set(),

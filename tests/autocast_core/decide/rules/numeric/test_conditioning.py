@@ -1,0 +1,88 @@
+"""Nodes that amplify the rounding of what they read."""
+
+import pytest
+
+SUB = "g (float[4] x) => (float[4] y) <float zero = {293.15}> { [before] a = Neg(x) [subtract] y = Add(a, zero) }"
+
+
+def kept(plan, text: str, ranges: dict, **options) -> set[str]:
+    found = plan(text, ranges, data_max=1e4, **options).nodes
+    return {each.id.removeprefix("graph/") for each in found if each.rule == "conditioning"}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize(("largest", "keeps"), [(2.0, True), (293.0, False)])
+def test_a_difference_that_cancels_is_kept_with_what_feeds_it(plan, largest, keeps, precision):
+    ranges = {"x": (290.0, 295.0), "a": (-295.0, -290.0), "y": (-largest, largest)}
+    expected = {"before", "subtract"} if keeps else set()
+    assert kept(plan, SUB, ranges, precision=precision, opset=22) == expected
+
+
+def test_the_reason_names_the_operator_the_tensor_and_the_factor(plan):
+    found = plan(SUB, {"a": (-290.0, -280.0), "y": (-2.0, 2.0)}).by_id()["graph/before"]
+    assert found.reason == "Add 'subtract' multiplies the relative rounding error of 'a' by 206, over 13.9"
+    assert found.evidence[0].tensor == "a" and found.evidence[0].limit == pytest.approx(2.0**3.8)
+
+
+def test_operands_that_the_low_type_holds_are_exempt(plan):
+    text = """g (int64[4] i) => (float[4] y) <float one = {1000}> {
+      x = Cast<to = 1>(i) [subtract] y = Sub(x, one) }"""
+    ranges = {"x": (990.0, 1010.0), "y": (-10.0, 10.0)}
+    assert kept(plan, text, ranges) == set()
+    assert kept(plan, text, {"x": (2990.0, 3010.0), "y": (-10.0, 10.0)}) == set()  # by whole_numbers
+
+
+@pytest.mark.parametrize(
+    ("node", "x", "y", "keeps"),
+    [
+        ("Log(x)", (0.99, 1.01), (-0.01, 0.01), True),
+        ("Log(x)", (0.5, 3.0), (-0.69, 1.1), False),
+        ("Exp(x)", (-20.0, 1.0), (0.0, 2.7), False),
+        ("Exp(x)", (0.0, 30.0), (1.0, 1e3), True),
+        ("Pow(x, twenty)", (0.9, 1.1), (0.1, 6.7), True),
+        ("Pow(x, two)", (0.9, 1.1), (0.8, 1.2), False),
+        ("Mod<fmod = 1>(x, two)", (0.0, 500.0), (0.0, 2.0), True),
+        ("Mod<fmod = 1>(x, two)", (0.0, 3.0), (0.0, 2.0), False),
+        ("Sqrt(x)", (0.0, 1e-3), (0.0, 0.03), False),
+    ],
+)
+def test_which_operators_amplify(plan, node, x, y, keeps):
+    text = f"g (float[4] x) => (float[4] y) <float two = {{2}}, float twenty = {{20}}> {{ [n] y = {node} }}"
+    assert kept(plan, text, {"x": x, "y": y}) == ({"n"} if keeps else set())
+
+
+def test_what_feeds_an_angle_that_is_kept_is_kept(plan):
+    text = """g (float[1, 8] x) => (float[1, 8] y) <int64 axis = {1}, float turn = {6.28}> {
+      [sum] c = CumSum(x, axis) [phase] p = Mul(c, turn) [sine] y = Sin(p) }"""
+    ranges = {"x": (0.0, 1.0), "c": (0.0, 8.0), "p": (0.0, 50.0), "y": (-1.0, 1.0)}
+    assert kept(plan, text, ranges) == {"sum"}
+
+
+@pytest.mark.parametrize(("size", "keeps"), [(512, True), (64, False)])
+def test_coordinates_of_a_large_image_are_kept(plan, size, keeps):
+    text = f"""g (float[1, 1, {size}, {size}] x, float[1, 8, 8, 2] grid) => (float[1, 1, 8, 8] y) {{
+      [sample] y = GridSample(x, grid) }}"""
+    ranges = {"x": (-1.0, 1.0), "grid": (-1.0, 1.0), "y": (-1.0, 1.0)}
+    assert kept(plan, text, ranges, opset=20) == ({"sample"} if keeps else set())
+
+
+def test_boxes_in_pixels_are_kept(plan):
+    text = """g (float[1, 1, 64, 64] x, float[1, 4] boxes, int64[1] i) => (float[1, 1, 1, 1] y) {
+      [align] y = RoiAlign<spatial_scale = 0.25>(x, boxes, i) }"""
+    ranges = {"x": (-1.0, 1.0), "y": (-1.0, 1.0)}
+    assert kept(plan, text, {**ranges, "boxes": (0.0, 640.0)}) == {"align"}
+    assert kept(plan, text, {**ranges, "boxes": (0.0, 200.0)}) == set()
+
+
+def test_three_computing_nodes_are_kept_behind_an_operand_and_none_behind_them(plan):
+    text = """g (float[1, 4] x) => (float[4] y) <float one = {1}, float half = {0.5}, int64[1] s = {4}> {
+      [fourth] a = Tanh(x) [third] b = Tanh(a) [second] c = Sigmoid(b) [scale] d = Mul(c, half)
+      [shape] e = Reshape(d, s) [first] f = Sqrt(e) [subtract] y = Sub(f, one) }"""
+    ranges = dict.fromkeys("xabcdef", (0.9, 1.1)) | {"y": (-0.01, 0.01)}
+    assert kept(plan, text, ranges) == {"third", "second", "scale", "shape", "first", "subtract"}
+
+
+def test_nothing_is_kept_without_data_or_where_the_result_is_zero_or_not_finite(plan):
+    assert {each.rule for each in plan(SUB).nodes} == {"default"}
+    for y in ((0.0, 0.0), (-float("inf"), 1.0)):
+        assert kept(plan, SUB, {"a": (-290.0, -280.0), "y": y}) == set()
