@@ -12,6 +12,8 @@ from tests.hazards.nets import HAZARDS, Hazard
 CLEAR = 2.0
 """dB within which the oracle, whose sums round otherwise, need not agree with the simulation."""
 DECISIONS = ("best of near ties", "durations that become lengths")
+UNSAVED = (*DECISIONS, "one ruined batch")
+"""What the rules miss and the gates find."""
 
 
 @pytest.mark.parametrize("name", HAZARDS)
@@ -31,6 +33,15 @@ def test_a_hazard_is_judged_in_bf16_as_strictly_as_in_fp16(name):
         assert "output 'y'" in found.missed and "of the error comes from" in found.missed
     elif name not in DECISIONS:
         assert found.simulated >= 22.0
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("name", [name for name in HAZARDS if name not in UNSAVED])
+def test_the_rules_save_a_hazard(name, precision):
+    found = judged(HAZARDS[name], precision)
+    assert found.passed
+    if precision is Precision.FP16:
+        assert found.oracle >= 40.0
 
 
 def test_a_batch_that_the_total_hides_misses_the_gate():
