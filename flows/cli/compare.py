@@ -82,6 +82,12 @@ def _side(which: str) -> Side:
     return Side(run.run_id, run.name, {**run.params, **tags}, run.metrics, plan)
 
 
+def _headlines_first(name: str) -> tuple[int, str]:
+    """The order of metrics where only the first are shown: what was converted and how well, then each output."""
+    heads = ("nodes.", "casts.", "model.", "task.", "fidelity.worst", "engine.", "tensorrt.")
+    return next((place for place, head in enumerate(heads) if name.startswith(head)), len(heads)), name
+
+
 def show(difference: Difference) -> None:
     """Prints the difference as tables, worded as the page."""
     from autocast_core.report.text import number, shown
@@ -96,7 +102,10 @@ def show(difference: Difference) -> None:
     print_table(
         "Metrics",
         ("metric", "first", "second", "change"),
-        [(each.name, number(each.before), number(each.after), number(each.change)) for each in difference.metrics],
+        [
+            (each.name, number(each.before), number(each.after), number(each.change))
+            for each in sorted(difference.metrics, key=lambda metric: _headlines_first(metric.name))
+        ],
         _SHOWN,
     )
     print_table(
