@@ -59,6 +59,26 @@ def real_servers(pytestconfig):
     return None if servers.missing() else RealServers(pytestconfig.stash[FOLDER])
 
 
+@pytest.fixture(scope="session")
+def services(tmp_path_factory):
+    """The addresses of a running Prefect server and of a sqlite tracking store, as settings of this process.
+
+    One pair for a whole process: a second one would take over its settings from the first.
+    """
+    from tests.flows.services import embedded_services
+
+    with embedded_services(tmp_path_factory.mktemp("services")) as uri:
+        yield uri
+
+
+@pytest.fixture
+def workplace(services, tmp_path, monkeypatch):
+    """The current folder, empty but for what the test puts there; the flow keeps its files below it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOCAST_HOME", str(tmp_path / ".autocast"))
+    return tmp_path
+
+
 @pytest.fixture
 def nightly(request):
     """Whether trials are made at full size."""

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from flows.local.embedded_server import free_port
-from tests.flows.conftest import services  # noqa: F401 - used as a fixture
 from tests.infra.docs.pages import README, SCRIPTS, commands, follow
 from tests.infra.docs.reader import prepare_reader
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture

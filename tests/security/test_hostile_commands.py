@@ -15,7 +15,6 @@ import onnx.parser
 import pytest
 
 from tests.flows.cli.conftest import autocast  # noqa: F401 - used as a fixture
-from tests.flows.conftest import services, workplace  # noqa: F401 - used as fixtures
 from tests.security import hostile_data, hostile_models, hostile_texts
 
 pytestmark = [pytest.mark.security, pytest.mark.xdist_group("commands"), pytest.mark.timeout(900)]
@@ -153,7 +152,7 @@ def some(commands, name, names, nightly):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_hostile_model(ended, workplace, name, trial, nightly):  # noqa: F811
+def test_a_hostile_model(ended, workplace, name, trial, nightly):
     if name in RUNAWAYS and not nightly:
         pytest.skip("ended by the limit of seconds or memory: with --nightly")
     model = MODELS[name](workplace)
@@ -167,7 +166,7 @@ def test_a_hostile_model(ended, workplace, name, trial, nightly):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", hostile_data.FILES)
-def test_hostile_data(ended, workplace, name, trial, nightly):  # noqa: F811
+def test_hostile_data(ended, workplace, name, trial, nightly):
     data = hostile_data.FILES[name](workplace)
     for command in some(DATA_COMMANDS, name, hostile_data.FILES, nightly):
         code, line = ended(command, data=data)
@@ -178,7 +177,7 @@ def test_hostile_data(ended, workplace, name, trial, nightly):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", hostile_texts.PLANS)
-def test_a_hostile_plan(ended, workplace, name, trial, nightly):  # noqa: F811
+def test_a_hostile_plan(ended, workplace, name, trial, nightly):
     plan = workplace / "hostile.json"
     plan.write_bytes(hostile_texts.PLANS[name]())
     for command in some(PLAN_COMMANDS, name, hostile_texts.PLANS, nightly):
@@ -189,7 +188,7 @@ def test_a_hostile_plan(ended, workplace, name, trial, nightly):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", hostile_texts.SPECS)
-def test_a_hostile_spec_or_fleet_file(ended, workplace, name, trial, nightly):  # noqa: F811
+def test_a_hostile_spec_or_fleet_file(ended, workplace, name, trial, nightly):
     spec = workplace / "hostile.yaml"
     spec.write_bytes(hostile_texts.SPECS[name](workplace))
     for command in some(SPEC_COMMANDS, name, hostile_texts.SPECS, nightly):
@@ -201,7 +200,7 @@ def test_a_hostile_spec_or_fleet_file(ended, workplace, name, trial, nightly):  
 
 
 @pytest.fixture
-def with_evil_names(workplace):  # noqa: F811
+def with_evil_names(workplace):
     """A model and its plan whose names hold terminal commands and line ends."""
     from autocast_core import convert_file
 

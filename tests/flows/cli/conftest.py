@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.flows.conftest import services, workplace  # noqa: F401 - used as fixtures
-
 
 @dataclass(frozen=True)
 class Ended:

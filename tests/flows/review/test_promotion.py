@@ -8,7 +8,6 @@ import onnx
 import pytest
 
 from flows.local.home import home
-from tests.flows.conftest import services, workplace  # noqa: F401 - used as fixtures
 from tests.flows.conversions import batches, client, convert
 
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -18,7 +17,7 @@ LONG = "n" * 300
 
 
 @pytest.fixture(scope="module")
-def run_id(services, tmp_path_factory) -> Iterator[str]:  # noqa: F811
+def run_id(services, tmp_path_factory) -> Iterator[str]:
     """A conversion with gates on two outputs of one name in metrics, but for a number, and on one of a cut name."""
     folder: Path = tmp_path_factory.mktemp("promoted")
     model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 17]>
@@ -46,14 +45,14 @@ def run_id(services, tmp_path_factory) -> Iterator[str]:  # noqa: F811
         yield result.run_id
 
 
-def test_a_gate_on_an_output_whose_name_in_metrics_is_cut_holds_again(workplace, run_id) -> None:  # noqa: F811
+def test_a_gate_on_an_output_whose_name_in_metrics_is_cut_holds_again(workplace, run_id) -> None:
     from flows.review.promotion import promote
 
     promoted = promote("models:/promoted/1", "cut", home())
     assert {gate.expression: gate.passed for gate in promoted.gates}[f"{LONG}.rel_l2<=5e-3"] is True
 
 
-def test_a_gate_is_checked_on_its_own_output_where_names_in_metrics_are_numbered(workplace, run_id) -> None:  # noqa: F811
+def test_a_gate_is_checked_on_its_own_output_where_names_in_metrics_are_numbered(workplace, run_id) -> None:
     from flows.review.promotion import PromotionRefusedError, promote
 
     measured = client().get_run(run_id).data.metrics["fidelity.a_b_2.rel_l2"]

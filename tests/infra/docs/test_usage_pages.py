@@ -5,7 +5,6 @@ That takes minutes, so it is a slow test, which CI runs; the README is followed 
 
 import pytest
 
-from tests.flows.conftest import services  # noqa: F401 - used as a fixture
 from tests.infra.docs.pages import CONTRIBUTING, DOCS, NOT_RUN, README, commands, follow, pages, why_not
 from tests.infra.docs.reader import prepare_reader
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture

@@ -8,13 +8,11 @@ from contextvars import copy_context
 
 import pytest
 
-from tests.flows.conftest import services  # noqa: F401 - used as a fixture
-
 pytestmark = pytest.mark.xdist_group("prefect")
 
 
 @pytest.fixture
-def flow_runs(services):  # noqa: F811
+def flow_runs(services):
     """Makes flow runs in a given state, by id."""
     from prefect import flow
     from prefect.client.orchestration import get_client
