@@ -3,7 +3,7 @@
 onnx_ir imports sympy for arithmetic on symbolic dimensions, which no stage does. Postponing it brings the import of
 `autocast_core.pipeline.convert` from 2.5 s to 0.75 s of CPU time (Python 3.11, loaded machine; 1.7 s of it sympy).
 
-Only a process of ours whose stages run one at a time may use this: the converter's command and the isolated child.
+Only a process whose stages run one at a time may use this: the converter's command and the isolated child.
 `importlib.util.LazyLoader` is not safe where two threads use a module for the first time: on Python 3.11.7 all but one
 of them fail with ``module 'sympy' has no attribute ...``. So the library's functions and the flows, which may run in a
 thread pool, import eagerly.

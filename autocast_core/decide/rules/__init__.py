@@ -61,7 +61,7 @@ _BY_NAME: Mapping[str, RuleEntry] = MappingProxyType({entry.name: entry for entr
 
 
 def entry_of(rule: str) -> RuleEntry:
-    """The entry of the rule that a plan names; any name that no rule of ours has is that of a custom rule."""
+    """The entry of the rule that a plan names; any other name is that of a custom rule."""
     return _BY_NAME.get(rule, CUSTOM)
 
 

@@ -20,7 +20,7 @@ REPAIRS: tuple[Callable[[ir.Model, ConversionConfig], tuple[Change, ...]], ...] 
 
 
 def repair_in_place(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
-    """Mend what `model` fails to declare; what was done, nothing where there was nothing to do.
+    """Repair what `model` fails to declare; returns the changes, none where nothing was missing.
 
     None of it changes what the model computes.
     """
