@@ -65,7 +65,7 @@ def _argument(option: Option) -> dict[str, Any]:
     if option.nargs is not None:
         return {"nargs": option.nargs, "metavar": option.metavar, "help": text}
     return {
-        "type": {"float": float, "int | None": int}.get(option.type, str),
+        "type": {"float": float, "int": int, "int | None": int}.get(option.type, str),
         "choices": option.choices or None,
         "metavar": option.metavar,
         "default": option.default,

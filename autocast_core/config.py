@@ -137,6 +137,25 @@ class ConversionConfig:
         metadata=declared("Replace additive attention masks beyond the low type's range by a value that stays finite."),
     )
     fuse_layer_norm: bool = field(default=True, metadata=declared("Fuse decomposed LayerNorm into LayerNormalization."))
+    decide: str = field(
+        default="thresholds",
+        metadata=declared(
+            "How nodes are chosen. thresholds: by rules, as AutoCast does. measured: what the simulated model shows to be "
+            "missing is repaired, and rules that propose FP32 judge by what it costs.",
+            flags=("--decide",),
+            choices=("thresholds", "measured"),
+            spec_default="measured",
+        ),
+    )
+    repair_evaluations: int = field(
+        default=12,
+        metadata=declared(
+            "Most passes over the data in which a measured decision looks for the nodes to keep; 0: no repair.",
+            flags=("--repair_evaluations",),
+            metavar="N",
+            at_least=0,
+        ),
+    )
     providers: tuple[str, ...] = field(
         default=(),
         metadata=declared(

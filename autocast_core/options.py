@@ -35,6 +35,7 @@ class Option:
     lacks the option; `nargs` and `metavar` are argparse's. A value other than None is one of `choices`, where there are
     any, at least `at_least`, and greater than `above`. `autocast` names the parameter of AutoCast's
     ``convert_to_mixed_precision``, None where it has none. `python_only` options can be given in Python alone.
+    `spec_default` is what a spec that does not give the option means, None where that is the `default`.
     """
 
     help: str
@@ -46,9 +47,15 @@ class Option:
     above: float | None = None
     autocast: str | None = None
     python_only: bool = False
+    spec_default: Any = None
     name: str = ""
     type: str = ""
     default: Any = None
+
+    @property
+    def default_in_spec(self) -> Any:
+        """The option's value in a spec that does not give it."""
+        return self.default if self.spec_default is None else self.spec_default
 
     @property
     def destination(self) -> str:
@@ -98,7 +105,7 @@ def options_table(options: Iterable[Option]) -> str:
             f"`{each.name}`",
             flags,
             _values(each),
-            _shown(each.default),
+            _shown(each.default) + ("" if each.spec_default is None else f", in a spec {_shown(each.spec_default)}"),
             "yes" if each.autocast else "",
             each.help,
         )

@@ -19,7 +19,7 @@ from flows.request.yaml_file import KeyPath, read_yaml
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data is; the identity of a conversion holds the digest of the data instead."""
 LONGEST_GATE = 1000
-_YOUNGER = ("allow_nonfinite", "strict_source")
+_YOUNGER = ("allow_nonfinite", "strict_source", "decide", "repair_evaluations")
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
 
@@ -47,7 +47,7 @@ Shape = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_shap
 def _option(name: str) -> Any:
     """The field of the converter's option `name`: its default, bounds and help are declared in autocast_core.config."""
     option = OPTIONS[name]
-    default = str(option.default) if isinstance(option.default, Precision) else option.default
+    default = str(option.default) if isinstance(option.default, Precision) else option.default_in_spec
     return Field(default, description=option.help, ge=option.at_least, gt=option.above)
 
 
@@ -100,6 +100,8 @@ class Spec(BaseModel):
     small_values: bool = _option("small_values")
     clamp_masks: bool = _option("clamp_masks")
     fuse_layer_norm: bool = _option("fuse_layer_norm")
+    decide: Literal["thresholds", "measured"] = _option("decide")
+    repair_evaluations: int = _option("repair_evaluations")
     providers: Texts = _option("providers")
     target: Literal["tensorrt"] | None = _option("target")
     profiles: dict[str, tuple[Shape, Shape, Shape]] = _option("profiles")
@@ -154,7 +156,7 @@ class Spec(BaseModel):
         """
         values = self.model_dump(mode="json", exclude={*LOCATIONS, "isolation"})
         for name in _YOUNGER:
-            if not values[name]:
+            if values[name] == type(self).model_fields[name].default:
                 del values[name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

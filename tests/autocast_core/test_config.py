@@ -14,7 +14,7 @@ def test_defaults_are_autocasts():
         None,
         None,
     )
-    assert (config.opset, config.providers) == (None, ())
+    assert (config.opset, config.providers, config.decide) == (None, (), "thresholds")
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def test_defaults_are_autocasts():
         ({"batch_size": 0}, "batch_size is 0"),
         ({"init_conversion_max_bytes": -1}, "init_conversion_max_bytes is -1"),
         ({"opset": 0}, "opset is 0"),
+        ({"decide": "maybe"}, "decide is maybe: give thresholds or measured"),
+        ({"repair_evaluations": -1}, "repair_evaluations is -1: give at least 0"),
     ],
 )
 def test_values_that_cannot_be_used_are_refused(options, said):

@@ -20,6 +20,7 @@ class Example:
     size: "int" = field(default=3, metadata=declared("How much.", flags=("--size", "-s"), at_least=2))
     kind: "str | None" = field(default=None, metadata=declared("Which.", choices=("a", "b"), autocast="kind"))
     ratio: "float" = field(default=0.5, metadata=declared("How far.", above=0, python_only=True))
+    pace: "int" = field(default=1, metadata=declared("How fast.", spec_default=2))
 
 
 EXAMPLE = options_of(Example)
@@ -50,6 +51,7 @@ def test_the_table_has_a_row_for_each_option():
         "| `size` | `--size`, `-s` | an integer, at least 2 | `3` |  | How much. |",
         "| `kind` | in a spec | `a`, `b` |  | yes | Which. |",
         "| `ratio` | Python only | a number, greater than 0 | `0.5` |  | How far. |",
+        "| `pace` | in a spec | an integer | `1`, in a spec `2` |  | How fast. |",
     ]
 
 

@@ -29,8 +29,22 @@ def test_a_spec_file_becomes_the_converters_options(tmp_path):
     assert config.opset == 22
 
 
-def test_defaults_are_those_of_the_converter():
-    assert Spec().config() == ConversionConfig()
+def test_defaults_are_those_of_the_converter_but_decisions_are_measured():
+    assert Spec().config() == ConversionConfig(decide="measured")
+
+
+def test_a_spec_that_asks_for_thresholds_is_another_conversion():
+    assert '"decide":"thresholds"' in Spec(decide="thresholds").canonical()
+    assert "decide" not in Spec().canonical()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [({"decide": "maybe"}, "'thresholds' or 'measured'"), ({"repair_evaluations": -1}, "greater than or equal to 0")],
+)
+def test_a_way_to_decide_that_does_not_exist_is_refused(option, said):
+    with pytest.raises(ConfigError, match=said):
+        make_spec(option, "options")
 
 
 def test_command_line_options_win_over_the_file(tmp_path):
