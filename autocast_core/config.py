@@ -140,8 +140,8 @@ class ConversionConfig:
     decide: str = field(
         default="thresholds",
         metadata=declared(
-            "How nodes are chosen. thresholds: by rules, as AutoCast does. measured: what the simulated model shows to be "
-            "missing is repaired, and rules that propose FP32 judge by what it costs.",
+            "How nodes are chosen. thresholds: by rules, as AutoCast does. measured: rules keep nothing that costs more"
+            " than it gains, and where the simulated model misses its target, what it needs is kept in FP32.",
             flags=("--decide",),
             choices=("thresholds", "measured"),
             spec_default="measured",
