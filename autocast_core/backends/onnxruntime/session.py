@@ -14,7 +14,9 @@ import ml_dtypes
 import numpy as np
 
 from autocast_core.backends.onnxruntime.bfloat16 import has_bfloat16_outputs, with_readable_outputs
+from autocast_core.backends.onnxruntime.kernels import open_with_kernels
 from autocast_core.backends.onnxruntime.providers import NAMES, RECORD_ASSIGNMENT, check_started, choose, parse, used
+from autocast_core.backends.onnxruntime.random_numbers import draws_without_seed, with_seeds
 from autocast_core.errors import BackendError
 from autocast_core.graph.walk import all_nodes
 from autocast_core.model import runtime_model
@@ -69,6 +71,9 @@ class OnnxRuntime:
         """A session; see Runtime. Weights that lie in files are mapped, not copied.
 
         With `few_runs` weights are not repacked and memory patterns not traced, which pays from about five runs on.
+        Random operators without a seed draw the same numbers in every session. Where ONNX Runtime has no kernel at the
+        model's opset, it runs the model at a lower one (see kernels), but for `content` and for models with 16-bit
+        types that are not `exact`: there the question is whether it runs the model as it is.
         ConfigError where ONNX Runtime lacks a provider, BackendError with its message where it rejects the model.
         """
         try:
@@ -85,12 +90,18 @@ class OnnxRuntime:
                 options.add_session_config_entry(RECORD_ASSIGNMENT, "1")
             if one_thread:
                 options.intra_op_num_threads = 1
-            if not exact and _has_16_bit_types(model):
+            as_it_is = not exact and _has_16_bit_types(model)
+            if as_it_is:
                 options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-            try:
-                session = onnxruntime.InferenceSession(given.bytes, options, providers=wanted)
-            except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
-                raise BackendError(f"ONNX Runtime refuses the model: {_message(error)}") from error
+
+            def start(data: bytes) -> Any:
+                try:
+                    return onnxruntime.InferenceSession(data, options, providers=wanted)
+                except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
+                    raise BackendError(f"ONNX Runtime refuses the model: {_message(error)}") from error
+
+            data = with_seeds(given.bytes) if content is None and draws_without_seed(model) else given.bytes
+            session = start(data) if as_it_is or content is not None else open_with_kernels(start, data)
         check_started(wanted, session.get_providers())
         backend = f"{self.name}-{used(session, wanted)}"
         return OrtSession(session, backend, [(str(v.name), v.dtype) for v in model.graph.outputs], onnxruntime)

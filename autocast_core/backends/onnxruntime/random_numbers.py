@@ -1,0 +1,48 @@
+"""Random operators that draw the same numbers in every session.
+
+Without a seed ONNX Runtime draws other numbers in each session, and the difference of two models would be that of their
+noise. So the n-th random operator of a model without a seed has the seed n, in the model and in whatever is made of it.
+Those of model-local functions are left as they are, since all calls of one share its nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+import onnx_ir as ir
+
+from autocast_core.graph.walk import all_nodes
+
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+
+
+def draws_without_seed(model: ir.Model) -> bool:
+    """Whether the main graph or a body has a random operator without a seed."""
+    return any(
+        node.op_type in _RANDOM and not node.domain and "seed" not in node.attributes for node in all_nodes(model.graph)
+    )
+
+
+def with_seeds(model: bytes) -> bytes:
+    """The serialised model with a seed at each random operator of the main graph and of its bodies."""
+    proto = onnx.ModelProto.FromString(model)
+    for number, node in enumerate(_random_nodes(proto.graph), 1):
+        if all(attribute.name != "seed" for attribute in node.attribute):
+            node.attribute.append(onnx.helper.make_attribute("seed", float(number)))
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def _random_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """In the order of the graph, a node before its bodies."""
+    for node in graph.node:
+        if node.op_type in _RANDOM and node.domain in ("", "ai.onnx"):
+            yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _random_nodes(attribute.g)
+            for body in attribute.graphs:
+                yield from _random_nodes(body)
