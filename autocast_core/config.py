@@ -215,6 +215,13 @@ class ConversionConfig:
         default=1, metadata=declared("Samples in a batch of data with a dynamic batch dimension.", at_least=1)
     )
     seed: int = field(default=0, metadata=declared("Seed of random data."))
+    class_outputs: tuple[str, ...] = field(
+        default=(),
+        metadata=declared(
+            "Outputs whose last dimension are scores of classes, for the metrics of classes. Default: known by name, "
+            "Softmax or a last linear layer."
+        ),
+    )
     target: str | None = field(
         default=None,
         metadata=declared(

@@ -1,5 +1,6 @@
 """How good a converted model is: fidelity to the original, task accuracy, and gates on both."""
 
+from autocast_core.evaluate.class_scores import class_score_outputs
 from autocast_core.evaluate.classification import ClassAgreement
 from autocast_core.evaluate.default_gates import default_gates
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
@@ -22,6 +23,7 @@ __all__ = [
     "TaskMetric",
     "TaskMetrics",
     "TopK",
+    "class_score_outputs",
     "compare",
     "default_gates",
     "evaluate",

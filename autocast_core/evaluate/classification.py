@@ -21,9 +21,10 @@ class ClassAgreement:
 
     - `top1_agreement`: the share of rows in which both have the same class first;
     - `top5_agreement`: the mean share of the reference's best five that are among the candidate's; None for at most
-      five classes;
-    - `kl`: the mean Kullback-Leibler divergence of the candidate's distribution from the reference's, in nats. Rows
-      that are not distributions become such by softmax; probabilities below FP32's smallest normal number count as it.
+      five classes. Of equal scores the first class is the better one, for both, as in ONNX's ArgMax and TopK;
+    - `kl`: the mean Kullback-Leibler divergence of the candidate's distribution from the reference's, in nats. Where
+      the reference's rows are probabilities, both are divided by their sums, since a sum of rounded probabilities is
+      not 1; other rows become distributions by softmax. Probabilities below FP32's smallest normal number count as it.
 
     A row in which the candidate has NaN or a new +inf (-inf is how masks say never) agrees in nothing, at an infinite
     divergence; one with NaN in the reference does not count.
@@ -34,16 +35,10 @@ class ClassAgreement:
     kl: float
 
 
-def has_classes(name: str, output: np.ndarray, *, labelled: bool) -> bool:
-    """Whether an output is to be judged as scores of classes: floats whose last dimension is the classes, of shape
-    [samples, classes], or called ``logits``, or that the labels belong to."""
-    is_scores = output.dtype.kind not in "iubOUS" and output.ndim >= 2 and output.shape[-1] >= 2 and output.size > 0
-    return is_scores and (labelled or output.ndim == 2 or is_called_logits(name))
-
-
-def is_called_logits(name: str) -> bool:
-    """Whether the output's name says that it holds scores of classes: it ends in ``logits``."""
-    return name.rpartition("/")[2].endswith("logits")
+def may_be_class_scores(output: np.ndarray) -> bool:
+    """Whether type and shape allow scores of classes: floats of shape [..., classes], of at least two dimensions and
+    two classes."""
+    return output.dtype.kind not in "iubOUS" and output.ndim >= 2 and output.shape[-1] >= 2 and output.size > 0
 
 
 class AgreementSums:
@@ -93,19 +88,30 @@ class AgreementSums:
             return
         self._first += int(np.count_nonzero(reference.argmax(axis=1) == candidate.argmax(axis=1)))
         if reference.shape[1] > K:
-            left, right = (np.argpartition(-scores, K - 1, axis=1)[:, :K] for scores in (reference, candidate))
-            self._overlap += float(np.count_nonzero(left[:, :, None] == right[:, None, :])) / K
+            self._overlap += float(np.count_nonzero(_best(reference) & _best(candidate))) / K
         self._divergence += _divergence(reference, candidate)
+
+
+def _best(scores: np.ndarray) -> np.ndarray:
+    """Which are the K best of each row, shape [rows, classes] as `scores`; of equal ones the first."""
+    last = -np.partition(-scores, K - 1, axis=1)[:, K - 1 : K]
+    better, tied = scores > last, scores == last
+    room = K - np.count_nonzero(better, axis=1, keepdims=True)
+    return np.asarray(better | (tied & (np.cumsum(tied, axis=1) <= room)))
 
 
 def _divergence(reference: np.ndarray, candidate: np.ndarray) -> float:
     """sum over rows of sum p (log p - log q) (Kullback, Leibler, On Information and Sufficiency, 1951)."""
     if (reference >= 0.0).all() and (np.abs(reference.sum(axis=1) - 1.0) <= _PROBABLE).all():
-        p, q = reference, candidate
+        p, q = _normalised(reference), _normalised(candidate)
     else:
-        p, q = _softmax(reference), _softmax(candidate)
-    p, q = np.maximum(p, _SMALLEST), np.maximum(q, _SMALLEST)
+        p, q = np.maximum(_softmax(reference), _SMALLEST), np.maximum(_softmax(candidate), _SMALLEST)
     return float((p * (np.log(p) - np.log(q))).sum())
+
+
+def _normalised(probabilities: np.ndarray) -> np.ndarray:
+    probabilities = np.clip(probabilities, _SMALLEST, 1e300)
+    return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from autocast_core.config import Precision
-from autocast_core.evaluate.classification import is_called_logits
+from autocast_core.evaluate.class_scores import is_called_logits
 from autocast_core.evaluate.gates import NO_NEW_NONFINITE
 from autocast_core.evaluate.worst_batch import WORST_BATCH
 

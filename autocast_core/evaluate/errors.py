@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from autocast_core.evaluate.classification import AgreementSums, ClassAgreement, has_classes
+from autocast_core.evaluate.classification import AgreementSums, ClassAgreement, may_be_class_scores
 from autocast_core.evaluate.percentiles import PERCENTILES, AbsoluteErrors
 
 _CHUNK_ELEMENTS = 1 << 20
@@ -62,11 +62,11 @@ class OutputFidelity:
 
 class ErrorSums:
     """Sums over everything added so far for one output, in float64: of errors, squares and products, each over chunks
-    of 2^20 elements, so that memory does not grow with the data."""
+    of 2^20 elements, so that memory does not grow with the data. With `class_scores` agreement on classes too."""
 
-    def __init__(self, name: str, *, labelled: bool = False) -> None:
+    def __init__(self, name: str, *, class_scores: bool = False) -> None:
         self.name = name
-        self._labelled = labelled
+        self._class_scores = class_scores
         self._classes: AgreementSums | None = None
         self._is_float = True
         self._elements = self._counted = self._equal = self._new_nonfinite = self._nonfinite = 0
@@ -86,7 +86,7 @@ class ErrorSums:
         if reference.shape != candidate.shape:
             self._mismatch(max(reference.size, candidate.size))
             return
-        if has_classes(self.name, reference, labelled=self._labelled):
+        if self._class_scores and may_be_class_scores(reference):
             self._agreement().add(reference, candidate)
         for left, right in _chunks(reference, candidate):
             if left.dtype.kind in "OUS":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ import numpy as np
 
 from autocast_core.data import Batches
 from autocast_core.errors import DataError
+from autocast_core.evaluate.class_scores import called_class_scores
 from autocast_core.evaluate.classification import CLASS_METRICS, ClassAgreement
 from autocast_core.evaluate.errors import ERROR_METRICS, ErrorSums, OutputFidelity
 from autocast_core.evaluate.metric import TaskMetric, joined
@@ -202,7 +203,8 @@ class Comparison:
 
     Outputs are matched by name: DataError where the candidate lacks one. With labels both models' accuracy is counted
     for the first output: DataError where they do not fit; beside a `metric` of the user's own, whose labels may be
-    anything, those that are no class indices of that output are left to it.
+    anything, those that are no class indices of that output are left to it. Agreement on classes is counted for
+    `class_outputs` (None: those whose name says that they hold class scores) and for the output with labels.
     """
 
     def __init__(
@@ -211,8 +213,10 @@ class Comparison:
         candidate: Sequence[str],
         labels: np.ndarray | None = None,
         metric: TaskMetric | None = None,
+        class_outputs: Collection[str] | None = None,
     ) -> None:
         self._order = _order(reference, candidate)
+        self._class_outputs = called_class_scores(reference) if class_outputs is None else frozenset(class_outputs)
         self._labels, self._metric = labels, metric
         self._sums = [ErrorSums(name) for name in reference]
         self._by_batch: list[tuple[OutputFidelity, ...]] = []
@@ -225,7 +229,10 @@ class Comparison:
     def add(self, expected: Sequence[Any], found: Sequence[Any]) -> None:
         """Add one batch of both models' outputs, each in its model's order."""
         matched = [found[index] for index in self._order]
-        here = [ErrorSums(total.name, labelled=self._top is not None and not n) for n, total in enumerate(self._sums)]
+        here = [
+            ErrorSums(total.name, class_scores=total.name in self._class_outputs or (self._top is not None and not n))
+            for n, total in enumerate(self._sums)
+        ]
         for total, sums, left, right in zip(self._sums, here, expected, matched, strict=True):
             sums.add(left, right)
             total.merge(sums)
@@ -262,16 +269,22 @@ class Comparison:
             self._top = None
 
 
-def compare(reference: Session, candidate: Session, batches: Batches, progress: ProgressCallback = silent) -> Fidelity:
+def compare(
+    reference: Session,
+    candidate: Session,
+    batches: Batches,
+    progress: ProgressCallback = silent,
+    class_outputs: Collection[str] | None = None,
+) -> Fidelity:
     """The fidelity of `candidate` to `reference` over `batches`; outputs are matched by name.
 
     Each batch maps input names to arrays in the types and shapes that `reference` takes; `candidate` gets the same, and
     both sessions may cast them. Errors are computed in float64 by the formulas of OutputFidelity, over all elements of
-    all batches; one batch is in memory at a time.
+    all batches; one batch is in memory at a time. `class_outputs` as Comparison takes them.
 
     Raises DataError where the candidate lacks an output or the data does not fit, BackendError where a model fails.
     """
-    comparison = Comparison(reference.output_names, candidate.output_names)
+    comparison = Comparison(reference.output_names, candidate.output_names, class_outputs=class_outputs)
     return _run(comparison, reference, candidate, batches, progress).fidelity
 
 
@@ -281,6 +294,7 @@ def evaluate(
     batches: Batches,
     progress: ProgressCallback = silent,
     metric: TaskMetric | None = None,
+    class_outputs: Collection[str] | None = None,
 ) -> Evaluation:
     """`compare`, and in the same pass accuracy and the metric of the user's own.
 
@@ -290,7 +304,7 @@ def evaluate(
 
     Raises as `compare`; DataError too where labels and outputs do not fit, ConfigError where `metric` fails.
     """
-    comparison = Comparison(reference.output_names, candidate.output_names, batches.labels, metric)
+    comparison = Comparison(reference.output_names, candidate.output_names, batches.labels, metric, class_outputs)
     return _run(comparison, reference, candidate, batches, progress)
 
 

@@ -110,7 +110,9 @@ def _missing(key: str, metrics: Mapping[str, float]) -> str:
         return "no more than five classes" if no_top5 else "no labels in the evaluation data"
     few = key.endswith(".top5_agreement") and f"{key.removesuffix('top5_agreement')}kl" in metrics
     if key.rpartition(".")[2] in CLASS_METRICS:
-        return "no more than five classes" if few else "no output has class scores, as [samples, classes] or logits"
+        return (
+            "no more than five classes" if few else "no output is known to hold class scores: name it in class_outputs"
+        )
     if key.endswith(".equal_share"):
         return "no output of integers, booleans or strings"
     return f"no metric {key}"

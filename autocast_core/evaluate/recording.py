@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.data import Batches
+from autocast_core.evaluate.class_scores import class_score_outputs
 from autocast_core.evaluate.metric import joined
 from autocast_core.runtime import Runtime, Session
 
@@ -21,9 +22,12 @@ FEW_BATCHES = 4
 
 
 class Recording:
-    """The outputs of one session over all batches: in memory as far as they are small, else in `folder`."""
+    """The outputs of one session over all batches: in memory as far as they are small, else in `folder`.
 
-    def __init__(self, session: Session, batches: Batches, folder: Path) -> None:
+    `class_outputs` are those with class scores."""
+
+    def __init__(self, session: Session, batches: Batches, folder: Path, class_outputs: frozenset[str]) -> None:
+        self.class_outputs = class_outputs
         self.output_names: Sequence[str] = tuple(session.output_names)
         self.input_names: Sequence[str] = tuple(session.input_names)
         self.backend = session.backend
@@ -73,9 +77,16 @@ class Replay:
 
 
 @contextmanager
-def recorded(source: ir.Model, batches: Batches, runtime: Runtime) -> Iterator[Recording]:
-    """The outputs of the exact model, as long as the context lasts; one evaluation."""
+def recorded(
+    source: ir.Model, batches: Batches, runtime: Runtime, class_outputs: Collection[str] = ()
+) -> Iterator[Recording]:
+    """The outputs of the exact model, as long as the context lasts; one evaluation.
+
+    `class_outputs` are those that the user named as class scores, none: as `class_score_outputs` finds. ConfigError
+    where there is no such output.
+    """
+    scores = class_score_outputs(source, class_outputs)
     with tempfile.TemporaryDirectory(prefix="autocast-outputs-") as folder:
         with closing(runtime.open(source, few_runs=len(batches) <= FEW_BATCHES)) as session:
-            recording = Recording(session, batches, Path(folder))
+            recording = Recording(session, batches, Path(folder), scores)
         yield recording

@@ -10,20 +10,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from autocast_core.evaluate.classification import CLASS_METRICS
 from autocast_core.evaluate.errors import OutputFidelity, sqnr_db
+from autocast_core.evaluate.percentiles import PERCENTILES
 
 WORST_BATCH = "worst_batch"
 """What comes before a metric's name where it is that of the worst batch."""
 SMALLEST_SIGNAL = 0.1
 """Root mean square of a batch, relative to that of all batches, below which it is judged as if it had so much."""
 HIGHER_IS_BETTER = frozenset({"cosine", "sqnr_db", "equal_share", "top1_agreement", "top5_agreement"})
-_ERRORS = ("rel_l2", "sqnr_db", "max_abs", "new_nonfinite", "nonfinite")
+_ABSOLUTE = ("max_abs", "mean_abs", *PERCENTILES)
+_ERRORS = ("rel_l2", "sqnr_db", *_ABSOLUTE, "cosine", "new_nonfinite", "nonfinite")
 FEWEST_ELEMENTS = 32
 """In a smaller batch of an output that is not floats a few near ties would decide: it is judged by the total only."""
-_CLASSES = ("top1_agreement", "kl")
-BATCH_METRICS = (*_ERRORS, "equal_share", *_CLASSES)
-"""The metrics that exist of the worst batch: `equal_share` for outputs that are not floats, over batches of at least
-FEWEST_ELEMENTS; the last two for outputs with class scores."""
+BATCH_METRICS = (*_ERRORS, "equal_share", *CLASS_METRICS)
+"""The metrics that exist of the worst batch: `cosine` over batches with at least SMALLEST_SIGNAL, as an angle cannot be
+related to another signal; `equal_share` for outputs that are not floats, over batches of at least FEWEST_ELEMENTS;
+CLASS_METRICS for outputs with class scores."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,15 @@ def _values(batch: OutputFidelity, total: OutputFidelity) -> Mapping[str, float]
     if math.isnan(batch.rel_l2):
         return counts
     error = _relative(batch, total)
-    values = {"rel_l2": error, "sqnr_db": sqnr_db(error), "max_abs": batch.max_abs, **counts}
+    values = {"rel_l2": error, "sqnr_db": sqnr_db(error), **counts}
+    values |= {metric: float(getattr(batch, metric)) for metric in _ABSOLUTE}
+    if batch.reference_rms >= SMALLEST_SIGNAL * total.reference_rms:
+        values["cosine"] = batch.cosine
     if not batch.is_float and batch.elements >= FEWEST_ELEMENTS:
         values["equal_share"] = batch.equal_share
     if batch.classes is not None:
-        values |= {metric: float(getattr(batch.classes, metric)) for metric in _CLASSES}
+        known = {metric: getattr(batch.classes, metric) for metric in CLASS_METRICS}
+        values |= {metric: float(value) for metric, value in known.items() if value is not None}
     return values
 
 

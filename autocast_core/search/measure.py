@@ -109,7 +109,8 @@ class Measurements:
         models = [simulate(apply_plan(self._model, self._space.plan(kept)).model) for kept in group]
         names = [tuple(str(value.name) for value in model.graph.outputs) for model in models]
         reference = self._recording.output_names
-        comparisons = [Comparison(reference, each, self._batches.labels, self._metric) for each in names]
+        scores = self._recording.class_outputs
+        comparisons = [Comparison(reference, each, self._batches.labels, self._metric, scores) for each in names]
         few = len(self._batches) <= FEW_BATCHES
         with closing(self._runtime.open(merge_models(models), exact=True, few_runs=few)) as session:
             for number, feeds in enumerate(self._batches):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,10 +56,10 @@ def search(
     measuring = _measuring(limits)
     store = trials_store if trials_store is not None else MemoryTrials()
     space = search_space(model, config, scan_weights(model, config.precision), subject.changes)
-    context = _context(space, batches, request.metric)
+    context = _context(space, batches, request.metric, config.class_outputs)
     attribution = _attribution(subject, space, store, context, progress)
     _require_no_nan(attribution)
-    with recorded(subject.source, batches, runtime) as recording:
+    with recorded(subject.source, batches, runtime, subject.config.class_outputs) as recording:
         _require_numbers(recording, len(batches))
         budget = replace(budget, names=output_metric_names(recording.output_names))
 
@@ -96,13 +97,14 @@ def _measuring(limits: SearchLimits) -> MeasuringLimits:
     return MeasuringLimits(passes, deadline, limits.clock)
 
 
-def _context(space: SearchSpace, batches: Batches, metric: TaskMetric | None) -> str:
+def _context(space: SearchSpace, batches: Batches, metric: TaskMetric | None, class_outputs: Sequence[str]) -> str:
     """What decides every measurement, as one digest."""
     plan = space.lowest
     decided = [[d.id, d.precision] for d in plan.nodes]
     judged = None if metric is None else metric.digest
     settings = plan.settings.to_json()
-    parts = [plan.structure_digest, plan.weights_digest, batches.digest, len(batches), settings, decided, judged]
+    data = [batches.digest, len(batches), list(class_outputs)]
+    parts = [plan.structure_digest, plan.weights_digest, *data, settings, decided, judged]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -19,7 +19,7 @@ from flows.request.yaml_file import KeyPath, read_yaml
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data is; the identity of a conversion holds the digest of the data instead."""
 LONGEST_GATE = 1000
-_YOUNGER = ("allow_nonfinite", "strict_source", "decide", "repair_evaluations")
+_YOUNGER = ("allow_nonfinite", "strict_source", "decide", "repair_evaluations", "class_outputs")
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
 
@@ -103,6 +103,7 @@ class Spec(BaseModel):
     decide: Literal["thresholds", "measured"] = _option("decide")
     repair_evaluations: int = _option("repair_evaluations")
     providers: Texts = _option("providers")
+    class_outputs: Texts = _option("class_outputs")
     target: Literal["tensorrt"] | None = _option("target")
     profiles: dict[str, tuple[Shape, Shape, Shape]] = _option("profiles")
     workspace_bytes: int | None = _option("workspace_bytes")

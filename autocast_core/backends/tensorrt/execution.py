@@ -16,7 +16,7 @@ from autocast_core.backends.tensorrt.findings import engine_layers
 from autocast_core.data import Batches
 from autocast_core.engine.validation import Execution, Spread
 from autocast_core.errors import BackendError, DataError
-from autocast_core.evaluate import compare
+from autocast_core.evaluate import class_score_outputs, compare
 from autocast_core.model import load_model
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.runtime import Session
@@ -98,7 +98,7 @@ def execution_of(
     beside = events.get(f"loaded {FP32}")
     with _reference(trial, beside, folder, package) as reference:
         candidate = _Replay(MIXED, loaded["outputs"], folder, package)
-        fidelity = compare(reference, candidate, trial.batches, trial.progress)
+        fidelity = compare(reference, candidate, trial.batches, trial.progress, class_score_outputs(model))
     engines = {MIXED: loaded, **({FP32: beside} if beside else {})}
     return Execution(
         device=device["name"],

@@ -112,7 +112,7 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
     kind = "evaluation" if job.evaluation else "calibration" if job.calibration else "random"
     found: dict[str, Evaluation] = {}
     skipped = []
-    with recorded(original, batches, job.runtime) as recording:
+    with recorded(original, batches, job.runtime, job.config.class_outputs) as recording:
         comparison = _Comparison(job, recording, batches, own)
         for prefix in backends:
             if prefix == ONNXRUNTIME and job.config.precision is Precision.BF16:
@@ -148,7 +148,14 @@ class _Comparison:
     def measure(self, model: ir.Model, *, exact: bool) -> Evaluation:
         few = len(self.batches) <= FEW_BATCHES
         with closing(self.job.runtime.open(model, exact=exact, few_runs=few)) as session:
-            return evaluate(self.recording.replay(), session, self.batches, self.job.progress, self.metric)
+            return evaluate(
+                self.recording.replay(),
+                session,
+                self.batches,
+                self.job.progress,
+                self.metric,
+                self.recording.class_outputs,
+            )
 
     def task_metrics(self, found: Evaluation | None) -> dict[str, float]:
         """The task metrics of what was measured first, beside the source's."""

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from autocast_core.evaluate import ClassAgreement, ErrorSums, Fidelity
-from autocast_core.evaluate.classification import has_classes
+from autocast_core.evaluate.classification import may_be_class_scores
 
 RNG = np.random.default_rng(5)
 
 
-def agreement(reference: np.ndarray, candidate: np.ndarray, name: str = "y", *, labelled: bool = False):
-    sums = ErrorSums(name, labelled=labelled)
+def agreement(reference: np.ndarray, candidate: np.ndarray) -> ClassAgreement:
+    sums = ErrorSums("y", class_scores=True)
     sums.add(reference, candidate)
-    return sums.result().classes
+    found = sums.result().classes
+    assert found is not None
+    return found
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -40,6 +42,33 @@ def test_probabilities_are_taken_as_they_are():
     found = agreement(p, q)
     assert found.kl == pytest.approx((0.5 * math.log(2) + 0.5 * math.log(2 / 3)) / 2)
     assert found == ClassAgreement(0.5, None, found.kl)
+
+
+def test_the_divergence_of_rounded_probabilities_is_that_of_their_distributions():
+    p = softmax(RNG.normal(size=(64, 1000)))
+    rounded = p.astype(np.float16).astype(np.float64)
+    q = rounded / rounded.sum(axis=1, keepdims=True)
+    true = (p * np.log(p / q)).sum(axis=1).mean()
+    taken_as_they_are = abs((p * np.log(p / rounded)).sum(axis=1).mean())
+    assert true < 1e-7 < 3e-7 < taken_as_they_are
+    assert agreement(p, rounded).kl == pytest.approx(true, rel=1e-3)
+
+
+def test_of_tied_scores_the_first_classes_are_the_best():
+    tied, reference = np.zeros((1, 9)), np.array([[9.0, 8, 7, 6, 5, 4, 3, 2, 1]])
+    assert agreement(tied, tied.copy()).top5_agreement == 1.0
+    assert agreement(reference, tied).top5_agreement == 1.0
+    assert agreement(reference[:, ::-1], tied).top5_agreement == pytest.approx(0.2)
+    two_for_one_place = np.array([[3.0, 1.0, 3.0, 3.0, 1.0, 3.0, 0.0]])
+    assert agreement(two_for_one_place, np.array([[3.0, 2.0, 3.0, 3.0, 1.0, 3.0, 0.0]])).top5_agreement == 1.0
+    assert agreement(two_for_one_place, np.array([[3.0, 1.0, 3.0, 3.0, 2.0, 3.0, 0.0]])).top5_agreement == 0.8
+
+
+def test_the_best_five_are_those_of_a_stable_sort():
+    r, c = (RNG.integers(0, 4, size=(200, 12)).astype(np.float64) for _ in range(2))
+    best = [np.argsort(-scores, axis=1, kind="stable")[:, :5] for scores in (r, c)]
+    shares = [len({*left} & {*right}) / 5 for left, right in zip(*best, strict=True)]
+    assert agreement(r, c).top5_agreement == pytest.approx(np.mean(shares))
 
 
 def test_a_probability_that_became_zero_is_a_large_divergence_and_not_an_infinite_one():
@@ -71,9 +100,9 @@ def test_nan_in_the_reference_does_not_count():
 
 def test_rows_add_up_over_batches():
     r, c = RNG.normal(size=(30, 7)), RNG.normal(size=(30, 7))
-    whole, parts = agreement(r, c), ErrorSums("y")
+    whole, parts = agreement(r, c), ErrorSums("y", class_scores=True)
     for rows in (slice(0, 4), slice(4, 30)):
-        here = ErrorSums("y")
+        here = ErrorSums("y", class_scores=True)
         here.add(r[rows], c[rows])
         parts.merge(here)
     found = parts.result().classes
@@ -83,29 +112,31 @@ def test_rows_add_up_over_batches():
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "labelled", "judged"),
+    ("shape", "dtype", "possible"),
     [
-        ("y", (4, 10), False, True),
-        ("hidden", (2, 8, 16), False, False),
-        ("logits", (2, 8, 16), False, True),
-        ("tokens", (2, 8, 16), True, True),
-        ("y", (4, 1), True, False),
-        ("y", (4,), True, False),
+        ((4, 10), np.float32, True),
+        ((2, 8, 16), np.float16, True),
+        ((4, 1), np.float32, False),
+        ((4,), np.float32, False),
+        ((0, 10), np.float32, False),
+        ((4, 10), np.int64, False),
     ],
 )
-def test_outputs_with_classes_are_known_by_shape_name_or_labels(name, shape, labelled, judged):
-    assert has_classes(name, np.zeros(shape, np.float32), labelled=labelled) is judged
+def test_scores_of_classes_are_floats_with_a_dimension_of_classes(shape, dtype, possible):
+    assert may_be_class_scores(np.zeros(shape, dtype)) is possible
 
 
-def test_integers_have_no_classes():
-    assert not has_classes("logits", np.zeros((4, 10), np.int64), labelled=True)
+def test_outputs_that_are_not_said_to_be_class_scores_have_no_agreement():
+    sums = ErrorSums("embedding")
+    sums.add(np.ones((4, 10)), np.ones((4, 10)))
+    assert sums.result().classes is None
 
 
 def test_the_worst_of_several_outputs_is_reported_under_its_name():
     r = RNG.normal(size=(20, 6))
     outputs = []
     for name, candidate in (("a", r), ("b", r[:, ::-1])):
-        sums = ErrorSums(name)
+        sums = ErrorSums(name, class_scores=True)
         sums.add(r, candidate)
         outputs.append(sums.result())
     metrics = Fidelity(tuple(outputs), "fixed", 1).metrics()

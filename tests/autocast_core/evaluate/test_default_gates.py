@@ -16,7 +16,7 @@ WHOLE = np.ones(8, np.int64)
 
 
 def gates(precision: Precision = Precision.FP16, labels: bool = False, **outputs: np.ndarray) -> tuple[str, ...]:
-    comparison = Comparison(tuple(outputs), tuple(outputs))
+    comparison = Comparison(tuple(outputs), tuple(outputs), class_outputs=tuple(outputs))
     comparison.add(list(outputs.values()), list(outputs.values()))
     found = comparison.result("fixed").fidelity
     return default_gates(precision, found.metrics() | ({"task.top1": 1.0} if labels else {}), found.names)

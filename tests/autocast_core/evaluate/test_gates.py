@@ -89,7 +89,7 @@ def test_an_unknown_output_names_the_known_ones() -> None:
         ("snr>=40", "unknown metric 'snr'; known are rel_l2, max_abs"),
         ("out.top1_drop<=1", "unknown metric 'out.top1_drop'"),
         ("worst_batch.top1_drop<=1", "of worst_batch rel_l2, sqnr_db"),
-        ("y.worst_batch.cosine>=0", "unknown metric 'y.worst_batch.cosine'"),
+        ("y.worst_batch.elements>=0", "unknown metric 'y.worst_batch.elements'"),
     ],
 )
 def test_what_cannot_be_read_says_what_can(expression: str, said: str) -> None:
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_says_what_can(expression: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("expression", "metrics", "reason"),
     [
-        ("kl<=1", {"fidelity.worst.rel_l2": 0.1}, "no output has class scores"),
+        ("kl<=1", {"fidelity.worst.rel_l2": 0.1}, "no output is known to hold class scores"),
         ("equal_share>=1", {"fidelity.worst.rel_l2": 0.1}, "no output of integers, booleans or strings"),
         ("top5_agreement>=1", {"fidelity.worst.kl": 0.1}, "no more than five classes"),
         ("top5_drop<=0", {"task.top1": 0.1}, "no more than five classes"),

@@ -51,6 +51,28 @@ def test_the_output_and_the_batch_are_named_by_the_gate() -> None:
     assert total.reason.endswith("(output 'b')")
 
 
+def test_every_error_exists_of_the_worst_batch() -> None:
+    good, opposite = off_by(1e-4), (np.full(4, 2.0), np.full(4, -2.0))
+    found = compared(y=[good, opposite, good]).metrics()
+    for metric in ("mean_abs", "max_abs", "p50_abs", "p90_abs", "p99_abs", "p999_abs"):
+        assert found[f"fidelity.worst_batch.{metric}"] == pytest.approx(4.0, rel=0.004)
+    assert found["fidelity.worst_batch.cosine"] == -1.0
+
+
+def test_the_angle_of_a_batch_that_gives_almost_nothing_says_nothing() -> None:
+    loud, quiet = off_by(0.0), (np.full(4, 1e-6), np.full(4, -1e-6))
+    assert compared(y=[loud] * 9 + [quiet]).metrics()["fidelity.worst_batch.cosine"] == 1.0
+
+
+def test_agreement_on_classes_is_judged_in_every_batch() -> None:
+    right, reversed_ = np.arange(8.0)[None], np.arange(8.0)[None, ::-1]
+    found = compared(logits=[(right, right)] * 3 + [(right, reversed_)]).metrics()
+    assert (found["fidelity.logits.top5_agreement"], found["fidelity.logits.top1_agreement"]) == (0.85, 0.75)
+    assert found["fidelity.logits.worst_batch.top5_agreement"] == 0.4
+    assert found["fidelity.worst_batch.top1_agreement"] == 0.0
+    assert found["fidelity.worst_batch.kl"] == pytest.approx(4 * found["fidelity.worst.kl"])
+
+
 def test_an_output_called_worst_batch_has_another_name_in_metrics() -> None:
     assert compared(worst_batch=[off_by(0.1)]).names == {"worst_batch": "worst_batch_2"}
 

@@ -135,9 +135,10 @@ def test_infinite_errors_come_out_of_the_isolated_process(tmp_path):
     convert_file(tmp_path / "m.onnx", tmp_path / "low.onnx", ConversionConfig(data_max=float("inf")))
     source, converted = (ModelRef(tmp_path / name, file_digest(tmp_path / name)) for name in ("m.onnx", "low.onnx"))
     data = batches(tmp_path / "d.npz", x=np.full((2, 8), 4, "f4"))
+    config = ConversionConfig(class_outputs=("y",))
     with isolation(ProcessLimits.from_environment({})):
-        found = evaluate_model(source, converted, data, None, ConversionConfig())
-    assert found == evaluate_model(source, converted, data, None, ConversionConfig())
+        found = evaluate_model(source, converted, data, None, config)
+    assert found == evaluate_model(source, converted, data, None, config)
     assert found.metrics["fidelity.y.max_abs"] == float("inf")
     assert found.metrics["fidelity.y.new_nonfinite"] == 16
     assert found.table()["kl"][0] == float("inf")
