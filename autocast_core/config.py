@@ -243,7 +243,7 @@ class ConversionConfig:
     custom_rule: Any = field(
         default=None,
         metadata=declared(
-            "A rule of your own, asked last: an object with `name` and `check`, or AutoCast's NodeRuleBase.",
+            "A rule of your own, asked after those that bind: an object with `name` and `check`, or NodeRuleBase's.",
             autocast="custom_rule",
             python_only=True,
         ),

@@ -27,7 +27,8 @@ class RuleMatch:
 class Rule(Protocol):
     """Looks at one node and says why it applies to it (for most rules: why the node should stay in FP32), or None.
 
-    A custom rule is any object with a `name`, which plans record, and such a `check`; it runs after all other rules.
+    A custom rule is any object with a `name`, which plans record, and such a `check`; it runs after all rules but those
+    that a release may override.
     """
 
     name: str
@@ -68,6 +69,8 @@ class Override(enum.StrEnum):
 
     INCLUDE = "include options"
     SEARCH = "a search"
+    RELEASE = "a release"
+    """What a measured decision lowers because keeping it gains nothing."""
     NEW_WEIGHTS = "a re-used plan"
     """Re-using a plan for a checkpoint whose weights exceed ``init_max``."""
 
@@ -137,3 +140,6 @@ INCLUDE_ONLY = frozenset({Override.INCLUDE})
 """For rules whose FP32 no measurement may overturn: what the user asked for, and what must be exact."""
 INCLUDE_OR_SEARCH = frozenset({Override.INCLUDE, Override.SEARCH})
 """For rules that propose FP32: a search measures instead whether the node needs it."""
+SOFT = INCLUDE_OR_SEARCH | {Override.RELEASE}
+"""For rules about nothing but rounding: what they keep is released where measuring shows that it gains nothing. They
+stand behind all others that keep nodes, so no other rule keeps a node for which a plan names one of them."""

@@ -14,7 +14,7 @@ from autocast_core.decide.rule import Override, RuleEntry
 from autocast_core.decide.rules.custom import CUSTOM
 from autocast_core.decide.rules.default import DEFAULT
 from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
-from autocast_core.decide.rules.later_stages import SEARCH, TARGET
+from autocast_core.decide.rules.later_stages import RELEASE, REPAIR, SEARCH, TARGET
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
 from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
 from autocast_core.decide.rules.numeric.angles import ANGLES
@@ -28,7 +28,18 @@ from autocast_core.decide.rules.numeric.small_values import SMALL_VALUES
 from autocast_core.decide.rules.numeric.whole_numbers import WHOLE_NUMBERS
 from autocast_core.decide.rules.quantization_pair import QUANTIZATION_PAIR
 
-__all__ = ["GUARDS", "INCLUDE", "INITIALIZER_RANGE", "RULES", "SEARCH", "TARGET", "entry_of", "rules_table"]
+__all__ = [
+    "GUARDS",
+    "INCLUDE",
+    "INITIALIZER_RANGE",
+    "RELEASE",
+    "REPAIR",
+    "RULES",
+    "SEARCH",
+    "TARGET",
+    "entry_of",
+    "rules_table",
+]
 
 RULES: tuple[RuleEntry, ...] = (
     NO_FLOAT,
@@ -41,17 +52,19 @@ RULES: tuple[RuleEntry, ...] = (
     OPERATOR_TYPE,
     GUARDS,
     INITIALIZER_RANGE,
-    SMALL_VALUES,
     IO_RANGE,
     SHAPE_ARITHMETIC,
     WHOLE_NUMBERS,
     ANGLES,
-    CONDITIONING,
     REDUCTION_DEPTH,
     CUSTOM,
+    SMALL_VALUES,
+    CONDITIONING,
     DEFAULT,
     QUANTIZATION_PAIR,
     SEARCH,
+    REPAIR,
+    RELEASE,
     TARGET,
 )
 """The first rule that applies to a node decides it. Then the groups of rules that have some are brought to one

@@ -11,6 +11,20 @@ SEARCH = RuleEntry(
     outcome=Outcome.EITHER,
     overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
 )
+REPAIR = RuleEntry(
+    name="repair",
+    title="repair",
+    description="The simulated model missed its target with the node lowered, and meets it with the node in FP32.",
+    outcome=Outcome.FP32,
+    overridden_by=frozenset({Override.SEARCH}),
+)
+RELEASE = RuleEntry(
+    name="release",
+    title="release",
+    description="A rule had kept the node, and the simulated model is as good without that.",
+    outcome=Outcome.LOW,
+    overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
+)
 TARGET = RuleEntry(
     name="target",
     title="target",

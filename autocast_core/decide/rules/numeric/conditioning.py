@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from autocast_core.decide.amplified_rounding import AMPLIFICATION_LIMIT
 from autocast_core.decide.node_facts import NodeFacts
-from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
+from autocast_core.decide.rule import SOFT, Outcome, RuleEntry, RuleMatch
 from autocast_core.plan import Evidence
 
 
@@ -36,6 +36,6 @@ CONDITIONING = RuleEntry(
     title="conditioning",
     description="The node, or one that it computes for, multiplies the relative rounding of an operand by over 14.",
     outcome=Outcome.FP32,
-    overridden_by=INCLUDE_OR_SEARCH,
+    overridden_by=SOFT,
     build=lambda model, config: ConditioningRule(),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from autocast_core.config import Precision
 from autocast_core.decide.node_facts import NodeFacts, evidence_of
-from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
+from autocast_core.decide.rule import SOFT, Outcome, RuleEntry, RuleMatch
 
 ROUNDING_LIMIT = 2.0**-9
 """Largest relative L2 that rounding a tensor may cost; full-precision FP16 rounding costs about 2**-12.8."""
@@ -51,7 +51,7 @@ SMALL_VALUES = RuleEntry(
     title="small values",
     description="FP16: rounding a tensor costs a relative L2 over 2^-9, or over 1% of its elements become zero.",
     outcome=Outcome.FP32,
-    overridden_by=INCLUDE_OR_SEARCH,
+    overridden_by=SOFT,
     build=lambda model, config: (
         SmallValuesRule() if config.small_values and config.precision is Precision.FP16 else None
     ),

@@ -42,6 +42,8 @@ IN_PLANS = {
     "default": set(),
     "quantization_pair": {"binds a search"},
     "search": set(),
+    "repair": set(),
+    "release": set(),
     "target": {"binds a search"},
 }
 """What plans in users' hands rely on: names that are valid for good, and what each rule of that name promises."""
@@ -82,13 +84,25 @@ def test_a_rule_is_recorded_under_the_name_that_the_registry_has_for_it(model):
     built = {entry.name: entry.build(loaded, config) for entry in RULES if entry.build is not None}
     running = {name: rule.name for name, rule in built.items() if rule is not None}
     assert running == {name: name for name in running}
-    assert set(IN_PLANS) - set(running) == {"custom", "quantization_pair", "search", "target"}
+    assert set(IN_PLANS) - set(running) == {"custom", "quantization_pair", "search", "repair", "release", "target"}
 
 
 def test_an_include_overrides_exactly_the_rules_that_keep_nodes_after_it():
     after = RULES[RULES.index(INCLUDE) + 1 :]
     keeping = [entry.name for entry in after if entry.build is not None and entry.outcome is Outcome.FP32]
     assert [entry.name for entry in RULES if entry.may_be_overridden_by(Override.INCLUDE)] == keeping
+
+
+def test_what_a_release_may_override_stands_behind_all_others_that_keep_nodes():
+    """So a plan names such a rule only for nodes that no other keeps: a release overrides nothing else."""
+    keeping = [entry for entry in RULES if entry.build is not None and entry.outcome is Outcome.FP32]
+    soft = [entry.may_be_overridden_by(Override.RELEASE) for entry in keeping]
+    assert soft == sorted(soft) and any(soft)
+
+
+def test_what_a_measurement_on_finite_data_cannot_know_no_release_overrides():
+    hard = {"guards", "initializer_range", "io_range", "whole_numbers", "angles", "custom", "node_name", "op_type"}
+    assert not any(entry_of(name).may_be_overridden_by(Override.RELEASE) for name in hard)
 
 
 def test_the_last_rule_that_checks_nodes_applies_to_all_of_them(facts, model):
@@ -122,7 +136,7 @@ def test_the_table_numbers_the_rules_in_the_order_in_which_they_run():
     assert rows[0] == [
         "1", "no float tensor: `no_float`", "no precision", "The node has no float input or output.", "nothing",
     ]  # fmt: skip
-    assert rows[11][4] == "include options, a search"
+    assert rows[10][4] == "include options, a search"
 
 
 def listed_in_order(paragraph: str) -> bool:
