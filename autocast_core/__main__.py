@@ -14,6 +14,7 @@ from autocast_core.errors import AutocastError, ConfigError, InputError, OutputE
 from autocast_core.options import Option
 from autocast_core.process.garbage_collector import never_collect
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
+from autocast_core.text import visible
 
 EXAMPLES = """examples:
   python -m autocast_core --onnx_path model.onnx
@@ -91,8 +92,6 @@ class _OneLine(logging.Formatter):
     """Messages hold names from models: what would move the cursor or end the line is written as an escape."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        from autocast_core.text import visible
-
         return visible(super().formatMessage(record), 100_000)
 
 
@@ -133,7 +132,11 @@ def _check_outputs(arguments: argparse.Namespace, source: Path, output: Path) ->
 
 def _require_file_or_folder(path: Path) -> None:
     """A pipe or device would keep its reader for ever. What is not there is its reader's to name."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    try:
+        readable = not path.exists() or path.is_file() or path.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
+        raise InputError(f"{visible(str(path))}: cannot be the name of a file: give the path of one") from error
+    if not readable:
         raise InputError(f"{path} is a pipe or device: give a file, or a folder of data")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from autocast_core.errors import ConfigError
+from autocast_core.name_patterns import check_name_pattern
 from autocast_core.options import declared, options_of
 from autocast_core.precision import Precision
 
@@ -261,7 +261,7 @@ class ConversionConfig:
         for option in OPTIONS.values():
             option.check(getattr(self, option.name))
         for pattern in (*self.nodes_to_exclude, *self.nodes_to_include):
-            _check_pattern(pattern)
+            check_name_pattern(pattern)
         for name, shapes in self.profiles.items():
             _check_profile(name, shapes)
         for op_type, block in self.operands_to_exclude.items():
@@ -274,13 +274,6 @@ class ConversionConfig:
 
 OPTIONS = options_of(ConversionConfig)
 """The options of the converter by name."""
-
-
-def _check_pattern(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"node name pattern {pattern!r} is not a valid regular expression: {error}") from error
 
 
 def _check_profile(name: str, shapes: Sequence[Sequence[int]]) -> None:

@@ -44,6 +44,9 @@ def slicing(headers: Mapping[str, ArrayHeader], inputs: Sequence[InputSpec], bat
     length = lengths[dynamic[0]]
     if length == 0:
         raise DataError(f"{where}: {dynamic[0]!r} holds no sample; give at least one")
+    if length > 1 and not any(headers[name].nbytes for name in dynamic):
+        # A header of a few bytes can declare any number of them.
+        raise DataError(f"{where}: {dynamic[0]!r} has {length} samples without a value: write the array again")
     return Slicing(-(-length // batch_size), dict.fromkeys(dynamic, batch_size))
 
 

@@ -3,7 +3,6 @@ nothing, and includes that something stronger overrules."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
@@ -12,6 +11,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.rule import Outcome, Override, Rule
 from autocast_core.decide.rules import entry_of
+from autocast_core.name_patterns import NamePattern
 from autocast_core.plan import NodeDecision, PrecisionPlan
 
 
@@ -35,8 +35,8 @@ def unmatched_patterns(facts: Sequence[NodeFacts], config: ConversionConfig) -> 
     op_types = {each.node.op_type for each in facts}
     for option in ("nodes_to_exclude", "nodes_to_include"):
         for pattern in getattr(config, option):
-            compiled = re.compile(pattern)
-            if not any(compiled.match(name) for name in names):
+            compiled = NamePattern(pattern)
+            if not any(compiled.matches(name) for name in names):
                 warnings.append(f"{option} pattern {pattern!r} matches no node")
     for option in ("op_types_to_exclude", "op_types_to_include"):
         warnings.extend(

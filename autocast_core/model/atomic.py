@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autocast_core.errors import OutputError
+from autocast_core.text import visible
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BUFFER_BYTES = 1 << 20
@@ -19,6 +20,7 @@ _BUFFER_BYTES = 1 << 20
 
 def check_destination(path: Path, needed: int) -> None:
     """OutputError where `path` cannot be created, or its disk has fewer than `needed` bytes left."""
+    _check_name(path)
     folder = path.absolute().parent
     if path.is_dir():
         raise OutputError(f"{path}: is a folder: give the name of a file")
@@ -33,10 +35,19 @@ def check_destination(path: Path, needed: int) -> None:
 
 def check_plain(path: Path) -> None:
     """OutputError where a link, a pipe or a device is at `path`: the rename would put a file in its place."""
+    _check_name(path)
     if path.is_symlink():
         raise OutputError(f"{path}: is a link: give the name of the file itself, or remove the link")
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: is a pipe or device: give the name of a file")
+
+
+def _check_name(path: Path) -> None:
+    """OutputError where no file can have this name: it is too long, or holds a zero byte."""
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{visible(str(path))}: cannot be the name of a file: write elsewhere") from error
 
 
 def check_inputs_stay(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -6,6 +6,8 @@ The classes here, in `settings` and in `data` are the form of plan files: reader
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from autocast_core.plan.data import PlanData
 from autocast_core.plan.settings import PlanSettings
 
 PLAN_FORMAT = 1
+MOST_BYTES = 512 << 20
+"""A plan of 20,000 nodes has 10 MB."""
 
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Meta(ge=0)]
@@ -200,8 +204,20 @@ class _AnyFormat(msgspec.Struct):
 def read_plan(path: str | Path) -> PrecisionPlan:
     """The plan in the file at `path`. PlanError where it is missing, unreadable or not a plan."""
     try:
-        return PrecisionPlan.from_json(Path(path).read_text(encoding="utf-8"))
+        return PrecisionPlan.from_json(_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{path}: cannot read the plan: {error}") from error
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
+
+
+def _text(path: str | Path) -> str:
+    """The content of a plain file of at most MOST_BYTES. A pipe is not waited for, a device not read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise PlanError("is not a file: give the path of a plan.json")
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise PlanError(f"is larger than {MOST_BYTES >> 20} MiB: give the path of a plan.json")
+    return content.decode("utf-8")

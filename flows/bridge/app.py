@@ -21,7 +21,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from autocast_core.errors import ServiceError
-from flows.bridge.delivery import Delivery, DeliveryRejectedError, Seen, check, read
+from autocast_core.text import visible
+from flows.bridge.delivery import Delivery, DeliveryRejectedError, Seen, check, read, replayed
 from flows.bridge.events import event_of, reason_to_skip
 from flows.bridge.rate import RateLimit
 from flows.bridge.servers import Servers
@@ -75,11 +76,13 @@ class Bridge:
         self._rate.take(self._clock())
         body = await _body(request, self._settings.max_bytes, self._settings.timeout)
         now = self._clock()
-        identifier = check(request.headers, body, self._settings.secret, now, self._settings.tolerance)
+        identifier = check(request.headers, body, self._settings.secrets, now, self._settings.tolerance)
         self._seen.add(identifier, now)
         accepted = False
         try:
             delivery = Delivery(identifier, read(body))
+            if await self.servers.has_sent(identifier):
+                raise replayed()
             decision = await self._decide(delivery)
             await self.servers.send(event_of(delivery, decision))
             accepted = True
@@ -105,7 +108,7 @@ class Bridge:
 
 
 def _accepted(identifier: UUID, delivery: Delivery, decision: ConversionRequest | Skipped) -> tuple[str, Response]:
-    what = f"{delivery.message.entity}.{delivery.message.action}"
+    what = visible(f"{delivery.message.entity}.{delivery.message.action}")
     if isinstance(decision, ConversionRequest):
         LOG.info("delivery %s: %s asks to convert %r", identifier, what, decision.model)
         return "requested", JSONResponse({"requested": decision.model}, 202)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -61,8 +60,8 @@ class Delivery:
     message: Message
 
 
-def check(headers: Mapping[str, str], body: bytes, secret: str, now: float, tolerance: float) -> uuid.UUID:
-    """The id of a delivery whose signature holds and that is at most `tolerance` seconds old or ahead.
+def check(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: float, tolerance: float) -> uuid.UUID:
+    """The id of a delivery that is signed with one of the secrets and that is at most `tolerance` seconds old or ahead.
 
     DeliveryRejectedError with status 401 otherwise.
     """
@@ -70,10 +69,14 @@ def check(headers: Mapping[str, str], body: bytes, secret: str, now: float, tole
     if not (delivery and timestamp and signature):
         raise DeliveryRejectedError(401, "unsigned", "the delivery lacks an id, a timestamp or a signature")
     signed = f"{delivery}.{timestamp}.".encode() + body
-    wanted = base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest())
+    wanted = [base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()) for secret in secrets]
     # All are compared, each in constant time: how long this takes says nothing about the secret.
     given = [part.partition(",") for part in signature.split(" ")]
-    matches = [version == _VERSION and hmac.compare_digest(text.encode(), wanted) for version, _, text in given[:8]]
+    matches = [
+        version == _VERSION and hmac.compare_digest(text.encode(), one)
+        for version, _, text in given[:8]
+        for one in wanted
+    ]
     if not any(matches):
         raise DeliveryRejectedError(401, "bad_signature", "the signature does not match")
     # Python reads no number of thousands of digits.
@@ -89,17 +92,23 @@ def check(headers: Mapping[str, str], body: bytes, secret: str, now: float, tole
 def read(body: bytes) -> Message:
     """The message in `body`. DeliveryRejectedError with status 422 where it is invalid."""
     try:
-        return Message.model_validate(json.loads(body))
+        return Message.model_validate_json(body)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "body"
         raise DeliveryRejectedError(422, "malformed", f"{where}: {problem['msg']}") from error
-    except (ValueError, RecursionError) as error:
-        raise DeliveryRejectedError(422, "malformed", "the body is not JSON") from error
+
+
+def replayed() -> DeliveryRejectedError:
+    """The rejection of a delivery that was accepted before."""
+    return DeliveryRejectedError(409, "replayed", "a delivery of this id was accepted before")
 
 
 class Seen:
-    """The ids of deliveries that were accepted or are in progress, kept as long as their timestamps stay fresh."""
+    """The ids of deliveries that this process accepted or has in progress, kept as long as their timestamps stay fresh.
+
+    What was accepted before it started, or by another bridge, Prefect knows: see Servers.has_sent.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -110,7 +119,7 @@ class Seen:
         while self._ids and next(iter(self._ids.values())) < now - self._seconds:
             self._ids.popitem(last=False)
         if delivery in self._ids:
-            raise DeliveryRejectedError(409, "replayed", "a delivery of this id was accepted before")
+            raise replayed()
         self._ids[delivery] = now
 
     def forget(self, delivery: uuid.UUID) -> None:

@@ -9,6 +9,8 @@ from flows.bridge.settings import Settings
 from flows.request.registry_tags import VersionTags
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     import httpx
 
 
@@ -50,6 +52,18 @@ class Servers:
         """ServiceError where Prefect fails, does not answer or rejects the credentials: a retry may succeed."""
         await self._call(self._prefect, "Prefect", "POST", "events", json=[event])
 
+    async def has_sent(self, event_id: UUID) -> bool:
+        """Whether Prefect has the event: this bridge sent it before it was restarted, or another one did.
+
+        ServiceError as `send`.
+        """
+        wanted = {"filter": {"id": {"id": [str(event_id)]}}, "limit": 1}
+        response = await self._call(self._prefect, "Prefect", "POST", "events/filter", json=wanted)
+        try:
+            return bool(response.json()["events"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceError("Prefect answers events/filter with something else than JSON of events") from error
+
     async def ready(self) -> dict[str, bool]:
         """Which of the servers answer."""
         return {
@@ -59,7 +73,15 @@ class Servers:
 
     async def _registry(self, path: str, key: str, **parameters: str) -> dict[str, Any] | None:
         response = await self._call(self._tracking, "MLflow", "GET", f"api/2.0/mlflow/{path}", params=parameters)
-        return None if response.status_code in (400, 404) else response.json()[key]
+        if response.status_code in (400, 404):
+            return None
+        try:
+            found: dict[str, Any] = response.json()[key]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceError(
+                f"MLflow answers {path} with something else than JSON of a {key}: check MLFLOW_TRACKING_URI"
+            ) from error
+        return found
 
     async def _call(
         self, client: httpx.AsyncClient, server: str, method: str, path: str, **content: Any

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from autocast_core.errors import ConfigError
 from tasks.settings import positive_number
 
+SECRET, PREVIOUS_SECRET = "AUTOCAST_WEBHOOK_SECRET", "AUTOCAST_WEBHOOK_SECRET_PREVIOUS"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -16,7 +18,8 @@ class Settings:
 
     prefect_api: str
     tracking_uri: str
-    secret: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    """What deliveries may be signed with: the present one, and the one before while it is being replaced."""
     prefect_auth: tuple[str, str] | None = field(default=None, repr=False)
     prefect_key: str | None = field(default=None, repr=False)
     tracking_auth: tuple[str, str] | None = field(default=None, repr=False)
@@ -30,13 +33,16 @@ class Settings:
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """ConfigError names the variable that is missing or unusable."""
-    secret = environment.get("AUTOCAST_WEBHOOK_SECRET", "")
-    if len(secret) < 16:
-        raise ConfigError("AUTOCAST_WEBHOOK_SECRET must be set to a secret of at least 16 characters")
+    secrets = [environment.get(SECRET, ""), environment.get(PREVIOUS_SECRET, "")]
+    if not secrets[1]:
+        del secrets[1]
+    for name, secret in zip((SECRET, PREVIOUS_SECRET), secrets, strict=False):
+        if len(secret) < 16:
+            raise ConfigError(f"{name} must be set to a secret of at least 16 characters")
     return Settings(
         prefect_api=_http(environment, "PREFECT_API_URL").rstrip("/"),
         tracking_uri=_http(environment, "MLFLOW_TRACKING_URI").rstrip("/"),
-        secret=secret,
+        secrets=tuple(secrets),
         prefect_auth=_pair(environment.get("PREFECT_API_AUTH_STRING")),
         prefect_key=environment.get("PREFECT_API_KEY"),
         tracking_auth=_tracking_auth(environment),

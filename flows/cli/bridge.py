@@ -12,7 +12,8 @@ NAME = "autocast-bridge"
 EVENTS = ("model_version.created", "model_version_alias.created", "model_version_tag.set")
 SERVE_HELP = """Receive MLflow's registry webhooks and turn them into Prefect events.
 
-Settings come from the environment: AUTOCAST_WEBHOOK_SECRET, PREFECT_API_URL, MLFLOW_TRACKING_URI and their credentials.
+Settings come from the environment: AUTOCAST_WEBHOOK_SECRET (and AUTOCAST_WEBHOOK_SECRET_PREVIOUS while it is replaced),
+PREFECT_API_URL, MLFLOW_TRACKING_URI and their credentials.
 /mlflow takes deliveries, /healthz and /readyz say how the bridge and its servers are, /metrics counts deliveries.
 """
 REGISTER_HELP = """Create the webhook in MLflow, or bring the one there up to date.
@@ -62,11 +63,15 @@ def _serve(host: str, port: int) -> dict[str, Any]:
     import uvicorn
 
     from flows.bridge.app import make_app
+    from flows.bridge.prompt_http import PromptH11Protocol
     from flows.bridge.settings import from_environment
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    uvicorn.run(make_app(from_environment()), host=host, port=port, access_log=False, log_level="warning", **_LIMITS)
+    application = make_app(from_environment())
+    uvicorn.run(
+        application, host=host, port=port, http=PromptH11Protocol, access_log=False, log_level="warning", **_LIMITS
+    )
     return {}
 
 
@@ -80,7 +85,7 @@ def _register(url: str) -> dict[str, Any]:
     with tracking_errors(settings.tracking_uri):
         there = [webhook for webhook in client.list_webhooks() if webhook.name == NAME]
         if there:
-            webhook = client.update_webhook(there[0].webhook_id, url=url, events=events, secret=settings.secret)
+            webhook = client.update_webhook(there[0].webhook_id, url=url, events=events, secret=settings.secrets[0])
         else:
-            webhook = client.create_webhook(name=NAME, url=url, events=events, secret=settings.secret)
+            webhook = client.create_webhook(name=NAME, url=url, events=events, secret=settings.secrets[0])
     return {"webhook_id": webhook.webhook_id, "url": webhook.url, "events": events}

@@ -12,6 +12,7 @@ and be killed at any time.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,11 +22,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from autocast_core.errors import OutputError
+from autocast_core.errors import InputError, OutputError
 from autocast_core.file_digest import combined_digest, file_digest
 from autocast_core.model.atomic import replacing
 from autocast_core.process.file_lock import exclusive_lock
+from autocast_core.text import visible
 from tasks.storage.local import digest_of
+
+_LONGEST_NAME = 200
+"""In bytes; file systems allow 255, of which names of parts of a transfer need some."""
 
 
 def default_cache_folder() -> Path:
@@ -64,9 +69,10 @@ class Cache:
         try:
             yield
         except OSError as error:
+            remedy = "free space there, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set"
             raise OutputError(
-                f"cache folder {self.root} cannot be written ({error.strerror or error}); free space there, or set "
-                "AUTOCAST_CACHE to another folder"
+                f"cache folder {self.root} cannot be written ({error.strerror or error}); {remedy} AUTOCAST_CACHE to"
+                " another folder"
             ) from error
 
     @contextmanager
@@ -109,6 +115,8 @@ class Cache:
         A file that belongs to no set yet is moved there; one of another set is copied. The references must have been
         fetched just before.
         """
+        for name in references:
+            _check_name(name)
         digests = {name: self._digest(reference) for name, reference in references.items()}
         folder = self.folder(kind, digests)
         with self.locked(f"place-{folder.name}"), self.writing():
@@ -135,6 +143,13 @@ class Cache:
             self.remember(reference, CachedFile(target, file.digest))
         elif not target.is_file() or file_digest(target) != file.digest:
             _copy(file.path, target)
+
+
+def _check_name(name: str) -> None:
+    """InputError where an object's name cannot be that of a file."""
+    parts = name.split("/")
+    if "\0" in name or any(part in ("", ".", "..") or len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        raise InputError(f"object name {visible(name)!r} cannot be that of a file: copy the object to another key")
 
 
 def reference_of(*parts: str | None) -> str:

@@ -84,6 +84,7 @@ class _Parts:
 def _transfer(client: Any, pinned: PinnedObject, path: Path, options: S3Options, progress: ProgressCallback) -> str:
     """Writes the whole object to `path` and returns its sha256."""
     parts = _Parts(path, pinned.size, options.part_bytes)
+    _check_free(parts)
     parts.start()
     missing = parts.missing()
     done = pinned.size - sum(last - first + 1 for first, last in missing)
@@ -100,9 +101,8 @@ def _transfer(client: Any, pinned: PinnedObject, path: Path, options: S3Options,
     return digest
 
 
-@contextmanager
-def _writable(parts: _Parts) -> Iterator[int]:
-    """The partial file, at its full size, open for writing."""
+def _check_free(parts: _Parts) -> None:
+    """OutputError where the disk has no room: before anything is planned, as the size is what a server says."""
     folder = parts.path.parent
     needed, free = parts.size - _allocated(parts.partial), shutil.disk_usage(folder).free
     if needed > free:
@@ -110,6 +110,11 @@ def _writable(parts: _Parts) -> Iterator[int]:
             f"cache folder {folder.parent}: {needed} bytes are needed and {free} are free; free space there, or set "
             "AUTOCAST_CACHE to another folder"
         )
+
+
+@contextmanager
+def _writable(parts: _Parts) -> Iterator[int]:
+    """The partial file, at its full size, open for writing."""
     descriptor = os.open(parts.partial, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         os.ftruncate(descriptor, parts.size)

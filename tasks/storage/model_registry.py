@@ -18,6 +18,7 @@ from autocast_core.file_digest import file_digest
 from autocast_core.model.reference import ModelRef
 from tasks.storage.cache import Cache, CachedFile, reference_of
 from tasks.storage.local import digest_of, model_files, model_ref
+from tasks.storage.s3_errors import CREDENTIALS
 from tasks.storage.uri import LocalLocation, RegistryLocation, parse_uri, without_credentials
 
 DEFAULT_TRACKING_URI = "sqlite:///.autocast/mlflow.db"
@@ -172,6 +173,8 @@ def _onnx_path(folder: Path, version: RegisteredVersion) -> Path:
 @contextmanager
 def _explained(what: str, tracking_uri: str) -> Iterator[None]:
     """Raises InputError or ServiceError in place of what MLflow and its HTTP client raise inside the block."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
@@ -188,5 +191,10 @@ def _explained(what: str, tracking_uri: str) -> Iterator[None]:
                 f"{where}: access is denied; check MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN"
             ) from error
         raise ServiceError(f"{where}: the server fails ({error.error_code}); check MLFLOW_TRACKING_URI") from error
+    except (BotoCoreError, ClientError, Boto3Error) as error:
+        raise InputError(
+            f"{where}: its artifacts in S3 cannot be read ({type(error).__name__}); check AWS_ENDPOINT_URL_S3,"
+            f" {CREDENTIALS}"
+        ) from error
     except (RequestException, OSError) as error:
         raise ServiceError(f"{where}: the files cannot be read ({type(error).__name__}); try again") from error

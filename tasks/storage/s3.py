@@ -11,7 +11,7 @@ from typing import Any
 from autocast_core.errors import ConfigError, InputError
 from autocast_core.text import one_line
 from tasks.storage.s3_errors import CREDENTIALS, NoSuchObjectError, error_code, explained
-from tasks.storage.uri import S3Location
+from tasks.storage.uri import S3Location, without_credentials
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,19 @@ def pin(client: Any, location: S3Location) -> PinnedObject:
             raise
     version_id = head.get("VersionId")
     pinned = S3Location(location.bucket, location.key, None if version_id in (None, "null") else version_id)
-    return PinnedObject(pinned, head["ETag"], head["ContentLength"], _sha256(head))
+    if "ETag" not in head or "ContentLength" not in head:
+        raise InputError(
+            f"{pinned} at {without_credentials(client.meta.endpoint_url)}: the server tells no ETag or length of the"
+            " object; check that AWS_ENDPOINT_URL_S3 is the address of an S3 server"
+        )
+    return PinnedObject(pinned, head["ETag"], head["ContentLength"], _sha256(head, pinned))
 
 
-def _sha256(head: Mapping[str, Any]) -> str | None:
-    """The digest in the object's metadata, else S3's own checksum where it covers the whole object."""
+def _sha256(head: Mapping[str, Any], location: S3Location) -> str | None:
+    """The digest in the object's metadata, else S3's own checksum where it covers the whole object.
+
+    InputError where that is not base64.
+    """
     recorded: str = head.get("Metadata", {}).get("sha256", "").strip().lower()
     if recorded:
         return recorded
@@ -125,7 +133,11 @@ def _sha256(head: Mapping[str, Any]) -> str | None:
     # "...-5" is a checksum of five parts' checksums.
     if not checksum or "-" in checksum or head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
         return None
-    return base64.b64decode(checksum).hex()
+    try:
+        return base64.b64decode(checksum, validate=True).hex()
+    except ValueError as error:
+        shown = one_line(checksum, 80)
+        raise InputError(f"{location}: its recorded checksum {shown!r} is not base64; upload it again") from error
 
 
 def find(client: Any, location: S3Location) -> PinnedObject | None:

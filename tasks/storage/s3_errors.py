@@ -58,6 +58,11 @@ def explained(location: S3Location, endpoint: str) -> Iterator[None]:
         raise _refusal(error, location, endpoint) from error
     except (BotoCoreError, Boto3Error) as error:
         raise _failure(error, location, endpoint) from error
+    except RecursionError as error:  # botocore follows redirects that lead back to the same address without end
+        raise ConfigError(
+            f"{location} at {without_credentials(endpoint)}: the server redirects; set AWS_ENDPOINT_URL_S3 to the"
+            " address that it leads to, such as https:// instead of http://"
+        ) from error
 
 
 def error_code(error: Any) -> str:

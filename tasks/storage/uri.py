@@ -10,12 +10,18 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from autocast_core.errors import ConfigError
+from autocast_core.text import visible
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/")
 _S3 = re.compile(r"^s3://(?P<bucket>[^/?]*)/?(?P<key>.*?)(?:\?versionId=(?P<version_id>[^&?=]+))?$", re.IGNORECASE)
 _QUERY = re.compile(r"\?[A-Za-z]+=")
 _BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")
 _REGISTRY = re.compile(r"^models:/(?P<name>[^/:@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/:@]+))$")
+
+
+LONGEST = 4096
+"""Characters of a location: what a path may have; S3 allows keys of 1,024 bytes."""
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -77,10 +83,12 @@ def parse_uri(text: str) -> Location:
     """
     if not text.strip() or "\0" in text or not _is_a_name(text):
         raise ConfigError(f"location {text!r} is empty or holds a character that no name has: give a path or URI")
+    if len(text) > LONGEST:
+        raise ConfigError(f"location {visible(text)!r} is too long: give a path or URI of at most {LONGEST} characters")
     scheme = _SCHEME.match(text)
     match scheme and scheme.group(1).lower():
         case None:
-            return LocalLocation(_at_home(text))
+            return LocalLocation(_named(_at_home(text)))
         case "file":
             return _file(text)
         case "s3":
@@ -107,6 +115,14 @@ def _is_a_name(text: str) -> bool:
     return True
 
 
+def _named(path: Path) -> Path:
+    """`path`. ConfigError where one of its names is longer than file systems allow."""
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > _LONGEST_NAME:
+        raise ConfigError(f"location {visible(str(path))!r}: a name of {longest} bytes is too long for a file")
+    return path
+
+
 def _at_home(text: str) -> Path:
     try:
         return Path(text).expanduser()
@@ -124,7 +140,7 @@ def _file(text: str) -> LocalLocation:
     path = url2pathname(parts.path)
     if parts.netloc not in ("", "localhost") or not path or "\0" in path:
         raise ConfigError(f"location {text!r}: a file URI needs an absolute path, as in file:///data/model.onnx")
-    return LocalLocation(Path(path))
+    return LocalLocation(_named(Path(path)))
 
 
 def _s3(text: str) -> S3Location:

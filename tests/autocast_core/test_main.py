@@ -238,3 +238,11 @@ def test_a_device_is_no_file_to_write(source, option, capsys):
     assert main(["--onnx_path", str(source), option, "/dev/null"]) == 2
     assert "/dev/null: is a pipe or device" in capsys.readouterr().err
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("option", ["--onnx_path", "--output_path", "--calibration_data", "--plan", "--save_plan"])
+def test_a_path_of_five_thousand_letters_is_bad_input(source, tmp_path, capsys, option):
+    paths = {"--onnx_path": str(source), "--output_path": str(tmp_path / "o.onnx")}
+    paths[option] = str(tmp_path / ("a" * 5000))
+    assert main([text for pair in paths.items() for text in pair]) == 2
+    assert "error: " in capsys.readouterr().err

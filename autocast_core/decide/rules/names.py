@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.rule import INCLUDE_ONLY, NOTHING, Outcome, RuleEntry, RuleMatch
+from autocast_core.name_patterns import NamePattern
 
 
 class NodeNameRule:
@@ -19,13 +19,13 @@ class NodeNameRule:
     name = "node_name"
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        self._patterns = [(text, re.compile(text)) for text in patterns]
+        self._patterns = [NamePattern(text) for text in patterns]
 
     def check(self, facts: NodeFacts) -> RuleMatch | None:
-        for text, pattern in self._patterns:
-            matched = next((name for name in facts.names if pattern.match(name)), None)
+        for pattern in self._patterns:
+            matched = next((name for name in facts.names if pattern.matches(name)), None)
             if matched is not None:
-                return RuleMatch(f"name {matched!r} matches {text!r}")
+                return RuleMatch(f"name {matched!r} matches {pattern.text!r}")
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -91,12 +92,11 @@ def file_tensor(tensor: ir.ExternalTensor, file: DataFile, folder: Path, label: 
 
 
 def _count(name: str | None, dims: tuple[int, ...], label: str) -> int:
-    count = 1
-    for dim in dims:
-        count *= dim
-        if dim < 0 or count > _LARGEST:
-            raise ModelError(f"{label}: tensor {name!r} has the impossible shape {list(dims)}")
-    return count
+    # Arrays without elements have the same limit on their other dimensions.
+    extent = math.prod(max(dim, 1) for dim in dims)
+    if min(dims, default=0) < 0 or extent > _LARGEST:
+        raise ModelError(f"{label}: tensor {name!r} has the impossible shape {list(dims)}")
+    return 0 if 0 in dims else extent
 
 
 def _bytes(name: str | None, dims: tuple[int, ...], dtype: ir.DataType, label: str) -> int:

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from graphlib import CycleError, TopologicalSorter
 
 import google.protobuf.message
 import numpy as np
@@ -149,13 +150,11 @@ def _refuse_recursion(proto: onnx.ModelProto, label: str) -> None:
         (function.domain, function.name): {(node.domain, node.op_type) for node in _nodes(function.node)} & names
         for function in proto.functions
     }
-    while calls:
-        leaves = [name for name, called in calls.items() if not called & calls.keys()]
-        if not leaves:
-            domain, name = min(calls)
-            raise ModelError(f"{label}: function {domain}:{name} calls itself: ONNX does not allow that")
-        for leaf in leaves:
-            del calls[leaf]
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as error:
+        domain, name = min(error.args[1])
+        raise ModelError(f"{label}: function {domain}:{name} calls itself: ONNX does not allow that") from error
 
 
 def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

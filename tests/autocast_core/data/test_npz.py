@@ -127,3 +127,12 @@ def test_labels_larger_than_the_memory_are_refused(tmp_path: Path, monkeypatch: 
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros((1, 3), np.float32), labels=np.zeros(1_000_000, np.int64))
     monkeypatch.setattr("autocast_core.data.batches.available_bytes", lambda: 1_000_000)
     assert "one batch takes" in refusal(tmp_path / "x.npz")
+
+
+def test_samples_without_a_value_are_refused_however_many_a_header_declares(tmp_path):
+    path = tmp_path / "endless.npz"
+    header = np.lib.format.header_data_from_array_1_0(np.empty((2, 0), np.float32)) | {"shape": (2**50, 0)}
+    with zipfile.ZipFile(path, "w") as archive, archive.open("x.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(DataError, match=f"'x' has {2**50} samples without a value"):
+        open_batches(path, [InputSpec("x", ir.DataType.FLOAT, ("N", "M"))])

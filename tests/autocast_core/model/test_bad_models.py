@@ -160,7 +160,7 @@ def test_external_data_that_do_not_fit_are_refused(tmp_path, offset, length, say
 
 def test_a_tensor_with_fewer_bytes_than_its_shape_says_is_named(tmp_path):
     model = onnx.ModelProto.FromString(small_model())
-    for dims, raw in (([3], b"1234"), ([1 << 40, 1 << 40], b"1234"), ([-1], b"")):
+    for dims, raw in (([3], b"1234"), ([1 << 40, 1 << 40], b"1234"), ([0, 1 << 62, 1 << 62], b""), ([-1], b"")):
         del model.graph.initializer[1:]
         model.graph.initializer.add(name="broken", data_type=1, dims=dims, raw_data=raw)
         with pytest.raises(ModelError, match="tensor 'broken'"):
@@ -173,6 +173,20 @@ def test_a_function_that_calls_itself_is_refused(tmp_path):
         <domain: "f", opset_import: ["" : 17, "f" : 1]> F (x) => (y) { z = Relu (x) y = f.F (z) }""")
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     refused(tmp_path / "m.onnx", "f:F calls itself")
+
+
+def test_a_chain_of_five_thousand_functions_is_refused_for_its_depth(tmp_path):
+    """Each is looked at once: with a look at all others for each, this took 20 s."""
+    last = 5_000
+    text = '<ir_version: 8, opset_import: ["" : 17, "f" : 1]> g (float x) => (float y) { y = f.F0 (x) }'
+    bodies = [f"f.F{number + 1} (x)" if number < last else "Relu (x)" for number in range(last + 1)]
+    text += "".join(
+        f'<domain: "f", opset_import: ["" : 17, "f" : 1]> F{number} (x) => (y) {{ y = {body} }}'
+        for number, body in enumerate(bodies)
+    )
+    (tmp_path / "m.onnx").write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    with pytest.raises(ModelError, match=r"depth exceeds limit \(100\)"):
+        load_checked(tmp_path / "m.onnx")
 
 
 def test_a_model_nested_too_deeply_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 import json
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from autocast_core.plan import (
     WeightChange,
     read_plan,
 )
+from autocast_core.plan.plan import MOST_BYTES
 
 
 def plan(**changes) -> PrecisionPlan:
@@ -278,3 +281,17 @@ def test_a_file_holds_the_plan(tmp_path):
     path = tmp_path / "plan.json"
     path.write_text(plan().to_json(), encoding="utf-8")
     assert read_plan(path) == plan()
+
+
+def test_a_pipe_or_device_is_not_read_as_a_plan(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(PlanError, match=f"{path}: is not a file"):
+            read_plan(path)
+
+
+def test_a_file_larger_than_any_plan_is_not_read(tmp_path):
+    with (tmp_path / "plan.json").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(PlanError, match="is larger than 512 MiB"):
+        read_plan(tmp_path / "plan.json")

@@ -16,7 +16,7 @@ from flows.request.registry_tags import VersionTags
 
 NOW = 1_800_000_000
 SECRET = "correct horse battery"
-SETTINGS = Settings("http://prefect/api", "http://mlflow", SECRET, max_bytes=4096, retry_after=7)
+SETTINGS = Settings("http://prefect/api", "http://mlflow", (SECRET,), max_bytes=4096, retry_after=7)
 ASKING = VersionTags("resnet", "3", {"autocast.precision": "bf16"}, {})
 
 
@@ -36,6 +36,9 @@ class FakeServers:
         if self.down:
             raise ServiceError("Prefect does not answer (ConnectError)")
         self.sent.append(event)
+
+    async def has_sent(self, event_id):
+        return any(event["id"] == str(event_id) for event in self.sent)
 
     async def ready(self):
         return {"prefect": not self.down, "mlflow": True}
@@ -155,13 +158,42 @@ def test_a_replayed_delivery_is_refused(bridge, servers):
     assert (count(bridge, "replayed"), count(bridge, "requested")) == (1, 1)
 
 
+def test_a_delivery_that_was_accepted_is_refused_by_a_restarted_bridge_and_by_another_one(servers):
+    delivery, answers = str(uuid.uuid4()), []
+    for _ in range(2):
+        with TestClient(make_app(SETTINGS, servers, lambda: NOW)) as bridge:
+            answers.append(deliver(bridge, message(), delivery=delivery).status_code)
+    assert answers == [202, 409]
+    assert len(servers.sent) == 1
+
+
+def test_the_present_secret_and_the_one_before_are_accepted_while_it_is_replaced(servers):
+    settings = replace(SETTINGS, secrets=("the new secret of today", SECRET))
+    with TestClient(make_app(settings, servers, lambda: NOW)) as bridge:
+        answers = [deliver(bridge, message(), secret=one).status_code for one in (*settings.secrets, "another one")]
+    assert answers == [202, 202, 401]
+
+
+def test_line_ends_and_escapes_of_a_delivery_are_written_out_in_the_log(bridge, caplog):
+    caplog.set_level("INFO")
+    assert deliver(bridge, message("model\nversion\x1b[2J")).status_code == 202
+    (line,) = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
+    assert line.isprintable()
+    assert r"model\nversion\x1b[2J.created" in line
+
+
 def test_an_oversized_body_is_refused_before_it_is_read(bridge, servers):
     assert deliver(bridge, b"x" * 4097).status_code == 413
     assert count(bridge, "oversized") == 1
 
 
 @pytest.mark.parametrize(
-    "body", [b"no json", b"[]", b"{}", b"[" * 2000, json.dumps({**message(), "action": "eaten"}).encode(), b"\xff"]
+    "body",
+    [
+        *(b"no json", b"[]", b"{}", b"[" * 2000, b"\xff"),
+        json.dumps({**message(), "action": "eaten"}).encode(),
+        json.dumps(message(name="half a surrogate \ud800")).encode(),
+    ],
 )
 def test_a_malformed_body_is_refused(bridge, servers, body):
     assert deliver(bridge, body).status_code == 422

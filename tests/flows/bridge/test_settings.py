@@ -30,3 +30,10 @@ def test_settings_come_from_the_environment():
 def test_what_is_missing_or_unusable_is_named(name, value):
     with pytest.raises(ConfigError, match=name):
         from_environment({**GOOD, name: value})
+
+
+def test_the_secret_before_is_accepted_too_and_has_the_same_length():
+    settings = from_environment({**GOOD, "AUTOCAST_WEBHOOK_SECRET_PREVIOUS": "fedcba9876543210"})
+    assert settings.secrets == ("0123456789abcdef", "fedcba9876543210")
+    with pytest.raises(ConfigError, match="AUTOCAST_WEBHOOK_SECRET_PREVIOUS must be set to a secret of at least 16"):
+        from_environment({**GOOD, "AUTOCAST_WEBHOOK_SECRET_PREVIOUS": "short"})

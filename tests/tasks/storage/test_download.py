@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import pytest
 from autocast_core.errors import InputError, OutputError, ServiceError
 from tasks.storage.cache import Cache
 from tasks.storage.download import fetch_object
-from tasks.storage.s3 import connect, pin
+from tasks.storage.s3 import PinnedObject, connect, pin
 from tasks.storage.uri import S3Location
 
 PART = 1 << 16  # as in conftest
@@ -205,3 +206,39 @@ def test_two_processes_fetch_the_same_object_at_once(client, bucket, options, tm
         process.join(timeout=60)
     assert {digest for _, digest in found} == {hashlib.sha256(body).hexdigest()}
     assert len({pid for pid, _ in found}) == 2
+
+
+def test_a_size_that_no_disk_has_is_refused_before_anything_is_planned(client, options, tmp_path):
+    pinned = PinnedObject(S3Location("bucket", "key"), "etag", 1 << 62, None)
+    with pytest.raises(OutputError, match=f"{1 << 62} bytes are needed"):
+        fetch_object(client, pinned, Cache.open(tmp_path), options)
+    assert list((tmp_path / "parts").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a" * 201, "a/../b", "/a", ""], ids=lambda name: name[:8])
+def test_a_name_that_no_file_can_have_makes_no_path_in_the_cache(tmp_path, name):
+    with pytest.raises(InputError, match="cannot be that of a file: copy the object to another key"):
+        Cache.open(tmp_path).place("data", {name: "reference"})
+
+
+def test_a_full_cache_is_told_from_one_that_cannot_be_written(tmp_path):
+    cache = Cache.open(tmp_path)
+    with (
+        pytest.raises(OutputError, match=r"No space left on device.; free space there, or set AUTOCAST_CACHE"),
+        cache.writing(),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OutputError, match=r"File exists.; set AUTOCAST_CACHE to another folder"), cache.writing():
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+
+def test_copies_in_the_cache_have_the_permissions_that_the_umask_allows(client, bucket, options, tmp_path):
+    earlier = os.umask(0o077)
+    try:
+        cache = Cache.open(tmp_path)
+        reference = fetch_object(client, put(client, bucket, b"1"), cache, options)
+        one, _ = cache.place("data", {"a.npz": reference})
+        two, _ = cache.place("data", {"b.npz": reference})
+    finally:
+        os.umask(earlier)
+    assert {path.stat().st_mode & 0o777 for path in (one / "a.npz", two / "b.npz")} == {0o600}

@@ -137,3 +137,35 @@ def test_the_cause_is_kept(client, caplog):
     with pytest.raises(InputError) as error:
         refused(client, "AccessDenied", 403)
     assert isinstance(error.value.__cause__, ClientError)
+
+
+class _Head:
+    """A client whose HEAD answers with what a test says."""
+
+    def __init__(self, client, **answer):
+        self.meta, self._answer = client.meta, answer
+
+    def head_object(self, **_):
+        return self._answer
+
+
+@pytest.mark.parametrize("answer", [{}, {"ETag": "e"}, {"ContentLength": 1}], ids=str)
+def test_a_head_without_etag_or_length_names_the_endpoint(client, answer):
+    with pytest.raises(InputError, match=r"s3://b/k at http://127.*no ETag or length.*AWS_ENDPOINT_URL_S3"):
+        pin(_Head(client, **answer), S3Location("b", "k"))
+
+
+def test_a_recorded_checksum_that_is_not_base64_is_one_line(client):
+    with pytest.raises(InputError, match=r"s3://b/k: its recorded checksum 'a \?\?' is not base64"):
+        pin(_Head(client, ETag="e", ContentLength=1, ChecksumSHA256="a\n??"), S3Location("b", "k"))
+
+
+def test_a_server_that_redirects_to_itself_is_one_line_with_the_remedy(client):
+    def redirected():
+        redirected()
+
+    with (
+        pytest.raises(ConfigError, match=r"s3://b/k at .*the server redirects; set AWS_ENDPOINT_URL_S3"),
+        explained(S3Location("b", "k"), client.meta.endpoint_url),
+    ):
+        redirected()

@@ -70,3 +70,9 @@ def test_names_beside_and_under_a_key_stay_in_its_prefix():
     assert S3Location("b", "m.onnx").beside("w.data") == S3Location("b", "w.data")
     assert S3Location("b", "p").under("m.onnx") == S3Location("b", "p/").under("m.onnx") == S3Location("b", "p/m.onnx")
     assert S3Location("b", "").under("m.onnx") == S3Location("b", "m.onnx")
+
+
+def test_a_location_longer_than_any_path_is_refused():
+    for text in ("a" * 300, "file:///" + "a" * 300, "s3://bucket/" + "a" * 5000):
+        with pytest.raises(ConfigError, match="too long"):
+            parse_uri(text)
