@@ -255,7 +255,13 @@ def _judge(conversion: _Conversion, request: JobRequest, inputs: Inputs, planned
         **(validated.metrics() if validated.package else {}),
     }
     gates = (
-        *check_gates(spec.gates, evaluated, allow_random=spec.allow_random, precision=Precision(spec.precision)),
+        *check_gates(
+            spec.gates,
+            evaluated,
+            allow_random=spec.allow_random,
+            precision=Precision(spec.precision),
+            keep_default_gates=spec.keep_default_gates,
+        ),
         *check_nonfinite(evaluated, plan.nonfinite_weights, allowed=spec.allow_nonfinite),
     )
     gates = with_blame(gates, read_attribution(made.made[Attribution].path))

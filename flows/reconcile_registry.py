@@ -20,6 +20,7 @@ from autocast_core.text import one_line
 from flows.local.environment import set_defaults
 from flows.local.home import home
 from flows.request.registry_tags import OPT_IN, ConversionRequest, VersionTags, read_spec_file, request_for
+from flows.request.tag_policy import TagPolicy
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
 from tasks.tracking.store import connect, tracking_errors
@@ -104,7 +105,7 @@ def find_missed(client: MlflowClient, since: float, until: float) -> Iterator[Mi
 
 def _missed(client: MlflowClient, version: Any, model_tags: dict[str, str]) -> MissedConversion | None:
     tags = VersionTags(version.name, str(version.version), dict(version.tags), model_tags)
-    request = request_for(tags, read_spec_file)
+    request = request_for(tags, read_spec_file, TagPolicy.from_environment())
     if not isinstance(request, ConversionRequest):
         return None
     tried, killed = _attempts(client, tags.uri)

@@ -104,7 +104,7 @@ class Bridge:
         if tags is None:
             # MLflow's own test deliveries are about a version that does not exist.
             return Skipped(f"the registry has no version {data.version!r} of {data.name!r}")
-        return await asyncio.to_thread(request_for, tags, read_spec_file)
+        return await asyncio.to_thread(request_for, tags, read_spec_file, self._settings.tag_policy)
 
 
 def _accepted(identifier: UUID, delivery: Delivery, decision: ConversionRequest | Skipped) -> tuple[str, Response]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autocast_core.errors import ConfigError
+from flows.request.tag_policy import TagPolicy
 from tasks.settings import positive_number
 
 SECRET, PREVIOUS_SECRET = "AUTOCAST_WEBHOOK_SECRET", "AUTOCAST_WEBHOOK_SECRET_PREVIOUS"
@@ -29,6 +30,7 @@ class Settings:
     retry_after: int = 10
     timeout: float = 10.0
     per_second: float = 500.0
+    tag_policy: TagPolicy = field(default_factory=TagPolicy)
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -50,6 +52,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         tolerance=positive_number(environment, "AUTOCAST_BRIDGE_TOLERANCE_SECONDS", 300.0),
         max_bytes=int(positive_number(environment, "AUTOCAST_BRIDGE_MAX_BYTES", 1 << 20)),
         per_second=positive_number(environment, "AUTOCAST_BRIDGE_PER_SECOND", 500.0),
+        tag_policy=TagPolicy.from_environment(environment),
         retry_after=int(positive_number(environment, "AUTOCAST_BRIDGE_RETRY_AFTER_SECONDS", 10.0)),
     )
 

@@ -14,15 +14,15 @@ from typing import Any
 
 from autocast_core.errors import AutocastError, ConfigError, ServiceError
 from flows.request.spec import make_spec
+from flows.request.tag_policy import TagPolicy
 
 PREFIX = "autocast."
 OPT_IN = "autocast.precision"
 OUTPUT_MARK = "autocast.source_sha256"
 """On every version that AutoCast Flow registered; a version with this tag never starts a conversion."""
 OPTIONS = ("calibration", "evaluation", "name")
-LOCATIONS = ("calibration", "evaluation", "output")
-NOT_BY_TAG = frozenset({"trt_plugins", "timing_cache", "isolation", "metric"})
-"""Options that load code, write to the worker's disk or weaken its isolation: not for everyone who may set tags."""
+LONGEST_SPEC = 20_000
+"""Characters of a tag; MLflow's own limit is 5,000 for a run's tags, and less in some stores."""
 REQUEST_TAGS = frozenset({OPT_IN, "autocast.spec", *(PREFIX + option for option in OPTIONS)})
 """Setting one of these on a version requests a conversion; setting any other does not."""
 
@@ -56,8 +56,11 @@ class Skipped:
     reason: str
 
 
-def request_for(version: VersionTags, read_spec: Callable[[str], Mapping[str, Any]]) -> ConversionRequest | Skipped:
-    """The conversion that the version's tags request. `read_spec` returns the options in the file at a location.
+def request_for(
+    version: VersionTags, read_spec: Callable[[str], Mapping[str, Any]], policy: TagPolicy
+) -> ConversionRequest | Skipped:
+    """The conversion that the version's tags request. `read_spec` returns the options in the file at a location;
+    `policy` says what tags may choose. Gates of tags hold beside the default ones.
 
     ServiceError where that file's server does not answer; everything else that is wrong is a reason to skip.
     """
@@ -68,28 +71,17 @@ def request_for(version: VersionTags, read_spec: Callable[[str], Mapping[str, An
         return Skipped(f"{version.uri} does not opt in: neither it nor its model has the tag {OPT_IN}")
     try:
         values = {
-            **_options(tags.get("autocast.spec"), read_spec),
+            **_options(tags.get("autocast.spec"), read_spec, policy),
             **{option: tags[PREFIX + option] for option in OPTIONS if PREFIX + option in tags},
             "precision": tags[OPT_IN],
         }
         make_spec(values, f"the tags of {version.uri}")
-        _check_reach(values)
+        policy.check_options(version.name, values)
     except ServiceError:
         raise
     except AutocastError as error:
         return Skipped(str(error))
-    return ConversionRequest(version.uri, values)
-
-
-def _check_reach(values: Mapping[str, Any]) -> None:
-    """ConfigError where tags would make the worker read, write or load something of its own machine."""
-    from tasks.storage.uri import S3Location, parse_uri
-
-    for option in sorted(NOT_BY_TAG & values.keys()):
-        raise ConfigError(f"option {option} cannot be set by tags: set it on the deployment, or omit it")
-    for option in LOCATIONS:
-        if values.get(option) and not isinstance(parse_uri(values[option]), S3Location):
-            raise ConfigError(f"option {option} is {values[option]!r}: tags may name s3:// locations only")
+    return ConversionRequest(version.uri, {**values, "keep_default_gates": True} if values.get("gates") else values)
 
 
 def read_spec_file(location: str) -> Mapping[str, Any]:
@@ -108,10 +100,13 @@ def read_spec_file(location: str) -> Mapping[str, Any]:
     return read_yaml(fetch_data(location, home().cache, most_bytes=MOST_BYTES).path)[0]
 
 
-def _options(text: str | None, read_spec: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Any]:
+def _options(text: str | None, read_spec: Callable[[str], Mapping[str, Any]], policy: TagPolicy) -> Mapping[str, Any]:
     if text is None:
         return {}
+    if len(text) > LONGEST_SPEC:
+        raise ConfigError(f"tag autocast.spec has {len(text):,} characters: give at most {LONGEST_SPEC:,}")
     if not text.lstrip().startswith("{"):
+        policy.check_location("spec", text)
         return read_spec(text)
     try:
         return dict(json.loads(text))

@@ -19,7 +19,7 @@ from flows.request.yaml_file import KeyPath, read_yaml
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data is; the identity of a conversion holds the digest of the data instead."""
 LONGEST_GATE = 1000
-_YOUNGER = ("allow_nonfinite", "strict_source", "decide", "repair_evaluations", "class_outputs")
+_YOUNGER = ("allow_nonfinite", "keep_default_gates", "strict_source", "decide", "repair_evaluations", "class_outputs")
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
 
@@ -74,6 +74,9 @@ class Spec(BaseModel):
         (),
         description="Accuracy that the model must reach, for example `rel_l2<=5e-3`, `top1_drop<=0.001`. Default: no"
         " output in any batch is ruined (`worst_batch.sqnr_db>=40` in FP16, 22 in BF16; see gates and metrics).",
+    )
+    keep_default_gates: bool = Field(
+        False, description="The default gates hold beside `gates`; else `gates` take their place."
     )
     metric: str | None = Field(
         None,
@@ -157,7 +160,7 @@ class Spec(BaseModel):
         """
         values = self.model_dump(mode="json", exclude={*LOCATIONS, "isolation"})
         for name in _YOUNGER:
-            if values[name] == type(self).model_fields[name].default:
+            if getattr(self, name) == type(self).model_fields[name].default:
                 del values[name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

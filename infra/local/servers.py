@@ -128,6 +128,8 @@ def environment(folder: Path, settings: Settings | None = None) -> dict[str, str
         "AUTOCAST_HOME": str(folder / "autocast"),
         "AUTOCAST_BRIDGE_URL": f"http://127.0.0.1:{ports['bridge']}/mlflow",
         "AUTOCAST_WEBHOOK_SECRET": settings.webhook_secret,
+        "AUTOCAST_TAG_LOCATIONS": "s3://models/",
+        "AUTOCAST_TAG_OPTIONS": "allow_random validation",
         "DO_NOT_TRACK": "1",
     }
 

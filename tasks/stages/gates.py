@@ -16,15 +16,21 @@ ALLOW_NONFINITE = "repair the model, or set allow_nonfinite: true in the spec"
 
 
 def check_gates(
-    expressions: Sequence[str], evaluated: Evaluated, *, allow_random: bool, precision: Precision = Precision.FP16
+    expressions: Sequence[str],
+    evaluated: Evaluated,
+    *,
+    allow_random: bool,
+    precision: Precision = Precision.FP16,
+    keep_default_gates: bool = False,
 ) -> tuple[GateResult, ...]:
-    """Every gate against what was measured; without expressions, the default gates of `precision`. On random data none
-    passes unless `allow_random`.
+    """Every gate against what was measured; without expressions, or beside them with `keep_default_gates`, the default
+    gates of `precision`. On random data none passes unless `allow_random`.
 
     ConfigError where a gate names an output that the model does not have.
     """
     metrics, names = evaluated.metrics, evaluated.names
-    gates = [parse_gate(expression) for expression in expressions or default_gates(precision, metrics, names)]
+    defaults = default_gates(precision, metrics, names) if keep_default_gates or not expressions else ()
+    gates = [parse_gate(expression) for expression in dict.fromkeys((*expressions, *defaults))]
     if evaluated.data == "random" and not allow_random:
         return tuple(gate.failed(NO_DATA) for gate in gates)
     if not evaluated.fidelity:

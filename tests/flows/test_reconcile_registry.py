@@ -83,10 +83,10 @@ def test_one_version_that_cannot_be_judged_stops_no_other(workplace, services, m
         register(name, workplace, **{"autocast.precision": "fp16"})
     judge = reconcile.request_for
 
-    def fails(tags, read):
+    def fails(tags, *rest):
         if tags.name == bad:
             raise RecursionError("too deep")
-        return judge(tags, read)
+        return judge(tags, *rest)
 
     monkeypatch.setattr(reconcile, "request_for", fails)
     assert f"models:/{plain}/1" in missed()

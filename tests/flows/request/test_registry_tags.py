@@ -2,13 +2,16 @@ import json
 
 import pytest
 
-from autocast_core.errors import ServiceError
-from flows.request.registry_tags import NOT_BY_TAG, ConversionRequest, Skipped, VersionTags, read_spec_file, request_for
+from autocast_core.errors import ConfigError, ServiceError
+from flows.request.registry_tags import ConversionRequest, Skipped, VersionTags, read_spec_file, request_for
 from flows.request.spec import Spec
+from flows.request.tag_policy import LOOSENING, NOT_BY_TAG, TagPolicy
+
+ALLOWED = TagPolicy(locations=("s3://data/", "s3://specs/"))
 
 
-def asked(own, of_model=None, read=read_spec_file):
-    return request_for(VersionTags("resnet", "3", own, of_model or {}), read)
+def asked(own, of_model=None, read=read_spec_file, policy=ALLOWED):
+    return request_for(VersionTags("resnet", "3", own, of_model or {}), read, policy)
 
 
 def test_the_versions_tags_win_over_its_models():
@@ -72,3 +75,81 @@ def test_every_option_that_is_a_path_is_kept_from_tags():
     by_location = {"calibration", "evaluation", "output"}
     harmless = {"name"}  # its description names the source's file
     assert reaching <= NOT_BY_TAG | by_location | harmless
+
+
+def by_spec(policy=ALLOWED, **options):
+    return asked({"autocast.precision": "fp16", "autocast.spec": json.dumps(options)}, policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"output": "s3://another-bucket/prod/model.onnx"}, "AUTOCAST_TAG_LOCATIONS"),
+        ({"calibration": "s3://secret-bucket/x.npz"}, "AUTOCAST_TAG_LOCATIONS"),
+        ({"evaluation": "s3://data-of-others/x.npz"}, "AUTOCAST_TAG_LOCATIONS"),
+        ({"name": "production-champion"}, "AUTOCAST_TAG_NAMES"),
+        ({"name": "resnet"}, "AUTOCAST_TAG_NAMES"),
+        ({"allow_random": True}, "AUTOCAST_TAG_OPTIONS"),
+        ({"allow_nonfinite": True}, "AUTOCAST_TAG_OPTIONS"),
+        ({"validation": "off"}, "AUTOCAST_TAG_OPTIONS"),
+        ({"keep_default_gates": False}, "cannot be set by tags"),
+    ],
+    ids=str,
+)
+def test_what_is_not_the_taggers_to_choose_is_skipped_with_the_setting_that_allows_it(options, reason):
+    answer = by_spec(**options)
+    assert isinstance(answer, Skipped)
+    assert reason in answer.reason
+
+
+def test_a_spec_outside_the_allowed_locations_is_not_fetched():
+    def read(location):
+        raise AssertionError(f"{location} was fetched")
+
+    answer = asked({"autocast.precision": "fp16", "autocast.spec": "s3://elsewhere/a.yaml"}, read=read)
+    assert "AUTOCAST_TAG_LOCATIONS" in answer.reason
+
+
+def test_a_longer_tag_than_any_spec_is_not_parsed():
+    answer = asked({"autocast.precision": "fp16", "autocast.spec": "{" + " " * 20_000 + "}"})
+    assert "give at most 20,000" in answer.reason
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"output": "s3://data/out/"},
+        {"name": "resnet-fast"},
+        {"validation": "required"},
+        {"allow_random": False},
+    ],
+    ids=str,
+)
+def test_what_asks_for_more_or_stays_in_its_place_is_the_taggers_to_choose(options):
+    assert by_spec(**options).spec == {**options, "precision": "fp16"}
+
+
+def test_the_operator_may_allow_more():
+    policy = TagPolicy.from_environment(
+        {"AUTOCAST_TAG_NAMES": "team-* edge-?", "AUTOCAST_TAG_OPTIONS": "allow_random validation"}
+    )
+    assert isinstance(by_spec(policy, name="team-a", allow_random=True, validation="off"), ConversionRequest)
+    assert isinstance(by_spec(policy, name="edge-22"), Skipped)
+
+
+def test_gates_of_tags_hold_beside_the_default_ones():
+    assert by_spec(gates=["rel_l2<=inf"]).spec["keep_default_gates"] is True
+    assert "keep_default_gates" not in by_spec(seed=1).spec
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AUTOCAST_TAG_LOCATIONS", "s3://data"), ("AUTOCAST_TAG_LOCATIONS", "/data/"), ("AUTOCAST_TAG_OPTIONS", "metric")],
+)
+def test_a_setting_that_is_no_prefix_or_option_is_named(variable, value):
+    with pytest.raises(ConfigError, match=variable):
+        TagPolicy.from_environment({variable: value})
+
+
+def test_options_that_loosen_what_is_asked_exist():
+    assert set(Spec.model_fields) >= LOOSENING | NOT_BY_TAG
