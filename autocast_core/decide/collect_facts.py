@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
-from autocast_core.config import ConversionConfig
+from autocast_core.config import ConversionConfig, Precision
+from autocast_core.decide.absorbed_rounding import is_absorbed, loses_much
 from autocast_core.decide.amplified_rounding import Knowledge, find_amplified_rounding
 from autocast_core.decide.exact_values import ExactValues, find_exact_values
 from autocast_core.decide.guarded_nodes import find_guarded_nodes
@@ -41,7 +42,7 @@ def collect_facts(
     guards = find_guarded_nodes(nodes.values(), weights, config.precision)
     known = Knowledge(stats_of, exact, config.precision)
     amplified = find_amplified_rounding(nodes.values(), known) if statistics.tensors else {}
-    facts_of = _tensor_facts(model, stats_of, weights, config.data_max, exact)
+    facts_of = _tensor_facts(model, stats_of, weights, config, exact)
     collected = []
     for node_id, node in nodes.items():
         operands = float_operands(node, policy, config.precision)
@@ -54,27 +55,30 @@ def collect_facts(
 
 def _tensor_facts(
     model: ir.Model,
-    stats_of: Callable[[ir.Value], TensorStats | None],
+    stats_of: Callable[[ir.Value | None], TensorStats | None],
     weights: Mapping[str, TensorStats],
-    data_max: float,
+    config: ConversionConfig,
     exact: ExactValues,
 ) -> Callable[[ir.Value], TensorFacts]:
     """The function that gives the facts about a value: made once for each, since many nodes share a value."""
-    masks = mask_ends(model, stats_of, data_max)
+    masks = mask_ends(model, stats_of, config.data_max)
+    asks_sums = config.decide == "measured" and config.small_values and config.precision is Precision.FP16
     known: dict[ir.Value, TensorFacts] = {}
 
     def facts_of(value: ir.Value) -> TensorFacts:
         found = known.get(value)
         if found is None:
-            name = value.name or ""
+            name, stats = value.name or "", stats_of(value)
+            suspect = asks_sums and stats is not None and loses_much(stats)
             found = known[value] = TensorFacts(
                 name,
-                stats_of(value),
+                stats,
                 is_weight=name in weights,
                 mask_end=masks.get(name, 0),
                 is_whole=value in exact.whole,
                 is_position=value in exact.positions,
                 is_angle=value in exact.angles,
+                is_absorbed=suspect and is_absorbed(value, stats_of, model.graph.outputs),
             )
         return found
 

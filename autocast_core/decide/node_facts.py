@@ -23,7 +23,8 @@ class TensorFacts(NamedTuple):
 
     `is_weight`: an initializer or a Constant. `mask_end`: where the tensor carries an additive attention mask, at its
     lower end (-1) or its upper (1), so that nothing depends on the exact values there; 0 for any other tensor.
-    `is_whole`, `is_position` and `is_angle`: see exact_values.ExactValues.
+    `is_whole`, `is_position` and `is_angle`: see exact_values.ExactValues. `is_absorbed`: what rounding loses of it is
+    absorbed in the sums that it ends in (absorbed_rounding), where that was asked.
     """
 
     name: str
@@ -33,6 +34,7 @@ class TensorFacts(NamedTuple):
     is_whole: bool = False
     is_position: bool = False
     is_angle: bool = False
+    is_absorbed: bool = False
 
     @property
     def is_mask(self) -> bool:

@@ -1,6 +1,8 @@
 """Keep nodes whose tensors lose too much to FP16's subnormal range.
 
 - Looks at weights and activations alike, at what rounding the whole tensor costs.
+- By measurement (``decide: measured``) judges a tensor by the sums that it ends in: what their rounding hides does not
+  count (`absorbed_rounding`). By thresholds judges each tensor alone.
 - Does not look at attention masks, nor at the smallest element: every normal weight matrix has tiny elements.
 - Does not run for BF16, which has FP32's exponents, nor with ``small_values`` off.
 """
@@ -8,14 +10,9 @@
 from __future__ import annotations
 
 from autocast_core.config import Precision
+from autocast_core.decide.absorbed_rounding import ROUNDING_LIMIT, UNDERFLOW_LIMIT
 from autocast_core.decide.node_facts import NodeFacts, evidence_of
 from autocast_core.decide.rule import SOFT, Outcome, RuleEntry, RuleMatch
-
-ROUNDING_LIMIT = 2.0**-9
-"""Largest relative L2 that rounding a tensor may cost; full-precision FP16 rounding costs about 2**-12.8."""
-
-UNDERFLOW_LIMIT = 0.01
-"""Largest share of non-zero elements that may become zero."""
 
 
 class SmallValuesRule:
@@ -28,7 +25,7 @@ class SmallValuesRule:
 
     def check(self, facts: NodeFacts) -> RuleMatch | None:
         for tensor in facts.tensors:
-            if tensor.stats is None or tensor.is_mask:
+            if tensor.stats is None or tensor.is_mask or tensor.is_absorbed:
                 continue
             error, share = tensor.stats.rounding_error, tensor.stats.underflow_share
             if error is not None and error > ROUNDING_LIMIT:
@@ -49,7 +46,8 @@ class SmallValuesRule:
 SMALL_VALUES = RuleEntry(
     name=SmallValuesRule.name,
     title="small values",
-    description="FP16: rounding a tensor costs a relative L2 over 2^-9, or over 1% of its elements become zero.",
+    description="FP16: rounding a tensor costs a relative L2 over 2^-9, or over 1% of its elements become zero; by "
+    "measurement only where the sums that it ends in do not absorb that.",
     outcome=Outcome.FP32,
     overridden_by=SOFT,
     build=lambda model, config: (
