@@ -4,6 +4,7 @@ from .errors import AutocastError
 from .pipeline.compat import convert_to_f16, convert_to_mixed_precision
 from .pipeline.convert import Conversion, convert_file
 from .pipeline.tune import tune_file
+from .pipeline.widen import widen_file
 from .plan import NodeDecision, PrecisionPlan, read_plan
 from .search.result import SearchResult
 
@@ -22,4 +23,5 @@ __all__ = [
     "convert_to_mixed_precision",
     "read_plan",
     "tune_file",
+    "widen_file",
 ]

@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   python -m autocast_core --onnx_path model.onnx --data_max inf --nodes_to_exclude '.*attn.*'
   python -m autocast_core --onnx_path model.onnx --save_plan plan.json
   python -m autocast_core --onnx_path next_checkpoint.onnx --plan plan.json
+  python -m autocast_core --onnx_path model.fp16.onnx --widen
 
 exit codes: 0 done, 2 bad input or usage, 1 anything else
 """
@@ -37,7 +38,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add = top.add_argument
     add("--onnx_path", required=True, metavar="FILE", help="The FP32 model.")
-    add("--output_path", metavar="FILE", help="The converted model. Default: MODEL.fp16.onnx or MODEL.bf16.onnx.")
+    add(
+        "--output_path",
+        metavar="FILE",
+        help="The converted model. Default: MODEL.fp16.onnx or MODEL.bf16.onnx; with --widen MODEL.fp32.onnx.",
+    )
     add(
         "--calibration_data",
         "-d",
@@ -55,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--plan", metavar="FILE", help="Apply this precision plan instead of calibrating and deciding.")
     add("--save_plan", metavar="FILE", help="Write the precision plan to this file.")
+    add(
+        "--widen",
+        action="store_true",
+        help="Convert a 16-bit model back to FP32 throughout; weights keep their values.",
+    )
     return top
 
 
@@ -103,6 +113,9 @@ def _convert(arguments: argparse.Namespace) -> None:
     for path in filter(None, (arguments.onnx_path, arguments.calibration_data)):
         _require_file_or_folder(Path(path))
     source = Path(arguments.onnx_path)
+    if arguments.widen:
+        _widen(arguments, source, config)
+        return
     output = Path(arguments.output_path or source.with_suffix(f".{config.precision}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
     _check_outputs(arguments, source, output)
@@ -110,6 +123,20 @@ def _convert(arguments: argparse.Namespace) -> None:
     if arguments.save_plan:
         _write_text(Path(arguments.save_plan), conversion.plan.to_json())
     logging.getLogger("autocast_core").info("wrote %s", conversion.output.path)
+
+
+def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig) -> None:
+    """The way back to FP32. ConfigError for options that ask for a plan."""
+    from autocast_core.pipeline.widen import widen_file
+
+    if arguments.plan or arguments.save_plan:
+        raise ConfigError("--widen makes no plan: omit --plan and --save_plan")
+    output = Path(arguments.output_path or source.with_suffix(".fp32.onnx"))
+    _check_outputs(arguments, source, output)
+    done = widen_file(source, output, config.keep_io_types)
+    for change in done.changes:
+        logging.getLogger("autocast_core").info("%s: %s", change.step, change.detail)
+    logging.getLogger("autocast_core").info("wrote %s", done.output.path)
 
 
 def _check_outputs(arguments: argparse.Namespace, source: Path, output: Path) -> None:

@@ -267,6 +267,11 @@ class ConversionConfig:
         for op_type, block in self.operands_to_exclude.items():
             _check_block(op_type, block)
 
+    @property
+    def low_types(self) -> tuple[Precision, ...]:
+        """The 16-bit types that nodes may take."""
+        return (self.precision,)
+
     def keeps_io_type(self, name: str) -> bool:
         """Whether graph input or output `name` must keep its type."""
         return self.keep_io_types if isinstance(self.keep_io_types, bool) else name in self.keep_io_types

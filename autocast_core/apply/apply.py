@@ -32,6 +32,7 @@ from autocast_core.operators import (
     OperandPolicy,
     Operands,
     float_operands,
+    wide_operands,
 )
 from autocast_core.plan import PrecisionPlan
 
@@ -60,7 +61,8 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     Requires a sanitized model: unique names, every value typed, no model-local functions. The steps, and what holds
     after each:
 
-    1. The plan decides exactly the nodes that count; `moves` has the operands that go low, by schema alone.
+    1. The plan decides exactly the nodes that count; `moves` has the operands that change their type, by schema alone:
+       those that go low, and those with 16 bits in the source of nodes that the plan has in FP32.
     2. Source Casts that do nothing have no readers. `uses` has every reader of a float value, but for the main graph's
        outputs, with the type that it requests.
     3. Every value has the type that its producer makes, in bodies too.
@@ -118,13 +120,21 @@ def _moves(
         if precision.is_low or node.op_type in policy.plugins:
             low = precision if precision.is_low else plan.precision
             operands = float_operands(node, policy, low)
-            if any(operands.inputs) or any(operands.outputs):
+            if _moves_any(operands):
                 if low is Precision.BF16 and plan.precision is Precision.FP16:
                     raise PlanError(
                         f"node {node_id} is {low} in a plan of {plan.precision}: give {plan.precision} or fp32"
                     )
                 moves[node] = (operands, low.dtype)
+        elif precision is Precision.FP32:
+            operands = wide_operands(node, policy)
+            if _moves_any(operands):
+                moves[node] = (operands, precision.dtype)
     return moves
+
+
+def _moves_any(operands: Operands) -> bool:
+    return any(operands.inputs) or any(operands.outputs)
 
 
 def _satisfy(uses: Uses, copies: Mapping[tuple[ir.Value, ir.DataType], ir.Value], casts: Casts) -> None:

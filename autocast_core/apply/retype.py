@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from autocast_core.apply.literals import convert_tensor
+from autocast_core.number_formats import PRECISION_DTYPES
 from autocast_core.operators import Operands, element_type, output_type_fact, ports_of, with_element_type
 
 
 def retype_outputs(moves: Mapping[ir.Node, tuple[Operands, ir.DataType]]) -> None:
-    """Give what moving operands make their low type: outputs, inputs of bodies, and attributes that name a type.
+    """Give what moving operands make their type: outputs, inputs of bodies, and attributes that name a type.
 
-    `moves` has the operands that move and the type they take, for each node that goes low.
+    `moves` has the operands that move and the type they take, for each node that changes.
     """
     for node, (operands, low) in moves.items():
         for value, moving in zip(node.outputs, operands.outputs, strict=True):
@@ -21,7 +22,7 @@ def retype_outputs(moves: Mapping[ir.Node, tuple[Operands, ir.DataType]]) -> Non
                 retype(value, low)
         for port in ports_of(node):
             moving = _port_moves(operands, port.input_index, port.output_index)
-            if moving and port.inner_input is not None and element_type(port.inner_input) == ir.DataType.FLOAT:
+            if moving and port.inner_input is not None and element_type(port.inner_input) in PRECISION_DTYPES:
                 retype(port.inner_input, low)
         _set_dtype_attribute(node, operands, low)
 

@@ -98,7 +98,7 @@ def collect_uses(
 ) -> Uses:
     """The uses of float values by nodes and bodies; `GraphInterface` adds those of the main graph's outputs.
 
-    `original` gives each value's element type before the conversion, `moves` the operands that move, per low node.
+    `original` gives each value's element type before the conversion, `moves` the operands that change, by node.
     """
     uses = Uses()
     for node in nodes:
@@ -134,7 +134,7 @@ def _collect_ports(
             covered.add((output.graph, output.index))
             dtype = original.get(output.value)
             if dtype in PRECISION_DTYPES:
-                requested = low if moving and low is not None and dtype == ir.DataType.FLOAT else dtype
+                requested = low if moving and low is not None else dtype
                 uses.add(output.value, Use(GraphOutput(output.graph, output.index), requested))
     for _, body in bodies(node) if raw_attributes(node) else ():
         for index, value in enumerate(body.outputs):

@@ -111,7 +111,7 @@ class RuleEntry:
         precision = {
             Outcome.NONE: Precision.NONE,
             Outcome.FP32: Precision.FP32,
-            Outcome.LOW: facts.precision,
+            Outcome.LOW: facts.operands.current or facts.precision,
             Outcome.DECLARED: facts.operands.current or facts.operands.demanded,
             Outcome.EITHER: None,
         }[self.outcome]

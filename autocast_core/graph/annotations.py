@@ -2,7 +2,8 @@
 
 Notes in `metadata_props` are part of the file. Anybody may have written them, so they are read as untrusted text:
 
-- `kept_nodes` (model): set by apply; read by decide, so that converting a converted model keeps what was kept.
+- `kept_nodes` (model): set by apply; read by decide, so that converting a converted model keeps what was kept; taken
+  back by sanitize where it widens the model.
 - `replaced_names` (node): set by the fusion of LayerNormalization; read by decide, whose name patterns match them.
 
 Notes in `meta` live in memory only, `Graph.clone` copies them. Each is a fact about what it is noted on, and whoever
@@ -66,6 +67,11 @@ def kept_nodes(model: ir.Model) -> tuple[str, ...]:
 def set_kept_nodes(model: ir.Model, node_ids: Iterable[str]) -> None:
     """Note the ids of the nodes that were kept in FP32, as a JSON list, also where there are none."""
     model.metadata_props[_KEPT_NODES] = json.dumps(list(node_ids))
+
+
+def forget_kept_nodes(model: ir.Model) -> None:
+    """Take the note of `set_kept_nodes` back."""
+    model.metadata_props.pop(_KEPT_NODES, None)
 
 
 def replaced_names(node: ir.Node) -> tuple[str, ...]:

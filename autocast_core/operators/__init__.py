@@ -1,7 +1,7 @@
 """What may be low: operator schemas, and one data file for what they do not say."""
 
 from autocast_core.operators.inference import infer_missing_types
-from autocast_core.operators.operands import Operands, float_operands, output_type_fact
+from autocast_core.operators.operands import Operands, float_operands, output_type_fact, wide_operands
 from autocast_core.operators.plugins import parse_plugin_precisions
 from autocast_core.operators.policy import OperandPolicy
 from autocast_core.operators.ports import BodyPort, ports_of
@@ -21,5 +21,6 @@ __all__ = [
     "parse_plugin_precisions",
     "ports_of",
     "type_string",
+    "wide_operands",
     "with_element_type",
 ]

@@ -40,6 +40,11 @@ class Operands:
     current: Precision | None = None
     demanded: Precision | None = None
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the node has 16 bits already and nothing says that it may have others."""
+        return self.current is not None and self.refusal is not None
+
 
 def float_operands(node: ir.Node, policy: OperandPolicy, precision: Precision) -> Operands:
     """The operands of `node` that a change to `precision` moves, by the policy of its model."""
@@ -63,6 +68,23 @@ def float_operands(node: ir.Node, policy: OperandPolicy, precision: Precision) -
     if op_type in policy.blocks or not _PLAIN.issuperset(map(type, kinds)):
         return _schema_operands(node, _blocked(signature, policy.blocks.get(op_type, {})), opset, precision)
     return _tensor_operands(domain, op_type, types[: len(inputs)], types[len(inputs) :], opset, precision)
+
+
+def wide_operands(node: ir.Node, policy: OperandPolicy) -> Operands:
+    """The 16-bit operands of `node` that a change to FP32 moves: those whose type variable admits FP32."""
+    if not any(element_type(value) in LOW_DTYPES for value in (*node.inputs, *node.outputs)):
+        return Operands(*_still(node), is_float=True)
+    signature = find_signature(node.domain, node.op_type, policy.opsets.get(node.domain, 1))
+    if signature is None or _refusal_by_fact(node) is not None:
+        return Operands(*_still(node), is_float=True)
+    stated = decided_outputs(node)
+
+    def moves(value: ir.Value | None, declared: str | None) -> bool:
+        return element_type(value) in LOW_DTYPES and _may_be(declared, value, signature, Precision.FP32)
+
+    inputs = tuple(moves(value, signature.input_type(i)) for i, value in enumerate(node.inputs))
+    outputs = tuple(i not in stated and moves(v, signature.output_type(i)) for i, v in enumerate(node.outputs))
+    return Operands(inputs, outputs, is_float=True)
 
 
 def _still(node: ir.Node) -> tuple[tuple[bool, ...], tuple[bool, ...]]:

@@ -70,6 +70,18 @@ class Job:
             repair_in_place(model, self.config)
         return model
 
+    def reference(self) -> ir.Model:
+        """What results are compared with: the source, its BF16 as FP32, since few runtimes have kernels for that."""
+        original = self.original()
+        from autocast_core.sanitize.widen import computes_in, widen
+
+        bf16 = frozenset({ir.DataType.BFLOAT16})
+        if not computes_in(original, bf16):
+            return original
+        reference = original.clone()
+        widen(reference, bf16, lambda name: False)
+        return reference
+
     def own(self, model: ir.Model) -> ir.Model:
         """`model` for a stage that changes it: a clone where the cache may hand it to another stage too."""
         return model.clone() if self.cache.holds(model) else model

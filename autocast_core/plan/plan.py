@@ -28,6 +28,9 @@ PLAN_FORMAT = 1
 MOST_BYTES = 512 << 20
 """A plan of 20,000 nodes has 10 MB."""
 
+ALREADY_LOW_RULE = "already_low"
+"""The rule of nodes that have 16-bit types in the source model: a conversion leaves them as they are."""
+
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Meta(ge=0)]
 
@@ -76,7 +79,7 @@ class WeightChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class PlanCounts:
-    """How many nodes have which precision; see `share`.
+    """How many nodes have which precision; see `share`. `already_low` are those of `low_precision` that had it before.
 
     A dataclass and not part of the plan's form: it is sent from the isolated process, through pydantic.
     """
@@ -84,6 +87,7 @@ class PlanCounts:
     total: int
     low_precision: int
     fp32: int
+    already_low: int = 0
 
     @property
     def share(self) -> float:
@@ -128,13 +132,16 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Counts over all nodes; those without a float tensor count in `total` only."""
         seen = Counter(decision.precision for decision in self.nodes)
         low = seen[Precision.FP16] + seen[Precision.BF16]
-        return PlanCounts(len(self.nodes), low, seen[Precision.FP32])
+        already = sum(each.rule == ALREADY_LOW_RULE for each in self.nodes)
+        return PlanCounts(len(self.nodes), low, seen[Precision.FP32], already)
 
     def summary(self) -> str:
-        """The line a conversion ends with, as AutoCast prints it."""
+        """The line a conversion ends with, as AutoCast prints it; nodes that had 16 bits before are counted apart."""
         counts = self.counts()
-        floats = counts.low_precision + counts.fp32
-        return f"Converted {counts.low_precision}/{floats} nodes ({counts.share:.2%}) to {self.precision}"
+        floats, done = counts.low_precision + counts.fp32, counts.low_precision - counts.already_low
+        share = done / floats if counts.already_low else counts.share
+        line = f"Converted {done}/{floats} nodes ({share:.2%}) to {self.precision}"
+        return f"{line}; {counts.already_low} had 16-bit types before" if counts.already_low else line
 
     def nonfinite_weights(self) -> str | None:
         """One line on the weights that hold NaN or infinity; None where none does."""
@@ -146,10 +153,13 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"weight {name!r} holds {number:,} NaN or infinite values{others}"
 
     def nothing_lowered(self) -> str | None:
-        """One line where no node is lowered; None where one is."""
+        """One line where the plan lowers no node; None where it lowers one."""
         counts = self.counts()
-        if counts.low_precision:
+        if counts.low_precision > counts.already_low:
             return None
+        if counts.already_low:
+            kept = f", {counts.fp32:,} in FP32" if counts.fp32 else ""
+            return f"nothing was converted: {counts.already_low:,} float nodes had 16-bit types before{kept}"
         if not counts.fp32:
             return "nothing was converted: no node computes with floats"
         rules = Counter(decision.rule for decision in self.nodes if decision.precision is Precision.FP32)

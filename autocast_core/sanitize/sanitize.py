@@ -6,7 +6,7 @@ changed, nothing where it did not act. The order:
 1. `dimensions`, `domains`, `functions`, `names`: every node can be named and no function hides one; the later passes
    rely on both.
 2. `types`: every tensor value has an element type.
-3. `opset`, `fp64`, `constants`: rewrites that need types; where one acts, types are inferred anew.
+3. `opset`, `fp64`, `widen`, `constants`: rewrites that need types; where one acts, types are inferred anew.
 4. `layernorm`, `masks`: repairs of what exporters wrote, on the final operators and types.
 """
 
@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.graph.walk import note_flat
+from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.sanitize.change import Change, Sanitized
 from autocast_core.sanitize.constants import normalize_constants
 from autocast_core.sanitize.domains import import_default_domain
@@ -29,11 +30,12 @@ from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.opset import choose_opset, raise_opset
 from autocast_core.sanitize.repairs import open_negative_dimensions
 from autocast_core.sanitize.types import DECLARED_OUTPUTS, infer_types
+from autocast_core.sanitize.widen import widen, widen_other_types
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
 
 NAMING: tuple[Pass, ...] = (open_negative_dimensions, import_default_domain, inline_functions, give_unique_names)
-REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, normalize_constants)
+REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, widen_other_types, normalize_constants)
 REPAIRING: tuple[Pass, ...] = (fuse_layer_norm, clamp_masks)
 
 
@@ -41,8 +43,9 @@ def sanitize(model: ir.Model, config: ConversionConfig) -> Sanitized:
     """The sanitized copy of `model`; weights are shared and not read, `model` itself is not changed.
 
     After it every node and value has a name of its own, no model-local function is left, the opset suits the low type,
-    nothing computes in FP64 (but the graph inputs and outputs that must keep it), and every tensor value has an element
-    type that its operators settle. The user's nodes stay, but for those that a fused node stands for.
+    nothing computes in FP64 or in a 16-bit type that is not the config's (but the graph inputs and outputs that must
+    keep theirs), and every tensor value has an element type that its operators settle. The user's nodes stay, but for
+    those that a fused node stands for.
 
     Raises UnconvertibleError, ModelError or ConfigError as the passes do.
     """
@@ -66,3 +69,16 @@ def sanitize_in_place(model: ir.Model, config: ConversionConfig) -> Sanitized:
     run(REPAIRING)
     wrong = tuple(change.detail for change in changes if change.step == DECLARED_OUTPUTS)
     return Sanitized(model, tuple(changes), (*(choice.warnings if choice is not None else ()), *wrong))
+
+
+def widen_in_place(model: ir.Model, config: ConversionConfig) -> Sanitized:
+    """`model` with FP32 in the place of all 16-bit types, but for inputs and outputs that ``keep_io_types`` keeps.
+
+    Nodes and values have names of their own and local functions are inlined; the opset stays. Raises as the passes do.
+    """
+    note_flat(model)
+    changes = [change for each in (*NAMING, infer_types) for change in each(model, config)]
+    made = widen(model, LOW_DTYPES, config.keeps_io_type)
+    infer_types(model, config)
+    nothing = () if made else ("nothing was widened: the model holds no 16-bit floats",)
+    return Sanitized(model, (*changes, *made), nothing)

@@ -14,7 +14,7 @@ from autocast_core.errors import ModelError, UnconvertibleError, VerificationErr
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import ModelSource, model_structure, open_model, read_model
 from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Structure, structure_of
-from autocast_core.plan import PrecisionPlan
+from autocast_core.plan import PlanSettings, PrecisionPlan
 from autocast_core.runtime import Runtime
 from autocast_core.verify.checker import checker_finding
 from autocast_core.verify.consistency import broken_edges, inconsistent_tensors, undefined_types
@@ -77,7 +77,30 @@ def verify(
     Raises VerificationError naming the node or value where a check fails, UnconvertibleError where an operator does not
     take the low type at the model's opset.
     """
-    finding = next(_findings(model, interface, plan), None)
+    low = frozenset({plan.precision.dtype})
+    changes = interface_changes(interface, model_interface(model), low, plan.settings, frozenset(plan.io_kept))
+    return _verified(model, changes, runtime, original)
+
+
+def verify_widened(
+    model: ir.Model,
+    interface: ModelInterface,
+    settings: PlanSettings,
+    runtime: Runtime,
+    original: Callable[[], ir.Model] | None = None,
+) -> Verified:
+    """`verify` for a 16-bit model that is FP32 now; `settings` say which inputs and outputs keep their types."""
+    changes = interface_changes(
+        interface, model_interface(model), frozenset({ir.DataType.FLOAT}), settings, frozenset()
+    )
+    return _verified(model, changes, runtime, original)
+
+
+def _verified(
+    model: ir.Model, changes: Iterator[str], runtime: Runtime | None, original: Callable[[], ir.Model] | None
+) -> Verified:
+    """`changes` are those of the interface that must not be."""
+    finding = next(chain(broken_edges(model), inconsistent_tensors(model), changes), None)
     if finding is not None:
         raise VerificationError(f"the converted model is invalid: {finding}: {_REMEDY}")
     structure = structure_of(model)
@@ -90,14 +113,6 @@ def verify(
     if refusal is not None:
         return Verified(structure, skipped=(f"load: {refusal}",))
     return Verified(structure, loaded_by=runtime.name)
-
-
-def _findings(model: ir.Model, interface: ModelInterface, plan: PrecisionPlan) -> Iterator[str]:
-    yield from broken_edges(model)
-    yield from inconsistent_tensors(model)
-    yield from interface_changes(
-        interface, model_interface(model), plan.precision.dtype, plan.settings, frozenset(plan.io_kept)
-    )
 
 
 def _explained(model: ir.Model, finding: str) -> UnconvertibleError | VerificationError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.plan import PlanSettings
 
 
@@ -51,12 +52,17 @@ def _dim(dim: int | ir.SymbolicDim) -> int | str | None:
 
 
 def interface_changes(
-    before: ModelInterface, after: ModelInterface, low: ir.DataType, settings: PlanSettings, kept: frozenset[str]
+    before: ModelInterface,
+    after: ModelInterface,
+    low: frozenset[ir.DataType],
+    settings: PlanSettings,
+    kept: frozenset[str],
 ) -> Iterator[str]:
     """A sentence for each change from `before` to `after` that a conversion must not make.
 
-    Names and order never change. An FP32 or FP64 port takes the type `low`, or FP32 where the plan lists it in `kept`;
-    those that `settings` keep, and all others, keep their types. Dimensions that both sides know agree.
+    Names and order never change. A port of FP32, FP64 or another 16-bit type takes one of the types `low`, or FP32
+    where the plan lists it in `kept`; those that `settings` keep, and all others, keep their types. Dimensions that
+    both sides know agree.
     """
     sides = (("input", before.inputs, after.inputs), ("output", before.outputs, after.outputs))
     for kind, old, new in sides:
@@ -74,11 +80,11 @@ def interface_changes(
                 yield f"{kind} {was.name!r} had shape {list(was.dims)} and has {list(now.dims)}"
 
 
-def _allowed(element: ir.DataType | None, low: ir.DataType, kept: bool) -> set[ir.DataType | None]:
+def _allowed(element: ir.DataType | None, low: frozenset[ir.DataType], kept: bool) -> set[ir.DataType | None]:
     if element == ir.DataType.FLOAT:
-        return {ir.DataType.FLOAT} if kept else {low}
-    if element == ir.DataType.DOUBLE:
-        return {ir.DataType.DOUBLE, ir.DataType.FLOAT, low}
+        return {ir.DataType.FLOAT} if kept else {*low}
+    if element == ir.DataType.DOUBLE or (element in LOW_DTYPES and element not in low):
+        return {element, ir.DataType.FLOAT, *low}
     return {element}
 
 

@@ -22,6 +22,7 @@ PUBLIC = {
     "convert_to_mixed_precision",
     "read_plan",
     "tune_file",
+    "widen_file",
 }
 
 

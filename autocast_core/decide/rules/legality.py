@@ -1,7 +1,7 @@
 """Nodes whose precision is not open to choice, by what is known of their operands.
 
 - A node without a float input or output has no precision.
-- A node that has 16-bit types in the source model keeps them.
+- A node that has 16-bit types in the source model keeps them, unless the user excludes it.
 - A custom operator named in ``trt_plugins_precision`` has the precision named there.
 - A node that no schema allows to be low at the model's opset stays in FP32; so do all nodes that share a sequence or
   an optional with a node in FP32, since no Cast takes such a value.
@@ -12,6 +12,7 @@ from __future__ import annotations
 from autocast_core.decide.groups import uncastable_groups
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.rule import NOTHING, Outcome, RuleEntry, RuleMatch
+from autocast_core.plan.plan import ALREADY_LOW_RULE
 
 
 class NoFloatRule:
@@ -26,7 +27,7 @@ class NoFloatRule:
 class AlreadyLowRule:
     """Applies to a node that has a low precision in the source model."""
 
-    name = "already_low"
+    name = ALREADY_LOW_RULE
 
     def check(self, facts: NodeFacts) -> RuleMatch | None:
         return None if facts.operands.current is None else RuleMatch("has 16-bit types in the source model")
@@ -47,7 +48,8 @@ class LegalityRule:
     name = "legality"
 
     def check(self, facts: NodeFacts) -> RuleMatch | None:
-        return None if facts.operands.refusal is None else RuleMatch(facts.operands.refusal)
+        refusal, current = facts.operands.refusal, facts.operands.current
+        return None if refusal is None or current is not None else RuleMatch(refusal)
 
 
 NO_FLOAT = RuleEntry(
@@ -61,7 +63,7 @@ NO_FLOAT = RuleEntry(
 ALREADY_LOW = RuleEntry(
     name=AlreadyLowRule.name,
     title="already low",
-    description="The node has 16-bit types in the source model.",
+    description="The node has 16-bit types in the source model, and no option excludes it.",
     outcome=Outcome.DECLARED,
     overridden_by=NOTHING,
     build=lambda model, config: AlreadyLowRule(),

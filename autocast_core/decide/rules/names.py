@@ -2,6 +2,7 @@
 
 - Patterns match the start of a name, as re.match does, and also the names that a fused node replaces.
 - Operator types match exactly; the domain does not matter.
+- A node that has 16 bits in the source model goes to FP32 too where it is excluded, unless no schema describes it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class NodeNameRule:
         self._patterns = [NamePattern(text) for text in patterns]
 
     def check(self, facts: NodeFacts) -> RuleMatch | None:
+        if facts.operands.is_fixed:
+            return None
         for pattern in self._patterns:
             matched = next((name for name in facts.names if pattern.matches(name)), None)
             if matched is not None:
@@ -38,7 +41,7 @@ class OperatorTypeRule:
         self._op_types = frozenset(op_types)
 
     def check(self, facts: NodeFacts) -> RuleMatch | None:
-        if facts.node.op_type in self._op_types:
+        if facts.node.op_type in self._op_types and not facts.operands.is_fixed:
             return RuleMatch(f"operator type {facts.node.op_type}")
         return None
 

@@ -107,7 +107,7 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
     ConfigError where the metric cannot be used.
     """
     own = load_metric(job.metric) if job.metric is not None else None
-    original = job.original()
+    original = job.reference()
     batches = job.batches(original, job.evaluation or job.calibration)
     kind = "evaluation" if job.evaluation else "calibration" if job.calibration else "random"
     found: dict[str, Evaluation] = {}

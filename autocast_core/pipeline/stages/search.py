@@ -27,7 +27,7 @@ def search_stage(
     """
 
     def run(job: Job, sanitized: SanitizedSource) -> SearchResult:
-        original = job.original()
+        original = job.reference()
         batches = job.batches(original, job.evaluation or job.calibration)
         check_upgrade(job, sanitized, batches)
         found = search(

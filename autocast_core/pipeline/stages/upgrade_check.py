@@ -26,7 +26,7 @@ def check_upgrade(job: Job, sanitized: SanitizedSource, batches: Batches | None)
     from autocast_core.evaluate import compare
 
     try:
-        before = job.runtime.open(job.original(), few_runs=True)
+        before = job.runtime.open(job.reference(), few_runs=True)
         after = job.runtime.open(sanitized.model, few_runs=True)
         worst = compare(before, after, batches).worst.rel_l2
     except BackendError as error:

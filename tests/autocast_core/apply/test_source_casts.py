@@ -88,11 +88,11 @@ def test_a_rounding_pair_of_casts_in_the_source_keeps_rounding(applied):
 
 def test_a_constant_that_the_source_rounds_to_another_type_is_stored_in_that_type_beside_the_copy(applied):
     model = applied(
-        HEAD
+        HEAD.replace("22]", '22, "custom" : 1]')
         + """g (float[2] x) => (float[2] y, bfloat16[2] z) <float[2] w = {1.00390625, 2.0}> {
             [add] y = Add (x, w)
             [round] r = Cast <to: int = 16> (w)
-            [neg] z = Neg (r)
+            [neg] z = custom.Neg (r)
         }"""
     )
     stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}

@@ -9,7 +9,7 @@ from autocast_core.plan import PlanSettings
 from autocast_core.verify import model_interface
 from autocast_core.verify.interface import interface_changes
 
-LOW = ir.DataType.FLOAT16
+LOW = frozenset({ir.DataType.FLOAT16})
 
 
 def interface(text: str):
