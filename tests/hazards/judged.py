@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from autocast_core.model import save_model
 from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.stage import in_this_process, run_stages
+from autocast_core.pipeline.stage import Artifacts, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.evaluate import SIMULATION, Evaluated, evaluate_candidate
 from autocast_core.pipeline.stages.explain import explain
@@ -25,19 +25,82 @@ from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
 from tasks.stages.gates import check_gates, check_nonfinite, with_blame
-from tests.hazards.nets import Hazard
-from tests.onnx_models import run_in_onnxruntime, run_in_reference
+from tests.hazards.fidelity import Agreement, agreement
+from tests.hazards.hazard import Hazard
+from tests.hazards.rounding_oracle import run_rounding
+from tests.onnx_models import run_in_onnxruntime
+
+UNCHANGEABLE = ("legality", "already_low", "plugin_precision")
+"""Rules whose nodes no plan can lower."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A net with the plan that was made for it, and what the oracle thinks of other plans."""
+
+    hazard: Hazard
+    job: Job
+    made: Artifacts
+
+    @property
+    def plan(self) -> PrecisionPlan:
+        """The plan."""
+        return self.made[PrecisionPlan]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The nodes that the plan keeps in FP32 and another plan could lower."""
+        nodes = self.plan.nodes
+        return tuple(each.id for each in nodes if each.precision is Precision.FP32 and each.rule not in UNCHANGEABLE)
+
+    def lowering(self, nodes: tuple[str, ...]) -> PrecisionPlan:
+        """The plan with `nodes` lowered."""
+        return self.plan.with_precisions(dict.fromkeys(nodes, self.job.config.precision), "oracle", "a trial")
+
+    def converted(self, plan: PrecisionPlan) -> ir.Model:
+        """The model that `plan` describes."""
+        # Applying a plan changes the sanitized model in place.
+        sanitized = self.made[SanitizedSource]
+        start = self.made.having(SanitizedSource, replace(sanitized, model=sanitized.model.clone()))
+        made = run_stages((APPLY, VERIFY), in_this_process(self.job), start.having(PrecisionPlan, plan))
+        return made[Converted].model
+
+    def judge(self, plan: PrecisionPlan) -> Agreement:
+        """What the oracle says of the model that `plan` describes, on held-out data."""
+        return judge_file(self.hazard, _as_proto(self.converted(plan)), self._expected)
+
+    def needless(self) -> tuple[str, ...]:
+        """The kept nodes that can all be lowered together for less than 0.5 dB and no integer, by the oracle.
+
+        All where that is so, else those that are found one after the other in the order of the graph.
+        """
+        kept, now = self.kept, self.judge(self.plan)
+        if not kept or self.judge(self.lowering(kept)).costs_nothing(now):
+            return kept
+        found: tuple[str, ...] = ()
+        for node in kept if len(kept) > 1 else ():
+            if self.judge(self.lowering((*found, node))).costs_nothing(now):
+                found = (*found, node)
+        return found
+
+    @cached_property
+    def _expected(self) -> list[np.ndarray]:
+        return run_in_onnxruntime(self.hazard.model(), self.hazard.held_out())
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What the default plan makes of a net on held-out data: as the gates see it, and as the oracle does."""
+    """What a plan makes of a net on held-out data: as the gates see it, and as the oracle does."""
 
+    planned: Planned
     evaluated: Evaluated
     gates: tuple[GateResult, ...]
-    plan: PrecisionPlan
-    oracle: float
-    """SQNR in dB of the worst output in ONNX's reference evaluator, which rounds every 16-bit result."""
+    oracle: Agreement
+
+    @property
+    def plan(self) -> PrecisionPlan:
+        """The plan."""
+        return self.planned.plan
 
     @property
     def passed(self) -> bool:
@@ -55,49 +118,60 @@ class Judged:
         return self.evaluated.metrics.get("fidelity.worst_batch.sqnr_db", float("nan"))
 
 
-def judged(
-    hazard: Hazard, precision: Precision = Precision.FP16, *, gates: tuple[str, ...] = (), allow_nonfinite: bool = False
-) -> Judged:
-    """Convert with calibration on some samples, judge on others."""
-    held_out = hazard.samples(np.random.default_rng(99))
+def planned(
+    hazard: Hazard,
+    precision: Precision = Precision.FP16,
+    *,
+    decide: str = "measured",
+    allow_nonfinite: bool = False,
+) -> Planned:
+    """Plan with calibration on some samples; held-out ones are the job's evaluation data."""
     job = Job(
         hazard.model(),
-        ConversionConfig(precision=precision, batch_size=4),
-        calibration=hazard.samples(np.random.default_rng(1)),
-        evaluation=held_out,
+        ConversionConfig(precision=precision, batch_size=4, decide=decide),
+        calibration=hazard.calibration(),
+        evaluation=hazard.held_out(),
         allow_nonfinite=allow_nonfinite,
     )
-    planned = run_stages((LOAD, *planning_stages(job.config)), in_this_process(job))
-    plan, sanitized = planned[PrecisionPlan], planned[SanitizedSource]
-    # Applying a plan changes the sanitized model in place.
-    attribution = explain(job, replace(sanitized, model=sanitized.model.clone()), plan)
-    made = run_stages((APPLY, VERIFY), in_this_process(job), planned)
-    evaluated = evaluate_candidate(job, made[Converted].model, (SIMULATION,))
+    return Planned(hazard, job, run_stages((LOAD, *planning_stages(job.config)), in_this_process(job)))
+
+
+def judged(
+    hazard: Hazard,
+    precision: Precision = Precision.FP16,
+    *,
+    decide: str = "measured",
+    gates: tuple[str, ...] = (),
+    allow_nonfinite: bool = False,
+) -> Judged:
+    """Plan, convert and judge as `autocast run` does."""
+    found = planned(hazard, precision, decide=decide, allow_nonfinite=allow_nonfinite)
+    sanitized = found.made[SanitizedSource]
+    attribution = explain(found.job, replace(sanitized, model=sanitized.model.clone()), found.plan)
+    evaluated = evaluate_candidate(found.job, found.converted(found.plan), (SIMULATION,))
     checked = (
         *check_gates(gates, evaluated, allow_random=False, precision=precision),
-        *check_nonfinite(evaluated, plan.nonfinite_weights(), allowed=allow_nonfinite),
+        *check_nonfinite(evaluated, found.plan.nonfinite_weights(), allowed=allow_nonfinite),
     )
-    oracle = _oracle(hazard.model(), made[Converted].model, held_out) if precision is Precision.FP16 else float("nan")
-    return Judged(evaluated, with_blame(checked, attribution), plan, oracle)
+    return Judged(found, evaluated, with_blame(checked, attribution), found.judge(found.plan))
 
 
-def _oracle(source: onnx.ModelProto, converted: ir.Model, feeds: Mapping[str, np.ndarray]) -> float:
+def all_lowered(hazard: Hazard, precision: Precision) -> Agreement:
+    """What the oracle says where every node that can be is lowered."""
+    found = planned(hazard, precision, decide="thresholds")
+    return found.judge(found.lowering(found.kept))
+
+
+def judge_file(hazard: Hazard, model: onnx.ModelProto, expected: list[np.ndarray] | None = None) -> Agreement:
+    """What the oracle says of a converted model of the net, whoever made it."""
+    feeds = hazard.held_out()
+    if expected is None:
+        expected = run_in_onnxruntime(hazard.model(), feeds)
+    return agreement(expected, run_rounding(model, feeds), len(next(iter(feeds.values()))))
+
+
+def _as_proto(converted: ir.Model) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "converted.onnx"
         save_model(converted, path)
-        model = onnx.load(path)
-    with np.errstate(all="ignore"):
-        return min(map(_sqnr, run_in_onnxruntime(source, feeds), run_in_reference(model, _typed(model, feeds))))
-
-
-def _typed(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    types = {each.name: each.type.tensor_type.elem_type for each in model.graph.input}
-    return {name: array.astype(onnx.helper.tensor_dtype_to_np_dtype(types[name])) for name, array in feeds.items()}
-
-
-def _sqnr(expected: np.ndarray, found: np.ndarray) -> float:
-    expected, found = expected.astype(np.float64), found.astype(np.float64)
-    if not np.isfinite(found).all():
-        return -np.inf
-    noise = float(((expected - found) ** 2).sum())
-    return 10.0 * np.log10(float((expected**2).sum()) / noise) if noise else np.inf
+        return onnx.load(path)

@@ -1,4 +1,4 @@
-"""What 16 bits ruin ends in a missed gate that names the output, the batch and the node; what they do not, passes."""
+"""What 16 bits ruin is saved, or ends in a missed gate that names the output and the node; what they do not, passes."""
 
 import math
 
@@ -6,42 +6,92 @@ import numpy as np
 import pytest
 
 from autocast_core import Precision
-from tests.hazards.judged import judged
-from tests.hazards.nets import HAZARDS, Hazard
+from tests.hazards.fidelity import agreement
+from tests.hazards.hazard import Hazard
+from tests.hazards.judged import all_lowered, judged
+from tests.hazards.nets import HAZARDS, KINDS
+from tests.hazards.rounding_oracle import run_rounding
+from tests.onnx_models import run_in_onnxruntime
 
+BOTH = [Precision.FP16, Precision.BF16]
 CLEAR = 2.0
 """dB within which the oracle, whose sums round otherwise, need not agree with the simulation."""
 DECISIONS = ("best of near ties", "durations that become lengths")
-UNSAVED = (*DECISIONS, "one ruined batch")
-"""What the rules miss and the gates find."""
+UNSAVED = (
+    "few elements that cancel",
+    "identifiers that index 30000 rows",
+    "durations that become frames",
+    "scores of hundreds",
+    "softmax of a low temperature",
+    "exp of larger arguments than in calibration",
+    "squares of larger values than in calibration",
+    "divergence of near-equal distributions",
+    "best five of near ties",
+    "suppression of near-equal scores",
+    "threshold in the midst of the values",
+    "LayerNormalization far from 0",
+    "InstanceNormalization of nearly constant channels",
+    "BatchNormalization far from 0",
+    "small steps on a large state",
+    "small steps less where they began",
+    "map that amplifies",
+    "running sum in a Scan",
+    "cancellation in a branch",
+    "difference of a slow signal",
+    "one ruined batch",
+    *DECISIONS,
+)
+"""What the rules by thresholds miss, and the gates find."""
+UNSAVED_IN_BF16 = ("log-mel spectrum with silent bands",)
+
+
+def _sampled(*, without: tuple[str, ...] = ()) -> list[object]:
+    """Every net but those in `without`; three of four are slow tests, so that the others take seconds."""
+    found: list[object] = []
+    for kind in KINDS.values():
+        for number, name in enumerate(kind):
+            if name not in without:
+                quick = number % 4 == 0 or name in DECISIONS
+                found.append(name if quick else pytest.param(name, marks=pytest.mark.slow))
+    return found
+
+
+_HARMLESS = tuple(name for name, hazard in HAZARDS.items() if hazard.harmless)
 
 
 @pytest.mark.parametrize("name", HAZARDS)
-def test_a_hazard_passes_only_where_the_oracle_sees_no_ruin(name):
-    found = judged(HAZARDS[name])
-    if found.oracle < 40.0 - CLEAR:
-        assert not found.passed
-    if not found.passed:
-        assert "output 'y'" in found.missed
+def test_the_oracle_computes_the_fp32_net_as_onnxruntime_does(name):
+    model, feeds = HAZARDS[name].model(), HAZARDS[name].held_out()
+    found = agreement(run_in_onnxruntime(model, feeds), run_rounding(model, feeds), len(next(iter(feeds.values()))))
+    assert found.db >= 55.0 and found.equal == 1.0
+
+
+@pytest.mark.parametrize("name", HAZARDS)
+def test_lowering_everything_ruins_a_hazard_and_does_a_look_alike_no_harm(name):
+    assert all_lowered(HAZARDS[name], Precision.FP16).good("fp16") == HAZARDS[name].harmless
+
+
+@pytest.mark.parametrize("precision", BOTH)
+@pytest.mark.parametrize("name", _sampled())
+def test_a_net_is_saved_or_misses_a_gate_that_names_output_and_node(name, precision):
+    found = judged(HAZARDS[name], precision)
+    if found.passed:
+        assert found.oracle.db >= (40.0 if precision is Precision.FP16 else 22.0) - CLEAR
+        assert found.oracle.equal >= 0.95
+    else:
+        assert not HAZARDS[name].harmless
+        assert "output '" in found.missed
         assert "of the error comes from" in found.missed and "'graph/" in found.missed
 
 
-@pytest.mark.parametrize("name", HAZARDS)
-def test_a_hazard_is_judged_in_bf16_as_strictly_as_in_fp16(name):
-    found = judged(HAZARDS[name], Precision.BF16)
-    if not found.passed:
-        assert "output 'y'" in found.missed and "of the error comes from" in found.missed
-    elif name not in DECISIONS:
-        assert found.simulated >= 22.0
-
-
-@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
-@pytest.mark.parametrize("name", [name for name in HAZARDS if name not in UNSAVED])
+@pytest.mark.parametrize("precision", BOTH)
+@pytest.mark.parametrize("name", _sampled(without=(*UNSAVED, *_HARMLESS)))
 def test_the_rules_save_a_hazard(name, precision):
-    found = judged(HAZARDS[name], precision)
+    if precision is Precision.BF16 and name in UNSAVED_IN_BF16:
+        pytest.skip("BF16 is too coarse for it, and a gate says so")
+    found = judged(HAZARDS[name], precision, decide="thresholds")
     assert found.passed
-    if precision is Precision.FP16:
-        assert found.oracle >= 40.0
+    assert found.oracle.good(precision.value)
 
 
 def test_a_batch_that_the_total_hides_misses_the_gate():
