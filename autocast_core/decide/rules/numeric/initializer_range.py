@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from autocast_core.decide.node_facts import NodeFacts, evidence_of
+from autocast_core.decide.range_limits import range_limit
 from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
 
 
@@ -43,5 +44,5 @@ INITIALIZER_RANGE = RuleEntry(
     description="A weight that would be stored in the low type, and is not an attention mask, exceeds `init_max`.",
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_OR_SEARCH,
-    build=lambda model, config: InitializerRangeRule(config.init_max),
+    build=lambda model, config: InitializerRangeRule(range_limit(config, "init_max")),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts, evidence_of
+from autocast_core.decide.range_limits import range_limit
 from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
 
 
@@ -66,5 +67,5 @@ IO_RANGE = RuleEntry(
     description="A float activation exceeds `data_max` over the calibration data, or is not finite in FP32.",
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_OR_SEARCH,
-    build=lambda model, config: IORangeRule(config.data_max),
+    build=lambda model, config: IORangeRule(range_limit(config, "data_max")),
 )
