@@ -177,6 +177,15 @@ class ConversionConfig:
             autocast="trt_plugins",
         ),
     )
+    custom_op_libraries: tuple[str, ...] = field(
+        default=(),
+        metadata=declared(
+            "Libraries of custom operators for ONNX Runtime (.so).",
+            flags=("--custom_op_libraries",),
+            nargs="+",
+            metavar="LIB",
+        ),
+    )
     trt_plugins_precision: tuple[str, ...] = field(
         default=(),
         metadata=declared(

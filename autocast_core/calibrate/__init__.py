@@ -1,7 +1,16 @@
 """Calibration: per tensor statistics over data, measured inside the running graph."""
 
+from autocast_core.calibrate.runnable_part import RunnablePart, custom_nodes, runnable_part
 from autocast_core.calibrate.runner import calibrate
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.calibrate.weights import scan_weights
 
-__all__ = ["Statistics", "TensorStats", "calibrate", "scan_weights"]
+__all__ = [
+    "RunnablePart",
+    "Statistics",
+    "TensorStats",
+    "calibrate",
+    "custom_nodes",
+    "runnable_part",
+    "scan_weights",
+]

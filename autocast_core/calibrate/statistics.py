@@ -159,7 +159,7 @@ class Statistics:
     """What calibration knows of a model: per value name its TensorStats, and where the numbers come from.
 
     `digest` identifies the data (several, joined by ``+``, after a merge of shards); `backend` is what executed the
-    model; `skipped` says why there are no statistics where `origin` is ``none``.
+    model; `skipped` says why there are no statistics where `origin` is ``none``, else of what there are none.
     """
 
     tensors: Mapping[str, TensorStats] = field(default_factory=dict)

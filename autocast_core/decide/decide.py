@@ -53,7 +53,8 @@ def decide(
         *overruled_includes(facts, decisions, next((rule for entry, rule in rules if entry is INCLUDE), None)),
     ]
     if statistics.skipped is not None:
-        warnings.append(f"no calibration: {statistics.skipped}; decided by the rules that need no data")
+        extent = "no calibration" if statistics.origin == "none" else "calibrated in part"
+        warnings.append(f"{extent}: {statistics.skipped}; decided by the rules that need no data")
     plan = PrecisionPlan(
         precision=config.precision,
         structure_digest=structure_digest(model),

@@ -10,6 +10,8 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal
 
+import onnx_ir as ir
+
 
 @dataclass(frozen=True)
 class OutputType:
@@ -27,7 +29,7 @@ class OutputType:
 
 @dataclass(frozen=True)
 class Facts:
-    """The sections of facts.json; keys are operator types of the default domain, attributes or domains."""
+    """The sections of facts.json; keys are operator types of the default domain, attributes, domains or plugins."""
 
     families: Mapping[str, frozenset[str]]
     output_type_attributes: frozenset[str]
@@ -37,6 +39,7 @@ class Facts:
     never_low: Mapping[str, str]
     never_low_domains: Mapping[str, str]
     fp32_attribute: Mapping[str, str]
+    plugin_outputs: Mapping[str, tuple[ir.DataType, ...]]
 
 
 @functools.lru_cache(maxsize=1)
@@ -53,6 +56,9 @@ def operator_facts() -> Facts:
         never_low=MappingProxyType(raw["never_low"]),
         never_low_domains=MappingProxyType(raw["never_low_domains"]),
         fp32_attribute=MappingProxyType(raw["fp32_attribute"]),
+        plugin_outputs=MappingProxyType(
+            {op_type: tuple(ir.DataType[name] for name in each) for op_type, each in raw["plugin_outputs"].items()}
+        ),
     )
 
 

@@ -61,6 +61,22 @@ def is_runtime_operator(op_type: str) -> bool:
     return ("", op_type) in _contrib() and ("", op_type) not in _history()
 
 
+def is_microsoft_operator(op_type: str) -> bool:
+    """Whether ONNX Runtime has an operator of this name in its domain ``com.microsoft``, and nobody in ONNX's own."""
+    return ("com.microsoft", op_type) in _contrib() and first_opset(op_type) is None and ("", op_type) not in _contrib()
+
+
+def first_opset(op_type: str) -> int | None:
+    """The first opset of ONNX's own domain that has the operator; None where none has."""
+    return min((schema.since_version for schema in _history().get(("", op_type), ())), default=None)
+
+
+def newest_version(domain: str) -> int | None:
+    """The newest version of a domain that ONNX describes; None for any other domain."""
+    versions = [s.since_version for (each, _), schemas in _history().items() if each == domain for s in schemas]
+    return max(versions, default=None)
+
+
 def supporting_opset(domain: str, op_type: str, index: int, wanted: str) -> int | None:
     """The lowest opset at which output `index` (input ``-1 - index`` for negative) of an operator may be `wanted`."""
     versions: list[int] = sorted({s.since_version for s in _history().get((domain, op_type), ())})

@@ -15,7 +15,6 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import Batches, input_specs, open_batches, table_sizes
-from autocast_core.graph.names import is_unmade
 from autocast_core.model import ModelRef, ModelSource, load_model, load_proto
 from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.pipeline.cache import ArtifactCache, artifact_cache
@@ -59,15 +58,14 @@ class Job:
         return open_runtime(self.config)
 
     def original(self) -> ir.Model:
-        """The source as it was, with inferred types; not to be changed. ModelError where its file cannot be read."""
+        """The source as it was, with inferred types, repaired; not to be changed. ModelError if it cannot be read."""
         if isinstance(self.source, onnx.ModelProto):
             model = load_proto(self.source)
         else:
             model = self.cache.model(self.source) if isinstance(self.source, ModelRef) else load_model(self.source)
-        if any(value.type is None or value.shape is None or is_unmade(value) for value in model.graph.outputs):
-            from autocast_core.sanitize import repair_in_place
+        from autocast_core.sanitize import repair_in_place
 
-            repair_in_place(model, self.config)
+        repair_in_place(model, self.config)
         return model
 
     def reference(self) -> ir.Model:
@@ -119,7 +117,7 @@ def open_runtime(config: ConversionConfig) -> Runtime:
     """ONNX Runtime with the providers that `config` names; imported here, opened when first used."""
     from autocast_core.backends.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime(config.providers, plugins=config.trt_plugins)
+    return OnnxRuntime(config.providers, plugins=config.trt_plugins, custom_op_libraries=config.custom_op_libraries)
 
 
 def open_rounding(precision: Precision) -> RoundBlock:

@@ -101,12 +101,20 @@ def raise_opset(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     own = model.graph.opset_imports.get("")
     if choice is None or own is None or choice.opset == own:
         return ()
-    nodes = list(all_nodes(model.graph))
-    replaced = upgrade_nodes(nodes, own, choice.opset, UnusedNames(node_names(model)), UnusedNames(value_names(model)))
-    model.graph.opset_imports[""] = choice.opset
-    model.ir_version = max(model.ir_version, minimum_ir_version(choice.opset))
+    replaced = raise_nodes(model, choice.opset)
     detail = f"opset raised from {own} to {choice.opset}, {len(replaced)} nodes rewritten"
     return (Change("opset", detail, tuple(str(node.name) for node in replaced)),)
+
+
+def raise_nodes(model: ir.Model, opset: int) -> tuple[ir.Node, ...]:
+    """Raise the default domain of `model`, which is imported, to the higher `opset`; the nodes that were rewritten.
+
+    UnconvertibleError, naming the operator, where an upgrade is impossible."""
+    own, nodes = model.graph.opset_imports[""], list(all_nodes(model.graph))
+    replaced = upgrade_nodes(nodes, own, opset, UnusedNames(node_names(model)), UnusedNames(value_names(model)))
+    model.graph.opset_imports[""] = opset
+    model.ir_version = max(model.ir_version, minimum_ir_version(opset))
+    return replaced
 
 
 def minimum_ir_version(opset: int) -> int:

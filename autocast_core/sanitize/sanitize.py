@@ -3,8 +3,8 @@
 Each pass is a function in a file of its own: it works in place, gets the whole configuration and returns what it
 changed, nothing where it did not act. The order:
 
-1. `dimensions`, `domains`, `functions`, `names`: every node can be named and no function hides one; the later passes
-   rely on both.
+1. `dimensions`, `plugins`, `domains`, `functions`, `names`: every node can be named and no function hides one; the
+   later passes rely on both.
 2. `types`: every tensor value has an element type.
 3. `opset`, `fp64`, `widen`, `constants`: rewrites that need types; where one acts, types are inferred anew.
 4. `layernorm`, `masks`: repairs of what exporters wrote, on the final operators and types.
@@ -28,15 +28,23 @@ from autocast_core.sanitize.layernorm import fuse_layer_norm
 from autocast_core.sanitize.masks import clamp_masks
 from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.opset import choose_opset, raise_opset
-from autocast_core.sanitize.repairs import open_negative_dimensions
-from autocast_core.sanitize.types import DECLARED_OUTPUTS, infer_types
+from autocast_core.sanitize.repairs import PLUGINS, move_plugins, open_negative_dimensions
+from autocast_core.sanitize.types import ASSUMED_TYPES, DECLARED_OUTPUTS, infer_types
 from autocast_core.sanitize.widen import widen, widen_other_types
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
 
-NAMING: tuple[Pass, ...] = (open_negative_dimensions, import_default_domain, inline_functions, give_unique_names)
+NAMING: tuple[Pass, ...] = (
+    open_negative_dimensions,
+    move_plugins,
+    import_default_domain,
+    inline_functions,
+    give_unique_names,
+)
 REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, widen_other_types, normalize_constants)
 REPAIRING: tuple[Pass, ...] = (fuse_layer_norm, clamp_masks)
+WARNED = frozenset({DECLARED_OUTPUTS, ASSUMED_TYPES, PLUGINS})
+"""The steps whose changes are warnings too."""
 
 
 def sanitize(model: ir.Model, config: ConversionConfig) -> Sanitized:
@@ -67,7 +75,7 @@ def sanitize_in_place(model: ir.Model, config: ConversionConfig) -> Sanitized:
     if run(REWRITING):
         run((infer_types,))
     run(REPAIRING)
-    wrong = tuple(change.detail for change in changes if change.step == DECLARED_OUTPUTS)
+    wrong = tuple(change.detail for change in changes if change.step in WARNED)
     return Sanitized(model, tuple(changes), (*(choice.warnings if choice is not None else ()), *wrong))
 
 

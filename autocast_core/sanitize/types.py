@@ -3,21 +3,23 @@
 - Infers element types and shapes of all values anew, bodies included. onnx.shape_inference runs on a copy of the graph
   without its weights and without the declarations of inner values, so that a stale declaration does not survive where
   inference knows better; a declared type or shape stays where inference yields none.
-- Element types that are still missing come from the schemas of operators (`operators.inference`).
+- Element types that are still missing come from the schemas of operators (`operators.inference`). Those of custom
+  operators, which have none, are assumed: with a warning, or refused with ``config.strict_source``.
 - A declared shape of a main graph's output that inference contradicts is replaced, unless ``config.strict_source``:
-  runtimes do not look at it. That of an output which nodes read is not looked at.
+  runtimes do not look at it.
 - Does not touch the types and shapes of the main graph's inputs, nor the types of its outputs.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
+from autocast_core.errors import ModelError
 from autocast_core.graph.constants import SMALL_TENSOR_BYTES
 from autocast_core.graph.names import defined_values
 from autocast_core.graph.walk import all_graphs
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 DECLARED_OUTPUTS = "declared_outputs"
 """The step of changes of what is declared of outputs, whose names they hold as `nodes`."""
+
+ASSUMED_TYPES = "assumed_types"
+"""The step of a change that says which types of values were assumed."""
 
 Inferred = tuple[ir.TypeProtocol, ir.Shape | None]
 
@@ -44,19 +49,38 @@ def infer_types(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
             found = inferred.get(str(value.name)) if value.name and id(value) not in fixed else None
             if found is not None and _update(value, *found):
                 corrected.append(str(value.name))
-    infer_missing_types(model)
-    changes = () if config.strict_source else _correct_outputs(model.graph, inferred)
+    assumed = _assumed(infer_missing_types(model), config)
+    changes = (*assumed, *(() if config.strict_source else _correct_outputs(model.graph, inferred)))
     if not corrected:
         return changes
-    shown = ", ".join(corrected[:3]) + (", …" if len(corrected) > 3 else "")
-    return (Change("types", f"corrected the declared type or shape of {len(corrected)} values: {shown}"), *changes)
+    detail = f"corrected the declared type or shape of {len(corrected)} values: {_first(corrected)}"
+    return (Change("types", detail), *changes)
+
+
+def _assumed(values: Sequence[ir.Value], config: ConversionConfig) -> tuple[Change, ...]:
+    """The change for types that nothing but the inputs of a custom operator tells. ModelError in a strict source."""
+    if not values:
+        return ()
+    operators = tuple(dict.fromkeys(str(node.op_type) for value in values if (node := value.producer()) is not None))
+    found = [f"{value.name!r} as {value.dtype}" for value in values]
+    if config.strict_source:
+        raise ModelError(
+            f"the model does not declare the type of {values[0].name!r}, which the custom operator {operators[0]} "
+            "makes: declare it in value_info, or convert without strict_source"
+        )
+    detail = f"nothing declares the types that custom operators ({', '.join(operators)}) make: taken {_first(found)}"
+    return (Change(ASSUMED_TYPES, detail),)
+
+
+def _first(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:3]) + (", …" if len(texts) > 3 else "")
 
 
 def _correct_outputs(graph: ir.Graph, inferred: Mapping[str, Inferred]) -> tuple[Change, ...]:
     """Replace declared shapes of outputs that inference contradicts."""
     changes = []
     for value in dict.fromkeys(graph.outputs):
-        if value.is_graph_input() or value.shape is None or value.uses():
+        if value.is_graph_input() or value.shape is None:
             continue
         _, shape = inferred.get(str(value.name), (None, None))
         if shape is not None and _contradict(value.shape, shape):
@@ -100,6 +124,8 @@ def inferred_types(model: ir.Model) -> dict[str, Inferred]:
     proto = serialize_undeclared(model, SMALL_TENSOR_BYTES)
     try:
         result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        if _declare_unknown(model.graph, result.graph, proto.graph):
+            result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # the C++ side raises many kinds; without inference the declared types stand
         logger.info("type inference failed: %s", one_line(error))
         return {}
@@ -120,6 +146,19 @@ def inferred_types(model: ir.Model) -> dict[str, Inferred]:
                 pending.extend([attribute.g] if attribute.HasField("g") else [])
                 pending.extend(attribute.graphs)
     return found
+
+
+def _declare_unknown(graph: ir.Graph, inferred: onnx.GraphProto, undeclared: onnx.GraphProto) -> bool:
+    """Declare in `undeclared` the shapes of outputs that nodes read and for which there is no inferred shape; whether
+    there was one."""
+    declared = False
+    for value, found, output in zip(graph.outputs, inferred.output, undeclared.output, strict=True):
+        kind = output.type.tensor_type
+        unknown = not found.type.tensor_type.HasField("shape") and output.type.HasField("tensor_type")
+        if unknown and value.shape is not None and value.uses():
+            ir.serde.serialize_shape_into(output.type, value.shape)
+            declared |= kind.HasField("shape")
+    return declared
 
 
 def _read_type(proto: onnx.TypeProto) -> Inferred | None:

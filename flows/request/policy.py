@@ -8,7 +8,7 @@ AUTOCAST_PLUGIN_FOLDERS (folders, separated as in PATH), AUTOCAST_METRIC_MODULES
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,18 +53,26 @@ def check_plugins(spec: Spec, *, deployed: bool, environment: Mapping[str, str] 
     code. Links are followed."""
     if not deployed:
         return
-    if library := _outside(spec.trt_plugins, environment):
+    if library := _outside(spec, environment):
         raise ConfigError(
-            f"trt_plugins: {library} is not in a folder from which this service loads plugins; whoever runs the "
-            f"worker can add its folder to {PLUGIN_FOLDERS}"
+            f"{library} is not in a folder from which this service loads plugins; whoever runs the worker can add its "
+            f"folder to {PLUGIN_FOLDERS}"
         )
 
 
-def _outside(libraries: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """The first library that is in none of the folders that may hold plugins, links followed; None: there is none."""
+def _outside(spec: Spec, environment: Mapping[str, str]) -> str | None:
+    """The option and the first library that is in none of the folders that may hold plugins, links followed; None:
+    there is none."""
     folders = [Path(text).resolve() for text in environment.get(PLUGIN_FOLDERS, "").split(os.pathsep) if text]
-    resolved = ((library, Path(library).resolve()) for library in libraries)
-    return next((name for name, real in resolved if not any(real.is_relative_to(one) for one in folders)), None)
+    named = [
+        *(("trt_plugins", library) for library in spec.trt_plugins),
+        *(("custom_op_libraries", library) for library in spec.custom_op_libraries),
+    ]
+    for option, library in named:
+        real = Path(library).resolve()
+        if not any(real.is_relative_to(one) for one in folders):
+            return f"{option}: {library}"
+    return None
 
 
 def check_metric(metric: str | None, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> None:
@@ -89,10 +97,9 @@ def check_file_code(
             f"{path}: metric: {spec.metric} runs code of the module {module}: if you trust it, give "
             f"--metric {spec.metric}, or add {module} to {METRIC_MODULES}"
         )
-    if library := _outside(spec.trt_plugins, environment):
+    if library := _outside(spec, environment):
         raise ConfigError(
-            f"{path}: trt_plugins: {library} runs code of that library: if you trust it, add its folder to "
-            f"{PLUGIN_FOLDERS}"
+            f"{path}: {library} runs code of that library: if you trust it, add its folder to {PLUGIN_FOLDERS}"
         )
 
 

@@ -19,7 +19,15 @@ from flows.request.yaml_file import KeyPath, read_yaml
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data is; the identity of a conversion holds the digest of the data instead."""
 LONGEST_GATE = 1000
-_YOUNGER = ("allow_nonfinite", "keep_default_gates", "strict_source", "decide", "repair_evaluations", "class_outputs")
+_YOUNGER = (
+    "allow_nonfinite",
+    "keep_default_gates",
+    "strict_source",
+    "custom_op_libraries",
+    "decide",
+    "repair_evaluations",
+    "class_outputs",
+)
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
 
@@ -112,6 +120,7 @@ class Spec(BaseModel):
     workspace_bytes: int | None = _option("workspace_bytes")
     timing_cache: str | None = _option("timing_cache")
     trt_plugins: Texts = _option("trt_plugins")
+    custom_op_libraries: Texts = _option("custom_op_libraries")
     trt_plugins_precision: Texts = _option("trt_plugins_precision")
     use_standalone_type_inference: bool = _option("use_standalone_type_inference")
     strict_source: bool = _option("strict_source")

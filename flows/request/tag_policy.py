@@ -21,7 +21,9 @@ from autocast_core.text import visible
 
 TAG_LOCATIONS, TAG_NAMES, TAG_OPTIONS = "AUTOCAST_TAG_LOCATIONS", "AUTOCAST_TAG_NAMES", "AUTOCAST_TAG_OPTIONS"
 LOCATIONS = ("calibration", "evaluation", "output")
-NOT_BY_TAG = frozenset({"trt_plugins", "timing_cache", "isolation", "metric", "keep_default_gates"})
+NOT_BY_TAG = frozenset(
+    {"trt_plugins", "custom_op_libraries", "timing_cache", "isolation", "metric", "keep_default_gates"}
+)
 """Options that load code, write to the worker's disk, weaken its isolation or drop gates: not for everyone who may set
 tags."""
 LOOSENING = frozenset({"allow_random", "allow_nonfinite", "validation"})

@@ -17,7 +17,7 @@ from autocast_core.backends.onnxruntime.bfloat16 import has_bfloat16_outputs, wi
 from autocast_core.backends.onnxruntime.kernels import open_with_kernels
 from autocast_core.backends.onnxruntime.providers import NAMES, RECORD_ASSIGNMENT, check_started, choose, parse, used
 from autocast_core.backends.onnxruntime.random_numbers import draws_without_seed, with_seeds
-from autocast_core.errors import BackendError
+from autocast_core.errors import BackendError, ConfigError
 from autocast_core.graph.walk import all_nodes
 from autocast_core.model import runtime_model
 from autocast_core.model.protobuf.serialized_parts import Structure, structure_for_runtime, structure_of
@@ -47,12 +47,14 @@ class OnnxRuntime:
     `providers` are AutoCast's names in order of preference: ``cpu``, ``cuda``, ``cuda:N``, ``trt``, ``trt:N``; the CPU
     is always the last resort for single nodes. None given: the CPU, and TensorRT before it for a model with a custom
     operator where this machine has it. `threads` is the size of the pool within an operator, None for one a core;
-    `plugins` are libraries that TensorRT loads. ConfigError for another provider name.
+    `plugins` are libraries that TensorRT loads, `custom_op_libraries` those with custom operators for ONNX Runtime:
+    with them only the CPU is chosen by itself. ConfigError for another provider name.
     """
 
     providers: tuple[str, ...] = ()
     threads: int | None = None
     plugins: tuple[str, ...] = ()
+    custom_op_libraries: tuple[str, ...] = ()
     name: str = "onnxruntime"
 
     def __post_init__(self) -> None:
@@ -74,13 +76,15 @@ class OnnxRuntime:
         Random operators without a seed draw the same numbers in every session. Where ONNX Runtime has no kernel at the
         model's opset, it runs the model at a lower one (see kernels), but for `content` and for models with 16-bit
         types that are not `exact`: there the question is whether it runs the model as it is.
-        ConfigError where ONNX Runtime lacks a provider, BackendError with its message where it rejects the model.
+        ConfigError where ONNX Runtime lacks a provider or cannot load a library, BackendError with its message where it
+        rejects the model.
         """
         try:
             import onnxruntime
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
-        wanted = choose(self.providers, model, onnxruntime.get_available_providers(), self.plugins)
+        providers = self.providers or (("cpu",) if self.custom_op_libraries else ())
+        wanted = choose(providers, model, onnxruntime.get_available_providers(), self.plugins)
         alone = wanted == [(NAMES["cpu"], {})]
         # Declared shapes help ONNX Runtime to optimize, and TensorRT asks for them; without, a session starts sooner.
         structure = structure_for_runtime if exact and alone else structure_of
@@ -120,6 +124,11 @@ class OnnxRuntime:
             options.add_session_config_entry("session.disable_prepacking", "1")
         if folder:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        for library in self.custom_op_libraries:
+            try:
+                options.register_custom_ops_library(str(Path(library).absolute()))
+            except Exception as error:  # as above
+                raise ConfigError(f"custom_op_libraries: {library} cannot be loaded: {_message(error)}") from error
         return options
 
 

@@ -200,8 +200,8 @@ class _RuntimeEncoder(_Encoder):
 
 
 class _UndeclaredEncoder(_Encoder):
-    """Leaves out what is declared of inner values, of the shape of outputs that no node reads, and of the outputs of
-    bodies, and the elements of large tensors."""
+    """Leaves out what is declared of inner values, of the shape of outputs, and of the outputs of bodies, and the
+    elements of large tensors."""
 
     def __init__(self, annotated: bool, large_bytes: int) -> None:
         super().__init__(annotated)
@@ -213,7 +213,7 @@ class _UndeclaredEncoder(_Encoder):
     def graph(self, graph: ir.Graph, proto: onnx.GraphProto) -> None:
         super().graph(graph, proto)
         for value, output in zip(graph.outputs, proto.output, strict=True):
-            if output.type.HasField("tensor_type") and value.producer() is not None and not value.uses():
+            if output.type.HasField("tensor_type") and value.producer() is not None:
                 output.type.tensor_type.ClearField("shape")
 
     def body(self, graph: ir.Graph, proto: onnx.GraphProto) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import onnx_ir as ir
+
 from autocast_core import calibrate as calibration
 from autocast_core.calibrate import Statistics
+from autocast_core.data import Batches
+from autocast_core.errors import BackendError, DataError
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
@@ -13,21 +19,61 @@ from autocast_core.pipeline.stages.upgrade_check import check_upgrade
 def calibrate(job: Job, sanitized: SanitizedSource) -> Statistics:
     """One run of the model over the job's calibration data, else over seeded random data; none where no rule needs it.
 
-    DataError where the data does not fit the model's inputs; UnconvertibleError where an opset upgrade changed what the
-    model computes.
+    Of a model with custom operators that the runtime does not know, the part that runs without them; with what they
+    make as inputs where the data has it. DataError where the data does not fit the model's inputs;
+    UnconvertibleError where an opset upgrade changed what the model computes.
     """
-    batches = job.calibration_batches(sanitized.model)
+    model = sanitized.model
+    batches = job.calibration_batches(model)
+    custom = calibration.custom_nodes(model) if batches is not None else []
+    if custom and not _opens(job, model):
+        return _calibrate_part(job, model, custom)
     check_upgrade(job, sanitized, batches)
-    if batches is None:
-        return Statistics()
+    return Statistics() if batches is None else _calibrate(job, model, batches)
+
+
+def _calibrate(job: Job, model: ir.Model, batches: Batches) -> Statistics:
+    config = job.config
     return calibration.calibrate(
-        sanitized.model,
-        batches,
-        job.runtime,
-        job.config.precision,
-        small_values=job.config.small_values,
-        progress=job.progress,
+        model, batches, job.runtime, config.precision, small_values=config.small_values, progress=job.progress
     )
+
+
+def _opens(job: Job, model: ir.Model) -> bool:
+    try:
+        job.runtime.open(model, exact=True, few_runs=True).close()
+    except BackendError:
+        return False
+    return True
+
+
+def _calibrate_part(job: Job, model: ir.Model, custom: list[ir.Node]) -> Statistics:
+    """Statistics of the part of `model` that runs without the nodes `custom`."""
+    operators = ", ".join(sorted({node.op_type for node in custom}))
+    remedy = "give their library with --custom_op_libraries or --trt_plugins"
+    for given in (True, False) if job.calibration is not None else (False,):
+        part = calibration.runnable_part(model, custom, given=given)
+        if part is None or (given and not part.given):
+            continue
+        try:
+            batches = job.batches(part.model, job.calibration)
+        except DataError:
+            if given:  # the data has the model's own inputs only
+                continue
+            raise
+        found = _calibrate(job, part.model, batches)
+        if found.skipped is not None:
+            return found
+        arrays = ", ".join(map(repr, _outputs(custom)[:3]))
+        hint = "" if given or not arrays else f", or what they make in the data, under the names {arrays}"
+        missing = f"{len(part.missing)} nodes that are or follow custom operators ({operators}): {remedy}{hint}"
+        return replace(found, skipped=missing)
+    return Statistics(skipped=f"no part of the model runs without custom operators ({operators}): {remedy}")
+
+
+def _outputs(custom: list[ir.Node]) -> list[str]:
+    """What custom operators make and other nodes read."""
+    return [str(value.name) for node in custom for value in node.outputs if value.uses()]
 
 
 CALIBRATE = Stage("calibrate", calibrate, (SanitizedSource,), Statistics)

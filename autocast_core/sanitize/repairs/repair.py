@@ -8,13 +8,17 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.repairs.early_operators import raise_for_early_operators
 from autocast_core.sanitize.repairs.graph_name import name_graphs
-from autocast_core.sanitize.repairs.imports import import_microsoft_domain
+from autocast_core.sanitize.repairs.imports import import_known_domains
 from autocast_core.sanitize.repairs.outputs import complete_outputs
+from autocast_core.sanitize.repairs.plugins import move_plugins
 
 REPAIRS: tuple[Callable[[ir.Model, ConversionConfig], tuple[Change, ...]], ...] = (
     name_graphs,
-    import_microsoft_domain,
+    import_known_domains,
+    move_plugins,
+    raise_for_early_operators,
     complete_outputs,
 )
 

@@ -141,9 +141,59 @@ def test_operators_that_onnx_runtime_has_in_the_default_domain_stay_there(tmp_pa
     np.testing.assert_allclose(run_in_onnxruntime(out, {"x": X})[0], wanted, rtol=2e-3, atol=1e-4)
 
 
-def test_an_operator_that_nobody_has_is_still_refused(tmp_path):
-    with pytest.raises(ModelError, match="No Op registered for NoSuchOperator"):
-        converted(source(tmp_path, text=TEXT.replace("Neg", "NoSuchOperator")))
+def test_a_wrong_shape_of_an_output_that_a_node_reads_is_corrected_for_the_node_too(tmp_path):
+    text = TEXT.replace("=> (float[b,4] y)", "=> (float[1,2,3] h, float[b,4] y)")
+    path = source(tmp_path, text=text)
+    done, out = converted(path)
+    assert done.warnings == ("output 'h' is declared with the shape [1,2,3] and has [b,4]",)
+    onnx.checker.check_model(out, full_check=True)
+    for found, wanted in zip(run_in_onnxruntime(out, {"x": X}), run_in_onnxruntime(path, {"x": X}), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_declared_shape_of_an_output_that_only_the_declaration_knows_is_used(tmp_path):
+    """The shape of NonZero's result is not inferred; that of what follows it is, from the declaration."""
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[b,4] x, int64[2] s) => (float[3,5] y, float[q,p] z) {
+      y = Reshape(x, s) z = Transpose(y) }"""
+    convert_file(source(tmp_path, text=text), tmp_path / "out.onnx", ConversionConfig(data_max=float("inf")))
+    y, z = onnx.load(tmp_path / "out.onnx").graph.output
+    assert [d.dim_value for d in y.type.tensor_type.shape.dim] == [3, 5]
+    assert [d.dim_value for d in z.type.tensor_type.shape.dim] in ([5, 3], [0, 0])
+
+
+def test_operators_of_ai_onnx_ml_get_the_version_that_onnx_runtime_takes(tmp_path):
+    text = TEXT.replace("Neg(h)", "ai.onnx.ml.Scaler<offset = [0.5], scale = [2.0]>(h)")
+    path = source(tmp_path, text=text)
+    wanted = run_in_onnxruntime(path, {"x": X})[0]
+    done, out = converted(path)
+    assert "opset 5 of ai.onnx.ml is imported, whose operators are used" in done.warnings
+    np.testing.assert_allclose(run_in_onnxruntime(out, {"x": X})[0], wanted, rtol=2e-3)
+
+
+def test_operators_that_only_com_microsoft_has_are_moved_to_it(tmp_path):
+    path = source(tmp_path, text=TEXT.replace("Neg(h)", "QuickGelu(h)"))
+    done, out = converted(path)
+    assert done.warnings[0] == "moved to the domain com.microsoft, which alone has them: QuickGelu"
+    h = np.maximum(X, 0)
+    np.testing.assert_allclose(run_in_onnxruntime(out, {"x": X})[0], h / (1 + np.exp(-1.702 * h)), rtol=2e-3)
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+def test_a_layernormalization_before_opset_17_raises_the_opset(tmp_path, precision):
+    """ONNX Runtime's optimizer writes it so, and ONNX Runtime runs it."""
+    text = TEXT.replace("17", "14").replace("Neg(h)", "LayerNormalization(h, w)")
+    path = source(tmp_path, text=text.replace("y) {", "y) <float[4] w = {1,2,3,4}> {"))
+    wanted = run_in_onnxruntime(path, {"x": X})[0]
+    done, out = converted(path, precision=precision)
+    assert done.warnings[0] == "opset raised from 14 to 17, the first that has LayerNormalization"
+    assert onnx.load(out).opset_import[0].version == (17 if precision is Precision.FP16 else 22)
+    if precision is Precision.FP16:
+        np.testing.assert_allclose(run_in_onnxruntime(out, {"x": X})[0], wanted, rtol=2e-3, atol=2e-3)
+
+
+def test_an_operator_of_a_later_opset_that_no_runtime_takes_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="No Op registered for Gelu with domain_version of 17"):
+        converted(source(tmp_path, text=TEXT.replace("Neg", "Gelu")))
 
 
 def test_a_wrong_rank_that_only_a_later_opset_infers_is_corrected(tmp_path):

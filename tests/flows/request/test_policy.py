@@ -40,17 +40,18 @@ def test_isolation_is_no_part_of_a_conversions_identity():
     assert Spec(isolation="process").canonical() == Spec().canonical()
 
 
-def test_a_service_loads_plugins_only_from_its_owners_folders(tmp_path):
+@pytest.mark.parametrize("option", ["trt_plugins", "custom_op_libraries"])
+def test_a_service_loads_plugins_only_from_its_owners_folders(tmp_path, option):
     allowed, other = tmp_path / "plugins", tmp_path / "other"
     for folder in (allowed, other):
         folder.mkdir()
         (folder / "a.so").touch()
     (allowed / "link.so").symlink_to(other / "a.so")
     environment = {"AUTOCAST_PLUGIN_FOLDERS": str(allowed)}
-    check_plugins(Spec(trt_plugins=(str(allowed / "a.so"),)), deployed=True, environment=environment)
+    check_plugins(Spec(**{option: (str(allowed / "a.so"),)}), deployed=True, environment=environment)
     for library in (other / "a.so", allowed / ".." / "other" / "a.so", allowed / "link.so", "libevil.so"):
-        with pytest.raises(ConfigError, match="AUTOCAST_PLUGIN_FOLDERS"):
-            check_plugins(Spec(trt_plugins=(str(library),)), deployed=True, environment=environment)
+        with pytest.raises(ConfigError, match=f"{option}: .*AUTOCAST_PLUGIN_FOLDERS"):
+            check_plugins(Spec(**{option: (str(library),)}), deployed=True, environment=environment)
 
 
 def test_without_the_setting_a_service_loads_no_plugin_and_ones_own_run_any():
@@ -69,9 +70,10 @@ def test_a_service_imports_only_metrics_of_its_owners_modules():
         check_metric("os:getcwd", deployed=True, environment=environment)
 
 
-def test_a_file_alone_has_no_library_loaded(tmp_path):
-    spec = Spec(trt_plugins=(str(tmp_path / "a.so"),))
-    with pytest.raises(ConfigError, match=r"spec\.yaml: trt_plugins: .*a\.so runs code of that library"):
+@pytest.mark.parametrize("option", ["trt_plugins", "custom_op_libraries"])
+def test_a_file_alone_has_no_library_loaded(tmp_path, option):
+    spec = Spec(**{option: (str(tmp_path / "a.so"),)})
+    with pytest.raises(ConfigError, match=rf"spec\.yaml: {option}: .*a\.so runs code of that library"):
         check_file_code("spec.yaml", spec, environment={})
     check_file_code("spec.yaml", spec, environment={"AUTOCAST_PLUGIN_FOLDERS": str(tmp_path)})
 

@@ -58,6 +58,7 @@ def test_our_own_outputs_ask_for_nothing_even_where_their_model_opts_in():
         ("evaluation", "../secrets.npz"),
         ("output", "/usr/local/lib/python3/site-packages/"),
         ("trt_plugins", ["/tmp/evil.so"]),
+        ("custom_op_libraries", ["/tmp/evil.so"]),
         ("timing_cache", "/home/autocast/.bashrc"),
         ("isolation", "none"),
     ],
