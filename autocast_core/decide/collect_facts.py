@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide.absorbed_rounding import is_absorbed, loses_much
-from autocast_core.decide.amplified_rounding import Knowledge, find_amplified_rounding
-from autocast_core.decide.exact_values import ExactValues, find_exact_values
-from autocast_core.decide.guarded_nodes import find_guarded_nodes
+from autocast_core.decide.exact_quantities.exact_values import ExactValues, find_exact_values
+from autocast_core.decide.exact_quantities.growing_angles import find_growing_angles
+from autocast_core.decide.exact_quantities.integer_ends import find_integer_ends
 from autocast_core.decide.mask_ends import mask_ends
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts
+from autocast_core.decide.rounding.amplified_rounding import find_amplified_rounding
+from autocast_core.decide.rounding.condition_numbers import Knowledge
+from autocast_core.decide.rounding.guarded_nodes import find_guarded_nodes
 from autocast_core.graph.annotations import replaced_names
 from autocast_core.graph.walk import all_nodes
 from autocast_core.operators import OperandPolicy, Operands, element_type, float_operands, ports_of
@@ -38,17 +41,20 @@ def collect_facts(
         name = (value.name or "") if value is not None else ""
         return weights.get(name) or measured.get(name)
 
-    exact = find_exact_values(all_nodes(model.graph))
+    every = list(all_nodes(model.graph))
+    exact = find_exact_values(every)
+    integer_ends = find_integer_ends(every, exact)
     guards = find_guarded_nodes(nodes.values(), weights, config.precision)
     known = Knowledge(stats_of, exact, config.precision)
     amplified = find_amplified_rounding(nodes.values(), known) if statistics.tensors else {}
-    facts_of = _tensor_facts(model, stats_of, weights, config, exact)
+    angles = find_growing_angles(every, exact)
+    facts_of = _tensor_facts(model, stats_of, weights, config, exact, angles)
     collected = []
     for node_id, node in nodes.items():
         operands = float_operands(node, policy, config.precision)
         tensors = tuple(map(facts_of, dict.fromkeys(_moved_values(node, operands))))
         names = (node.name or "", *replaced_names(node))
-        noted = node in exact.sizes, guards.get(node), amplified.get(node)
+        noted = node in exact.sizes, integer_ends.get(node), guards.get(node), amplified.get(node)
         collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, *noted))
     return collected
 
@@ -59,6 +65,7 @@ def _tensor_facts(
     weights: Mapping[str, TensorStats],
     config: ConversionConfig,
     exact: ExactValues,
+    angles: Collection[ir.Value],
 ) -> Callable[[ir.Value], TensorFacts]:
     """The function that gives the facts about a value: made once for each, since many nodes share a value."""
     masks = mask_ends(model, stats_of, config.data_max)
@@ -77,7 +84,7 @@ def _tensor_facts(
                 mask_end=masks.get(name, 0),
                 is_whole=value in exact.whole,
                 is_position=value in exact.positions,
-                is_angle=value in exact.angles,
+                is_angle=value in angles,
                 is_absorbed=suspect and is_absorbed(value, stats_of, model.graph.outputs),
             )
         return found

@@ -12,8 +12,9 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import Precision
-from autocast_core.decide.amplified_rounding import Amplification
-from autocast_core.decide.guarded_nodes import Guard
+from autocast_core.decide.exact_quantities.integer_ends import IntegerEnd
+from autocast_core.decide.rounding.amplified_rounding import Amplification
+from autocast_core.decide.rounding.guarded_nodes import Guard
 from autocast_core.operators import Operands
 from autocast_core.plan import Evidence
 
@@ -23,8 +24,9 @@ class TensorFacts(NamedTuple):
 
     `is_weight`: an initializer or a Constant. `mask_end`: where the tensor carries an additive attention mask, at its
     lower end (-1) or its upper (1), so that nothing depends on the exact values there; 0 for any other tensor.
-    `is_whole`, `is_position` and `is_angle`: see exact_values.ExactValues. `is_absorbed`: what rounding loses of it is
-    absorbed in the sums that it ends in (absorbed_rounding), where that was asked.
+    `is_whole` and `is_position`: see exact_values.ExactValues; `is_angle`: an angle that grows (growing_angles).
+    `is_absorbed`: what rounding loses of it is absorbed in the sums that it ends in (absorbed_rounding), where that was
+    asked.
     """
 
     name: str
@@ -64,6 +66,7 @@ class NodeFacts(NamedTuple):
     """A node, how it stands to the low precision, and what is known of the tensors that would move with it.
 
     `names` are its own name and those of the nodes it was fused from. `makes_sizes`: see ExactValues.sizes.
+    `integer_end`: where its results become integers (integer_ends).
     `guard`: the constant that the low type would lose between it and what it protects (guarded_nodes).
     `amplification`: the operator that multiplies a rounding error at the node too much (amplified_rounding).
     """
@@ -75,6 +78,7 @@ class NodeFacts(NamedTuple):
     tensors: tuple[TensorFacts, ...]
     precision: Precision
     makes_sizes: bool = False
+    integer_end: IntegerEnd | None = None
     guard: Guard | None = None
     amplification: Amplification | None = None
 

@@ -36,6 +36,8 @@ class Facts:
     computation_type_attributes: frozenset[str]
     output_types: Mapping[str, OutputType]
     pinned_inputs: Mapping[str, tuple[int, ...]]
+    size_inputs: Mapping[str, tuple[int, ...]]
+    decides_by: Mapping[str, tuple[int, ...]]
     never_low: Mapping[str, str]
     never_low_domains: Mapping[str, str]
     fp32_attribute: Mapping[str, str]
@@ -52,7 +54,9 @@ def operator_facts() -> Facts:
         output_type_attributes=frozenset(attributes["of_outputs"]),
         computation_type_attributes=frozenset(attributes["of_computation"]),
         output_types=MappingProxyType({op_type: _output_type(each) for op_type, each in raw["output_types"].items()}),
-        pinned_inputs=MappingProxyType({op_type: tuple(each) for op_type, each in raw["pinned_inputs"].items()}),
+        pinned_inputs=_indices(raw["pinned_inputs"]),
+        size_inputs=_indices(raw["size_inputs"]),
+        decides_by=_indices(raw["decides_by"]),
         never_low=MappingProxyType(raw["never_low"]),
         never_low_domains=MappingProxyType(raw["never_low_domains"]),
         fp32_attribute=MappingProxyType(raw["fp32_attribute"]),
@@ -67,6 +71,10 @@ def read_facts() -> dict[str, Any]:
     text = resources.files("autocast_core.operators").joinpath("facts.json").read_text(encoding="utf-8")
     raw: dict[str, Any] = json.loads(text)
     return raw
+
+
+def _indices(raw: Mapping[str, list[int]]) -> Mapping[str, tuple[int, ...]]:
+    return MappingProxyType({op_type: tuple(each) for op_type, each in raw.items()})
 
 
 def _output_type(raw: Mapping[str, Any]) -> OutputType:

@@ -6,6 +6,8 @@ does not and why, stands in facts.json; a pass that needs another distinction co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 
 from autocast_core.operators.facts import operator_facts
@@ -38,6 +40,21 @@ HANDS_ON = (
 )
 """Outputs hold numbers of the inputs, their negatives, constants or zero: rounded inputs give rounded outputs."""
 
+SCATTERS = _FAMILIES["scatters"]
+"""Output 0 holds elements of inputs 0 and 2, by position."""
+
+CARRIES = HANDS_ON - CONTROL_FLOW - _FAMILIES["constants"] | SCATTERS
+"""Output 0 holds numbers of float inputs (`numbers_of`), their negatives, or given constants."""
+
+ROUNDS = _FAMILIES["rounds"]
+"""Output 0 holds whole numbers, whatever the input holds."""
+
+KEEPS_WHOLE = CARRIES | _FAMILIES["whole_arithmetic"]
+"""Whole numbers give whole numbers."""
+
+ARITHMETIC = _FAMILIES["whole_arithmetic"] | _FAMILIES["real_arithmetic"] | ROUNDS
+"""Output 0 is computed from the numbers of float inputs (`numbers_of`), by plain arithmetic."""
+
 READS_NO_ELEMENTS = _FAMILIES["reads_no_elements"]
 """Outputs depend on shape or presence alone, so the element type of the input does not matter."""
 
@@ -46,6 +63,20 @@ OUTPUT_TYPE_ATTRIBUTES = operator_facts().output_type_attributes
 
 TYPE_ATTRIBUTES = OUTPUT_TYPE_ATTRIBUTES | operator_facts().computation_type_attributes
 """Integer attributes that hold an element type, of an output or of what is computed inside."""
+
+
+_OF_FIRST_INPUT = MOVES_ELEMENTS | _FAMILIES["picks"] | {"Cast", "CastLike", "CumSum", "Trilu", "CenterCropPad"}
+_OF_SOME_INPUTS: Mapping[str, tuple[int, ...]] = {"Where": (1, 2), "Pad": (0, 2)} | dict.fromkeys(SCATTERS, (0, 2))
+
+
+def numbers_of(node: ir.Node) -> list[ir.Value]:
+    """The inputs whose numbers output 0 holds or is computed from, without those that give positions or conditions."""
+    given = list(node.inputs)
+    if node.op_type in _OF_FIRST_INPUT or node.op_type.startswith("Reduce"):
+        given = given[:1]
+    elif node.op_type in _OF_SOME_INPUTS:
+        given = [given[index] for index in _OF_SOME_INPUTS[node.op_type] if index < len(given)]
+    return [value for value in given if value is not None]
 
 
 def is_in(node: ir.Node, family: frozenset[str]) -> bool:

@@ -1,24 +1,18 @@
-"""Keep nodes on angles that are too large for their sine to mean anything in 16 bits.
+"""Keep nodes on angles that grow with the sequence, so that their sine means nothing in 16 bits sooner or later.
 
-- Looks at arguments of Sin, Cos and Tan, and at the arithmetic behind them (`exact_values.ExactValues.angles`).
-- Keeps angles that are computed from positions without looking at their range, which grows with the sequence.
+- Looks at arguments of Sin, Cos and Tan, and at the arithmetic behind them, that are computed from positions or summed
+  up along an axis (`growing_angles`), however large calibration saw them: longer sequences have larger ones.
+- Leaves all other angles to rule ``conditioning``, which judges how large they are.
 """
 
 from __future__ import annotations
 
 from autocast_core.decide.node_facts import NodeFacts, evidence_of
-from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
-
-ANGLE_LIMIT = 16.0
-"""Radians. Rounding an angle of 2**k to p bits moves it by up to 2**(k - p), and its sine with it: beyond 2**4 more
-than four of the p bits are lost."""
+from autocast_core.decide.rule import INCLUDE_ONLY, Outcome, RuleEntry, RuleMatch
 
 
 class AnglesRule:
-    """Applies where an angle (what a Sin, Cos or Tan is taken of) exceeds the limit, or is computed from positions.
-
-    Positions and time steps come from integers and grow with the sequence, whatever length the data had.
-    """
+    """Applies where a tensor is, or becomes, an angle that is computed from integers or is a running sum."""
 
     name = "angles"
 
@@ -26,24 +20,26 @@ class AnglesRule:
         for tensor in facts.tensors:
             if not tensor.is_angle:
                 continue
-            if tensor.is_position:
-                return RuleMatch(
-                    f"angle {tensor.name!r} is computed from integers, which grow with the sequence",
-                    (evidence_of(tensor, ANGLE_LIMIT, "angle computed from integers"),),
-                )
-            if tensor.stats is not None and tensor.stats.absmax > ANGLE_LIMIT:
-                return RuleMatch(
-                    f"angle {tensor.name!r} reaches {tensor.stats.absmax:.6g} radians, over {ANGLE_LIMIT:g}",
-                    (evidence_of(tensor, ANGLE_LIMIT, "angle"),),
-                )
+            source = (
+                "computed from integers, which grow" if tensor.is_position else "part of a running sum, which grows"
+            )
+            return RuleMatch(
+                f"angle {tensor.name!r} is {source} with the sequence",
+                (
+                    evidence_of(
+                        tensor,
+                        detail="angle computed from integers" if tensor.is_position else "angle of a running sum",
+                    ),
+                ),
+            )
         return None
 
 
 ANGLES = RuleEntry(
     name=AnglesRule.name,
     title="angles",
-    description="The argument of a Sin, Cos or Tan exceeds 16 radians or is computed from positions.",
+    description="The argument of a Sin, Cos or Tan is computed from positions, or is a running sum.",
     outcome=Outcome.FP32,
-    overridden_by=INCLUDE_OR_SEARCH,
+    overridden_by=INCLUDE_ONLY,
     build=lambda model, config: AnglesRule(),
 )

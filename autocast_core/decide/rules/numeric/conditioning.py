@@ -8,8 +8,8 @@
 
 from __future__ import annotations
 
-from autocast_core.decide.amplified_rounding import AMPLIFICATION_LIMIT
 from autocast_core.decide.node_facts import NodeFacts
+from autocast_core.decide.rounding.amplified_rounding import AMPLIFICATION_LIMIT
 from autocast_core.decide.rule import SOFT, Outcome, RuleEntry, RuleMatch
 from autocast_core.plan import Evidence
 

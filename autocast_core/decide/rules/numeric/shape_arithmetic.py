@@ -2,7 +2,9 @@
 
 - Keeps nodes that compute from integers and whose results all end as integers, comparisons among such values, or scales
   of a Resize (`exact_values.ExactValues.sizes`).
-- Does not keep a node of which any result is computed with by the network itself.
+- Keeps nodes whose results become integers although they come from the network: durations in frames, places to read
+  from, numbers of elements (`integer_ends`).
+- Does not keep what only becomes an image or a quantized number of 8 bits.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from autocast_core.plan import Evidence
 
 
 class ShapeArithmeticRule:
-    """Applies to a node that computes from integers and whose results end as integers, comparisons or Resize scales.
+    """Applies to a node whose results end as integers, comparisons or Resize scales.
 
     One rounding there is another shape or another element, not a small error.
     """
@@ -21,21 +23,24 @@ class ShapeArithmeticRule:
     name = "shape_arithmetic"
 
     def check(self, facts: NodeFacts) -> RuleMatch | None:
-        if not facts.makes_sizes:
-            return None
-        names = ", ".join(repr(value.name) for value in facts.node.outputs if value.name)
-        evidence = tuple(
-            Evidence(tensor=value.name, detail="computed from integers, ends as integers or scales")
-            for value in facts.node.outputs
-            if value.name
-        )
-        return RuleMatch(f"computes sizes or indices: {names}", evidence)
+        names = [value.name for value in facts.node.outputs if value.name]
+        if facts.makes_sizes:
+            detail = "computed from integers, ends as integers or scales"
+            evidence = tuple(Evidence(tensor=name, detail=detail) for name in names)
+            return RuleMatch(f"computes sizes or indices: {', '.join(map(repr, names))}", evidence)
+        end = facts.integer_end
+        if end is not None:
+            detail = f"becomes an integer at {end.operator} {end.node!r}"
+            reason = f"computes {end.tensor!r}, which {detail}: rounded, it may be another"
+            return RuleMatch(reason, (Evidence(tensor=end.tensor, detail=detail),))
+        return None
 
 
 SHAPE_ARITHMETIC = RuleEntry(
     name=ShapeArithmeticRule.name,
     title="shape arithmetic",
-    description="The node computes from integers, and its results end as integers, comparisons or scales of a Resize.",
+    description="The node's results end as integers (sizes, indices, counts), as comparisons among such, or as scales "
+    "of a Resize.",
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_ONLY,
     build=lambda model, config: ShapeArithmeticRule(),

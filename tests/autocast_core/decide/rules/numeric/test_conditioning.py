@@ -1,6 +1,12 @@
 """Nodes that amplify the rounding of what they read."""
 
+import numpy as np
+import onnx
 import pytest
+
+from autocast_core import ConversionConfig, PrecisionPlan
+from autocast_core.pipeline.convert import convert_in_memory
+from autocast_core.pipeline.job import Job
 
 SUB = "g (float[4] x) => (float[4] y) <float zero = {293.15}> { [before] a = Neg(x) [subtract] y = Add(a, zero) }"
 
@@ -44,18 +50,26 @@ def test_operands_that_the_low_type_holds_are_exempt(plan):
         ("Mod<fmod = 1>(x, two)", (0.0, 500.0), (0.0, 2.0), True),
         ("Mod<fmod = 1>(x, two)", (0.0, 3.0), (0.0, 2.0), False),
         ("Sqrt(x)", (0.0, 1e-3), (0.0, 0.03), False),
+        ("Acos(x)", (0.9, 1.0), (0.0, 0.2), True),
+        ("Acos(x)", (-1.0, 1.0), (0.0, 3.14), False),
+        ("Softmax(x)", (20.0, 30.0), (0.0, 0.9), True),
+        ("Softmax(x)", (-30.0, 30.0), (0.0, 0.9), False),
+        ("LayerNormalization(x, ones)", (299.0, 301.0), (-2.0, 2.0), True),
+        ("LayerNormalization(x, ones)", (-3.0, 30.0), (-2.0, 2.0), False),
     ],
 )
 def test_which_operators_amplify(plan, node, x, y, keeps):
-    text = f"g (float[4] x) => (float[4] y) <float two = {{2}}, float twenty = {{20}}> {{ [n] y = {node} }}"
+    text = f"""g (float[4] x) => (float[4] y)
+      <float two = {{2}}, float twenty = {{20}}, float[4] ones = {{1, 1, 1, 1}}> {{ [n] y = {node} }}"""
     assert kept(plan, text, {"x": x, "y": y}) == ({"n"} if keeps else set())
 
 
-def test_what_feeds_an_angle_that_is_kept_is_kept(plan):
-    text = """g (float[1, 8] x) => (float[1, 8] y) <int64 axis = {1}, float turn = {6.28}> {
-      [sum] c = CumSum(x, axis) [phase] p = Mul(c, turn) [sine] y = Sin(p) }"""
-    ranges = {"x": (0.0, 1.0), "c": (0.0, 8.0), "p": (0.0, 50.0), "y": (-1.0, 1.0)}
-    assert kept(plan, text, ranges) == {"sum"}
+@pytest.mark.parametrize(("angle", "keeps"), [(50.0, True), (12.0, False)])
+def test_large_angles_are_kept_with_what_feeds_them(plan, angle, keeps):
+    text = """g (float[8] x) => (float[8] y) <float turn = {6.28}> {
+      [softplus] c = Softplus(x) [phase] p = Mul(c, turn) [sine] y = Sin(p) }"""
+    ranges = {"x": (0.0, 1.0), "c": (0.0, 8.0), "p": (0.0, angle), "y": (-1.0, 1.0)}
+    assert kept(plan, text, ranges) == ({"softplus", "phase", "sine"} if keeps else set())
 
 
 @pytest.mark.parametrize(("size", "keeps"), [(512, True), (64, False)])
@@ -86,3 +100,59 @@ def test_nothing_is_kept_without_data_or_where_the_result_is_zero_or_not_finite(
     assert {each.rule for each in plan(SUB).nodes} == {"default"}
     for y in ((0.0, 0.0), (-float("inf"), 1.0)):
         assert kept(plan, SUB, {"a": (-290.0, -280.0), "y": y}) == set()
+
+
+CHOICE = "g (float[1, 8] x) => (int64[1, 1] y) { [before] s = %s(x) [choose] y = ArgMax<axis = 1>(s) }"
+
+
+@pytest.mark.parametrize(
+    ("before", "s", "expected"),
+    [
+        ("Neg", (99.9, 100.1), {"before", "choose"}),
+        ("Neg", (-5.0, 5.0), set()),
+        ("Sigmoid", (0.1, 0.9999), {"before", "choose"}),
+        ("Sigmoid", (0.1, 0.95), set()),
+        ("Tanh", (0.1, 0.9999), set()),
+    ],
+)
+def test_what_a_choice_compares_is_kept_where_rounding_makes_ties(plan, before, s, expected):
+    assert kept(plan, CHOICE % before, {"x": (-10.0, 10.0), "s": s}) == expected
+
+
+def test_only_the_sigmoid_is_kept_before_a_choice_among_probabilities(plan):
+    text = """g (float[1, 8] x, float[1, 4, 4] boxes) => (int64[n, 3] y) <int64[3] shape = {1, 2, 4}> {
+      [scores] a = Tanh(x) [sigmoid] s = Sigmoid(a) [shape] t = Reshape(s, shape)
+      [select] y = NonMaxSuppression(boxes, t) }"""
+    ranges = {"x": (-10.0, 10.0), "a": (-10.0, 10.0), "s": (0.1, 0.9999), "t": (0.1, 0.9999), "boxes": (0.0, 1.0)}
+    assert kept(plan, text, ranges) == {"sigmoid", "shape"}
+
+
+@pytest.mark.parametrize(("mean", "keeps"), [(300.0, True), (0.0, False)])
+@pytest.mark.parametrize(
+    "node",
+    [
+        "y = MatMul(x, differences)",
+        "y = Gemm(x, differences)",
+        "image = Reshape(x, shape) y = Conv(image, filter)",
+        "y = BatchNormalization(x, ones, zeros, means, ones)",
+    ],
+)
+def test_sums_of_products_that_cancel_are_kept(node, mean, keeps):
+    """Filters that take differences, and a normalisation of raw measurements, on numbers far from zero."""
+    text = f"""<ir_version: 8, opset_import: ["": 17]> g (float[N, 8] x) => (y)
+      <float[8, 1] differences = {{1, -1, 1, -1, 1, -1, 1, -1}}, int64[4] shape = {{-1, 1, 1, 8}},
+       float[1, 1, 1, 2] filter = {{1, -1}}, float[8] ones = {{1, 1, 1, 1, 1, 1, 1, 1}},
+       float[8] zeros = {{0, 0, 0, 0, 0, 0, 0, 0}},
+       float[8] means = {{{", ".join([str(mean)] * 8)}}}> {{ {node} }}"""
+    data = {"x": np.random.default_rng(0).normal(mean, 1.0, (16, 8)).astype(np.float32)}
+    made = convert_in_memory(Job(onnx.parser.parse_model(text), ConversionConfig(), data))
+    rules = {each.rule for each in made[PrecisionPlan].nodes}
+    assert ("conditioning" in rules) == keeps
+
+
+@pytest.mark.parametrize(("largest", "keeps"), [(100.0, True), (8.0, False)])
+def test_offsets_of_many_pixels_are_kept(plan, largest, keeps):
+    text = """g (float[1, 1, 64, 64] x, float[1, 1, 1, 1] w, float[1, 2, 64, 64] at) => (float[1, 1, 64, 64] y) {
+      [deform] y = DeformConv(x, w, at) }"""
+    ranges = {"x": (-1.0, 1.0), "at": (-largest, largest), "y": (-1.0, 1.0)}
+    assert kept(plan, text, ranges, opset=19) == ({"deform"} if keeps else set())

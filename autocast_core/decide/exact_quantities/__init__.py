@@ -1,0 +1,1 @@
+"""Numbers that must stay exact: what they mean, followed through the graph."""

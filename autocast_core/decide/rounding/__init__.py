@@ -1,0 +1,1 @@
+"""What rounding does beyond its own size: amplified, or turning a guard into zero."""
