@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 from autocast_core import Precision
@@ -77,13 +76,15 @@ def _ours(hazard: Hazard, precision: Precision, way: str) -> Verdict:
         found.oracle,
         len(found.planned.kept),
         len(found.planned.needless()),
-        "passed" if found.passed else f"missed: {_first(found.missed.split('; '))}",
+        "passed" if found.passed else f"missed: {_short(found.missed)}",
         found.passed,
     )
 
 
-def _first(reasons: Iterable[str]) -> str:
-    return next(iter(reasons)).replace("|", "/")
+def _short(missed: str) -> str:
+    """The first missed gate, and the node that is to blame."""
+    reasons = missed.replace("|", "/").split("; ")
+    return "; ".join(dict.fromkeys([reasons[0], *(each for each in reasons if "of the error comes from" in each)][:2]))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ from autocast_core.search.attribution.probe_graph import (
     OVERFLOW,
     TOTAL,
     UNDERFLOW,
+    UNEQUAL_SHAPES,
     WEIGHTS,
     Probe,
     probe_graph,
@@ -149,16 +150,36 @@ class _Attributor:
         return Attribution(tuple(self._table(shares)), sites, worst, nan)
 
     def _outputs(self) -> float:
-        """Gives each graph output its part of the whole; the largest relative L2."""
-        errors = {}
-        for value in self.model.graph.outputs:
-            sums = self.sums.get(str(value.name))
-            if sums is not None and sums[TOTAL] > 0.0:
-                errors[str(value.name)] = sums[TOTAL] / sums[ENERGY] if sums[ENERGY] else _HUGE
-        total = sum(errors.values())
-        for name, error in errors.items():
+        """Gives each graph output its part of the whole; the largest relative L2.
+
+        Where the number of results depends on data, as of NonMaxSuppression, what decides it stands for the output.
+        """
+        errors = self._errors(str(value.name) for value in self.model.graph.outputs)
+        decided = (name for value in self.model.graph.outputs for name in self._decided_by(value))
+        parts = {**self._errors(decided), **errors}
+        total = sum(parts.values())
+        for name, error in parts.items():
             self._add(name, frozenset(), error / total)
         return math.sqrt(max((float(error) for error in errors.values()), default=0.0))
+
+    def _errors(self, names: Iterable[str]) -> dict[str, float]:
+        """The squared relative L2 of those values that have an error."""
+        found = {name: self.sums[name] for name in names if name in self.sums}
+        return {
+            name: sums[TOTAL] / sums[ENERGY] if sums[ENERGY] else _HUGE
+            for name, sums in found.items()
+            if sums[TOTAL] > 0.0
+        }
+
+    def _decided_by(self, value: ir.Value, *, number: bool = False) -> Iterator[str]:
+        """The measured values that decide the `number` of results which `value`, not measured itself, depends on."""
+        producer = value.producer()
+        if number and value.name in self.sums:
+            yield str(value.name)
+        elif producer is not None and value.name not in self.sums:
+            for source in producer.inputs:
+                if source is not None:
+                    yield from self._decided_by(source, number=number or producer.op_type in UNEQUAL_SHAPES)
 
     def _value(self, name: str, node: ir.Node, unit: ErrorSite) -> None:
         """Splits what is known of the error of `name` over its causes."""

@@ -25,11 +25,12 @@ from autocast_core.search.attribution.error_nodes import FLOAT, ErrorNodes, is_f
 from autocast_core.search.attribution.lowered_nodes import LoweredNodes, inner_nodes, reads
 from autocast_core.simulate.roundtrip import RoundTrips, put_first
 
-_UNEQUAL_SHAPES = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+UNEQUAL_SHAPES = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+"""Operators whose number of results depends on data, so that two runs of one cannot be compared."""
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
-_NOT_PROBED = frozenset({"Constant"}) | _RANDOM | _UNEQUAL_SHAPES
+_NOT_PROBED = frozenset({"Constant"}) | _RANDOM | UNEQUAL_SHAPES
 _MEASURABLE = frozenset({ir.DataType.FLOAT, ir.DataType.BOOL, ir.DataType.INT64, ir.DataType.INT32})
 ENERGY, FRESH, TOTAL, WEIGHTS, LOCAL, OVERFLOW, UNDERFLOW, NAN = range(8)
 """Places in a value's vector; from 8 on the errors that each of `Probe.inputs` hands on. See Probe."""

@@ -103,6 +103,23 @@ def test_operators_that_only_move_numbers_stand_between_without_an_error_of_thei
     assert not any(site < together and "graph/turn" in site for site in found.sites)
 
 
+@pytest.mark.parametrize("behind", ["", "[turn] t = Transpose(y) [choose] z = Gather(k, t)"])
+def test_where_the_number_of_results_depends_on_data_what_decides_it_is_to_blame(behind):
+    found = attributed(
+        f"""
+        <ir_version: 9, opset_import: ["": 18]>
+        boxes (float[1, 2, 4] b, float[1, 1, 2] x) => (int64[K, M] {"z" if behind else "y"})
+        <float gain = {{3.3}}, int64[1] most = {{2}}, int64[4] k = {{4, 5, 6, 7}}>
+        {{ [scale] s = Mul(x, gain) [choose_boxes] y = NonMaxSuppression(b, s, most) {behind} }}
+        """,
+        b=np.array([[[0, 0, 1, 1], [0, 3, 1, 4]]], "f4"),
+        x=np.array([[[0.31, 0.7]]], "f4"),
+    )
+    shares = {node.id: node.share for node in found.nodes}
+    assert shares["graph/scale"] == pytest.approx(1.0)
+    assert found.rel_l2 == 0.0
+
+
 def test_overflow_and_underflow_are_counted():
     x = np.array([[1.0, 100.0, 1e-3, -100.0]] * 2, np.float32)
     found = by_name(
