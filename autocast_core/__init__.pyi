@@ -1,6 +1,7 @@
 from .config import ConversionConfig, Precision
 from .decide.rule import NodeRuleBase, Rule
 from .errors import AutocastError
+from .log_setup import configure_logging
 from .pipeline.compat import convert_to_f16, convert_to_mixed_precision
 from .pipeline.convert import Conversion, convert_file
 from .pipeline.tune import tune_file
@@ -18,6 +19,7 @@ __all__ = [
     "PrecisionPlan",
     "Rule",
     "SearchResult",
+    "configure_logging",
     "convert_file",
     "convert_to_f16",
     "convert_to_mixed_precision",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autocast_core.config import OPTIONS, ConversionConfig, Precision
 from autocast_core.errors import AutocastError, ConfigError, InputError, OutputError
+from autocast_core.log_setup import LOGGER, configure_logging
 from autocast_core.options import Option
 from autocast_core.process.garbage_collector import never_collect
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 from autocast_core.text import visible
+
+if TYPE_CHECKING:
+    import onnx
+
+    from autocast_core.model import SavedModel
 
 EXAMPLES = """examples:
   python -m autocast_core --onnx_path model.onnx
@@ -28,7 +33,7 @@ exit codes: 0 done, 2 bad input or usage, 1 anything else
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def get_parser() -> argparse.ArgumentParser:
     """The command line; names, meanings and defaults are AutoCast's where it has them."""
     top = argparse.ArgumentParser(
         prog="python -m autocast_core",
@@ -84,28 +89,28 @@ def _argument(option: Option) -> dict[str, Any]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> onnx.ModelProto:
+    """Run the command line as AutoCast's `main`: writes the converted model and returns it.
+
+    Raises the AutocastError, which `command` prints; SystemExit for wrong usage.
+    """
+    from autocast_core.pipeline.compat import read_converted
+
+    return read_converted(_convert(get_parser().parse_args(argv)))
+
+
+def command(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    arguments = parser().parse_args(argv)
-    terminal = logging.StreamHandler(sys.stderr)
-    terminal.setFormatter(_OneLine("%(levelname)s %(message)s"))
-    logging.basicConfig(level=arguments.log_level, handlers=[terminal])
     try:
-        _convert(arguments)
+        _convert(get_parser().parse_args(argv))
     except AutocastError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-class _OneLine(logging.Formatter):
-    """Messages hold names from models: what would move the cursor or end the line is written as an escape."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return visible(super().formatMessage(record), 100_000)
-
-
-def _convert(arguments: argparse.Namespace) -> None:
+def _convert(arguments: argparse.Namespace) -> SavedModel:
+    configure_logging(arguments.log_level)
     from autocast_core.pipeline.convert import convert_file
     from autocast_core.plan import read_plan
 
@@ -114,18 +119,18 @@ def _convert(arguments: argparse.Namespace) -> None:
         _require_file_or_folder(Path(path))
     source = Path(arguments.onnx_path)
     if arguments.widen:
-        _widen(arguments, source, config)
-        return
+        return _widen(arguments, source, config)
     output = Path(arguments.output_path or source.with_suffix(f".{config.precision}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
     _check_outputs(arguments, source, output)
     conversion = convert_file(source, output, config, calibration=arguments.calibration_data, plan=plan)
     if arguments.save_plan:
         _write_text(Path(arguments.save_plan), conversion.plan.to_json())
-    logging.getLogger("autocast_core").info("wrote %s", conversion.output.path)
+    LOGGER.info("wrote %s", conversion.output.path)
+    return conversion.output
 
 
-def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig) -> None:
+def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig) -> SavedModel:
     """The way back to FP32. ConfigError for options that ask for a plan."""
     from autocast_core.pipeline.widen import widen_file
 
@@ -135,8 +140,9 @@ def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig
     _check_outputs(arguments, source, output)
     done = widen_file(source, output, config.keep_io_types)
     for change in done.changes:
-        logging.getLogger("autocast_core").info("%s: %s", change.step, change.detail)
-    logging.getLogger("autocast_core").info("wrote %s", done.output.path)
+        LOGGER.info("%s: %s", change.step, change.detail)
+    LOGGER.info("wrote %s", done.output.path)
+    return done.output
 
 
 def _check_outputs(arguments: argparse.Namespace, source: Path, output: Path) -> None:
@@ -175,6 +181,7 @@ def _config(arguments: argparse.Namespace) -> ConversionConfig:
         if option.flags and getattr(arguments, option.destination) is not None
     }
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    values["lower_all_io"] = True
     if given.get("keep_io_types") == []:
         values["keep_io_types"] = True
     if "shapes" in given:
@@ -206,4 +213,4 @@ def _write_text(path: Path, text: str) -> None:
 if __name__ == "__main__":
     postpone_symbolic_shapes()
     never_collect()
-    sys.exit(main())
+    sys.exit(command())

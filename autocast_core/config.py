@@ -75,7 +75,7 @@ class ConversionConfig:
         metadata=declared(
             "Keep a node in FP32 whose inputs or outputs have a larger magnitude; inf: no limit and no calibration.",
             flags=("--data_max",),
-            above=0,
+            at_least=0,
             autocast="data_max",
         ),
     )
@@ -84,7 +84,7 @@ class ConversionConfig:
         metadata=declared(
             "Keep a node in FP32 whose initializers have a larger magnitude; inf: no limit.",
             flags=("--init_max",),
-            above=0,
+            at_least=0,
             autocast="init_max",
         ),
     )
@@ -104,7 +104,7 @@ class ConversionConfig:
             "Keep a node in FP32 whose output elements are sums of more addends. Default: no limit.",
             flags=("--max_depth_of_reduction",),
             metavar="N",
-            at_least=1,
+            at_least=0,
             autocast="max_depth_of_reduction",
         ),
     )
@@ -118,6 +118,13 @@ class ConversionConfig:
             autocast="keep_io_types",
         ),
     )
+    lower_all_io: bool = field(
+        default=False,
+        metadata=declared(
+            "Give the low type to graph inputs and outputs that only FP32 nodes touch, too, as AutoCast does: its "
+            "functions and its command always do. Of those that keep_io_types names, or all of them, it changes none."
+        ),
+    )
     opset: int | None = field(
         default=None,
         metadata=declared(
@@ -126,6 +133,15 @@ class ConversionConfig:
             metavar="N",
             at_least=1,
             autocast="opset",
+        ),
+    )
+    max_ir_version: int = field(
+        default=10,
+        metadata=declared(
+            "Highest IR version of the output, but where its opset needs a later one; a lower one stays.",
+            flags=("--max_ir_version",),
+            metavar="N",
+            at_least=3,
         ),
     )
     small_values: bool = field(

@@ -2,6 +2,9 @@
 
 Every message is one line that says what is wrong, where, and how to fix it. The class decides the exit code of the
 command line: 2 for unusable input, 3 for a gate that fails, 1 for everything else.
+
+Scripts written for AutoCast catch Python's own classes, so errors of models, data, plans and options are ValueErrors,
+and those of a missing file FileNotFoundErrors, too.
 """
 
 from __future__ import annotations
@@ -28,19 +31,31 @@ class InputError(AutocastError):
     exit_code = 2
 
 
-class ModelError(InputError):
+class ModelError(InputError, ValueError):
     """The model cannot be read, is invalid, or refers to data that is missing or out of bounds."""
 
 
-class DataError(InputError):
+class DataError(InputError, ValueError):
     """Calibration or evaluation data cannot be read or does not fit the model's inputs."""
 
 
-class PlanError(InputError):
+class PlanError(InputError, ValueError):
     """A plan file cannot be read, or was made for another structure."""
 
 
-class ConfigError(InputError):
+class MissingModelError(ModelError, FileNotFoundError):
+    """The model's file, or one that holds its weights, is not there."""
+
+
+class MissingDataError(DataError, FileNotFoundError):
+    """The file or folder of calibration or evaluation data is not there."""
+
+
+class MissingPlanError(PlanError, FileNotFoundError):
+    """The plan's file is not there."""
+
+
+class ConfigError(InputError, ValueError):
     """An option or a spec has a value that cannot be used."""
 
 
@@ -48,7 +63,7 @@ class OutputError(InputError):
     """The destination cannot be written."""
 
 
-class UnconvertibleError(InputError):
+class UnconvertibleError(InputError, ValueError):
     """The model cannot be converted as requested; the message names the node, the operator and what could help."""
 
 

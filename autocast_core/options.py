@@ -68,10 +68,10 @@ class Option:
             return
         if self.choices and value not in self.choices:
             raise ConfigError(f"{self.name} is {value}: give {' or '.join(self.choices)}")
+        unlimited = ", or inf for no limit" if self.type == "float" else ""
         if self.at_least is not None and not value >= self.at_least:
-            raise ConfigError(f"{self.name} is {value}: give at least {self.at_least}")
+            raise ConfigError(f"{self.name} is {value}: give at least {self.at_least}{unlimited}")
         if self.above is not None and not value > self.above:
-            unlimited = ", or inf for no limit" if self.type == "float" else ""
             raise ConfigError(f"{self.name} is {value}: give a number greater than {self.above:g}{unlimited}")
 
 

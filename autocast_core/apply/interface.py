@@ -40,12 +40,14 @@ class GraphInterface:
         return tuple(dict.fromkeys(name or "" for name in names if name in self._kept))
 
     def settle_inputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
-        """Retype the FP32 inputs that take the low type: all but kept ones and those that only FP32 nodes read."""
+        """Retype the FP32 inputs that take the low type: all but kept ones and, unless `lower_all_io`, those that
+        only FP32 nodes read."""
         for value in self._graph.inputs:
             if original.get(value) != ir.DataType.FLOAT or self._keeps(value):
                 continue
             required = uses.required_types(value)
-            if any(dtype in LOW_DTYPES for dtype in required) or (not required and is_tensor(value)):
+            lowers = self._lowers_all(value) or (not required and is_tensor(value))
+            if lowers or any(dtype in LOW_DTYPES for dtype in required):
                 retype(value, self._low)
                 if value.const_value is not None:
                     store(value, convert_tensor(value.const_value, self._low, value.name or ""))
@@ -53,7 +55,8 @@ class GraphInterface:
                 self._kept.add(value.name)
 
     def settle_made_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
-        """Add the requested of the FP32 outputs: the low type, unless kept or touched by FP32 nodes alone."""
+        """Add the requested of the FP32 outputs: the low type, unless kept or, without `lower_all_io`,
+        touched by FP32 nodes alone."""
         for index, value in enumerate(self._graph.outputs):
             if not value.is_graph_input() and original.get(value) in PRECISION_DTYPES:
                 self._settle_output(index, value, self._output_type(value, uses), uses, original)
@@ -76,7 +79,7 @@ class GraphInterface:
             return
         requested = original[value] or natural
         if requested == ir.DataType.FLOAT and not self._keeps(value):
-            requested = natural
+            requested = self._low if self._lowers_all(value) else natural
             if requested == ir.DataType.FLOAT:
                 self._kept.add(value.name)
         uses.add(value, Use(GraphOutput(self._graph, index), requested))
@@ -101,6 +104,9 @@ class GraphInterface:
 
     def _keeps(self, value: ir.Value) -> bool:
         return self._settings.keeps_io_type(value.name or "")
+
+    def _lowers_all(self, value: ir.Value) -> bool:
+        return self._settings.lower_all_io and is_tensor(value)
 
     def _output_type(self, value: ir.Value, uses: Uses) -> ir.DataType:
         if not is_tensor(value):

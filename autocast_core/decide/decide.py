@@ -75,6 +75,7 @@ def _settings(config: ConversionConfig, policy: OperandPolicy) -> PlanSettings:
     keep = config.keep_io_types
     return PlanSettings(
         keep_io_types=keep if isinstance(keep, bool) else tuple(sorted(keep)),
+        lower_all_io=config.lower_all_io,
         init_conversion_max_bytes=config.init_conversion_max_bytes,
         operands_to_exclude={
             op_type: {side: tuple(indices) for side, indices in block.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +14,8 @@ from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide.groups import NodeGroup
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.plan import Evidence
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,19 @@ class Rule(Protocol):
 class NodeRuleBase:
     """AutoCast's interface for custom rules: a subclass says in `_check_inner` whether a node must stay in FP32.
 
-    `_check_inner` gets an onnx.NodeProto, as AutoCast's rules do, and returns True to keep the node in FP32.
+    `_check_inner` gets an onnx.NodeProto, as AutoCast's rules do, and returns True to keep the node in FP32; then
+    `_log_skipped` is called, which a subclass may define to log more.
     """
 
     def check(self, node: Any) -> bool:
         """Whether the node must stay in FP32. NotImplementedError where a subclass defines no `_check_inner`."""
-        return bool(self._check_inner(node))
+        if not self._check_inner(node):
+            return False
+        self._log_skipped(node)
+        return True
+
+    def _log_skipped(self, node: Any, **kwargs: Any) -> None:
+        logger.info("%s keeps node %s in FP32", type(self).__name__, node.name)
 
     def _check_inner(self, node: Any) -> bool:
         raise NotImplementedError(f"{type(self).__name__} must define _check_inner(node)")

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from autocast_core.errors import OutputError
+from autocast_core.errors import AutocastError, OutputError
 from autocast_core.text import visible
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -113,6 +113,8 @@ def replacing(*paths: Path) -> Iterator[tuple[BinaryIO, ...]]:
 def _explained(path: Path, needed: int) -> Iterator[None]:
     try:
         yield
+    except AutocastError:
+        raise
     except OSError as error:
         if error.errno in _FULL:
             raise OutputError(_full(path, needed)) from error

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from autocast_core.errors import ModelError
+from autocast_core.errors import MissingModelError, ModelError
 from autocast_core.model.tensors import DataFile
 
 SELF = "\0"
@@ -84,7 +84,7 @@ class DataFolders:
                     return folder / location
         except (OSError, ValueError) as error:
             raise ModelError(f"{where}: location {location!r} cannot be used: {error}") from error
-        raise ModelError(f"{where}: {self.folders[0] / location} is missing: put it beside the model")
+        raise MissingModelError(f"{where}: {self.folders[0] / location} is missing: put it beside the model")
 
 
 def _leaves(location: str) -> bool:

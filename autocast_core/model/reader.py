@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from autocast_core.errors import ModelError
+from autocast_core.errors import MissingModelError, ModelError
 from autocast_core.model.locations import SELF, DataFolders
 from autocast_core.model.protobuf.checked import checked, file_tensor
 from autocast_core.model.protobuf.serde import deserialize, infer_types, parse
@@ -146,7 +146,7 @@ def _read_skeleton(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such file: give the path of an .onnx file") from None
+        raise MissingModelError(f"{path}: no such file: give the path of an .onnx file") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:

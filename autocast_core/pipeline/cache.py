@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autocast_core.errors import PlanError
+from autocast_core.errors import MissingPlanError, PlanError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -46,6 +46,8 @@ class ArtifactCache:
         try:
             text = path.read_text(encoding="utf-8")
             return self._get(("plan", _digest(text)), lambda: PrecisionPlan.from_json(text))
+        except FileNotFoundError as error:
+            raise MissingPlanError(f"{path}: no such file: give a plan.json of a run, or one of --save_plan") from error
         except (OSError, UnicodeDecodeError) as error:
             raise PlanError(f"{path}: cannot read the plan: {error}") from error
         except PlanError as error:

@@ -11,12 +11,15 @@ import onnx
 from onnx.external_data_helper import convert_model_to_external_data
 
 from autocast_core.config import ConversionConfig
-from autocast_core.model import runtime_model
+from autocast_core.log_setup import LOGGER, configure_logging_if_nobody_has
+from autocast_core.model import SavedModel, runtime_model
 from autocast_core.model.protobuf.skeleton import LARGE_BYTES
 from autocast_core.pipeline.convert import convert_file, convert_in_memory
 from autocast_core.pipeline.job import Job
-from autocast_core.precision import low_precision
+from autocast_core.precision import Precision, low_precision
 from autocast_core.verify import Verified
+
+_LOWEST_OPSET_OF_F16 = 19
 
 
 def convert_to_mixed_precision(
@@ -45,6 +48,7 @@ def convert_to_mixed_precision(
     ``onnx.save`` writes them beside the model, with and without ``save_as_external_data``. `convert_file` writes such
     models without holding their weights. Raises as `convert_file`.
     """
+    configure_logging_if_nobody_has()
     config = ConversionConfig(
         precision=low_precision(low_precision_type),
         nodes_to_exclude=tuple(nodes_to_exclude or ()),
@@ -56,6 +60,7 @@ def convert_to_mixed_precision(
         init_conversion_max_bytes=init_conversion_max_bytes,
         max_depth_of_reduction=max_depth_of_reduction,
         keep_io_types=keep_io_types if isinstance(keep_io_types, bool) else tuple(keep_io_types),
+        lower_all_io=True,
         opset=opset,
         providers=tuple(providers or ()),
         trt_plugins=tuple(trt_plugins or ()),
@@ -65,9 +70,13 @@ def convert_to_mixed_precision(
     )
     with tempfile.TemporaryDirectory(prefix="autocast-") as folder:
         path = Path(folder) / "model.onnx"
-        conversion = convert_file(onnx_path, path, config, calibration=calibration_data)
-        model: onnx.ModelProto = onnx.load(path)
-    if conversion.output.data_path is not None:
+        return read_converted(convert_file(onnx_path, path, config, calibration=calibration_data).output)
+
+
+def read_converted(output: SavedModel) -> onnx.ModelProto:
+    """The model that a conversion wrote, as `convert_to_mixed_precision` returns it."""
+    model: onnx.ModelProto = onnx.load(output.path)
+    if output.data_path is not None:
         # Without this mark onnx.save would try one file; a reference to our file would be lost with it.
         convert_model_to_external_data(model, size_threshold=LARGE_BYTES, convert_attribute=True)
     return model
@@ -86,17 +95,21 @@ def convert_to_f16(
     """Convert every node that may be low, without looking at data, with AutoCast's parameters and defaults.
 
     Operator types in `op_block_list` stay FP32; `tensor_block_dict` leaves operands of an operator type in FP32, by
-    their indices under ``inp`` and ``out``. `model` is not modified. Raises as `convert_file`.
+    their indices under ``inp`` and ``out``. The opset is at least 19 for FP16, from which on Q/DQ take 16-bit scales,
+    and 22 for BF16; a lower `opset` is raised with a warning. `model` is not modified. Raises as `convert_file`.
     """
+    configure_logging_if_nobody_has()
+    precision = low_precision(low_precision_type)
     config = ConversionConfig(
-        precision=low_precision(low_precision_type),
+        precision=precision,
         op_types_to_exclude=tuple(op_block_list),
         data_max=float("inf"),
         init_max=float("inf"),
         keep_io_types=keep_io_types,
+        lower_all_io=True,
         trt_plugins=tuple(trt_plugins or ()),
         use_standalone_type_inference=use_standalone_type_inference,
-        opset=opset,
+        opset=_opset_of_f16(model, precision, opset),
         small_values=False,
         operands_to_exclude=dict(tensor_block_dict or {}),
     )
@@ -104,3 +117,12 @@ def convert_to_f16(
     with runtime_model(verified.structure) as converted:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(converted.bytes)
         return proto
+
+
+def _opset_of_f16(model: onnx.ModelProto, precision: Precision, wanted: int | None) -> int | None:
+    """The option `opset` of a conversion by `convert_to_f16`; None where the model's own is high enough."""
+    lowest = max(_LOWEST_OPSET_OF_F16, precision.minimum_opset)
+    if wanted is not None and wanted < lowest:
+        LOGGER.warning("opset %d is below %d, the minimum for %s here: using %d", wanted, lowest, precision, lowest)
+    own = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    return max(wanted or 0, lowest) if wanted is not None or own < lowest else None

@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
 from autocast_core.config import Precision
-from autocast_core.errors import PlanError
+from autocast_core.errors import MissingPlanError, PlanError
 from autocast_core.plan.codec import canonical_json, read_json
 from autocast_core.plan.data import PlanData
 from autocast_core.plan.settings import PlanSettings
@@ -215,6 +215,8 @@ def read_plan(path: str | Path) -> PrecisionPlan:
     """The plan in the file at `path`. PlanError where it is missing, unreadable or not a plan."""
     try:
         return PrecisionPlan.from_json(_text(path))
+    except FileNotFoundError as error:
+        raise MissingPlanError(f"{path}: no such file: give a plan.json of a run, or one of --save_plan") from error
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{path}: cannot read the plan: {error}") from error
     except PlanError as error:

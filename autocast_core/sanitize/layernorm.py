@@ -20,15 +20,16 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig
 from autocast_core.graph.annotations import set_replaced_names
 from autocast_core.graph.constants import constant_tensor, scalar, small_array
-from autocast_core.graph.walk import all_graphs
+from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.sanitize.change import Change
 
-_FIRST_OPSET = 17
+FIRST_OPSET = 17
+"""LayerNormalization's; pass `opset` raises a lower one where there is something to fuse."""
 
 
 def fuse_layer_norm(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
     """Fuse every layer normalization of the main graph and of bodies; see the module."""
-    if not config.fuse_layer_norm or model.graph.opset_imports.get("", 0) < _FIRST_OPSET:
+    if not config.fuse_layer_norm or model.graph.opset_imports.get("", 0) < FIRST_OPSET:
         return ()
     fused = []
     for graph in all_graphs(model.graph):
@@ -37,6 +38,12 @@ def fuse_layer_norm(model: ir.Model, config: ConversionConfig) -> tuple[Change, 
             if match is not None:
                 fused.append(_fuse(graph, match))
     return tuple(Change("layernorm", f"fused {len(nodes)} nodes into LayerNormalization", nodes) for nodes in fused)
+
+
+def is_decomposed(model: ir.Model) -> bool:
+    """Whether a layer normalization of the model is taken apart such that the pass would fuse it."""
+    roots = (node for node in all_nodes(model.graph) if node.op_type == "Sqrt" and node.domain == "")
+    return any(_match(node) is not None for node in roots)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """Pass `names`: every node and every value can be told from all others by its name.
 
 - Names unnamed nodes and values, and renames duplicates, over the main graph and all bodies. An unnamed node becomes
-  ``OPERATOR_k``, k counting the nodes of that operator; of several nodes with one name the first keeps it.
+  ``OPERATOR_k``, numbered as AutoCast numbers them, so that patterns taken from its log match: k begins with the number
+  of different names in the main graph, the empty one included, and rises where the name is in use. Of several nodes
+  with one name the first keeps it.
 - Values of bodies that shadow or repeat a name get ``NAME_k``; quantization annotations follow.
 - Does not act on names that are unique already, nor ever on the names of the main graph's inputs, outputs and
   initializers. An omitted optional output keeps its empty name.
 """
 
 from __future__ import annotations
-
-from collections import Counter
 
 import onnx_ir as ir
 
@@ -31,18 +31,18 @@ def name_function_nodes(function: ir.Function) -> None:
 
 
 def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:
-    nodes = list(all_nodes(graph))
+    nodes = [*graph, *(node for node in all_nodes(graph) if node.graph is not graph)]
     if _are_unique([node.name for node in nodes]):
         return ()
     names = UnusedNames(node.name for node in nodes)
     seen: set[str] = set()
-    counts: Counter[str] = Counter()
+    number = len({node.name or "" for node in graph})
     named, renamed = [], []
     for node in nodes:
-        index = counts[node.op_type]
-        counts[node.op_type] += 1
         if not node.name:
-            node.name = names.fresh(f"{node.op_type}_{index}")
+            while not names.claim(f"{node.op_type}_{number}"):
+                number += 1
+            node.name = f"{node.op_type}_{number}"
             named.append(node.name)
         elif node.name in seen:
             node.name = names.fresh(node.name)

@@ -1,8 +1,8 @@
 """Pass `opset`: the default domain's opset is one that the low type can be used at.
 
 - The opset is the model's own, at least ``config.precision.minimum_opset``, or ``config.opset``; raised where
-  OPSET_NEEDS says so; never below the model's own.
-- Upgrades the nodes of the main graph and of all bodies to it, and the IR version with it, which never falls.
+  OPSET_NEEDS says so, and to LayerNormalization's where there is one to fuse; never below the model's own.
+- Upgrades the nodes of the main graph and of all bodies to it, and the IR version with it.
 - Does not act where the model's opset already is the one to convert at, or where the default domain is not used.
 """
 
@@ -19,6 +19,7 @@ from autocast_core.errors import ConfigError
 from autocast_core.graph.names import UnusedNames, node_names, value_names
 from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.layernorm import FIRST_OPSET, is_decomposed
 from autocast_core.sanitize.upgrade import upgrade_nodes
 
 
@@ -76,9 +77,9 @@ def choose_opset(model: ir.Model, config: ConversionConfig) -> OpsetChoice | Non
             raise ConfigError(f"opset {wanted} is unknown: give at most {onnx.defs.onnx_opset_version()}")
         if wanted < own:
             warnings.append(f"opset {wanted} is below the model's own: keeping {own}, as a lower one may break it")
-        elif wanted < minimum:
-            warnings.append(f"opset {wanted} is below {minimum}, the recommended minimum for {config.precision}")
-    need = _strongest_need(model)
+        if opset < minimum:
+            warnings.append(f"opset {opset} is below {minimum}, the recommended minimum for {config.precision}")
+    need = _strongest_need(model, config)
     if need is not None and need.opset > opset:
         if wanted is not None:
             warnings.append(f"opset raised from {opset} to {need.opset} for {need.why}")
@@ -86,9 +87,11 @@ def choose_opset(model: ir.Model, config: ConversionConfig) -> OpsetChoice | Non
     return OpsetChoice(opset, tuple(warnings))
 
 
-def _strongest_need(model: ir.Model) -> OpsetNeed | None:
+def _strongest_need(model: ir.Model, config: ConversionConfig) -> OpsetNeed | None:
     quantizers = [node for node in all_nodes(model.graph) if node.domain == "" and node.op_type in _QUANTIZERS]
-    needs = (need for need in OPSET_NEEDS if any(need.applies(node) for node in quantizers))
+    needs = [need for need in OPSET_NEEDS if any(need.applies(node) for node in quantizers)]
+    if config.fuse_layer_norm and model.graph.opset_imports[""] < FIRST_OPSET and is_decomposed(model):
+        needs.append(OpsetNeed(FIRST_OPSET, "LayerNormalization", lambda node: False))
     return max(needs, key=lambda need: need.opset, default=None)
 
 
@@ -115,6 +118,15 @@ def raise_nodes(model: ir.Model, opset: int) -> tuple[ir.Node, ...]:
     model.graph.opset_imports[""] = opset
     model.ir_version = max(model.ir_version, minimum_ir_version(opset))
     return replaced
+
+
+def lower_ir_version(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
+    """Lower the IR version to ``config.max_ir_version``, or to what the opset needs where that is higher."""
+    own, opset = model.ir_version, model.graph.opset_imports.get("")
+    model.ir_version = min(own, max(config.max_ir_version, 0 if opset is None else minimum_ir_version(opset)))
+    if model.ir_version == own:
+        return ()
+    return (Change("ir_version", f"IR version lowered from {own} to {model.ir_version}"),)
 
 
 def minimum_ir_version(opset: int) -> int:

@@ -27,6 +27,8 @@ _YOUNGER = (
     "decide",
     "repair_evaluations",
     "class_outputs",
+    "lower_all_io",
+    "max_ir_version",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -107,6 +109,8 @@ class Spec(BaseModel):
     init_conversion_max_bytes: int | None = _option("init_conversion_max_bytes")
     max_depth_of_reduction: int | None = _option("max_depth_of_reduction")
     keep_io_types: bool | Texts = _option("keep_io_types")
+    lower_all_io: bool = _option("lower_all_io")
+    max_ir_version: int = _option("max_ir_version")
     opset: int | None = _option("opset")
     small_values: bool = _option("small_values")
     clamp_masks: bool = _option("clamp_masks")

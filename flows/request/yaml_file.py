@@ -24,14 +24,17 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], Mapping[KeyPath, int]]:
 
     text = _text(path)
     lines: dict[KeyPath, int] = {}
+    values: Any = None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if _values(root, {}) > MOST_VALUES:
-            raise ConfigError(f"{path}: stands for more than {MOST_VALUES} values; write fewer aliases")
-        values = yaml.safe_load(text)
-        _note_lines(root, (), lines)
+        count = _values(root, {})
+        if count <= MOST_VALUES:
+            values = yaml.safe_load(text)
+            _note_lines(root, (), lines)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # numbers and dates that are none
         raise ConfigError(f"{path}: is not valid YAML: {one_line(error, 300)}") from error
+    if count > MOST_VALUES:
+        raise ConfigError(f"{path}: stands for more than {MOST_VALUES} values; write fewer aliases")
     if values is None:
         values = {}
     if not isinstance(values, dict):

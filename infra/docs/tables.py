@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from autocast_core.__main__ import parser
+from autocast_core.__main__ import get_parser
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.rules import rules_table
 from autocast_core.options import options_of, options_table
@@ -24,7 +24,7 @@ def command_arguments() -> str:
     """What `python -m autocast_core` takes besides the fields of the configuration."""
     fields = {option.destination for option in options_of(ConversionConfig).values() if option.flags}
     rows = ["| Command line | Meaning |", "| --- | --- |"]
-    for action in parser()._actions:
+    for action in get_parser()._actions:
         if action.dest not in {*fields, "help"}:
             value = f" {action.metavar}" if isinstance(action.metavar, str) else ""
             flags = ", ".join(f"`{flag}{value}`" for flag in action.option_strings)

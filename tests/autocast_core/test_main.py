@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -9,12 +10,22 @@ import onnx
 import onnx.parser
 import pytest
 
-from autocast_core.__main__ import main, parser
-from tests.onnx_models import operator_types
+from autocast_core.__main__ import command, get_parser, main
+from autocast_core.errors import ConfigError, MissingModelError
+from autocast_core.log_setup import LOGGER
+from tests.onnx_models import interface_types, operator_types
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 g (float[2,3] x) => (float[2,3] y) <float[3,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}> { [m] a = MatMul(x, w)
             [e] y = Softmax(a) }"""
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """The command adds handlers to the logger, which outlive a test."""
+    yield
+    LOGGER.handlers.clear()
+    LOGGER.setLevel(logging.NOTSET)
 
 
 @pytest.fixture
@@ -26,13 +37,34 @@ def source(tmp_path):
 
 def test_the_output_is_named_after_the_model_and_the_precision(source):
     """As AutoCast: MODEL.fp16.onnx, MODEL.bf16.onnx."""
-    assert main(["--onnx_path", str(source)]) == 0
-    assert main(["--onnx_path", str(source), "-t", "bf16"]) == 0
+    assert command(["--onnx_path", str(source)]) == 0
+    assert command(["--onnx_path", str(source), "-t", "bf16"]) == 0
     assert sorted(path.name for path in source.parent.iterdir()) == ["model.bf16.onnx", "model.fp16.onnx", "model.onnx"]
 
 
+def test_main_returns_the_model_that_it_wrote(source):
+    """As AutoCast's main, for scripts that import it."""
+    model = main(["--onnx_path", str(source), "--output_path", str(source.parent / "out.onnx")])
+    assert model == onnx.load(source.parent / "out.onnx")
+    assert operator_types(model) == ["MatMul", "Softmax"]
+
+
+def test_main_raises_what_the_command_prints():
+    with pytest.raises(MissingModelError, match=r"missing\.onnx: no such file"):
+        main(["--onnx_path", "missing.onnx"])
+    with pytest.raises(ConfigError, match="data_max"):
+        main(["--onnx_path", "missing.onnx", "--data_max", "-1"])
+
+
+def test_inputs_and_outputs_that_only_fp32_nodes_touch_are_low_as_with_autocast(source, tmp_path):
+    target = tmp_path / "out.onnx"
+    assert command(["--onnx_path", str(source), "--output_path", str(target), "--data_max", "0"]) == 0
+    assert operator_types(target) == ["Cast", "MatMul", "Softmax", "Cast"]
+    assert set(interface_types(onnx.load(target)).values()) == {onnx.TensorProto.FLOAT16}
+
+
 def test_defaults_are_autocasts():
-    found = parser().parse_args(["--onnx_path", "m.onnx"])
+    found = get_parser().parse_args(["--onnx_path", "m.onnx"])
     assert (found.low_precision_type, found.data_max, found.init_max, found.keep_io_types) == ("fp16", 512, 65504, None)
     assert (found.init_conversion_max_bytes, found.max_depth_of_reduction, found.opset) == (None, None, None)
     assert (found.log_level, found.use_standalone_type_inference) == ("INFO", False)
@@ -43,43 +75,43 @@ def test_defaults_are_autocasts():
     [
         (["--keep_io_types"], ["Cast", "MatMul", "Softmax", "Cast"]),
         (["--keep_io_types", "y"], ["MatMul", "Softmax", "Cast"]),
-        (["--op_types_to_exclude", "Softmax"], ["MatMul", "Cast", "Softmax"]),
-        (["-op", "Softmax"], ["MatMul", "Cast", "Softmax"]),
-        (["-n", "m", "e"], ["MatMul", "Softmax"]),
-        (["--nodes_to_exclude", "e$", "--keep_io_types", "x"], ["Cast", "MatMul", "Cast", "Softmax"]),
+        (["--op_types_to_exclude", "Softmax"], ["MatMul", "Cast", "Softmax", "Cast"]),
+        (["-op", "Softmax"], ["MatMul", "Cast", "Softmax", "Cast"]),
+        (["-n", "m", "e"], ["Cast", "MatMul", "Softmax", "Cast"]),
+        (["--nodes_to_exclude", "e$", "--keep_io_types", "x"], ["Cast", "MatMul", "Cast", "Softmax", "Cast"]),
         (["--op_types_to_exclude", "Softmax", "--nodes_to_include", "e"], ["MatMul", "Softmax"]),
-        (["--data_max", "1e-9"], ["MatMul", "Softmax"]),
+        (["--data_max", "1e-9"], ["Cast", "MatMul", "Softmax", "Cast"]),
         (["--data_max", "1e-9", "--op_types_to_include", "MatMul", "Softmax", "-t", "bf16"], ["MatMul", "Softmax"]),
-        (["--init_max", "8"], ["MatMul", "Cast", "Softmax"]),
-        (["--init_max", "8", "--data_max", "inf"], ["MatMul", "Cast", "Softmax"]),
-        (["--max_depth_of_reduction", "2"], ["MatMul", "Softmax"]),
+        (["--init_max", "8"], ["Cast", "MatMul", "Cast", "Softmax"]),
+        (["--init_max", "8", "--data_max", "inf"], ["Cast", "MatMul", "Cast", "Softmax"]),
+        (["--max_depth_of_reduction", "2"], ["Cast", "MatMul", "Softmax", "Cast"]),
         (["--init_conversion_max_bytes", "8", "--opset", "19"], ["Cast", "MatMul", "Softmax"]),
     ],
 )
 def test_flags_do_what_they_say(source, tmp_path, arguments, wanted):
     target = tmp_path / "out.onnx"
-    assert main(["--onnx_path", str(source), "--output_path", str(target), *arguments]) == 0
+    assert command(["--onnx_path", str(source), "--output_path", str(target), *arguments]) == 0
     assert operator_types(target) == wanted
 
 
 def test_calibration_data_decide(source, tmp_path):
     np.savez(tmp_path / "data.npz", x=np.full((2, 3), 100, np.float32))
     target = tmp_path / "out.onnx"
-    assert main(["--onnx_path", str(source), "-d", str(tmp_path / "data.npz"), "--output_path", str(target)]) == 0
+    assert command(["--onnx_path", str(source), "-d", str(tmp_path / "data.npz"), "--output_path", str(target)]) == 0
     assert {tensor.data_type for tensor in onnx.load(target).graph.initializer} == {onnx.TensorProto.FLOAT}
 
 
 def test_shapes_of_dynamic_inputs_are_taken(tmp_path):
     text = TEXT.replace("(float[2,3] x) => (float[2,3] y)", "(float[n,3] x) => (float[n,3] y)")
     onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
-    assert main(["--onnx_path", str(tmp_path / "model.onnx"), "--shapes", "x:5x3"]) == 0
+    assert command(["--onnx_path", str(tmp_path / "model.onnx"), "--shapes", "x:5x3"]) == 0
 
 
 def test_a_saved_plan_converts_again_to_the_same_bytes(source, tmp_path):
     first, second, plan = tmp_path / "a.onnx", tmp_path / "b.onnx", tmp_path / "plan.json"
-    main(["--onnx_path", str(source), "--output_path", str(first), "-op", "Softmax", "--save_plan", str(plan)])
+    command(["--onnx_path", str(source), "--output_path", str(first), "-op", "Softmax", "--save_plan", str(plan)])
     assert [node["rule"] for node in json.loads(plan.read_text())["nodes"]] == ["default", "op_type"]
-    main(["--onnx_path", str(source), "--output_path", str(second), "--plan", str(plan)])
+    command(["--onnx_path", str(source), "--output_path", str(second), "--plan", str(plan)])
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -99,7 +131,7 @@ def test_a_saved_plan_converts_again_to_the_same_bytes(source, tmp_path):
 )
 def test_bad_input_is_one_line_and_exit_code_2(source, capsys, arguments, said):
     arguments = [str(source) if each == "MODEL" else each for each in arguments]
-    assert main(arguments) == 2
+    assert command(arguments) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and said in lines[0]
     assert [path.name for path in source.parent.iterdir()] == ["model.onnx"]
@@ -110,15 +142,15 @@ def test_bad_input_is_one_line_and_exit_code_2(source, capsys, arguments, said):
 )
 def test_wrong_usage_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(arguments)
+        command(arguments)
     assert stop.value.code == 2
 
 
 def test_help_imports_nothing_heavy():
     script = """
 import sys
-from autocast_core.__main__ import parser
-parser().format_help()
+from autocast_core.__main__ import get_parser
+get_parser().format_help()
 heavy = {"onnx", "onnxruntime", "numpy", "prefect", "mlflow", "boto3", "matplotlib", "onnxscript", "tensorrt"}
 print(sorted(heavy & set(sys.modules)))
 """
@@ -132,6 +164,8 @@ def test_a_conversion_loads_no_symbolic_arithmetic(source):
     """Which alone costs more than everything else that a small conversion imports."""
     script = """
 import atexit, runpy, sys
+from autocast_core.errors import ConfigError, MissingModelError
+from autocast_core.log_setup import LOGGER
 from tests.onnx_models import operator_types
 atexit.register(lambda: print("sympy.core" in sys.modules))
 runpy.run_module("autocast_core", run_name="__main__", alter_sys=True)
@@ -149,9 +183,9 @@ def test_the_summary_is_logged_as_autocast_does(source, tmp_path):
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.returncode == 0
-    assert "Converted 2/2 nodes (100.00%) to fp16" in done.stderr
-    assert "graph/m goes fp16: default" in done.stderr
-    assert done.stdout == ""
+    assert " - INFO - convert.py - Converted 2/2 nodes (100.00%) to fp16\n" in done.stdout
+    assert "graph/m goes fp16: default" in done.stdout
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("option", ["--onnx_path", "--calibration_data"])
@@ -162,15 +196,15 @@ def test_a_pipe_or_device_is_refused_and_not_read(source, tmp_path, capsys, opti
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    assert main(["--onnx_path", str(source), option, str(path)]) == 2
+    assert command(["--onnx_path", str(source), option, str(path)]) == 2
     assert f"error: {path} is a pipe or device" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("weights", "arguments", "said"),
     [
-        ("1, 2, 3, 4, 5, 6, 7, 8, nan", (), "WARNING weight 'w' holds 1 NaN or infinite values"),
-        ("1, 2, 3, 4, 5, 6, 7, 8, 9", ("--op_types_to_exclude", "MatMul", "Softmax"), "WARNING nothing was converted"),
+        ("1, 2, 3, 4, 5, 6, 7, 8, nan", (), "weight 'w' holds 1 NaN or infinite values"),
+        ("1, 2, 3, 4, 5, 6, 7, 8, 9", ("--op_types_to_exclude", "MatMul", "Softmax"), "nothing was converted"),
         ("1, 2, 3, 4, 5, 6, 7, 8, 1e6", ("--init_max", "inf", "--data_max", "inf"), "elements beyond ±65504"),
     ],
     ids=["nan", "nothing", "clamped"],
@@ -179,7 +213,7 @@ def test_what_is_known_to_be_ruined_is_warned_of(source, weights, arguments, sai
     onnx.save(onnx.parser.parse_model(TEXT.replace("1, 2, 3, 4, 5, 6, 7, 8, 9", weights)), source)
     command = [sys.executable, "-m", "autocast_core", "--onnx_path", str(source), *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert said in ended.stderr
+    assert said in ended.stdout
 
 
 def with_data(folder):
@@ -212,7 +246,7 @@ def test_no_file_that_is_read_or_written_is_replaced(tmp_path, capsys, option, n
     os.link(tmp_path / "weights.onnx", tmp_path / "hard_link.onnx")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     arguments = ["--onnx_path", str(source), "-d", str(tmp_path / "data.npz"), option, str(tmp_path / name)]
-    assert main(arguments) == 2
+    assert command(arguments) == 2
     assert f"{name}: is " in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -226,7 +260,7 @@ def test_no_link_pipe_or_device_is_replaced(source, tmp_path, capsys, option, ki
         target.symlink_to(elsewhere)
     else:
         os.mkfifo(target)
-    assert main(["--onnx_path", str(source), option, str(target)]) == 2
+    assert command(["--onnx_path", str(source), option, str(target)]) == 2
     assert f"there.onnx: is a {kind}" in capsys.readouterr().err
     assert target.is_symlink() if kind == "link" else target.is_fifo()
     assert elsewhere.read_text() == "mine"
@@ -235,7 +269,7 @@ def test_no_link_pipe_or_device_is_replaced(source, tmp_path, capsys, option, ki
 @pytest.mark.parametrize("option", ["--output_path", "--save_plan"])
 def test_a_device_is_no_file_to_write(source, option, capsys):
     """As root, the rename would have replaced the node."""
-    assert main(["--onnx_path", str(source), option, "/dev/null"]) == 2
+    assert command(["--onnx_path", str(source), option, "/dev/null"]) == 2
     assert "/dev/null: is a pipe or device" in capsys.readouterr().err
     assert Path("/dev/null").is_char_device()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from autocast_core import convert_to_mixed_precision
-from autocast_core.__main__ import parser
+from autocast_core.__main__ import get_parser
 from autocast_core.config import OPTIONS, ConversionConfig
 from autocast_core.errors import ConfigError
 from autocast_core.options import declared, options_of, options_table
@@ -70,9 +70,9 @@ def test_the_python_function_has_autocasts_parameters_with_the_declared_defaults
 
 
 def test_the_command_line_has_the_declared_flags_and_defaults():
-    flags = {flag for action in parser()._actions for flag in action.option_strings}
+    flags = {flag for action in get_parser()._actions for flag in action.option_strings}
     assert {flag for option in OPTIONS.values() for flag in option.flags} <= flags
-    given = vars(parser().parse_args(["--onnx_path", "m.onnx"]))
+    given = vars(get_parser().parse_args(["--onnx_path", "m.onnx"]))
     for option in OPTIONS.values():
         if option.flags:
             assert (given[option.destination] or None) == (option.default or None), option.name

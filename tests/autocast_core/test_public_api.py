@@ -17,6 +17,7 @@ PUBLIC = {
     "PrecisionPlan",
     "Rule",
     "SearchResult",
+    "configure_logging",
     "convert_file",
     "convert_to_f16",
     "convert_to_mixed_precision",

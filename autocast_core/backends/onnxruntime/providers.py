@@ -1,7 +1,7 @@
 """ONNX Runtime's execution providers: which to ask for, and which really took the nodes.
 
 ONNX Runtime falls back silently: where a provider cannot start, or takes no node, the next one computes. So what was
-asked for is compared with what was got.
+asked for is compared with what was got, and a warning says so, as AutoCast goes on with the CPU, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import onnx_ir as ir
 
 from autocast_core.backends.cuda_driver import has_driver
-from autocast_core.errors import BackendError, ConfigError
+from autocast_core.errors import ConfigError
 from autocast_core.graph.walk import all_nodes
 from autocast_core.operators.signature import find_signature
 
@@ -45,20 +45,20 @@ def parse(provider: str) -> tuple[str, Options]:
 def choose(
     providers: Sequence[str], model: ir.Model, available: Sequence[str], plugins: Sequence[str] = ()
 ) -> list[tuple[str, Options]]:
-    """The providers to open `model` with, the CPU last: those asked for; where none is, the CPU alone, and TensorRT
-    before it where the model has a custom operator and this machine TensorRT.
+    """The providers to open `model` with, the CPU last: those asked for that there are; where none was asked for, the
+    CPU alone, and TensorRT before it where the model has a custom operator and this machine TensorRT.
 
-    `available` are those of the installed ONNX Runtime; TensorRT loads `plugins`. ConfigError for one that is missing.
+    `available` are those of the installed ONNX Runtime; TensorRT loads `plugins`.
     """
     asked = [parse(each) for each in providers] or _by_itself(model, available)
-    wanted = [(name, _with_plugins(name, options, plugins)) for name, options in asked]
-    missing = [name for name, _ in wanted if name not in available]
-    if missing:
-        raise ConfigError(
-            f"this onnxruntime has no {missing[0]} (it has {', '.join(available)}); install onnxruntime-gpu instead"
-        )
+    wanted = [(name, _with_plugins(name, options, plugins)) for name, options in asked if name in available]
     cpu: tuple[str, Options] = (NAMES["cpu"], {})
     return wanted if cpu in wanted else [*wanted, cpu]
+
+
+def missing(providers: Sequence[str], available: Sequence[str]) -> list[str]:
+    """ONNX Runtime's names of those of `providers` that are not `available`."""
+    return [name for name, _ in map(parse, providers) if name not in available]
 
 
 def custom_operator(model: ir.Model) -> ir.Node | None:
@@ -89,13 +89,15 @@ def _with_plugins(name: str, options: Options, plugins: Sequence[str]) -> Option
     return {**options, "trt_extra_plugin_lib_paths": ";".join(plugins)}
 
 
-def check_started(wanted: Sequence[tuple[str, Options]], started: Sequence[str]) -> None:
-    """BackendError where a provider that was asked for is not among those that ONNX Runtime started."""
-    missing = [name for name, _ in wanted if name not in started]
-    if missing:
-        raise BackendError(
-            f"ONNX Runtime could not start {missing[0]} and fell back to {started[0]}; check its driver and libraries, "
-            f"or give --providers without it"
+def warn_of_fallback(wanted: Sequence[tuple[str, Options]], started: Sequence[str]) -> None:
+    """Log a warning where a provider that was asked for is not among those that ONNX Runtime started."""
+    absent = [name for name, _ in wanted if name not in started]
+    if absent:
+        logger.warning(
+            "ONNX Runtime could not start %s: going on with %s; check its driver and libraries, or give --providers "
+            "without it",
+            absent[0],
+            started[0],
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,15 @@ import numpy as np
 
 from autocast_core.backends.onnxruntime.bfloat16 import has_bfloat16_outputs, with_readable_outputs
 from autocast_core.backends.onnxruntime.kernels import open_with_kernels
-from autocast_core.backends.onnxruntime.providers import NAMES, RECORD_ASSIGNMENT, check_started, choose, parse, used
+from autocast_core.backends.onnxruntime.providers import (
+    NAMES,
+    RECORD_ASSIGNMENT,
+    choose,
+    missing,
+    parse,
+    used,
+    warn_of_fallback,
+)
 from autocast_core.backends.onnxruntime.random_numbers import draws_without_seed, with_seeds
 from autocast_core.errors import BackendError, ConfigError
 from autocast_core.graph.walk import all_nodes
@@ -27,6 +37,8 @@ from autocast_core.text import one_line
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+logger = logging.getLogger(__name__)
 
 _NUMPY_TYPES: Mapping[str, np.dtype] = {
     "tensor(float)": np.dtype(np.float32),
@@ -61,6 +73,20 @@ class OnnxRuntime:
         for provider in self.providers:
             parse(provider)
 
+    @cached_property
+    def _available(self) -> tuple[str, ...]:
+        """The providers of the installed ONNX Runtime; a warning is logged, once, for those that are missing."""
+        import onnxruntime
+
+        available = tuple(onnxruntime.get_available_providers())
+        for name in missing(self.providers, available):
+            logger.warning(
+                "this onnxruntime has no %s: going on with %s; install onnxruntime-gpu to have it",
+                name,
+                ", ".join(available),
+            )
+        return available
+
     def open(
         self,
         model: ir.Model,
@@ -76,15 +102,15 @@ class OnnxRuntime:
         Random operators without a seed draw the same numbers in every session. Where ONNX Runtime has no kernel at the
         model's opset, it runs the model at a lower one (see kernels), but for `content` and for models with 16-bit
         types that are not `exact`: there the question is whether it runs the model as it is.
-        ConfigError where ONNX Runtime lacks a provider or cannot load a library, BackendError with its message where it
-        rejects the model.
+        Logs a warning where ONNX Runtime lacks or cannot start a provider, and goes on with the others. ConfigError where
+        it cannot load a library, BackendError with its message where it rejects the model.
         """
         try:
             import onnxruntime
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported ({error}); install onnxruntime") from error
         providers = self.providers or (("cpu",) if self.custom_op_libraries else ())
-        wanted = choose(providers, model, onnxruntime.get_available_providers(), self.plugins)
+        wanted = choose(providers, model, self._available, self.plugins)
         alone = wanted == [(NAMES["cpu"], {})]
         # Declared shapes help ONNX Runtime to optimize, and TensorRT asks for them; without, a session starts sooner.
         structure = structure_for_runtime if exact and alone else structure_of
@@ -106,8 +132,9 @@ class OnnxRuntime:
 
             data = with_seeds(given.bytes) if content is None and draws_without_seed(model) else given.bytes
             session = start(data) if as_it_is or content is not None else open_with_kernels(start, data)
-        check_started(wanted, session.get_providers())
-        backend = f"{self.name}-{used(session, wanted)}"
+        warn_of_fallback(wanted, session.get_providers())
+        started = [each for each in wanted if each[0] in session.get_providers()]
+        backend = f"{self.name}-{used(session, started)}"
         return OrtSession(session, backend, [(str(v.name), v.dtype) for v in model.graph.outputs], onnxruntime)
 
     def _options(self, onnxruntime: Any, exact: bool, few_runs: bool, folder: Path | None) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from autocast_core.data.readers.part import ArrayHeader, ArrayReader, StreamReader, read_header
-from autocast_core.errors import DataError
+from autocast_core.errors import DataError, MissingDataError
 
 _SUFFIX = ".npy"
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
@@ -64,7 +64,9 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; give a .npz file, a folder of them or a Polygraphy .json") from error
+        raise MissingDataError(
+            f"{path}: no such file; give a .npz file, a folder of them or a Polygraphy .json"
+        ) from error
     except _ZIP_ERRORS as error:
         raise DataError(f"{path}: no complete .npz archive ({error}); write it with numpy.savez") from error
     with archive:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from autocast_core.data.readers.part import ArrayHeader, ArrayReader, MemoryReader, array_from_npy, read_header
-from autocast_core.errors import DataError
+from autocast_core.errors import DataError, MissingDataError
 
 _HEADER_CHARACTERS = 4 * 1024
 _CLASS = "polygraphy_class"
@@ -29,6 +29,10 @@ def polygraphy_parts(path: Path) -> tuple[FeedPart, ...]:
     """The feeds in the file at `path`. DataError where it is not such a file."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingDataError(
+            f"{path}: no such file; give a .npz file, a folder of them or a Polygraphy .json"
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:

@@ -1,8 +1,8 @@
 """A rule of the user's, in one of two forms.
 
 - An object with a `name`, which plans record, and ``check(facts: NodeFacts) -> RuleMatch | None``.
-- AutoCast's kind (NodeRuleBase or anything else with ``_check_inner``): ``check(node: onnx.NodeProto) -> bool``.
-  Plans record it as ``custom``.
+- AutoCast's kind, a NodeRuleBase or any object that has ``_check_inner`` or no `name`:
+  ``check(node: onnx.NodeProto) -> bool``. Plans record it as ``custom``.
 
 It runs after all other rules, and can only keep nodes in FP32.
 """
@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, Rule, RuleEntry, RuleMatch
+from autocast_core.errors import ConfigError
 
 
 class AutoCastRule:
@@ -33,8 +34,10 @@ class AutoCastRule:
 
 
 def custom_rule(rule: Any) -> Rule:
-    """`rule` as a Rule: AutoCast's kind is adapted, ours is taken as it is."""
-    return AutoCastRule(rule) if hasattr(rule, "_check_inner") else rule
+    """`rule` as a Rule: AutoCast's kind is adapted, ours is taken as it is. ConfigError for what has no `check`."""
+    if not callable(getattr(rule, "check", None)):
+        raise ConfigError(f"custom_rule is a {type(rule).__name__} without a method check: give it check(node)")
+    return rule if hasattr(rule, "name") and not hasattr(rule, "_check_inner") else AutoCastRule(rule)
 
 
 CUSTOM = RuleEntry(

@@ -19,7 +19,7 @@ import onnx.numpy_helper
 import onnx.shape_inference
 import onnx_ir as ir
 
-from autocast_core.errors import ModelError
+from autocast_core.errors import AutocastError, ModelError
 from autocast_core.graph.annotations import (
     map_types,
     set_has_quantization_annotations,
@@ -139,6 +139,8 @@ def serialize_undeclared(model: ir.Model, large_bytes: int) -> onnx.ModelProto:
 def _holding_what_onnx_can() -> Iterator[None]:
     try:
         yield
+    except AutocastError:
+        raise
     except (ir.serde.SerdeError, TypeError, ValueError) as error:
         raise ModelError(f"not a valid ONNX model: {_origin(error)}: export it again") from error
 

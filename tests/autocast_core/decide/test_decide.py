@@ -99,7 +99,7 @@ def test_weights_that_lose_values_are_counted(plan):
 def test_integer_tensors_do_not_count_for_data_max(plan):
     """Token ids over 512 do not exclude an embedding (failure 14 on real models)."""
     text = "g (int64[2] i) => (float[2,3] y) <float[2,3] e = {1, 2, 3, 4, 5, 6}> { y = Gather(e, i) }"
-    assert rules(plan(text, {"i": (0, 30000), "y": (0, 6)})) == {"Gather_0": "default"}
+    assert rules(plan(text, {"i": (0, 30000), "y": (0, 6)})) == {"Gather_1": "default"}
 
 
 def test_a_control_flow_node_is_judged_by_what_passes_through_its_bodies(plan):
@@ -109,28 +109,28 @@ def test_a_control_flow_node_is_judged_by_what_passes_through_its_bodies(plan):
     }"""
     ranges = {"x": (0, 1), "y": (0, 1), "v": (-1e5, 1), "vo": (0, 1)}
     found = plan(text, ranges)
-    assert rules(found) == {"Loop_0": "io_range", "Loop_0:body/Identity_0": "no_float", "Loop_0:body/Neg_0": "io_range"}
+    assert rules(found) == {"Loop_1": "io_range", "Loop_1:body/Identity_1": "no_float", "Loop_1:body/Neg_1": "io_range"}
 
 
 def test_nodes_that_share_a_sequence_are_kept_together(plan):
     text = "g (float[3] a) => (float[3] y) <int64 z = {0}> { s = SequenceConstruct(a, a) y = SequenceAt(s, z) }"
     found = plan(text, op_types_to_exclude=("SequenceAt",))
-    decision = found.by_id()["graph/SequenceConstruct_0"]
+    decision = found.by_id()["graph/SequenceConstruct_1"]
     assert (decision.precision, decision.rule) == (Precision.FP32, "legality")
-    assert decision.reason == "shares 's', which no Cast takes, with node 'graph/SequenceAt_0', which stays FP32"
+    assert decision.reason == "shares 's', which no Cast takes, with node 'graph/SequenceAt_1', which stays FP32"
 
 
 def test_a_sequence_that_is_a_kept_output_keeps_its_nodes(plan):
     text = "g (float[3] a) => (seq(float[3]) s) { s = SequenceConstruct(a, a) }"
-    assert rules(plan(text))["SequenceConstruct_0"] == "default"
-    assert rules(plan(text, keep_io_types=True))["SequenceConstruct_0"] == "legality"
+    assert rules(plan(text))["SequenceConstruct_1"] == "default"
+    assert rules(plan(text, keep_io_types=True))["SequenceConstruct_1"] == "legality"
 
 
 def test_plugins_take_the_precision_that_is_demanded(plan):
     text = "g (float[2] x) => (float[2] y) { a = custom.Foo(x) y = Neg(x) }"
-    assert rules(plan(text))["Foo_0"] == "legality"
+    assert rules(plan(text))["Foo_1"] == "legality"
     found = plan(text, trt_plugins_precision=("Foo:fp16",))
-    assert found.by_id()["graph/Foo_0"].precision == Precision.FP16
+    assert found.by_id()["graph/Foo_1"].precision == Precision.FP16
     assert found.settings.plugin_precisions == {"Foo": PluginPrecision((Precision.FP16,), (Precision.FP16,))}
 
 

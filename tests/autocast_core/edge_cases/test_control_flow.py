@@ -157,7 +157,7 @@ def test_a_sequence_map_body_is_converted(convert, excluded):
         op_types_to_exclude=excluded,
     )  # fmt: skip
     found.assert_close()
-    assert found.decision("graph/SequenceMap_0:body/Exp_0")[0] == ("fp32" if "Exp" in excluded else "fp16")
+    assert found.decision("graph/SequenceMap_1:body/Exp_1")[0] == ("fp32" if "Exp" in excluded else "fp16")
 
 
 @pytest.mark.parametrize("excluded", [(), ("Exp",), ("If",)])

@@ -50,7 +50,7 @@ def test_a_cast_that_makes_an_output_also_feeds_nodes(convert, keep):
         keep_io_types=keep,
     )
     found.assert_close()
-    assert found.decision("Sqrt_0") == ("fp16", "default")
+    assert found.decision("Sqrt_1") == ("fp16", "default")
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -110,7 +110,7 @@ def test_an_output_is_also_consumed_inside_an_if_body(convert, keep):
     )  # fmt: skip
     found.assert_close()
     found.assert_close({"x": X, "c": np.array(False)})
-    assert found.decision("graph/If_0:then_branch/Add_0") == ("fp16", "default")
+    assert found.decision("graph/If_1:then_branch/Add_1") == ("fp16", "default")
 
 
 @pytest.mark.parametrize("keep", [False, True, ("a",), ("b",)])

@@ -26,7 +26,7 @@ def test_fp16_is_legal_from_the_opset_that_the_schema_says(convert, op_type, sin
     for opset in definitions:
         found = convert(model(opset, UNARY.format(op_type)), {"x": X})
         wanted = ("fp16", "default") if opset >= since else ("fp32", "legality")
-        assert found.decision(f"{op_type}_0") == wanted
+        assert found.decision(f"{op_type}_1") == wanted
         found.assert_close()
 
 
@@ -40,7 +40,7 @@ def test_a_range_of_floats_is_fp32_below_opset_27(convert, opset, wanted):
         ),
         {"n": np.array(5.0, np.float32)},
     )
-    assert found.decision("Range_0")[0] == wanted
+    assert found.decision("Range_1")[0] == wanted
     found.assert_close()
 
 
@@ -55,8 +55,8 @@ def test_top_k_in_bf16_needs_opset_24(convert, opset, wanted):
         {"x": X},
         "bf16",
     )
-    assert found.decision("TopK_0")[0] == wanted
-    reason = found.conversion.plan.by_id()["graph/TopK_0"].reason
+    assert found.decision("TopK_1")[0] == wanted
+    reason = found.conversion.plan.by_id()["graph/TopK_1"].reason
     assert ("opset 24" in reason) == (wanted == "fp32")
     found.assert_close(tolerance=2e-2)
 
@@ -71,8 +71,8 @@ def test_top_k_in_bf16_needs_opset_24(convert, opset, wanted):
 def test_some_operators_never_have_a_bf16_form(convert, text, op_type):
     """Shrink and sequences stay FP32 at any opset (edge case 65)."""
     found = convert(model(28, f"g (float[2,3] x) => (float[n,3] y) {{ a = Exp(x) {text} }}"), {"x": X}, "bf16")
-    assert found.decision(f"{op_type}_0") == ("fp32", "legality")
-    assert found.decision("Exp_0")[0] == "bf16"
+    assert found.decision(f"{op_type}_1") == ("fp32", "legality")
+    assert found.decision("Exp_1")[0] == "bf16"
     found.assert_close(tolerance=2e-2)
 
 
@@ -89,7 +89,7 @@ def test_legality_is_per_input_not_per_operator(convert):
         {"x": np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)},
         "bf16",
     )
-    assert found.decision("MaxPool_0")[0] == "bf16"
+    assert found.decision("MaxPool_1")[0] == "bf16"
     assert found.type_of("i") == "int64"
 
 
@@ -97,22 +97,22 @@ def test_bf16_raises_the_opset_to_22(convert):
     """Most operators accept BF16 only from opset 22 on (edge case 65)."""
     found = convert(model(17, UNARY.format("Sin")), {"x": X}, "bf16")
     assert {each.domain: each.version for each in found.after.opset_import} == {"": 22}
-    assert found.decision("Sin_0")[0] == "bf16"
+    assert found.decision("Sin_1")[0] == "bf16"
     found.assert_close(tolerance=2e-2)
 
 
 def test_a_low_opset_that_the_user_insists_on_keeps_illegal_nodes_and_says_so(convert):
     """An explicit opset below 22 is honoured, with a warning (edge case 65)."""
     found = convert(model(17, UNARY.format("Sin")), {"x": X}, "bf16", opset=17)
-    assert found.decision("Sin_0") == ("fp32", "legality")
-    assert "opset 22" in found.conversion.plan.by_id()["graph/Sin_0"].reason
+    assert found.decision("Sin_1") == ("fp32", "legality")
+    assert "opset 22" in found.conversion.plan.by_id()["graph/Sin_1"].reason
     assert any("below 22" in warning for warning in found.conversion.warnings)
 
 
 def test_an_included_node_that_the_opset_refuses_is_warned_of(convert):
     """Include options do not override legality; a warning names the node (edge case 65)."""
     found = convert(model(17, UNARY.format("Sin")), {"x": X}, "bf16", opset=17, op_types_to_include=("Sin",))
-    assert any("graph/Sin_0" in warning and "opset 22" in warning for warning in found.conversion.warnings)
+    assert any("graph/Sin_1" in warning and "opset 22" in warning for warning in found.conversion.warnings)
 
 
 def test_the_opset_is_that_of_the_default_domain(convert):
@@ -129,7 +129,7 @@ def test_the_opset_is_that_of_the_default_domain(convert):
         "": 17,
         "ai.onnx.ml": 3,
     }
-    assert found.decision("Relu_0")[0] == "fp16"
+    assert found.decision("Relu_1")[0] == "fp16"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_scales_of_a_resize_stay_fp32_even_where_others_share_them(convert, prec
     )  # fmt: skip
     node = found.nodes("Resize")[0]
     assert found.type_of(node.input[2]) == "float"
-    assert found.decision("Resize_0")[0] == precision
+    assert found.decision("Resize_1")[0] == precision
     found.assert_close(tolerance=2e-2 if precision == "bf16" else 2e-3)
 
 
@@ -48,7 +48,7 @@ def test_a_resize_of_opset_10_has_its_scales_at_index_1(convert):
         }""",
         {"x": IMAGE},
     )
-    assert found.decision("Resize_0")[0] == "fp16"
+    assert found.decision("Resize_1")[0] == "fp16"
     assert found.type_of(found.nodes("Resize")[0].input[2]) == "float"
     found.assert_close()
 
@@ -67,7 +67,7 @@ def test_non_maximum_suppression_is_never_low(convert, precision):
         },
         precision,
     )  # fmt: skip
-    assert found.decision("NonMaxSuppression_0") == ("fp32", "legality")
+    assert found.decision("NonMaxSuppression_1") == ("fp32", "legality")
     assert found.type_of("scores") == "float"
     assert found.conversion.plan.io_kept == ("scores",)
     found.assert_close()
@@ -114,8 +114,8 @@ def test_dynamic_quantize_linear_and_tfidf_are_never_low(convert, precision):
         {"x": X, "i": np.array([2, 2, 3, 1], np.int32)},
         precision,
     )  # fmt: skip
-    assert found.decision("DynamicQuantizeLinear_0") == ("fp32", "legality")
-    assert found.decision("TfIdfVectorizer_0") == ("fp32", "legality")
+    assert found.decision("DynamicQuantizeLinear_1") == ("fp32", "legality")
+    assert found.decision("TfIdfVectorizer_1") == ("fp32", "legality")
     assert found.type_of("s") == "float"
     assert {"s", "t"} <= set(found.conversion.plan.io_kept)
 
@@ -158,7 +158,7 @@ def test_batch_normalization_has_three_type_variables_from_opset_15(convert, ops
         }}""",
         {"x": np.linspace(-1, 2, 12, dtype=np.float32).reshape(2, 3, 2)},
     )
-    assert found.decision("BatchNormalization_0")[0] == "fp16"
+    assert found.decision("BatchNormalization_1")[0] == "fp16"
     found.assert_close()
 
 
@@ -178,7 +178,7 @@ def test_stash_type_of_normalizations_stays_fp32(convert, op_type):
         }}""",
         {"x": np.linspace(-1, 2, 32, dtype=np.float32).reshape(2, 4, 4)},
     )
-    assert found.decision(f"{op_type}_0")[0] == "fp16"
+    assert found.decision(f"{op_type}_1")[0] == "fp16"
     assert not any(
         attribute.name == "stash_type" and attribute.i != 1 for attribute in found.nodes(op_type)[0].attribute
     )
@@ -207,7 +207,7 @@ def test_grid_sample_moves_both_type_variables(convert, op_type, precision):
         {"x": IMAGE, "grid": np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 2, 2, 2)},
         precision,
     )
-    assert found.decision("GridSample_0")[0] == precision
+    assert found.decision("GridSample_1")[0] == precision
     assert found.type_of("grid") == {"fp16": "float16", "bf16": "bfloat16"}[precision]
     found.assert_close(tolerance=2e-2)
 
@@ -296,7 +296,7 @@ def test_attention_moves_queries_keys_values_and_a_float_mask(convert, precision
             {**feeds, "m": mask | np.eye(3, dtype=bool) if kind == "bool" else mask},
             precision,
         )
-        assert found.decision("Attention_0")[0] == precision
+        assert found.decision("Attention_1")[0] == precision
         assert found.type_of("m") == ("bool" if kind == "bool" else found.type_of("q")) != "float"
         found.assert_close(tolerance=3e-2 if precision == "bf16" else 4e-3)
 

@@ -72,7 +72,7 @@ def test_a_contrib_operator_converts_without_tensorrt(convert):
         "com.microsoft.FusedMatMul<alpha = 0.5>(x, w) y = com.microsoft.Gelu(a) }"
     )
     found = convert(text, {"x": X / 10})
-    assert found.decision("FusedMatMul_0")[0] == found.decision("Gelu_0")[0] == "fp16"
+    assert found.decision("FusedMatMul_1")[0] == found.decision("Gelu_1")[0] == "fp16"
     assert [node.domain for node in found.after.graph.node] == ["com.microsoft"] * 2
     assert not found.nodes("Cast")
 
@@ -93,9 +93,9 @@ def plugin_model(domain: str = "trt.plugins") -> onnx.ModelProto:
 def test_a_plugin_is_an_fp32_island_without_its_precision(convert):
     """An operator without a schema stays FP32 between casts (edge case 77)."""
     found = convert(plugin_model())
-    assert found.decision("Foo_0") == ("fp32", "legality")
+    assert found.decision("Foo_1") == ("fp32", "legality")
     assert found.type_of("s") == "float"
-    assert "no schema" in found.conversion.plan.by_id()["graph/Foo_0"].reason
+    assert "no schema" in found.conversion.plan.by_id()["graph/Foo_1"].reason
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_a_plugin_has_the_types_that_its_precision_says(convert, flag, types, pr
     found = convert(model, None, precision, trt_plugins_precision=(flag,))
     node = found.nodes("Foo")[0]
     assert tuple(found.type_of(name) for name in (*node.input, *node.output)) == types
-    assert found.decision("Foo_0")[1] == "plugin_precision"
-    assert found.decision("Exp_0")[0] == found.decision("Neg_0")[0] == "fp16"
+    assert found.decision("Foo_1")[1] == "plugin_precision"
+    assert found.decision("Exp_1")[0] == found.decision("Neg_1")[0] == "fp16"
 
 
 def test_a_plugin_whose_output_type_is_unknown_converts_with_its_precision(convert):
@@ -123,7 +123,7 @@ def test_a_plugin_whose_output_type_is_unknown_converts_with_its_precision(conve
     model = plugin_model()
     del model.graph.value_info[:]
     found = convert(model, None, trt_plugins_precision=("Foo:fp16",))
-    assert found.decision("Exp_0")[0] == "fp16"
+    assert found.decision("Exp_1")[0] == "fp16"
     assert [node.op_type for node in found.after.graph.node] == ["Exp", "Foo", "Neg"]
 
 
@@ -142,8 +142,8 @@ def test_calibration_data_may_hold_more_batches_than_the_model_takes(convert):
     """Data is sliced into batches of the model's fixed size (edge case 78)."""
     many = np.concatenate([X, X * 200, X])
     found = convert(HEAD + "g (float[2,3] x) => (float[2,3] y) { a = Abs(x) y = Sqrt(a) }", {"x": many})
-    assert found.decision("Abs_0") == ("fp32", "io_range")
-    (evidence,) = found.conversion.plan.by_id()["graph/Abs_0"].evidence
+    assert found.decision("Abs_1") == ("fp32", "io_range")
+    (evidence,) = found.conversion.plan.by_id()["graph/Abs_1"].evidence
     assert evidence.absmax == 800.0
     assert found.conversion.plan.data.batches == 3
 

@@ -145,7 +145,7 @@ def test_convert_to_f16_takes_every_node_but_blocked_types(source):
     found = convert_to_f16(model)
     assert [node.op_type for node in found.graph.node] == ["Cast", "MatMul", "Softmax", "Cast"]
     found = convert_to_f16(model, keep_io_types=False, op_block_list=["Softmax"])
-    assert [node.op_type for node in found.graph.node] == ["MatMul", "Cast", "Softmax"]
+    assert [node.op_type for node in found.graph.node] == ["MatMul", "Cast", "Softmax", "Cast"]
     found = convert_to_f16(model, "bf16", keep_io_types=False)
     assert found.graph.initializer[0].data_type == onnx.TensorProto.BFLOAT16
 
@@ -156,7 +156,8 @@ def test_convert_to_f16_leaves_blocked_operands_in_fp32():
         "float[1,2,2,2] g) => (float[1,1,2,2] y) { y = GridSample(x, g) }"
     )
     found = convert_to_f16(model, keep_io_types=False, tensor_block_dict={"GridSample": {"inp": [1]}})
-    assert [value.type.tensor_type.elem_type for value in found.graph.input] == [10, 1]
+    assert [value.type.tensor_type.elem_type for value in found.graph.input] == [10, 10]
+    assert [node.op_type for node in found.graph.node] == ["Cast", "GridSample"]
 
 
 def test_an_upgrade_that_cannot_be_names_the_node(tmp_path):

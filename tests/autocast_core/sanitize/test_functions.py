@@ -49,7 +49,7 @@ def test_nested_functions_with_attributes_are_inlined():
 def test_inlined_nodes_are_called_after_their_call():
     _, after, _ = inlined(NESTED)
     assert [node.name for node in after.graph.node] == [
-        "first/Constant_0", "first/Mul_0", "first/Add_0", "second/Constant_0", "second/Mul_0", "second/Add_0",
+        "first/Constant_1", "first/Mul_1", "first/Add_1", "second/Constant_1", "second/Mul_1", "second/Add_1",
     ]  # fmt: skip
 
 

@@ -109,7 +109,6 @@ Y = "float[2,5,4] y"
 LEFT_ALONE = {
     "an inner value is an output": (TORCH, 17, Y + ", float[2,5,4] n"),
     "an inner value has another reader": (TORCH + " z = Neg(v)", 17, Y + ", float[2,5,1] z"),
-    "the opset is too low": (TORCH, 16, Y),
     "another axis": (TORCH.replace("[-1]", "[1]"), 17, Y),
     "the axes differ": (TORCH.replace("ReduceMean<axes = [-1]>(p)", "ReduceMean<axes = [1]>(p)"), 17, Y),
     "another exponent": (TORCH.replace("{2.0}", "{4.0}"), 17, Y),

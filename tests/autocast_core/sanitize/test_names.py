@@ -27,17 +27,31 @@ g (bool c, float[2] x) => (float[2] y) {
 """
 
 
-def test_unnamed_nodes_are_called_by_operator_and_index():
+def test_unnamed_nodes_are_called_by_operator_and_number_as_in_autocasts_log():
     model = model_of(UNNAMED)
     give_unique_names(model, ConversionConfig())
-    assert [node.name for node in model.graph] == ["Add_0", "Mul_0", "Add_1"]
+    assert [node.name for node in model.graph] == ["Add_1", "Mul_1", "Add_2"]
+
+
+def test_numbering_begins_with_how_many_names_there_are_and_rises_where_one_is_in_use():
+    """As AutoCast's log called them when it was given this model."""
+    model = model_of(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[2,2] x) => (float[2,2] y, float[2,2] z) {
+          a = MatMul(x, x) b = Relu(a) [MatMul_2] c = MatMul(b, x) d = Relu(c) y = MatMul(d, x) z = Tanh(d) }
+        """
+    )
+    give_unique_names(model, ConversionConfig())
+    names = [node.name for node in model.graph]
+    assert names == ["MatMul_3", "Relu_3", "MatMul_2", "Relu_4", "MatMul_4", "Tanh_4"]
 
 
 def test_names_in_use_are_not_given_to_unnamed_nodes():
     model = model_of(UNNAMED)
     model.graph[2].name = "Add_0"
     give_unique_names(model, ConversionConfig())
-    assert [node.name for node in model.graph] == ["Add_0_1", "Mul_0", "Add_0"]
+    assert [node.name for node in model.graph] == ["Add_2", "Mul_2", "Add_0"]
 
 
 def test_of_nodes_with_one_name_the_first_keeps_it():

@@ -73,7 +73,7 @@ def test_an_unknown_option_is_named_with_its_line_and_the_nearest_one(tmp_path):
     ("text", "message"),
     [
         ("precision: fp8", r"line 1: precision: input should be 'fp16' or 'bf16', not 'fp8'"),
-        ("seed: 1\ndata_max: -1", r"line 2: data_max: input should be greater than 0, not -1"),
+        ("seed: 1\ndata_max: -1", r"line 2: data_max: input should be greater than or equal to 0, not -1"),
         ("shapes:\n  x: 1xq", r"line 2: shapes: .*not 'q'"),
         ("name: a/b", r"line 1: name: .*not 'a/b'"),
         ("[1", r"is not valid YAML"),

@@ -100,13 +100,16 @@ def test_unknown_provider_names_are_refused(provider: str) -> None:
         OnnxRuntime((provider,))
 
 
-def test_a_provider_that_is_not_there_is_an_error_that_says_what_is() -> None:
+def test_a_provider_that_is_not_there_is_a_warning_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """As AutoCast, which goes on with the CPU."""
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
-    with pytest.raises(ConfigError, match=r"has no CUDAExecutionProvider \(it has .*\); install onnxruntime-gpu"):
-        OnnxRuntime(("cuda:0", "cpu")).open(model_of(RELU))
+    runtime = OnnxRuntime(("cpu", "cuda:0"))
+    assert [runtime.open(model_of(RELU)).backend for _ in range(2)] == ["onnxruntime-cpu"] * 2
+    (warning,) = caplog.messages
+    assert warning.startswith("this onnxruntime has no CUDAExecutionProvider: going on with ")
 
 
 def test_nothing_is_printed_and_nothing_imported_before_a_session_is_opened() -> None:

@@ -77,7 +77,7 @@ def test_every_rule_is_described_by_one_sentence_that_fits_a_table(entry):
 
 def test_a_rule_is_recorded_under_the_name_that_the_registry_has_for_it(model):
     loaded = model("g (float[2] x) => (float[2] y) { y = Neg(x) }")
-    loaded.metadata_props["autocast.fp32_nodes"] = '["graph/Neg_0"]'
+    loaded.metadata_props["autocast.fp32_nodes"] = '["graph/Neg_1"]'
     config = ConversionConfig(
         nodes_to_exclude=("a",), op_types_to_exclude=("A",), nodes_to_include=("b",), max_depth_of_reduction=1
     )
