@@ -1,11 +1,14 @@
 """How the suite is run, its real servers, and the table of the faults and attacks that were tried."""
 
+import logging
 import os
 import tempfile
 import uuid
 from pathlib import Path
 
 import pytest
+
+from autocast_core.log_setup import LOGGER
 
 FOLDER = pytest.StashKey[Path]()
 """Where this session's real servers are, once a test has asked for them; the same for all of its processes."""
@@ -20,6 +23,17 @@ STANDS_FOR = {
     "sqlite": "stands for a tracking server",
     "stub": "answers as Prefect and MLflow would, after 20 ms",
 }
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """`configure_logging` adds handlers and sets the level, which would outlive a test."""
+    yield
+    if LOGGER.level != logging.NOTSET:
+        for handler in LOGGER.handlers[:]:
+            LOGGER.removeHandler(handler)
+            handler.close()
+        LOGGER.setLevel(logging.NOTSET)
 
 
 def pytest_addoption(parser):

@@ -34,10 +34,6 @@ class PlanSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         bool | tuple[str, ...],
         msgspec.Meta(description="Whether graph inputs and outputs keep their types; a list: those named."),
     ] = msgspec.field(default_factory=bool)  # a factory, since a plain default would not be written
-    lower_all_io: Annotated[
-        bool,
-        msgspec.Meta(description="Whether graph inputs and outputs that only FP32 nodes touch take the low type, too."),
-    ] = False
     init_conversion_max_bytes: Annotated[
         Annotated[int, msgspec.Meta(ge=0)] | None,
         msgspec.Meta(description="Initializers with more FP32 bytes are cast at run time."),
@@ -50,6 +46,10 @@ class PlanSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
         Mapping[str, PluginPrecision],
         msgspec.Meta(description="Per custom operator the precisions of its inputs and of its outputs."),
     ] = msgspec.field(default_factory=dict)
+    lower_all_io: Annotated[
+        bool,
+        msgspec.Meta(description="Whether graph inputs and outputs that only FP32 nodes touch take the low type, too."),
+    ] = False
 
     def to_json(self) -> dict[str, Any]:
         """The fields that a plan file holds, as JSON values."""

@@ -8,15 +8,6 @@ from autocast_core.errors import ConfigError
 from autocast_core.log_setup import LOGGER, configure_logging, configure_logging_if_nobody_has
 
 
-@pytest.fixture(autouse=True)
-def _log_as_before():
-    yield
-    for handler in LOGGER.handlers[:]:
-        LOGGER.removeHandler(handler)
-        handler.close()
-    LOGGER.setLevel(logging.NOTSET)
-
-
 def test_lines_go_to_standard_output_with_the_fields_of_autocasts_log(capsys):
     configure_logging()
     LOGGER.info("Converted %d nodes", 3)

@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -12,20 +11,11 @@ import pytest
 
 from autocast_core.__main__ import command, get_parser, main
 from autocast_core.errors import ConfigError, MissingModelError
-from autocast_core.log_setup import LOGGER
 from tests.onnx_models import interface_types, operator_types
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 g (float[2,3] x) => (float[2,3] y) <float[3,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}> { [m] a = MatMul(x, w)
             [e] y = Softmax(a) }"""
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before():
-    """The command adds handlers to the logger, which outlive a test."""
-    yield
-    LOGGER.handlers.clear()
-    LOGGER.setLevel(logging.NOTSET)
 
 
 @pytest.fixture
@@ -165,7 +155,6 @@ def test_a_conversion_loads_no_symbolic_arithmetic(source):
     script = """
 import atexit, runpy, sys
 from autocast_core.errors import ConfigError, MissingModelError
-from autocast_core.log_setup import LOGGER
 from tests.onnx_models import operator_types
 atexit.register(lambda: print("sympy.core" in sys.modules))
 runpy.run_module("autocast_core", run_name="__main__", alter_sys=True)
@@ -278,5 +267,5 @@ def test_a_device_is_no_file_to_write(source, option, capsys):
 def test_a_path_of_five_thousand_letters_is_bad_input(source, tmp_path, capsys, option):
     paths = {"--onnx_path": str(source), "--output_path": str(tmp_path / "o.onnx")}
     paths[option] = str(tmp_path / ("a" * 5000))
-    assert main([text for pair in paths.items() for text in pair]) == 2
+    assert command([text for pair in paths.items() for text in pair]) == 2
     assert "error: " in capsys.readouterr().err

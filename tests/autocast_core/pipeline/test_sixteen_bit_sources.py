@@ -6,7 +6,7 @@ import onnx.parser
 import pytest
 
 from autocast_core import ConversionConfig, Precision, convert_file, widen_file
-from autocast_core.__main__ import main
+from autocast_core.__main__ import command
 from autocast_core.errors import OutputError
 from autocast_core.pipeline.convert import convert_in_memory
 from autocast_core.pipeline.job import Job
@@ -203,7 +203,7 @@ def test_a_bf16_source_is_evaluated_beside_itself_in_fp32(tmp_path):
 
 
 def test_the_command_widens(half, caplog):
-    assert main(["--onnx_path", str(half), "--widen"]) == 0
+    assert command(["--onnx_path", str(half), "--widen"]) == 0
     assert interface_types(onnx.load(half.with_suffix(".fp32.onnx"))) == {"x": FLOAT, "y": FLOAT}
 
 
@@ -219,5 +219,5 @@ def test_widening_does_not_replace_its_source(half):
 
 
 def test_widening_makes_no_plan(half, tmp_path, capsys):
-    assert main(["--onnx_path", str(half), "--widen", "--save_plan", str(tmp_path / "plan.json")]) == 2
+    assert command(["--onnx_path", str(half), "--widen", "--save_plan", str(tmp_path / "plan.json")]) == 2
     assert capsys.readouterr().err == "error: --widen makes no plan: omit --plan and --save_plan\n"
