@@ -102,8 +102,8 @@ class OnnxRuntime:
         Random operators without a seed draw the same numbers in every session. Where ONNX Runtime has no kernel at the
         model's opset, it runs the model at a lower one (see kernels), but for `content` and for models with 16-bit
         types that are not `exact`: there the question is whether it runs the model as it is.
-        Logs a warning where ONNX Runtime lacks or cannot start a provider, and goes on with the others. ConfigError where
-        it cannot load a library, BackendError with its message where it rejects the model.
+        Logs a warning where ONNX Runtime lacks or cannot start a provider, and goes on with the others. ConfigError
+        where it cannot load a library, BackendError with its message where it rejects the model.
         """
         try:
             import onnxruntime
