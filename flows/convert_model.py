@@ -43,6 +43,8 @@ from flows.conversion.tracked_run import (
 )
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
+from flows.proof.keys import signing_key
+from flows.proof.proof import sign_version
 from flows.request.policy import check_metric, check_plugins, limits_for
 from flows.request.preflight import check_inputs_stay, check_request
 from flows.request.spec import Spec
@@ -60,6 +62,7 @@ from tasks.storage.local import MODEL_FILE
 from tasks.storage.model_registry import NoOnnxFlavorError
 from tasks.storage.publication import is_there, output_name
 from tasks.tracking.conversions import IDENTITY_TAG, discard, earlier_result, keep_result
+from tasks.tracking.reading import read_run, read_version
 from tasks.tracking.runs import RunRef, log
 
 _DEFAULT = Spec()
@@ -144,9 +147,19 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
             if earlier is None or not is_there(earlier["output"]):
                 result = _convert(conversion, run, inputs, name, tags)
                 keep_result(run, result.to_json())
+                _sign(conversion, run, result)
                 return result
     discard(run)
     return ConversionResult.from_json(earlier)
+
+
+def _sign(conversion: _Conversion, run: RunRef, result: ConversionResult) -> None:
+    """Signs the registered version where this service has a key: AUTOCAST_SIGNING_KEY."""
+    key = signing_key()
+    if key is None or result.registered is None:
+        return
+    with stage("sign", conversion.timings):
+        sign_version(read_version(run.tracking_uri, result.registered), read_run(run.tracking_uri, run.run_id), key)
 
 
 def _fetch(conversion: _Conversion) -> Inputs:

@@ -14,7 +14,8 @@ KEYS = ("model", "alias", "output_sha256", "gates")
 HELP = """Set an alias on a registered conversion, after checking its digest and its gates again.
 
 Nothing is changed where the registered files are not those that were measured (exit code 2) or a gate does not hold on
-the run's metrics (exit code 3).
+the run's metrics (exit code 3). With AUTOCAST_TRUSTED_KEY, a public key, only a version that is signed with it and was
+not changed since is promoted (exit code 3).
 
 Example:
 

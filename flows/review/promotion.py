@@ -11,8 +11,9 @@ from autocast_core.evaluate import GateResult, default_gates, output_metric_name
 from autocast_core.evaluate.gates import NO_NONFINITE
 from autocast_core.json_values import finite
 from flows.local.home import Home
+from flows.proof.keys import trusted_key
 from flows.review.conversion_record import read_conversion, spec_of
-from flows.review.verification import BrokenChainError, Verification, broken_link, files_link
+from flows.review.verification import BrokenChainError, Verification, broken_link, files_link, proof_link
 from tasks.stages.gates import NO_DATA
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched, fetch_model
@@ -43,11 +44,15 @@ class PromotionRefusedError(GateError):
 
 
 def promote(uri: str, alias: str, home: Home) -> Promotion:
-    """Sets `alias` on the version at `uri` if its files have their digest and its gates hold on its run's metrics.
+    """Sets `alias` on the version at `uri` if its files have their digest and its gates hold on its run's metrics, and
+    where the service says so (AUTOCAST_TRUSTED_KEY) if its proof holds.
 
-    BrokenChainError and PromotionRefusedError otherwise; then nothing is changed.
+    BrokenProofError, BrokenChainError and PromotionRefusedError otherwise; then nothing is changed.
     """
     version, run = read_conversion(uri)
+    key = trusted_key()
+    if key is not None:
+        proof_link(version, run, key)
     registered = fetch_model(str(version), home.cache)
     link = files_link(version, registered)
     if not link.ok:
@@ -65,7 +70,9 @@ def check_gates_again(version: VersionRecord, run: RunRecord, registered: Fetche
     the version's tag."""
     spec = spec_of(run)
     names = _metric_names(registered)
-    expressions: tuple[str, ...] = spec.gates or default_gates(Precision(spec.precision), run.metrics, names)
+    expressions: tuple[str, ...] = spec.gates
+    if spec.keep_default_gates or not expressions:
+        expressions = (*expressions, *default_gates(Precision(spec.precision), run.metrics, names))
     if run.metrics.get("fidelity.worst.nonfinite", 0.0) and not spec.allow_nonfinite:
         expressions = (*expressions, NO_NONFINITE)
     gates = [parse_gate(expression) for expression in expressions]

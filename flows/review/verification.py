@@ -10,6 +10,8 @@ from typing import Any
 
 from autocast_core.errors import AutocastError, ModelError
 from flows.local.home import Home
+from flows.proof.keys import PublicKey
+from flows.proof.proof import BrokenProofError, check_proof
 from flows.review.conversion_record import read_conversion, spec_of
 from tasks.storage.data import fetch_data
 from tasks.storage.model_registry import resolve_tracking_uri
@@ -60,21 +62,35 @@ class BrokenChainError(ModelError):
         self.result = result
 
 
-def verify_version(uri: str, home: Home) -> Verification:
+def verify_version(uri: str, home: Home, key: PublicKey | None = None) -> Verification:
     """Recomputes the chain of the version at `uri`: its files, run, identity, data and source, the plan's digests of
     the source, and the bytes that applying the plan to the source gives.
 
-    BrokenChainError (with all links) where a link does not hold or could not be checked.
+    BrokenChainError (with all links) where a link does not hold or could not be checked; with a `key` before that
+    BrokenProofError (with what differs) where the version's proof is not signed with it or does not hold.
     """
     version, run = read_conversion(uri)
+    proof = [proof_link(version, run, key)] if key else []
     registered = fetch_model(str(version), home.cache)
-    links = [files_link(version, registered), *_of_run(version, run), *_of_data(run, home)]
+    links = [*proof, files_link(version, registered), *_of_run(version, run), *_of_data(run, home)]
     with tempfile.TemporaryDirectory(prefix="autocast-verify-") as folder:
         links += _from_source(version, run, registered, home, Path(folder))
     found = Verification(str(version), tuple(links))
     if not found.verified:
         raise BrokenChainError(broken_link(version, next(link for link in links if not link.ok)), found)
     return found
+
+
+def proof_link(version: VersionRecord, run: RunRecord, key: PublicKey) -> Link:
+    """The version's proof by this key. BrokenProofError, with what differs as links, where it does not hold."""
+    try:
+        found = check_proof(version, run, key)
+    except BrokenProofError as error:
+        broken = [_link(each.what, each.attested or "–", each.found) for each in error.differences]
+        missing = Link("proof signed with the key", key.fingerprint, None, False, str(error))
+        error.result = Verification(str(version), tuple(broken or [missing]))
+        raise
+    return _link("proof signed with the key", key.fingerprint, found.key)
 
 
 def broken_link(version: VersionRecord, link: Link) -> str:

@@ -105,6 +105,18 @@ def download_version(version: RegisteredVersion, cache: Cache) -> ModelRef:
         return ref
 
 
+def download_folder(uri: str, folder: Path, tracking_uri: str | None = None) -> None:
+    """Every file that the registry holds of the version at ``models:/NAME/VERSION``, into `folder`, which is made.
+
+    InputError where there is no such version, ServiceError where the server does not answer.
+    """
+    location = parse_uri(uri)
+    if not isinstance(location, RegistryLocation):
+        raise InputError(f"{uri!r} is not a registered version: write models:/NAME/VERSION")
+    folder.mkdir(parents=True)
+    _download(find_version(location, tracking_uri), "", folder)
+
+
 def _intact(file: CachedFile | None) -> ModelRef | None:
     """The model at `file` if it still has the digest that was recorded."""
     if file is None or not file.path.is_file():

@@ -1,0 +1,58 @@
+"""A run's artifacts as files: their digests, one of them, more of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autocast_core.errors import InputError
+from autocast_core.file_digest import file_digest
+from tasks.tracking.reading import existing_store
+from tasks.tracking.store import tracking_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def artifact_digests(tracking_uri: str, run_id: str, *, but: str) -> dict[str, str]:
+    """sha256 in hex of every artifact of the run by its path, without the folder `but`; each is downloaded."""
+    client = existing_store(tracking_uri)
+    digests = {}
+    with tracking_errors(tracking_uri):
+        for path in _paths(client, run_id, None):
+            if path.partition("/")[0] == but:
+                continue
+            with tempfile.TemporaryDirectory(prefix="autocast-artifact-") as folder:
+                digests[path] = file_digest(client.download_artifacts(run_id, path, folder))
+    return digests
+
+
+def folder_digests(folder: Path) -> dict[str, str]:
+    """sha256 in hex of every file below the folder by its relative path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
+def download_artifact(tracking_uri: str, run_id: str, path: str, folder: Path) -> Path:
+    """The run's artifact at `path`, in the folder. InputError where there is none."""
+    client = existing_store(tracking_uri)
+    with tracking_errors(tracking_uri):
+        if path not in _paths(client, run_id, path.rpartition("/")[0] or None):
+            raise InputError(f"run {run_id} has no {path}")
+        return Path(client.download_artifacts(run_id, path, str(folder)))
+
+
+def upload_artifacts(tracking_uri: str, run_id: str, folder: Path, name: str) -> None:
+    """Puts the files of the folder into the run's artifact folder `name`, in place of those of the same names."""
+    with tracking_errors(tracking_uri):
+        existing_store(tracking_uri).log_artifacts(run_id, str(folder), name)
+
+
+def _paths(client: MlflowClient, run_id: str, below: str | None) -> Iterator[str]:
+    for entry in client.list_artifacts(run_id, below):
+        if entry.is_dir:
+            yield from _paths(client, run_id, entry.path)
+        else:
+            yield entry.path

@@ -1,0 +1,173 @@
+"""`autocast sign` and `autocast verify --key`: a change of anything that was signed is found."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.flows.conversions import batches, client, convert, mlp
+from tests.flows.proof.test_envelope import key_files
+
+pytestmark = pytest.mark.xdist_group("prefect")
+MODEL = "models:/signed/1"
+pytest.importorskip("model_signing", reason="the extra `signing` is not installed")
+
+
+@pytest.fixture(scope="module")
+def version(services, tmp_path_factory):
+    """A conversion that its worker signed; the folder with its source, data and keys, and its result."""
+    folder = tmp_path_factory.mktemp("signed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("AUTOCAST_HOME", str(folder / ".autocast"))
+        mlp(folder / "net.onnx")
+        with patch.context() as signing:
+            signing.setenv("AUTOCAST_SIGNING_KEY", str(key_files(folder)[0]))
+            result = convert("net.onnx", calibration=batches(folder / "c.npz").name, name="signed")
+        yield folder, result
+
+
+@pytest.fixture
+def proof_differences(version, workplace):
+    """What differs from what was signed, by the check that the commands make."""
+    from flows.proof.keys import read_public_key
+    from flows.proof.proof import BrokenProofError, check_proof
+    from flows.review.conversion_record import read_conversion
+
+    def check():
+        try:
+            check_proof(*read_conversion(MODEL), read_public_key(version[0] / "public.pem"))
+        except BrokenProofError as error:
+            return [each.what for each in error.differences] or [str(error)]
+        return []
+
+    return check
+
+
+def registered_folder():
+    source = client().get_model_version("signed", "1").source.removeprefix("models:/")
+    return Path(client().get_logged_model(source).artifact_location.removeprefix("file://"))
+
+
+def artifacts_folder(run_id):
+    return Path(client().get_run(run_id).info.artifact_uri.removeprefix("file://"))
+
+
+def test_a_worker_with_a_key_signs_what_it_registers_and_verify_says_so(autocast, version, workplace):
+    ended = autocast("verify", MODEL, "--key", version[0] / "public.pem", "--json")
+    assert ended.code == 0
+    assert ended.json["links"][0]["what"] == "proof signed with the key"
+
+
+def test_the_foreign_tool_verifies_the_signature_of_the_files(version, workplace, tmp_path):
+    signature = client().download_artifacts(version[1].run_id, "proof/model.sig", str(tmp_path))
+    program = Path(sys.executable).with_name("model_signing")
+    command = [program, "verify", "key", registered_folder(), "--signature", signature]
+    command += ["--public_key", version[0] / "public.pem"]
+    assert subprocess.run(command, env=dict(os.environ), capture_output=True).returncode == 0
+
+
+def test_a_version_signed_by_somebody_else_is_refused_in_one_line(autocast, version, workplace, tmp_path):
+    _, other = key_files(tmp_path)
+    ended = autocast("verify", MODEL, "--key", other, "--json")
+    assert ended.code == 3
+    assert "attestation is not signed with the key" in ended.errors[0]
+
+
+def test_a_version_without_a_proof_is_refused_in_one_line(autocast, version, workplace):
+    mlp("plain.onnx")
+    convert("plain.onnx", calibration=batches(Path("c.npz")).name, name="unsigned")
+    ended = autocast("verify", "models:/unsigned/1", "--key", version[0] / "public.pem")
+    assert ended.code == 3
+    assert "models:/unsigned/1 carries no proof" in ended.errors[0]
+    assert autocast("sign", "models:/unsigned/1", "--key", version[0] / "private.pem").code == 0
+    assert autocast("verify", "models:/unsigned/1", "--key", version[0] / "public.pem").code == 0
+
+
+def test_the_proof_of_another_version_is_refused(autocast, version, workplace):
+    mlp("third.onnx", seed=3)
+    result = convert("third.onnx", calibration=batches(Path("c.npz")).name, name="borrowed")
+    client().log_artifacts(result.run_id, str(artifacts_folder(version[1].run_id) / "proof"), "proof")
+    ended = autocast("verify", "models:/borrowed/1", "--key", version[0] / "public.pem")
+    assert ended.code == 3
+    assert "is not what was attested" in ended.errors[0]
+
+
+@pytest.mark.parametrize("key", ["none.pem", "c.npz"])
+def test_a_key_that_cannot_be_read_is_bad_input(autocast, version, workplace, key):
+    for command in ("sign", "verify"):
+        assert autocast(command, MODEL, "--key", version[0] / key).code == 2
+
+
+def test_a_service_that_trusts_a_key_promotes_only_what_it_signed(autocast, version, workplace, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOCAST_TRUSTED_KEY", str(key_files(tmp_path)[1]))
+    refused = autocast("promote", MODEL, "--alias", "champion")
+    assert (refused.code, len(refused.errors)) == (3, 1)
+    assert "champion" not in client().get_registered_model("signed").aliases
+    monkeypatch.setenv("AUTOCAST_TRUSTED_KEY", str(version[0] / "public.pem"))
+    assert autocast("promote", MODEL, "--alias", "champion").code == 0
+
+
+def _sample(count, every):
+    """Positions of a file of which one after another is changed: all of them where AUTOCAST_NIGHTLY is set."""
+    return range(count) if os.environ.get("AUTOCAST_NIGHTLY") else np.linspace(0, count - 1, every).astype(int)
+
+
+def test_each_byte_of_each_registered_file_counts(version, proof_differences):
+    for path in sorted(path for path in registered_folder().rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        for at in _sample(len(content), 2 if path.suffix == ".onnx" else 1):
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            found = proof_differences()
+            path.write_bytes(content)
+            assert found == [f"file {path.relative_to(registered_folder()).as_posix()}"]
+    assert proof_differences() == []
+
+
+def test_each_artifact_of_the_run_counts(version, proof_differences):
+    folder = artifacts_folder(version[1].run_id)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in [paths[at] for at in _sample(len(paths), 8)]:
+        content, name = path.read_bytes(), path.relative_to(folder).as_posix()
+        path.write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+        found = proof_differences()
+        path.write_bytes(content)
+        if not name.startswith("proof/"):
+            assert found == [f"artifact {name}"]
+        else:
+            assert found
+    assert proof_differences() == []
+
+
+def test_each_metric_counts(version, proof_differences):
+    run = version[1].run_id
+    metrics = client().get_run(run).data.metrics
+    for name in [sorted(metrics)[at] for at in _sample(len(metrics), 3)]:
+        client().log_metric(run, name, float(np.nextafter(metrics[name], np.inf)), step=1)
+        found = proof_differences()
+        client().log_metric(run, name, metrics[name], step=2)
+        assert found == [f"metrics {name}"]
+    assert proof_differences() == []
+
+
+def test_each_tag_of_ours_counts(version, proof_differences):
+    run = version[1].run_id
+    of_run = {key: value for key, value in client().get_run(run).data.tags.items() if key.startswith("autocast.")}
+    of_version = dict(client().get_model_version("signed", "1").tags)
+    for name in [sorted(of_run)[at] for at in _sample(len(of_run), 2)]:
+        client().set_tag(run, name, "forged")
+        found = proof_differences()
+        client().set_tag(run, name, of_run[name])
+        assert found == [f"run tags {name}"]
+    for name in [sorted(of_version)[at] for at in _sample(len(of_version), 2)]:
+        client().set_model_version_tag("signed", "1", name, "forged")
+        try:
+            found = proof_differences()
+        except Exception as error:
+            found = [str(error)]
+        client().set_model_version_tag("signed", "1", name, of_version[name])
+        assert found == [f"version tags {name}"]
+    assert proof_differences() == []
