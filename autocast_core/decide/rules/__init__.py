@@ -13,6 +13,7 @@ from types import MappingProxyType
 from autocast_core.decide.rule import Override, RuleEntry
 from autocast_core.decide.rules.custom import CUSTOM
 from autocast_core.decide.rules.default import DEFAULT
+from autocast_core.decide.rules.dynamic_quantization import DYNAMIC_QUANTIZATION
 from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
 from autocast_core.decide.rules.later_stages import RELEASE, REPAIR, SEARCH, TARGET
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
@@ -50,6 +51,7 @@ RULES: tuple[RuleEntry, ...] = (
     OPERATOR_TYPE,
     ALREADY_LOW,
     EARLIER_CONVERSION,
+    DYNAMIC_QUANTIZATION,
     GUARDS,
     SHAPE_ARITHMETIC,
     WHOLE_NUMBERS,

@@ -29,6 +29,7 @@ IN_PLANS = {
     "earlier_conversion": {"binds a search"},
     "node_name": {"binds a search"},
     "op_type": {"binds a search"},
+    "dynamic_quantization": {"binds a search"},
     "guards": {"binds a search"},
     "shape_arithmetic": {"binds a search"},
     "whole_numbers": {"binds a search"},
@@ -76,7 +77,8 @@ def test_every_rule_is_described_by_one_sentence_that_fits_a_table(entry):
 
 
 def test_a_rule_is_recorded_under_the_name_that_the_registry_has_for_it(model):
-    loaded = model("g (float[2] x) => (float[2] y) { y = Neg(x) }")
+    quantized = "q, s, z = DynamicQuantizeLinear(x)"
+    loaded = model(f"g (float[2] x) => (float[2] y, uint8[2] q, float s, uint8 z) {{ y = Neg(x) {quantized} }}")
     loaded.metadata_props["autocast.fp32_nodes"] = '["graph/Neg_1"]'
     config = ConversionConfig(
         nodes_to_exclude=("a",), op_types_to_exclude=("A",), nodes_to_include=("b",), max_depth_of_reduction=1
@@ -136,7 +138,8 @@ def test_the_table_numbers_the_rules_in_the_order_in_which_they_run():
     assert rows[0] == [
         "1", "no float tensor: `no_float`", "no precision", "The node has no float input or output.", "nothing",
     ]  # fmt: skip
-    assert rows[12][4] == "include options, a search"
+    overridden = {row[1].split("`")[1]: row[4] for row in rows}
+    assert overridden["initializer_range"] == "include options, a search"
 
 
 def listed_in_order(paragraph: str) -> bool:
