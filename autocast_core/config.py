@@ -153,6 +153,15 @@ class ConversionConfig:
         metadata=declared("Replace additive attention masks beyond the low type's range by a value that stays finite."),
     )
     fuse_layer_norm: bool = field(default=True, metadata=declared("Fuse decomposed LayerNorm into LayerNormalization."))
+    repair_ranges: bool = field(
+        default=False,
+        metadata=declared(
+            "Where calibration shows a tensor over data_max, compute it in smaller numbers with the same FP32 result:"
+            " the scale of attention in front of its product, residual streams times a power of two.",
+            flags=("--repair_ranges",),
+            spec_default=True,
+        ),
+    )
     decide: str = field(
         default="thresholds",
         metadata=declared(

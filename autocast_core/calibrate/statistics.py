@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -96,6 +96,20 @@ class TensorStats:
             examined=_sum(self.examined, other.examined),
         )
 
+    def times(self, factor: float) -> TensorStats:
+        """The statistics of the elements times a positive `factor`.
+
+        Exact for a power of two, but that what becomes or was small stays as it was counted.
+        """
+        squares = factor * factor
+        return replace(
+            self,
+            min=self.min * factor,
+            max=self.max * factor,
+            sum_squares=None if self.sum_squares is None else self.sum_squares * squares,
+            rounding_sum_squares=None if self.rounding_sum_squares is None else self.rounding_sum_squares * squares,
+        )
+
     @staticmethod
     def of(array: np.ndarray, precision: Precision, *, small: bool = True) -> TensorStats:
         """The statistics of `array` (any shape, any float type), every element examined.
@@ -180,6 +194,16 @@ class Statistics:
             backend=_union(self.backend, other.backend),
             skipped=_union(self.skipped, other.skipped, "; "),
         )
+
+    def rescaled(self, sources: Mapping[str, tuple[str, float]]) -> Statistics:
+        """These of a graph in which the values in `sources` hold the numbers of another value of this one, times a
+        factor."""
+        known = {
+            name: self.tensors[source].times(factor)
+            for name, (source, factor) in sources.items()
+            if source in self.tensors
+        }
+        return replace(self, tensors={**self.tensors, **known})
 
     def to_json(self) -> str:
         """Canonical JSON (sorted keys); infinite bounds are written as the strings "inf" and "-inf"."""

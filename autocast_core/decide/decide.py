@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import onnx_ir as ir
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
@@ -61,7 +62,9 @@ def decide(
         weights_digest=weights_digest(model),
         nodes=tuple(decisions.values()),
         settings=_settings(config, policy),
-        sanitize=tuple(SanitizeChange(c.step, c.detail, c.nodes) for c in changes),
+        sanitize=tuple(
+            SanitizeChange(c.step, c.detail, c.nodes, c.operands or UNSET, c.exponent or UNSET) for c in changes
+        ),
         weights=weight_changes(model, facts, decisions, config.precision, nonfinite_weights(model, weights)),
         data=PlanData(statistics.origin, statistics.digest, statistics.batches, statistics.backend),
     )

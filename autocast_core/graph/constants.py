@@ -70,3 +70,14 @@ def scalar(value: ir.Value | None) -> float | None:
     if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.size != 1:
         return None
     return float(tensor.numpy().reshape(-1)[0])
+
+
+def drop_if_unread(value: ir.Value) -> None:
+    """Remove the initializer or Constant `value` where nothing reads it and no caller can give it."""
+    if value.uses() or value.is_graph_output() or value.is_graph_input():
+        return
+    node, graph = value.producer(), value.graph
+    if node is not None and node.op_type == "Constant" and node.graph is not None:
+        node.graph.remove(node, safe=True)
+    elif node is None and isinstance(graph, ir.Graph):
+        graph.initializers.pop(str(value.name), None)

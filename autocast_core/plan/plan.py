@@ -65,6 +65,11 @@ class SanitizeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: str
     detail: str
     nodes: tuple[str, ...] = ()
+    operands: Annotated[
+        tuple[Count, ...] | UnsetType,
+        Meta(description="Repairs of range: the inputs of the nodes that are multiplied by 2^exponent."),
+    ] = UNSET
+    exponent: Annotated[int, Meta(ge=-64, le=0)] | UnsetType = UNSET
 
 
 class WeightChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

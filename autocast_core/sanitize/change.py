@@ -12,12 +12,15 @@ class Change:
     """One thing that one pass did.
 
     `step` is the name of the pass, `detail` a line of plain English, `nodes` the names of the nodes it concerns (for a
-    fused node: those it replaces; for a mask: those between its constant and the softmax).
+    fused node: those it replaces; for a mask: those between its constant and the softmax). Repairs that a plan makes
+    again have what they need: `operands` are the indices of inputs of `nodes` that are multiplied by 2^`exponent`.
     """
 
     step: str
     detail: str
     nodes: tuple[str, ...] = ()
+    operands: tuple[int, ...] = ()
+    exponent: int = 0
 
 
 @dataclass(frozen=True)

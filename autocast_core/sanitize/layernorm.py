@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.graph.annotations import set_replaced_names
-from autocast_core.graph.constants import constant_tensor, scalar, small_array
+from autocast_core.graph.constants import constant_tensor, drop_if_unread, scalar, small_array
 from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.sanitize.change import Change
 
@@ -292,7 +292,7 @@ def _fuse(graph: ir.Graph, match: _Match) -> tuple[str, ...]:
     constants = _constants_read_by(match)
     ir.convenience.replace_nodes_and_values(graph, last, list(match.nodes), [fused], [old], [new])
     for constant in constants:
-        _drop_if_unread(constant)
+        drop_if_unread(constant)
     return names
 
 
@@ -300,14 +300,3 @@ def _constants_read_by(match: _Match) -> list[ir.Value]:
     kept = {match.x, match.scale, match.bias, *(value for node in match.nodes for value in node.outputs)}
     read = dict.fromkeys(value for node in match.nodes for value in node.inputs if value is not None)
     return [value for value in read if value not in kept]
-
-
-def _drop_if_unread(value: ir.Value) -> None:
-    """Removes the exponent, epsilon or axes that only the fused nodes read."""
-    if value.uses() or value.is_graph_output() or value.is_graph_input():
-        return
-    node, graph = value.producer(), value.graph
-    if node is not None and node.op_type == "Constant" and node.graph is not None:
-        node.graph.remove(node, safe=True)
-    elif node is None and isinstance(graph, ir.Graph):
-        graph.initializers.pop(str(value.name), None)

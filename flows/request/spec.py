@@ -29,6 +29,7 @@ _YOUNGER = (
     "class_outputs",
     "lower_all_io",
     "max_ir_version",
+    "repair_ranges",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -115,6 +116,7 @@ class Spec(BaseModel):
     small_values: bool = _option("small_values")
     clamp_masks: bool = _option("clamp_masks")
     fuse_layer_norm: bool = _option("fuse_layer_norm")
+    repair_ranges: bool = _option("repair_ranges")
     decide: Literal["thresholds", "measured"] = _option("decide")
     repair_evaluations: int = _option("repair_evaluations")
     providers: Texts = _option("providers")

@@ -152,10 +152,10 @@ def _from_source(
     try:
         request = JobRequest(source.ref, spec_of(run).config(), folder, output=registered.ref.path.name)
         sanitized: SavedSanitized = ISOLATED["sanitize"]("sanitize", request, (source.ref,))
-        structure, weights = digests_of(sanitized.model)
+        (folder / "plan.json").write_text(text, encoding="utf-8")
+        structure, weights = digests_of(sanitized.model, folder / "plan.json")
         yield _link("structure that the plan is for", plan.structure_digest, structure)
         yield _link("weights that the plan is for", plan.weights_digest, weights)
-        (folder / "plan.json").write_text(text, encoding="utf-8")
         saved = SavedPlan.of(folder / "plan.json", plan)
         made: SavedModelFiles = ISOLATED["apply"]("apply", request, (sanitized, saved))
     except AutocastError as error:

@@ -50,9 +50,11 @@ def check_unchanged(converted: SavedModelFiles, digest: str | None = None) -> No
 def count_casts(model: ModelRef, plan: Path) -> int:
     """How many casts applying the plan would insert; nothing is written."""
     from autocast_core.apply import apply_plan
+    from autocast_core.pipeline.planned_graph import planned_model
 
     cache = artifact_cache()
-    return apply_plan(cache.model(model), cache.plan(plan)).casts_inserted
+    known = cache.plan(plan)
+    return apply_plan(planned_model(cache.model(model), known), known).casts_inserted
 
 
 casts_of_plan = isolated(count_casts, int)

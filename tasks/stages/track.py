@@ -156,7 +156,7 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         data=_data_used(record),
         spec=record.spec,
         versions=versions(),
-        wiring=wiring_of(record.sanitized),
+        wiring=wiring_of(record.sanitized, converted.plan),
         warnings=record.warnings,
         not_checked=evaluated.skipped,
         nonfinite_results=evaluated.nonfinite_results,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx_ir as ir
+
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.cache import artifact_cache
 from autocast_core.report.card import PortRow, port_rows
@@ -9,9 +13,9 @@ from autocast_core.report.content import NodeWiring, wiring
 from tasks.isolation import isolated
 
 
-def read_wiring(model: ModelRef) -> tuple[NodeWiring, ...]:
-    """The wiring that the report shows."""
-    return wiring(artifact_cache().model(model))
+def read_wiring(model: ModelRef, plan: Path) -> tuple[NodeWiring, ...]:
+    """The wiring that the report shows: of a sanitized model as the plan speaks of it."""
+    return wiring(_planned(model, plan))
 
 
 def read_ports(model: ModelRef) -> tuple[PortRow, ...]:
@@ -21,13 +25,20 @@ def read_ports(model: ModelRef) -> tuple[PortRow, ...]:
     return port_rows(model_interface(artifact_cache().model(model)))
 
 
-def read_digests(model: ModelRef) -> tuple[str, str]:
-    """The digests of the structure and of the weights, for which a plan is made."""
+def read_digests(model: ModelRef, plan: Path) -> tuple[str, str]:
+    """The digests of the structure and of the weights of a sanitized model as the plan speaks of it."""
     from autocast_core.model import weights_digest
     from autocast_core.model.structure_digest import structure_digest
 
-    found = artifact_cache().model(model)
+    found = _planned(model, plan)
     return structure_digest(found), weights_digest(found)
+
+
+def _planned(model: ModelRef, plan: Path) -> ir.Model:
+    from autocast_core.pipeline.planned_graph import planned_model
+
+    cache = artifact_cache()
+    return planned_model(cache.model(model), cache.plan(plan))
 
 
 wiring_of = isolated(read_wiring, tuple[NodeWiring, ...])

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 from msgspec.structs import replace
 
 from autocast_core import decide as decisions
 from autocast_core.calibrate import Statistics, scan_weights
+from autocast_core.config import Precision
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
 from autocast_core.plan import PrecisionPlan
+from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.range_repairs import find_range_repairs, repair_ranges_in_place
 from autocast_core.version import VERSION
+
+LARGEST = 8192.0
+"""What repairs of range take as the limit where data_max is larger: an eighth of FP16's largest number."""
 
 
 def decide(job: Job, sanitized: SanitizedSource, statistics: Statistics) -> PrecisionPlan:
-    """The plan that the rules make. ModelError where a weight cannot be read."""
-    weights = scan_weights(sanitized.model, job.config.precision, job.progress)
-    plan = decisions.decide(sanitized.model, statistics, weights, job.config, sanitized.changes)
+    """The plan that the rules make. With ``repair_ranges`` it is for the graph after repairs of range, which the plan
+    names: see `planned_graph`. ModelError where a weight cannot be read."""
+    model, changes = sanitized.model, sanitized.changes
+    if job.config.repair_ranges and job.config.precision is Precision.FP16:
+        repairs = _repairs(model, statistics, min(job.config.data_max, LARGEST))
+        if repairs:
+            repaired = repair_ranges_in_place(model.clone(), repairs)
+            model, statistics, changes = repaired.model, statistics.rescaled(repaired.rescaled), (*changes, *repairs)
+    weights = scan_weights(model, job.config.precision, job.progress)
+    plan = decisions.decide(model, statistics, weights, job.config, changes)
     return replace(plan, engine_version=VERSION)
+
+
+def _repairs(model: ir.Model, statistics: Statistics, limit: float) -> tuple[Change, ...]:
+    def magnitude(value: ir.Value) -> float | None:
+        stats = statistics.tensors.get(str(value.name))
+        return None if stats is None else stats.absmax
+
+    return find_range_repairs(model, magnitude, limit)
 
 
 DECIDE = Stage("decide", decide, (SanitizedSource, Statistics), PrecisionPlan)

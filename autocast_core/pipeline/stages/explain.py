@@ -14,6 +14,7 @@ from autocast_core.data import Batches
 from autocast_core.operators import OperandPolicy
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.planned_graph import planned_graph
 from autocast_core.pipeline.stage import Stage
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.attribution import Attribution, attribute
@@ -29,6 +30,7 @@ def explain(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan) -> Attrib
 
     It explains and decides nothing: where it cannot be had, and for weights over 1 GB, `skipped` says why.
     """
+    sanitized = planned_graph(sanitized, plan)
     initializers = sanitized.model.graph.initializers.values()
     weights = sum(value.const_value.nbytes for value in initializers if value.const_value is not None)
     if weights > MOST_WEIGHT_BYTES:

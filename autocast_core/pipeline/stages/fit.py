@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.planned_graph import planned_model
 from autocast_core.pipeline.stage import Stage
 from autocast_core.plan import PrecisionPlan
 
@@ -15,7 +16,8 @@ def fit(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan) -> PrecisionP
     """
     from autocast_core.targets.fitting import fit_to_target
 
-    return fit_to_target(sanitized.model, plan, job.config, job.calibration_batches(sanitized.model)).plan
+    model = planned_model(sanitized.model, plan)
+    return fit_to_target(model, plan, job.config, job.calibration_batches(model)).plan
 
 
 FIT = Stage("fit", fit, (SanitizedSource, PrecisionPlan), PrecisionPlan)
