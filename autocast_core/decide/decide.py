@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.collect_facts import collect_facts
+from autocast_core.decide.follow_neighbours import follow_neighbours
 from autocast_core.decide.groups import keep_together
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.nonfinite import nonfinite_activations, nonfinite_weights
 from autocast_core.decide.plan_warnings import overruled_includes, signs_of_ruin, unknown_io_names, unmatched_patterns
-from autocast_core.decide.rule import Outcome, Rule, RuleEntry
-from autocast_core.decide.rules import INCLUDE, RULES
+from autocast_core.decide.rule import Outcome, Override, Rule, RuleEntry
+from autocast_core.decide.rules import CUSTOM, INCLUDE, NEIGHBOURS, RULES, entry_of
 from autocast_core.decide.weight_changes import weight_changes
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
@@ -47,7 +48,10 @@ def decide(
     nodes = {node_id: node for node_id, node in nodes_with_ids(model.graph) if is_counted(node)}
     facts = collect_facts(model, nodes, statistics, weights, config, policy)
     rules = _rules(model, config)
-    decisions = _with_groups({each.id: _decide_node(each, rules) for each in facts}, nodes, config)
+    decisions: Mapping[str, NodeDecision] = {each.id: _decide_node(each, rules) for each in facts}
+    if config.decide == "measured":
+        decisions = follow_neighbours(facts, decisions, _is_open, config, model.graph, NEIGHBOURS.name)
+    decisions = _with_groups(decisions, nodes, config)
     warnings = [
         *unmatched_patterns(facts, config),
         *unknown_io_names(model.graph, config),
@@ -125,6 +129,12 @@ def _log_matches(facts: NodeFacts, decider: RuleEntry, decision: NodeDecision, r
         match = rule.check(facts) if entry.outcome is Outcome.FP32 else None
         if match is not None:
             logger.debug("%s stays FP32: %s: %s", facts.id, rule.name, match.reason)
+
+
+def _is_open(decision: NodeDecision) -> bool:
+    """Whether a measurement may change the decision, which is no word of the caller's."""
+    entry = entry_of(decision.rule)
+    return entry is not CUSTOM and entry.may_be_overridden_by(Override.SEARCH)
 
 
 def _with_groups(

@@ -102,7 +102,8 @@ class RuleEntry:
     - `build`: makes the check that `decide` runs on every node; None for a rule that checks no single node.
     - `groups`: finds nodes that need one precision: where one of a group is FP32, all are, by this rule.
 
-    A rule with neither `build` nor `groups` is recorded by a later stage, such as a search.
+    A rule with neither `build` nor `groups` is recorded once every node is decided: by `decide` for neighbours, by a
+    later stage such as a search.
     """
 
     name: str

@@ -18,6 +18,7 @@ from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
 from autocast_core.decide.rules.later_stages import RELEASE, REPAIR, SEARCH, TARGET
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
 from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
+from autocast_core.decide.rules.neighbours import NEIGHBOURS
 from autocast_core.decide.rules.numeric.angles import ANGLES
 from autocast_core.decide.rules.numeric.conditioning import CONDITIONING
 from autocast_core.decide.rules.numeric.guards import GUARDS
@@ -30,9 +31,11 @@ from autocast_core.decide.rules.numeric.whole_numbers import WHOLE_NUMBERS
 from autocast_core.decide.rules.quantization_pair import QUANTIZATION_PAIR
 
 __all__ = [
+    "CUSTOM",
     "GUARDS",
     "INCLUDE",
     "INITIALIZER_RANGE",
+    "NEIGHBOURS",
     "RELEASE",
     "REPAIR",
     "RULES",
@@ -63,6 +66,7 @@ RULES: tuple[RuleEntry, ...] = (
     SMALL_VALUES,
     CONDITIONING,
     DEFAULT,
+    NEIGHBOURS,
     QUANTIZATION_PAIR,
     SEARCH,
     REPAIR,
