@@ -36,6 +36,9 @@ LOW_DTYPES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 """The element types of the 16-bit precisions."""
 PRECISION_DTYPES = LOW_DTYPES | {ir.DataType.FLOAT}
 """The element types of all precisions: what a plan decides between."""
+INDEX_DTYPES = frozenset({ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT32, ir.DataType.UINT64})
+"""The element types of what counts, measures lengths or points to elements; smaller ones are of images and quantized
+numbers."""
 FLOAT_DTYPES = PRECISION_DTYPES | {ir.DataType.DOUBLE}
 """The element types between which tensors are converted: those of the precisions, and FP64 in source models."""
 

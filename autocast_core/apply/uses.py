@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from autocast_core.graph.annotations import raw_attributes
 from autocast_core.graph.walk import all_graphs, bodies, is_counted
-from autocast_core.number_formats import PRECISION_DTYPES
+from autocast_core.number_formats import INDEX_DTYPES, PRECISION_DTYPES
 from autocast_core.operators import Operands, element_type, ports_of
 from autocast_core.operators.families import READS_NO_ELEMENTS, is_in
 
@@ -112,6 +112,8 @@ def collect_uses(
                 to = cast_target(node)
                 if to in PRECISION_DTYPES:
                     uses.add(value, Use(place, to, required=False))
+                elif to in INDEX_DTYPES and value is not None and value.is_graph_input():
+                    uses.add(value, Use(place, dtype))  # identifiers, of which a rounding makes others
             elif operands is not None and low is not None and operands.inputs[index]:
                 uses.add(value, Use(place, low))
             else:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.collect_facts import collect_facts
+from autocast_core.decide.exact_inputs import kept_io_types
 from autocast_core.decide.follow_neighbours import follow_neighbours
 from autocast_core.decide.groups import keep_together
 from autocast_core.decide.node_facts import NodeFacts
@@ -65,7 +66,7 @@ def decide(
         structure_digest=structure_digest(model),
         weights_digest=weights_digest(model),
         nodes=tuple(decisions.values()),
-        settings=_settings(config, policy),
+        settings=_settings(config, policy, kept_io_types(model.graph, nodes, decisions, config)),
         sanitize=tuple(
             SanitizeChange(c.step, c.detail, c.nodes, c.operands or UNSET, c.exponent or UNSET) for c in changes
         ),
@@ -78,10 +79,9 @@ def decide(
     return replace(plan, warnings=tuple(warnings))
 
 
-def _settings(config: ConversionConfig, policy: OperandPolicy) -> PlanSettings:
-    keep = config.keep_io_types
+def _settings(config: ConversionConfig, policy: OperandPolicy, keep_io_types: bool | tuple[str, ...]) -> PlanSettings:
     return PlanSettings(
-        keep_io_types=keep if isinstance(keep, bool) else tuple(sorted(keep)),
+        keep_io_types=keep_io_types,
         lower_all_io=config.lower_all_io,
         init_conversion_max_bytes=config.init_conversion_max_bytes,
         operands_to_exclude={

@@ -100,6 +100,7 @@ class RuleEntry:
     - `title`: the rule's name in prose; `description`: one sentence that says to which nodes it applies.
     - `outcome`: the precision it decides on; `overridden_by`: what may decide such a node otherwise.
     - `build`: makes the check that `decide` runs on every node; None for a rule that checks no single node.
+    - `exact_operands`: what the rule keeps must not read rounded numbers, graph inputs among them.
     - `groups`: finds nodes that need one precision: where one of a group is FP32, all are, by this rule.
 
     A rule with neither `build` nor `groups` is recorded once every node is decided: by `decide` for neighbours, by a
@@ -113,6 +114,7 @@ class RuleEntry:
     overridden_by: frozenset[Override]
     build: BuildRule | None = None
     groups: FindGroups | None = None
+    exact_operands: bool = False
 
     def precision_of(self, facts: NodeFacts) -> Precision:
         """The precision of a node to which the rule applies.

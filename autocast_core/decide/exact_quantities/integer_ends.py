@@ -22,10 +22,9 @@ from autocast_core.decide.exact_quantities.exact_values import CASTS, COMPARISON
 from autocast_core.decide.rounding.amplified_rounding import is_scaling
 from autocast_core.decide.rounding.condition_numbers import DEPTH
 from autocast_core.graph.constants import constant_tensor
+from autocast_core.number_formats import INDEX_DTYPES
 from autocast_core.operators.facts import operator_facts
 from autocast_core.operators.families import CARRIES, is_in, numbers_of
-
-_INTEGERS = frozenset({ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT32, ir.DataType.UINT64})
 
 
 class IntegerEnd(NamedTuple):
@@ -54,7 +53,7 @@ def _taken_as_integers(node: ir.Node, exact: ExactValues) -> Iterator[ir.Value]:
         return
     kind, inputs = node.op_type, node.inputs
     if kind in CASTS:
-        taken = inputs[:1] if node.outputs[0].dtype in _INTEGERS else ()
+        taken = inputs[:1] if node.outputs[0].dtype in INDEX_DTYPES else ()
     elif kind in COMPARISONS:
         taken = inputs if any(value in exact.rounded for value in inputs) else ()
     else:

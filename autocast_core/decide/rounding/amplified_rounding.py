@@ -17,11 +17,13 @@ import onnx_ir as ir
 
 from autocast_core.decide.rounding.condition_numbers import CONDITIONS, DEPTH, Knowledge
 from autocast_core.graph.constants import scalar
-from autocast_core.operators import element_type
-from autocast_core.operators.families import CARRIES, CONTROL_FLOW, is_in
+from autocast_core.operators import element_type, ports_of
+from autocast_core.operators.families import CARRIES, CONTROL_FLOW, MOVES_ELEMENTS, is_in
 
 AMPLIFICATION_LIMIT = 2.0**3.8
 """Rounding to FP16 costs a relative L2 of about 2**-12.8; times this it is 2**-9, the limit of `small_values`."""
+
+SUMS = frozenset({"Add", "Sub"})
 
 
 class Amplification(NamedTuple):
@@ -38,8 +40,9 @@ def find_amplified_rounding(nodes: Iterable[ir.Node], known: Knowledge) -> dict[
     found: dict[ir.Node, Amplification] = {}
     depths: dict[ir.Node, int] = {}
     for node in nodes:
-        condition_of = CONDITIONS.get(node.op_type)
-        if condition_of is None or node.domain != "":
+        condition_of = CONDITIONS.get(node.op_type) if node.domain == "" else None
+        if condition_of is None:
+            found.update(_running_sums(node, known))
             continue
         condition = condition_of(node, known)
         if condition is None or condition.number <= AMPLIFICATION_LIMIT:
@@ -51,6 +54,39 @@ def find_amplified_rounding(nodes: Iterable[ir.Node], known: Knowledge) -> dict[
         found[node], depths[node] = why, DEPTH + 1
         _keep_sources([(value, condition.depth) for value in noisy], why, known, found, depths)
     return found
+
+
+def _running_sums(node: ir.Node, known: Knowledge) -> dict[ir.Node, Amplification]:
+    """A body's sums of its own state and steps that are small beside it, with the nodes that hand the state on.
+
+    What an iteration adds is lost where storing the state rounds it away: c = |state| / |step|.
+    """
+    found: dict[ir.Node, Amplification] = {}
+    for port in ports_of(node):
+        state = port.inner_input
+        if state is None or port.outer_output is None or not port.body_outputs:
+            continue
+        behind, carriers = _through_carriers(port.body_outputs[0].value)
+        total = behind.producer()
+        if total is None or not is_in(total, SUMS):
+            continue
+        for operand, step in zip(total.inputs, reversed(total.inputs), strict=True):
+            if operand is None or step is None or _through_carriers(operand)[0] is not state:
+                continue
+            factor = known.ratio(operand, step)
+            if factor > AMPLIFICATION_LIMIT:
+                why = Amplification(total.name or "", total.op_type, operand.name or "", factor)
+                found |= dict.fromkeys((node, total, *carriers), why)
+    return found
+
+
+def _through_carriers(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
+    """Backward to where the numbers come from, through what moves elements of its first input."""
+    nodes = []
+    while (node := value.producer()) is not None and is_in(node, MOVES_ELEMENTS) and node.inputs[0] is not None:
+        nodes.append(node)
+        value = node.inputs[0]
+    return value, nodes
 
 
 def _keep_sources(

@@ -121,6 +121,31 @@ def _sum_of_products(node: ir.Node, known: Knowledge) -> Condition | None:
     return Condition(others * (_rms(w) or _constant_rms(second)), [first, second])
 
 
+def _reduction(node: ir.Node, known: Knowledge) -> Condition | None:
+    """c = √n |x| / |Σ x|, of n addends whose rounding errors are independent."""
+    x, y = known.stats_of(node.inputs[0]), known.stats_of(node.outputs[0])
+    above, below = (_rms(stats) if stats is not None else None for stats in (x, y))
+    if x is None or y is None or not above or not below or not y.count:
+        return None
+    addends = x.count / y.count
+    total = below * addends if node.op_type == "ReduceMean" else below
+    return Condition(math.sqrt(addends) * above / total, _first(node))
+
+
+def _comparison(node: ir.Node, known: Knowledge) -> Condition | None:
+    """c = |x| / |x - z|, where all numbers lie far from zero and the two ranges meet."""
+    ranges = [known.stats_of(value) for value in node.inputs]
+    if any(stats is None for stats in ranges) or not _meet(*(stats for stats in ranges if stats is not None)):
+        return None
+    operands = [value for value in node.inputs if value is not None and constant_tensor(value) is None]
+    return Condition(max(map(known.offset, operands), default=0.0), operands)
+
+
+def _meet(one: TensorStats, other: TensorStats) -> bool:
+    """Whether there may be a number of one tensor between numbers of the other."""
+    return one.min <= other.max and other.min <= one.max
+
+
 def _normalization(node: ir.Node, known: Knowledge) -> Condition | None:
     """c = |x| / |x - mean|, where all elements lie far from zero."""
     return _of_first(node, known.offset)
@@ -245,6 +270,10 @@ CONDITIONS: Mapping[str, Callable[[ir.Node, Knowledge], Condition | None]] = {
     "GroupNormalization": _normalization,
     "InstanceNormalization": _normalization,
     "LayerNormalization": _normalization,
+    "Greater": _comparison,
+    "GreaterOrEqual": _comparison,
+    "Less": _comparison,
+    "LessOrEqual": _comparison,
     "Log": _log,
     "LogSoftmax": _softmax,
     "MatMul": _sum_of_products,
@@ -252,6 +281,8 @@ CONDITIONS: Mapping[str, Callable[[ir.Node, Knowledge], Condition | None]] = {
     "MeanVarianceNormalization": _normalization,
     "Mod": _modulo,
     "Pow": _pow,
+    "ReduceMean": _reduction,
+    "ReduceSum": _reduction,
     "RoiAlign": _regions,
     "Sin": _periodic,
     "Softmax": _softmax,

@@ -105,6 +105,14 @@ def test_inputs_that_only_fp32_nodes_read_stay_fp32_and_are_listed():
     assert set(found.plan.io_kept) == {"b", "z"}
 
 
+@pytest.mark.parametrize(("to", "wanted"), [(7, 1), (6, 1), (12, 1), (2, 10), (9, 10)])
+def test_an_input_that_is_cast_to_indices_stays_fp32_and_one_cast_to_bytes_does_not(to, wanted):
+    _, proto = applied(
+        f"g (float[3] a, float[3] b) => (y, float[3] z) {{ y = Cast<to = {to}>(a) [m] z = Abs(b) }}", "*"
+    )
+    assert interface_types(proto)["a"] == wanted
+
+
 @pytest.mark.parametrize(
     ("keep", "wanted"), [(True, [1, 1, 1, 1]), (False, [10, 10, 10, 10]), (["a", "z"], [1, 10, 10, 1])]
 )

@@ -28,10 +28,11 @@ def _boxes(rng: np.random.Generator) -> Feeds:
 
 
 def _whole(low: int, high: int, *shape: int) -> Hazard:
-    """An embedding's rows by numbers that travel as floats."""
+    """An embedding's rows by numbers that travel as floats, through a node where they are large."""
+    ids, flat = ("x", "") if high <= 2048 else ("f", "[flat] f = Flatten(x)")
     return Hazard(
         f"""g (float[N, {shape[0]}] x) => (float[N, {shape[0]}, 4] y) {{
-          [whole] i = Cast<to = 7>(x) [rows] y = Gather(w, i) }}""",
+          {flat} [whole] i = Cast<to = 7>({ids}) [rows] y = Gather(w, i) }}""",
         lambda rng: {"x": rng.integers(low, high, (16, *shape)).astype(np.float32)},
         weights=lambda rng: {"w": rng.normal(0.0, 1.0, (high, 4))},
         harmless=high <= 2048,

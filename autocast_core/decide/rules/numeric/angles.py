@@ -42,4 +42,5 @@ ANGLES = RuleEntry(
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_ONLY,
     build=lambda model, config: AnglesRule(),
+    exact_operands=True,
 )

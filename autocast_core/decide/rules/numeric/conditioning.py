@@ -38,4 +38,5 @@ CONDITIONING = RuleEntry(
     outcome=Outcome.FP32,
     overridden_by=SOFT,
     build=lambda model, config: ConditioningRule(),
+    exact_operands=True,
 )

@@ -44,4 +44,5 @@ SHAPE_ARITHMETIC = RuleEntry(
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_ONLY,
     build=lambda model, config: ShapeArithmeticRule(),
+    exact_operands=True,
 )

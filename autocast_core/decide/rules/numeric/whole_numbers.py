@@ -35,4 +35,5 @@ WHOLE_NUMBERS = RuleEntry(
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_ONLY,
     build=lambda model, config: WholeNumbersRule(),
+    exact_operands=True,
 )

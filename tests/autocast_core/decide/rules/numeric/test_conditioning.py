@@ -156,3 +156,38 @@ def test_offsets_of_many_pixels_are_kept(plan, largest, keeps):
       [deform] y = DeformConv(x, w, at) }"""
     ranges = {"x": (-1.0, 1.0), "at": (-largest, largest), "y": (-1.0, 1.0)}
     assert kept(plan, text, ranges, opset=19) == ({"deform"} if keeps else set())
+
+
+@pytest.mark.parametrize(("mean", "keeps"), [(5.0, True), (0.0, False)])
+@pytest.mark.parametrize("reduction", ["ReduceMean", "ReduceSum"])
+def test_a_sum_of_what_nearly_cancels_is_kept(reduction, mean, keeps):
+    text = f"""<ir_version: 8, opset_import: ["": 13]> g (float[N, 64] x) => (y) <int64[1] axes = {{1}}> {{
+      s = Concat<axis = 1>(x, x) n = Neg(s) [all] c = Concat<axis = 1>(s, n, x)
+      [sum] y = {reduction}{"(c, axes)" if reduction == "ReduceSum" else "<axes = [1]>(c)"} }}"""
+    x = np.random.default_rng(0).normal(0.0, 1.0, (16, 64)) * 1e-3
+    pairs = np.concatenate([x[:, :32] + mean, x[:, 32:] - mean], axis=1)
+    made = convert_in_memory(Job(onnx.parser.parse_model(text), ConversionConfig(), {"x": pairs.astype(np.float32)}))
+    assert ("conditioning" in {each.rule for each in made[PrecisionPlan].nodes}) == keeps
+
+
+@pytest.mark.parametrize(("values", "keeps"), [((20.0, 20.5), True), ((-20.0, 20.0), False)])
+def test_a_comparison_of_close_values_is_kept(plan, values, keeps):
+    text = "g (float[4] x) => (bool[4] y) <float threshold = {20.17}> { [above] y = Greater(x, threshold) }"
+    assert kept(plan, text, {"x": values}) == ({"above"} if keeps else set())
+
+
+@pytest.mark.parametrize(("step", "keeps"), [(0.001, True), (1.0, False)])
+@pytest.mark.parametrize("total", ["Add(s, c)", "Add(c, s)", "Sub(s, c)"])
+def test_a_state_that_a_loop_adds_small_steps_to_is_kept_with_the_loop(plan, total, step, keeps):
+    text = f"""g (float[4] x) => (float[4] y) <int64 steps = {{100}}, bool yes = {{1}}> {{
+      [repeat] y = Loop(steps, yes, x) <body = b (int64 i, bool go, float[4] s) => (bool more, float[4] t) {{
+        more = Identity(go) [step] c = Abs(x) [add] t = {total} }}> }}"""
+    ranges = {"x": (-step, step), "s": (4.0, 6.0), "c": (0.0, step), "t": (4.0, 6.0), "y": (4.0, 6.0)}
+    assert kept(plan, text, ranges) == ({"repeat", "repeat:body/add"} if keeps else set())
+
+
+def test_a_state_that_a_loop_scales_is_not_a_running_sum(plan):
+    text = """g (float[4] x) => (float[4] y) <int64 steps = {100}, bool yes = {1}> {
+      [repeat] y = Loop(steps, yes, x) <body = b (int64 i, bool go, float[4] s) => (bool more, float[4] t) {
+        more = Identity(go) [forget] f = Mul(s, s) [add] t = Add(f, x) }> }"""
+    assert kept(plan, text, {"x": (0.0, 0.001), "s": (4.0, 6.0), "f": (4.0, 6.0), "t": (4.0, 6.0)}) == set()
