@@ -30,7 +30,14 @@ from autocast_core.plan import PrecisionPlan
 from autocast_core.search.attribution import Attribution, read_attribution
 from flows.conversion.gpu_pool import validate_converted
 from flows.conversion.notifications import announce
-from flows.conversion.record import Inputs, conversion_record, conversion_tags, registered_name, source_tags
+from flows.conversion.record import (
+    Inputs,
+    conversion_record,
+    conversion_tags,
+    no_gain_by,
+    registered_name,
+    source_tags,
+)
 from flows.conversion.result import ConversionResult, GateMissedError
 from flows.conversion.tracked_run import (
     end_tracking_run,
@@ -290,6 +297,7 @@ def _result(conversion: _Conversion, inputs: Inputs, judged: _Judged, run: RunRe
     plan: SavedPlan = made[PrecisionPlan]
     converted: SavedModelFiles = made[Converted]
     nonfinite = judged.artifacts[Evaluated].nonfinite_results
+    signs = (sign for sign in (nonfinite, no_gain_by(judged.metrics)) if sign)
     return ConversionResult(
         source=inputs.source.uri_pinned,
         source_sha256=inputs.source.ref.digest,
@@ -300,5 +308,5 @@ def _result(conversion: _Conversion, inputs: Inputs, judged: _Judged, run: RunRe
         plan=f"runs:/{run.run_id}/plan.json",
         gates=judged.gates,
         timings=conversion.timings,
-        warnings=(*((nonfinite,) if nonfinite else ()), *plan.warnings, *sanitized.warnings),
+        warnings=(*signs, *plan.warnings, *sanitized.warnings),
     )

@@ -12,6 +12,9 @@ from autocast_core.graph.walk import all_graphs
 from autocast_core.model.tensors import ConvertedTensor
 from autocast_core.number_formats import LOW_DTYPES
 
+TWICE_BYTES = 1024
+"""Bytes of an FP32 literal up to which it may be stored in 16 bits as well; engines fold the Cast of a larger one."""
+
 
 def store_literals(
     model: ir.Model, nodes: list[ir.Node], uses: Uses, names: UnusedNames, max_bytes: int | None
@@ -19,7 +22,8 @@ def store_literals(
     """Store each FP32 literal in the type its readers request, and once more for each further low type.
 
     Returns the copies by (literal, type). A literal of more than `max_bytes` bytes stays FP32, to be cast at run time;
-    so does one that Casts of the source round to different types.
+    so do one of more than TWICE_BYTES that is read in FP32 too, and one that Casts of the source round to different
+    types.
     """
     copies: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for value, tensor in list(float_literals(model, nodes)):
@@ -28,6 +32,8 @@ def store_literals(
         low = [dtype for dtype in uses.required_types(value) if dtype in LOW_DTYPES]
         others = uses.requested_beside(value, low)
         own = others[0] if len(others) == 1 else ir.DataType.FLOAT if others or not low else low[0]
+        if own == ir.DataType.FLOAT and tensor.nbytes > TWICE_BYTES:
+            continue
         for dtype in low:
             if dtype != own:
                 name = names.fresh(f"{value.name}_{SUFFIX[dtype]}")

@@ -8,12 +8,12 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide.absorbed_rounding import is_absorbed, loses_much
 from autocast_core.decide.exact_quantities.exact_values import ExactValues, find_exact_values
 from autocast_core.decide.exact_quantities.growing_angles import find_growing_angles
 from autocast_core.decide.exact_quantities.integer_ends import find_integer_ends
 from autocast_core.decide.mask_ends import mask_ends
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts
+from autocast_core.decide.rounding.absorbed_rounding import is_absorbed, loses_much
 from autocast_core.decide.rounding.amplified_rounding import find_amplified_rounding
 from autocast_core.decide.rounding.condition_numbers import Knowledge
 from autocast_core.decide.rounding.guarded_nodes import find_guarded_nodes

@@ -12,6 +12,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelSource, SavedModel, files_digest, save_model
 from autocast_core.model.atomic import check_inputs_stay, model_outputs
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
+from autocast_core.pipeline.gain import no_gain
 from autocast_core.pipeline.job import Data, Job, files_of_data, open_rounding
 from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
@@ -104,13 +105,17 @@ def write_converted(job: Job, made: Artifacts, dst: str | Path, external_data: b
             round_blocks=open_rounding(converted.plan.precision),
         )
     LOG.info("%s", converted.plan.summary())
+    bytes_before = sum(each.stat().st_size for each in source.files)
+    gain = no_gain(bytes_before, output.bytes, converted.casts_inserted)
+    if gain is not None:
+        LOG.warning("%s", gain)
     return Conversion(
         plan=converted.plan,
         output=output,
         source=source.files,
         casts_inserted=converted.casts_inserted,
-        bytes_before=sum(each.stat().st_size for each in source.files),
+        bytes_before=bytes_before,
         bytes_after=output.bytes,
-        warnings=(*made[SanitizedSource].warnings, *converted.plan.warnings),
+        warnings=(*made[SanitizedSource].warnings, *converted.plan.warnings, *((gain,) if gain else ())),
         timings=job.timings,
     )

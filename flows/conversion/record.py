@@ -11,6 +11,7 @@ from autocast_core.engine.validation import Validation
 from autocast_core.errors import ConfigError
 from autocast_core.evaluate import GateResult
 from autocast_core.pipeline.artifacts import Converted, SanitizedSource
+from autocast_core.pipeline.gain import no_gain
 from autocast_core.pipeline.saved import SavedModelFiles, SavedPlan, SavedSanitized
 from autocast_core.pipeline.stage import Artifacts
 from autocast_core.pipeline.stages.evaluate import Evaluated
@@ -85,6 +86,7 @@ def conversion_record(
     """Everything that the tracking run keeps of the conversion."""
     sanitized: SavedSanitized = made.made[SanitizedSource]
     plan: SavedPlan = made.made[PrecisionPlan]
+    gain = no_gain_by(metrics)
     return Record(
         name=name,
         source=inputs.source,
@@ -101,8 +103,14 @@ def conversion_record(
         config=spec.config(),
         sample=next((each.path for each in (inputs.evaluation, inputs.calibration) if each), None),
         data=_data_records(spec, inputs),
-        warnings=(*sanitized.warnings, *plan.warnings),
+        warnings=(*((gain,) if gain else ()), *sanitized.warnings, *plan.warnings),
     )
+
+
+def no_gain_by(metrics: Mapping[str, float]) -> str | None:
+    """One line where the metrics of a conversion show that the model became no smaller; else None."""
+    before, after = int(metrics["model.bytes_before"]), int(metrics["model.bytes_after"])
+    return no_gain(before, after, int(metrics["casts.inserted"]))
 
 
 def _data_records(spec: Spec, inputs: Inputs) -> tuple[DataRecord, ...]:

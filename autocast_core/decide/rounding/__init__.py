@@ -1,1 +1,1 @@
-"""What rounding does beyond its own size: amplified, or turning a guard into zero."""
+"""What rounding does to a result: amplified, hidden in a sum, or turning a guard into zero."""

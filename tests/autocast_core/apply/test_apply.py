@@ -89,6 +89,18 @@ def test_a_literal_with_readers_of_both_kinds_is_stored_in_both(kind):
     assert sorted(stored) == [onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16]
 
 
+def test_a_larger_literal_with_readers_of_both_kinds_is_stored_once_and_cast(applied):
+    elements = ", ".join(["1"] * 300)
+    proto = applied(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[300] x) => (float[300] y, float[300] z) <float[300] w = {{{elements}}}> {{
+          [low] y = Add(x, w) [kept] z = Mul(x, w) }}""",
+        keep=["kept"],
+    )
+    assert [each.data_type for each in proto.graph.initializer] == [onnx.TensorProto.FLOAT]
+    assert [each.input[0] for each in proto.graph.node if each.op_type == "Cast"].count("w") == 1
+
+
 def test_fp16_and_bf16_nodes_stand_in_one_model():
     """A value in 16 bits reaches readers of the other 16-bit type by one cast."""
     found, proto = applied(FAN, low="b c d", precision="bf16", fp16="a")

@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 from autocast_core.config import Precision
-from autocast_core.decide.absorbed_rounding import ROUNDING_LIMIT, UNDERFLOW_LIMIT
 from autocast_core.decide.node_facts import NodeFacts, evidence_of
+from autocast_core.decide.rounding.absorbed_rounding import ROUNDING_LIMIT, UNDERFLOW_LIMIT
 from autocast_core.decide.rule import SOFT, Outcome, RuleEntry, RuleMatch
 
 

@@ -21,7 +21,7 @@ from collections.abc import Collection
 import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.decide.error_steps import NORMALIZES_CHANNELS, NOTHING, Loss, StatsOf, Step, rms, step_of
+from autocast_core.decide.rounding.error_steps import NORMALIZES_CHANNELS, NOTHING, Loss, StatsOf, Step, rms, step_of
 from autocast_core.graph.constants import constant_tensor
 from autocast_core.operators.families import CONTROL_FLOW, HANDS_ON, MOVES_ELEMENTS, is_in
 
