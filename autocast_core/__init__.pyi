@@ -4,6 +4,7 @@ from .errors import AutocastError
 from .log_setup import configure_logging
 from .pipeline.compat import convert_to_f16, convert_to_mixed_precision
 from .pipeline.convert import Conversion, convert_file
+from .pipeline.onnxconverter_common import auto_convert_mixed_precision, convert_float_to_float16
 from .pipeline.tune import tune_file
 from .pipeline.widen import widen_file
 from .plan import NodeDecision, PrecisionPlan, read_plan
@@ -19,8 +20,10 @@ __all__ = [
     "PrecisionPlan",
     "Rule",
     "SearchResult",
+    "auto_convert_mixed_precision",
     "configure_logging",
     "convert_file",
+    "convert_float_to_float16",
     "convert_to_f16",
     "convert_to_mixed_precision",
     "read_plan",
