@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelSource
 from autocast_core.pipeline.convert import Conversion, write_converted
 from autocast_core.pipeline.job import Data, Job
+from autocast_core.pipeline.planned_graph import planned_config
 from autocast_core.pipeline.stage import Artifacts, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.load import LOAD
@@ -36,7 +36,7 @@ def apply_plan_file(
     The plan is checked against the model's structure and weights; its precision wins over the config's. `calibration`
     serves only to check an upgrade of the opset. Raises PlanError for a plan of another structure, and as convert_file.
     """
-    job = Job(src, replace(config or ConversionConfig(), precision=plan.precision), calibration, progress=progress)
+    job = Job(src, planned_config(config or ConversionConfig(), plan), calibration, progress=progress)
     return write_converted(job, apply_plan_in_memory(job, plan), dst, external_data)
 
 

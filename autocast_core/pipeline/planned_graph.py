@@ -7,12 +7,19 @@ from dataclasses import replace
 import onnx_ir as ir
 from msgspec import UNSET
 
+from autocast_core.config import ConversionConfig
 from autocast_core.errors import PlanError
 from autocast_core.model.structure_digest import structure_digest
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.plan import PrecisionPlan
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.range_repairs import RANGE_STEPS, repair_ranges_in_place
+from autocast_core.sanitize.range_repairs import MASKED_ROWS, RANGE_STEPS, repair_ranges_in_place
+
+
+def planned_config(config: ConversionConfig, plan: PrecisionPlan) -> ConversionConfig:
+    """`config` as far as it decides which graph `plan` is for: its precision, and its repairs of range."""
+    repaired = any(each.step in (*RANGE_STEPS, MASKED_ROWS) for each in plan.sanitize)
+    return replace(config, precision=plan.precision, repair_ranges=repaired)
 
 
 def planned_graph(sanitized: SanitizedSource, plan: PrecisionPlan) -> SanitizedSource:

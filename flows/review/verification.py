@@ -133,6 +133,7 @@ def _from_source(
     version: VersionRecord, run: RunRecord, registered: Fetched, home: Home, folder: Path
 ) -> Iterator[Link]:
 
+    from autocast_core.pipeline.planned_graph import planned_config
     from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, SavedPlan, SavedSanitized
     from autocast_core.plan import PrecisionPlan
     from tasks.stages.conversion import ISOLATED
@@ -150,7 +151,9 @@ def _from_source(
     yield _link("precision of the plan", version.tags["autocast.precision"], str(plan.precision))
     what, wanted = "sha256 of plan applied to source", version.tags["autocast.output_sha256"]
     try:
-        request = JobRequest(source.ref, spec_of(run).config(), folder, output=registered.ref.path.name)
+        request = JobRequest(
+            source.ref, planned_config(spec_of(run).config(), plan), folder, output=registered.ref.path.name
+        )
         sanitized: SavedSanitized = ISOLATED["sanitize"]("sanitize", request, (source.ref,))
         (folder / "plan.json").write_text(text, encoding="utf-8")
         structure, weights = digests_of(sanitized.model, folder / "plan.json")

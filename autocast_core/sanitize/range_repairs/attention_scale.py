@@ -21,13 +21,9 @@ from autocast_core.graph.constants import constant_tensor, scalar
 from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.range_repairs.scaling import Magnitude, Scaling
+from autocast_core.sanitize.range_repairs.softmax_ahead import leads_to_softmax
 
 STEP = "attention_scale"
-_BETWEEN = frozenset(
-    {"Add", "Sub", "Mul", "Div", "Where", "Tanh", "Clip", "Max", "Min", "Reshape", "Cast", "Identity", "Squeeze"}
-)
-"""What stands between the scaled product and its Softmax: masks, soft caps, layout."""
-_MOST_NODES = 24
 
 
 def find_attention_scales(model: ir.Model, magnitude: Magnitude, limit: float) -> Iterator[Change]:
@@ -40,7 +36,7 @@ def find_attention_scales(model: ir.Model, magnitude: Magnitude, limit: float) -
         largest = magnitude(product.outputs[0])
         if factor is None or largest is None or not largest > limit or largest * factor > limit:
             continue
-        if _leads_to_softmax(scale.outputs[0]):
+        if leads_to_softmax(scale.outputs[0]):
             detail = f"the scale {factor:.6g} behind {product.name!r}, which reaches {largest:.6g}, was moved onto Q"
             yield Change(STEP, detail, (str(product.name), str(scale.name)))
 
@@ -95,17 +91,3 @@ def _factor(product: ir.Node, scale: ir.Node) -> float | None:
         factor = number if scale.op_type == "Mul" else 1 / number
         return factor if factor < 1 and len(tensor.shape) <= rank else None
     return None
-
-
-def _leads_to_softmax(value: ir.Value) -> bool:
-    pending, seen = [value], set[ir.Node]()
-    while pending and len(seen) < _MOST_NODES:
-        for node, _ in pending.pop().uses():
-            if node.domain != "" or node in seen:
-                continue
-            if node.op_type == "Softmax":
-                return True
-            if node.op_type in _BETWEEN:
-                seen.add(node)
-                pending.extend(node.outputs)
-    return False
