@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autocast_core.config import OPTIONS, ConversionConfig, Precision
+from autocast_core.config import OPTIONS, ConversionConfig
 from autocast_core.errors import AutocastError, ConfigError, InputError, OutputError
 from autocast_core.log_setup import LOGGER, configure_logging
 from autocast_core.options import Option
+from autocast_core.precision import parse_low_types, types_text
 from autocast_core.process.garbage_collector import never_collect
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 from autocast_core.text import visible
@@ -46,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
     add(
         "--output_path",
         metavar="FILE",
-        help="The converted model. Default: MODEL.fp16.onnx or MODEL.bf16.onnx; with --widen MODEL.fp32.onnx.",
+        help="The converted model. Default: MODEL.TYPE.onnx: fp16, bf16, fp16-bf16, or with --widen fp32.",
     )
     add(
         "--calibration_data",
@@ -120,7 +121,7 @@ def _convert(arguments: argparse.Namespace) -> SavedModel:
     source = Path(arguments.onnx_path)
     if arguments.widen:
         return _widen(arguments, source, config)
-    output = Path(arguments.output_path or source.with_suffix(f".{config.precision}.onnx"))
+    output = Path(arguments.output_path or source.with_suffix(f".{types_text(config.low_types, '-')}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
     _check_outputs(arguments, source, output)
     conversion = convert_file(source, output, config, calibration=arguments.calibration_data, plan=plan)
@@ -186,7 +187,8 @@ def _config(arguments: argparse.Namespace) -> ConversionConfig:
         values["keep_io_types"] = True
     if "shapes" in given:
         values["shapes"] = _shapes(given["shapes"])
-    return ConversionConfig(**{**values, "precision": Precision(arguments.low_precision_type)})
+    precision, range_precision = parse_low_types(arguments.low_precision_type)
+    return ConversionConfig(**{**values, "precision": precision, "range_precision": range_precision})
 
 
 def _shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:

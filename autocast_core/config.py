@@ -9,7 +9,7 @@ from typing import Any
 from autocast_core.errors import ConfigError
 from autocast_core.name_patterns import check_name_pattern
 from autocast_core.options import declared, options_of
-from autocast_core.precision import Precision
+from autocast_core.precision import LOW_TYPES, LowTypes, Precision, parse_low_types, types_text
 
 __all__ = ["OPTIONS", "ConversionConfig", "Precision"]
 
@@ -24,10 +24,18 @@ class ConversionConfig:
     precision: Precision = field(
         default=Precision.FP16,
         metadata=declared(
-            "The 16-bit type.",
+            "The 16-bit type; fp16,bf16: FP16, and BF16 for nodes that need more range than FP16 has.",
             flags=("--low_precision_type", "-t"),
-            choices=("fp16", "bf16"),
+            choices=tuple(map(types_text, LOW_TYPES)),
             autocast="low_precision_type",
+        ),
+    )
+    range_precision: Precision | None = field(
+        default=None,
+        metadata=declared(
+            "The second 16-bit type where `precision` names two.",
+            choices=("bf16",),
+            python_only=True,
         ),
     )
     nodes_to_exclude: tuple[str, ...] = field(
@@ -292,6 +300,9 @@ class ConversionConfig:
     )
 
     def __post_init__(self) -> None:
+        precision, second = parse_low_types(self.precision if self.range_precision is None else self.low_types)
+        object.__setattr__(self, "precision", precision)  # also of a text or of two names
+        object.__setattr__(self, "range_precision", second)
         for option in OPTIONS.values():
             option.check(getattr(self, option.name))
         for pattern in (*self.nodes_to_exclude, *self.nodes_to_include):
@@ -302,9 +313,9 @@ class ConversionConfig:
             _check_block(op_type, block)
 
     @property
-    def low_types(self) -> tuple[Precision, ...]:
+    def low_types(self) -> LowTypes:
         """The 16-bit types that nodes may take."""
-        return (self.precision,)
+        return (self.precision,) if self.range_precision is None else (self.precision, self.range_precision)
 
     def keeps_io_type(self, name: str) -> bool:
         """Whether graph input or output `name` must keep its type."""

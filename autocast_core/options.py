@@ -18,6 +18,7 @@ _KINDS = {
     "int": "an integer",
     "int | None": "an integer",
     "str | None": "a text",
+    "Precision | None": "a 16-bit type",
     "tuple[str, ...]": "texts",
     "Mapping[str, tuple[int, ...]]": "a shape for each name",
     "Mapping[str, tuple[tuple[int, ...], ...]]": "three shapes for each name",

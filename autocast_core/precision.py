@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,30 @@ def _format(precision: Precision) -> NumberFormat:
     return NUMBER_FORMATS[precision]
 
 
-def low_precision(name: str) -> Precision:
-    """The 16-bit precision called `name`. ConfigError for any other name."""
-    if name not in (Precision.FP16, Precision.BF16):
-        raise ConfigError(f"low precision type {name!s}: give fp16 or bf16")
-    return Precision(name)
+LowTypes = tuple[Precision, ...]
+"""The 16-bit types of a conversion: one, or FP16 and, for nodes that need more range than it has, BF16."""
+
+LOW_TYPES: tuple[LowTypes, ...] = (
+    (Precision.FP16,),
+    (Precision.BF16,),
+    (Precision.FP16, Precision.BF16),
+)
+"""What a conversion may be asked for."""
+
+
+def parse_low_types(asked: str | Iterable[str]) -> tuple[Precision, Precision | None]:
+    """The 16-bit type, and the second one where two are asked for, of a text (``fp16``, ``bf16``, ``fp16,bf16``) or of
+    a sequence of names.
+
+    ConfigError for anything else.
+    """
+    names = tuple(asked.split(",")) if isinstance(asked, str) else tuple(asked)
+    if names not in LOW_TYPES:
+        shown = ",".join(map(str, names))
+        raise ConfigError(f"low precision type {shown}: give fp16 or bf16, or fp16,bf16: BF16 beyond FP16's range")
+    return Precision(names[0]), Precision(names[1]) if len(names) > 1 else None
+
+
+def types_text(types: LowTypes, separator: str = ",") -> str:
+    """What `parse_low_types` reads: ``fp16``, ``bf16`` or ``fp16,bf16``; in names with ``-`` as `separator`."""
+    return separator.join(types)

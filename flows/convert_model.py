@@ -15,7 +15,6 @@ from prefect.states import Completed
 from prefect.transactions import transaction
 from prefect.utilities.annotations import quote
 
-from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate import GateResult
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
@@ -27,6 +26,7 @@ from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
+from autocast_core.precision import parse_low_types
 from autocast_core.search.attribution import Attribution, read_attribution
 from flows.conversion.gpu_pool import validate_converted
 from flows.conversion.notifications import announce
@@ -99,7 +99,8 @@ class _Judged:
 def _run_name() -> str:
     parameters = runtime.flow_run.parameters
     spec = parameters.get("spec") or _DEFAULT
-    return f"{model_stem(str(parameters['model']))}-{spec.precision if isinstance(spec, Spec) else spec['precision']}"
+    precision = (spec if isinstance(spec, Spec) else Spec(precision=spec["precision"])).precision_in_names
+    return f"{model_stem(str(parameters['model']))}-{precision}"
 
 
 @flow(
@@ -139,7 +140,7 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
     """Converts, or hands back what an earlier or simultaneous conversion of the same identity and name did."""
     model, spec = conversion.model, conversion.spec
     tags = {"autocast.source": model, "autocast.precision": spec.precision}
-    run_name = f"{model_stem(model)}-{spec.precision}"
+    run_name = f"{model_stem(model)}-{spec.precision_in_names}"
     with tracked_run(conversion.home, run_name, {"model": model, **spec.flat()}, tags, conversion.timings) as run:
         check_request(model, spec)
         inputs = _fetch(conversion)
@@ -279,7 +280,7 @@ def _judge(conversion: _Conversion, request: JobRequest, inputs: Inputs, planned
             spec.gates,
             evaluated,
             allow_random=spec.allow_random,
-            precision=Precision(spec.precision),
+            precision=parse_low_types(spec.precision)[0],
             keep_default_gates=spec.keep_default_gates,
         ),
         *check_nonfinite(evaluated, plan.nonfinite_weights, allowed=spec.allow_nonfinite),

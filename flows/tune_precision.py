@@ -108,7 +108,7 @@ def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: 
     check_metric(budgets.metric, deployed=deployed)
     search = _Search(model, budgets, spec, plan, where, {})
     tags = {"autocast.source": model, "autocast.precision": spec.precision, "autocast.flow": "tune-precision"}
-    name = f"tune {model_stem(model)}-{spec.precision}"
+    name = f"tune {model_stem(model)}-{spec.precision_in_names}"
     with (
         isolation(limits_for(spec, deployed=deployed)),
         tracked_run(where, name, _parameters(search), tags, search.timings) as run,
@@ -142,9 +142,9 @@ def _tuned(search: _Search, run: RunRef) -> TuningResult:
     )
     with stage("sanitize", timings):
         sanitized: Any = TASKS["sanitize"]("sanitize", request, (source.ref,))
-    root, name = home.root.absolute(), f"{source.stem}-{spec.precision}"
+    root, name = home.root.absolute(), f"{source.stem}-{spec.precision_in_names}"
     files = SearchFiles(
-        root / "trials" / f"{source.ref.digest[:16]}-{spec.precision}.jsonl",
+        root / "trials" / f"{source.ref.digest[:16]}-{spec.precision_in_names}.jsonl",
         search.plan or root / "tune" / name / "plan.json",
         _options(search),
     )

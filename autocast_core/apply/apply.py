@@ -24,7 +24,7 @@ from autocast_core.apply.source_casts import (
 )
 from autocast_core.apply.uses import GraphOutput, Uses, collect_uses, types_before
 from autocast_core.config import Precision
-from autocast_core.errors import PlanError
+from autocast_core.errors import PlanError, UnconvertibleError
 from autocast_core.graph.annotations import set_kept_nodes
 from autocast_core.graph.names import unused_names
 from autocast_core.graph.walk import is_counted, nodes_with_ids
@@ -121,11 +121,14 @@ def _moves(
             low = precision if precision.is_low else plan.precision
             operands = float_operands(node, policy, low)
             if _moves_any(operands):
-                if low is Precision.BF16 and plan.precision is Precision.FP16:
+                if low is Precision.BF16 and low not in plan.low_types:
                     raise PlanError(
-                        f"node {node_id} is {low} in a plan of {plan.precision}: give {plan.precision} or fp32"
+                        f"node {node_id} is {low} in a plan of {plan.precision}: give {plan.precision} or fp32, or both"
+                        f" types as the plan's precision"
                     )
                 moves[node] = (operands, low.dtype)
+            elif low is plan.range_precision and operands.refusal is not None and operands.current is None:
+                raise UnconvertibleError(f"node {node_id} is {low} in the plan: {operands.refusal}")
         elif precision is Precision.FP32:
             operands = wide_operands(node, policy)
             if _moves_any(operands):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -26,6 +26,7 @@ class GraphInterface:
     def __init__(self, graph: ir.Graph, plan: PrecisionPlan) -> None:
         self._graph = graph
         self._low = plan.precision.dtype
+        self._types = frozenset(precision.dtype for precision in plan.low_types)
         self._settings = plan.settings
         self._outputs = list(graph.outputs)
         self._output_names = [value.name for value in graph.outputs]
@@ -46,13 +47,15 @@ class GraphInterface:
             if original.get(value) != ir.DataType.FLOAT or self._keeps(value):
                 continue
             required = uses.required_types(value)
-            lowers = self._lowers_all(value) or (not required and is_tensor(value))
-            if lowers or any(dtype in LOW_DTYPES for dtype in required):
-                retype(value, self._low)
-                if value.const_value is not None:
-                    store(value, convert_tensor(value.const_value, self._low, value.name or ""))
-            else:
+            low = self._low_type(required) if required or not is_tensor(value) else self._low
+            if low is None and self._lowers_all(value):
+                low = self._low
+            if low is None:
                 self._kept.add(value.name)
+                continue
+            retype(value, low)
+            if value.const_value is not None:
+                store(value, convert_tensor(value.const_value, low, value.name or ""))
 
     def settle_made_outputs(self, uses: Uses, original: Mapping[ir.Value, ir.DataType | None]) -> None:
         """Add the requested of the FP32 outputs: the low type, unless kept or, without `lower_all_io`,
@@ -113,10 +116,19 @@ class GraphInterface:
             return element_type(value) or ir.DataType.FLOAT
         producer = value.producer()
         follows_readers = producer is None or not is_counted(producer)
-        natural = element_type(value)
-        if natural in LOW_DTYPES or follows_readers or any(dtype in LOW_DTYPES for dtype in uses.required_types(value)):
-            return self._low
-        return ir.DataType.FLOAT
+        natural, required = element_type(value), uses.required_types(value)
+        if natural in LOW_DTYPES:
+            return natural if natural in self._types else self._low
+        low = self._low_type(required)
+        return self._low if follows_readers and low is None else low or ir.DataType.FLOAT
+
+    def _low_type(self, required: Sequence[ir.DataType]) -> ir.DataType | None:
+        """The low type of a value of which readers require these types: the plan's first, where any wants that; its
+        second, where all want that; None for FP32."""
+        second = (*self._types - {self._low},)
+        if second and set(required) & {*LOW_DTYPES} == {*second}:
+            return second[0] if ir.DataType.FLOAT not in required else None
+        return self._low if any(dtype in LOW_DTYPES for dtype in required) else None
 
 
 def _rename(value: ir.Value, name: str) -> None:

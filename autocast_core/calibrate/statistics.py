@@ -81,6 +81,10 @@ class TensorStats:
             return None
         return self.underflow / self.nonzero if self.nonzero else 0.0
 
+    def without_small_values(self) -> TensorStats:
+        """What is known without the fields that are measured for FP16 alone."""
+        return TensorStats(self.count, self.min, self.max, self.nonfinite)
+
     def merge(self, other: TensorStats) -> TensorStats:
         """The statistics of both sets of elements together. A quantity that one side lacks is the other's."""
         return TensorStats(

@@ -30,10 +30,12 @@ def collect_facts(
     weights: Mapping[str, TensorStats],
     config: ConversionConfig,
     policy: OperandPolicy,
+    limit_scale: float = 1.0,
 ) -> list[NodeFacts]:
     """The facts about `nodes` (by id, all those of a sanitized `model` that a plan decides), in their order.
 
-    `statistics` and `weights` are as `decide` takes them; `policy` is that of `model` and `config`.
+    `statistics` and `weights` are as `decide` takes them; `policy` is that of `model` and `config`;
+    `limit_scale` multiplies the limit of what amplifies rounding.
     """
     measured = statistics.tensors
 
@@ -45,7 +47,7 @@ def collect_facts(
     exact = find_exact_values(every)
     integer_ends = find_integer_ends(every, exact)
     guards = find_guarded_nodes(nodes.values(), weights, config.precision)
-    known = Knowledge(stats_of, exact, config.precision)
+    known = Knowledge(stats_of, exact, config.precision, limit_scale)
     amplified = find_amplified_rounding(nodes.values(), known) if statistics.tensors else {}
     angles = find_growing_angles(every, exact)
     facts_of = _tensor_facts(model, stats_of, weights, config, exact, angles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -19,6 +20,15 @@ from autocast_core.decide.groups import keep_together
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.nonfinite import nonfinite_activations, nonfinite_weights
 from autocast_core.decide.plan_warnings import overruled_includes, signs_of_ruin, unknown_io_names, unmatched_patterns
+from autocast_core.decide.range_precision import (
+    HEADROOM,
+    LIMIT_SCALE,
+    RangeChoice,
+    is_about_range,
+    joined,
+    with_range,
+    without_gain,
+)
 from autocast_core.decide.rule import Outcome, Override, Rule, RuleEntry
 from autocast_core.decide.rules import CUSTOM, INCLUDE, NEIGHBOURS, RULES, entry_of
 from autocast_core.decide.weight_changes import weight_changes
@@ -50,9 +60,13 @@ def decide(
     facts = collect_facts(model, nodes, statistics, weights, config, policy)
     rules = _rules(model, config)
     decisions: Mapping[str, NodeDecision] = {each.id: _decide_node(each, rules) for each in facts}
+    choice = None
+    if config.range_precision is not None and any(map(is_about_range, decisions.values())):
+        choice = _range_choice(model, nodes, statistics, weights, config, policy)
+        decisions = without_gain(with_range(decisions, choice, config.opset), decisions, nodes, choice)
     if config.decide == "measured":
         decisions = follow_neighbours(facts, decisions, _is_open, config, model.graph, NEIGHBOURS.name)
-    decisions = _with_groups(decisions, nodes, config)
+    decisions = _with_groups(decisions, nodes, config, choice)
     warnings = [
         *unmatched_patterns(facts, config),
         *unknown_io_names(model.graph, config),
@@ -62,7 +76,7 @@ def decide(
         extent = "no calibration" if statistics.origin == "none" else "calibrated in part"
         warnings.append(f"{extent}: {statistics.skipped}; decided by the rules that need no data")
     plan = PrecisionPlan(
-        precision=config.precision,
+        low=config.precision if config.range_precision is None else (config.precision, config.range_precision),
         structure_digest=structure_digest(model),
         weights_digest=weights_digest(model),
         nodes=tuple(decisions.values()),
@@ -70,13 +84,37 @@ def decide(
         sanitize=tuple(
             SanitizeChange(c.step, c.detail, c.nodes, c.operands or UNSET, c.exponent or UNSET) for c in changes
         ),
-        weights=weight_changes(model, facts, decisions, config.precision, nonfinite_weights(model, weights)),
+        weights=weight_changes(model, facts, decisions, nonfinite_weights(model, weights)),
         data=PlanData(statistics.origin, statistics.digest, statistics.batches, statistics.backend),
     )
     warnings = [*signs_of_ruin(plan, nonfinite_activations(model, statistics)), *warnings]
     for warning in warnings:
         logger.warning("%s", warning)
     return replace(plan, warnings=tuple(warnings))
+
+
+def _range_choice(
+    model: ir.Model,
+    nodes: Mapping[str, ir.Node],
+    statistics: Statistics,
+    weights: Mapping[str, TensorStats],
+    config: ConversionConfig,
+    policy: OperandPolicy,
+) -> RangeChoice:
+    """What the rules say of all nodes in the second 16-bit type, whose range is the only limit of magnitudes."""
+    precision = config.range_precision
+    assert precision is not None
+    wide = dataclasses.replace(config, precision=precision, range_precision=None)
+    limit = precision.max / HEADROOM
+    measured = dataclasses.replace(statistics, tensors=_ranges(statistics.tensors))
+    facts = collect_facts(model, nodes, measured, _ranges(weights), wide, policy, LIMIT_SCALE)
+    rules = _rules(model, dataclasses.replace(wide, data_max=limit, init_max=limit))
+    decisions = {each.id: _decide_node(each, rules) for each in facts}
+    return RangeChoice(precision, {each.id: each for each in facts}, decisions)
+
+
+def _ranges(tensors: Mapping[str, TensorStats]) -> dict[str, TensorStats]:
+    return {name: stats.without_small_values() for name, stats in tensors.items()}
 
 
 def _settings(config: ConversionConfig, policy: OperandPolicy, keep_io_types: bool | tuple[str, ...]) -> PlanSettings:
@@ -138,11 +176,19 @@ def _is_open(decision: NodeDecision) -> bool:
 
 
 def _with_groups(
-    decisions: Mapping[str, NodeDecision], nodes: Mapping[str, ir.Node], config: ConversionConfig
+    decisions: Mapping[str, NodeDecision],
+    nodes: Mapping[str, ir.Node],
+    config: ConversionConfig,
+    choice: RangeChoice | None,
 ) -> Mapping[str, NodeDecision]:
-    """`decisions` with each group of nodes that need one precision in FP32 where one of them, or a graph I/O, is."""
+    """`decisions` with each group of nodes that need one precision in FP32 where one of them, or a graph I/O, is.
+
+    Groups of both 16-bit types, of which `choice` knows the second, are brought to one.
+    """
     border = "a graph input or output that keeps its type" if config.keep_io_types is not False else None
     for entry in RULES:
         if entry.groups is not None:
             decisions = keep_together(entry.groups(nodes), decisions, entry.name, border)
+            if choice is not None:
+                decisions = joined(decisions, entry.groups(nodes), entry.name, choice)
     return decisions

@@ -70,9 +70,14 @@ def _with_nonfinite(changes: Iterable[WeightChange], counts: Mapping[str, int]) 
 
 
 def _violators(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorStats], init_max: float) -> list[str]:
-    """The nodes that would store a weight over `init_max` in 16 bits, without being asked to; masks do no harm."""
+    """The nodes that would store a weight over `init_max` in 16 bits (in the second type of two: over its range),
+    without being asked to; masks do no harm."""
     masks = {name for path in mask_paths(model) for name in path.values}
-    over = {name for name, each in stats.items() if each.absmax > init_max} - masks
+    limits = {each: init_max if each is plan.precision else each.max for each in plan.low_types}
+    over = {
+        precision: {name for name, each in stats.items() if each.absmax > limit} - masks
+        for precision, limit in limits.items()
+    }
     policy = OperandPolicy.of_plan(model, plan)
     decisions = plan.by_id()
     found = []
@@ -81,15 +86,16 @@ def _violators(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorS
         if decision is None or not decision.precision.is_low or entry_of(decision.rule).binds_low:
             continue
         moves = float_operands(node, policy, decision.precision).inputs
-        if any(moving and v is not None and v.name in over for v, moving in zip(node.inputs, moves, strict=True)):
+        beyond = over.get(decision.precision, over[plan.precision])
+        if any(moving and v is not None and v.name in beyond for v, moving in zip(node.inputs, moves, strict=True)):
             found.append(node_id)
     return found
 
 
 def _guarded(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorStats]) -> list[str]:
-    """The low nodes whose guard against zero the low type would lose, without being asked to."""
-    guards = find_guarded_nodes(all_nodes(model.graph), stats, plan.precision)
-    if not guards:
+    """The low nodes whose guard against zero their type would lose, without being asked to."""
+    guards = {each: find_guarded_nodes(all_nodes(model.graph), stats, each) for each in plan.low_types}
+    if not any(guards.values()):
         return []
     decisions = plan.by_id()
     found = []
@@ -97,7 +103,7 @@ def _guarded(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorSta
         decision = decisions.get(node_id)
         if decision is None or not decision.precision.is_low or entry_of(decision.rule).binds_low:
             continue
-        if node in guards:
+        if node in guards.get(decision.precision, guards[plan.precision]):
             found.append(node_id)
     return found
 

@@ -103,8 +103,10 @@ class RuleEntry:
     - `exact_operands`: what the rule keeps must not read rounded numbers, graph inputs among them.
     - `groups`: finds nodes that need one precision: where one of a group is FP32, all are, by this rule.
 
-    A rule with neither `build` nor `groups` is recorded once every node is decided: by `decide` for neighbours, by a
-    later stage such as a search.
+    - `about_range`: what it keeps in FP32 needs more range than FP16 has, and no more precision.
+
+    A rule with neither `build` nor `groups` is recorded once every node is decided: by `decide` for neighbours and for
+    range, by a later stage such as a search.
     """
 
     name: str
@@ -115,6 +117,7 @@ class RuleEntry:
     build: BuildRule | None = None
     groups: FindGroups | None = None
     exact_operands: bool = False
+    about_range: bool = False
 
     def precision_of(self, facts: NodeFacts) -> Precision:
         """The precision of a node to which the rule applies.

@@ -21,21 +21,27 @@ def weight_changes(
     model: ir.Model,
     facts: Sequence[NodeFacts],
     decisions: Mapping[str, NodeDecision],
-    precision: Precision,
     nonfinite: Mapping[str, int],
 ) -> tuple[WeightChange, ...]:
     """The weights of low nodes of which some elements are clamped or become zero, and all that hold `nonfinite`
     elements (by name, how many), by name.
 
-    Only weights that hold a magnitude over ``precision.max`` are read; the others are known by their statistics.
+    Only weights that hold a magnitude over the largest of their type are read; the others are known by their
+    statistics.
     """
     stats: dict[str, TensorStats] = {}
+    limits: dict[str, float] = {}
+    lost: dict[str, int] = {}
     for each in facts:
-        if decisions[each.id].precision.is_low:
-            stats.update({t.name: t.stats for t in each.tensors if t.is_weight and t.stats is not None})
-    over = {name for name, each in stats.items() if each.absmax > precision.max}
-    clamped = _count_clamped(model, over, precision.max) if over else {}
-    lost = {name: each.underflow or 0 for name, each in stats.items()}
+        precision = decisions[each.id].precision
+        for tensor in each.tensors if precision.is_low else ():
+            if tensor.is_weight and tensor.stats is not None:
+                stats[tensor.name] = tensor.stats
+                limits[tensor.name] = min(precision.max, limits.get(tensor.name, precision.max))
+                if precision is Precision.FP16:
+                    lost[tensor.name] = tensor.stats.underflow or 0
+    over = {name: limits[name] for name, each in stats.items() if each.absmax > limits[name]}
+    clamped = _count_clamped(model, over) if over else {}
     return tuple(
         WeightChange(name, clamped.get(name, 0), lost.get(name, 0), nonfinite.get(name, UNSET))
         for name in sorted({*stats, *nonfinite})
@@ -43,12 +49,13 @@ def weight_changes(
     )
 
 
-def _count_clamped(model: ir.Model, names: set[str], limit: float) -> dict[str, int]:
-    """How many finite elements of the initializers called `names` exceed `limit` in magnitude, block by block."""
+def _count_clamped(model: ir.Model, limits: Mapping[str, float]) -> dict[str, int]:
+    """How many finite elements of the initializers exceed their limits in magnitude, by name, block by block."""
     counts = {}
     for graph in all_graphs(model.graph):
         for value in graph.initializers.values():
-            if value.name in names and value.const_value is not None:
+            limit = limits.get(value.name or "")
+            if limit is not None and value.name is not None and value.const_value is not None:
                 counts[value.name] = sum(
                     int(np.count_nonzero((np.abs(block) > limit) & np.isfinite(block)))
                     for block in chunks(value.const_value)

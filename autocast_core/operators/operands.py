@@ -29,8 +29,8 @@ class Operands:
     """How a node stands to a low precision.
 
     `inputs` and `outputs` say per operand whether it moves with the node. `refusal` says why the node cannot be low.
-    `current` is the low precision the node has already, `demanded` one that a plugin insists on. `is_float` is false
-    for a node that touches no float tensor.
+    `needs_opset` is the first opset at which it can be. `current` is the low precision the node has already, `demanded`
+    one that a plugin insists on. `is_float` is false for a node that touches no float tensor.
     """
 
     inputs: tuple[bool, ...]
@@ -39,6 +39,7 @@ class Operands:
     refusal: str | None = None
     current: Precision | None = None
     demanded: Precision | None = None
+    needs_opset: int | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -141,8 +142,12 @@ def _schema_operands(node: ir.Node, signature: Signature, opset: int, precision:
     outputs = tuple(
         low and element_type(v) == ir.DataType.FLOAT for low, v in zip(low_outputs, node.outputs, strict=True)
     )
-    refusal = None if any(inputs) or any(outputs) else _refusal_by_schema(node, opset, precision)
-    return Operands(inputs, outputs, is_float=True, refusal=refusal)
+    if any(inputs) or any(outputs):
+        return Operands(inputs, outputs, is_float=True)
+    later = _later_opset(node, opset, precision)
+    remedy = f"; opset {later} has one" if later is not None else ""
+    refusal = f"{_name(node)} has no {precision} form at opset {opset}{remedy}"
+    return Operands(inputs, outputs, is_float=True, refusal=refusal, needs_opset=later)
 
 
 def _may_be(declared: str | None, value: ir.Value | None, signature: Signature, precision: Precision) -> bool:
@@ -205,16 +210,15 @@ def _operator_facts(domain: str, op_type: str) -> tuple[str | None, str | None]:
     return None, facts.fp32_attribute.get(op_type)
 
 
-def _refusal_by_schema(node: ir.Node, opset: int, precision: Precision) -> str:
+def _later_opset(node: ir.Node, opset: int, precision: Precision) -> int | None:
+    """The first opset after `opset` at which some FP32 operand may have the precision."""
     operands = [(-1 - i, v) for i, v in enumerate(node.inputs)] + list(enumerate(node.outputs))
     known = (
         supporting_opset(node.domain, node.op_type, index, type_string(value.type, precision.dtype))
         for index, value in operands
         if value is not None and value.type is not None and element_type(value) == ir.DataType.FLOAT
     )
-    possible = sorted(version for version in known if version is not None and version > opset)
-    remedy = f"; opset {possible[0]} has one" if possible else ""
-    return f"{_name(node)} has no {precision} form at opset {opset}{remedy}"
+    return min((version for version in known if version is not None and version > opset), default=None)
 
 
 def _name(node: ir.Node) -> str:

@@ -11,12 +11,13 @@ import onnx
 from onnx.external_data_helper import convert_model_to_external_data
 
 from autocast_core.config import ConversionConfig
+from autocast_core.errors import ConfigError
 from autocast_core.log_setup import LOGGER, configure_logging_if_nobody_has
 from autocast_core.model import SavedModel, runtime_model
 from autocast_core.model.protobuf.skeleton import LARGE_BYTES
 from autocast_core.pipeline.convert import convert_file, convert_in_memory
 from autocast_core.pipeline.job import Job
-from autocast_core.precision import Precision, low_precision
+from autocast_core.precision import Precision, parse_low_types
 from autocast_core.verify import Verified
 
 _LOWEST_OPSET_OF_F16 = 19
@@ -24,7 +25,7 @@ _LOWEST_OPSET_OF_F16 = 19
 
 def convert_to_mixed_precision(
     onnx_path: str | Path,
-    low_precision_type: str = "fp16",
+    low_precision_type: str | Sequence[str] = "fp16",
     nodes_to_exclude: Sequence[str] | None = None,
     op_types_to_exclude: Sequence[str] | None = None,
     nodes_to_include: Sequence[str] | None = None,
@@ -44,13 +45,17 @@ def convert_to_mixed_precision(
 ) -> onnx.ModelProto:
     """Convert a model file to mixed precision and return it, with AutoCast's parameters and defaults.
 
+    `low_precision_type` may also be ``fp16,bf16``, or a sequence of both: BF16 for nodes that need FP32's range.
+
     Above 2 GB, which no single file holds, the returned model holds its weights in memory, marked as external data:
     ``onnx.save`` writes them beside the model, with and without ``save_as_external_data``. `convert_file` writes such
     models without holding their weights. Raises as `convert_file`.
     """
     configure_logging_if_nobody_has()
+    precision, range_precision = parse_low_types(low_precision_type)
     config = ConversionConfig(
-        precision=low_precision(low_precision_type),
+        precision=precision,
+        range_precision=range_precision,
         nodes_to_exclude=tuple(nodes_to_exclude or ()),
         op_types_to_exclude=tuple(op_types_to_exclude or ()),
         nodes_to_include=tuple(nodes_to_include or ()),
@@ -99,7 +104,9 @@ def convert_to_f16(
     and 22 for BF16; a lower `opset` is raised with a warning. `model` is not modified. Raises as `convert_file`.
     """
     configure_logging_if_nobody_has()
-    precision = low_precision(low_precision_type)
+    precision, range_precision = parse_low_types(low_precision_type)
+    if range_precision is not None:
+        raise ConfigError("convert_to_f16 looks at no data and decides nothing by range: give fp16 or bf16")
     config = ConversionConfig(
         precision=precision,
         op_types_to_exclude=tuple(op_block_list),

@@ -19,7 +19,7 @@ from autocast_core.sanitize.range_repairs import MASKED_ROWS, RANGE_STEPS, repai
 def planned_config(config: ConversionConfig, plan: PrecisionPlan) -> ConversionConfig:
     """`config` as far as it decides which graph `plan` is for: its precision, and its repairs of range."""
     repaired = any(each.step in (*RANGE_STEPS, MASKED_ROWS) for each in plan.sanitize)
-    return replace(config, precision=plan.precision, repair_ranges=repaired)
+    return replace(config, precision=plan.precision, range_precision=plan.range_precision, repair_ranges=repaired)
 
 
 def planned_graph(sanitized: SanitizedSource, plan: PrecisionPlan) -> SanitizedSource:

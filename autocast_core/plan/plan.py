@@ -23,6 +23,7 @@ from autocast_core.errors import MissingPlanError, PlanError
 from autocast_core.plan.codec import canonical_json, read_json
 from autocast_core.plan.data import PlanData
 from autocast_core.plan.settings import PlanSettings
+from autocast_core.precision import LOW_TYPES, LowTypes, types_text
 
 PLAN_FORMAT = 1
 MOST_BYTES = 512 << 20
@@ -113,10 +114,13 @@ class PlanCounts:
 class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Per node of a sanitized ONNX model the type that it computes in, and why."""
 
-    precision: Annotated[
-        Precision,
-        Meta(description="The low type of nodes that are lowered.", extra_json_schema={"enum": ["fp16", "bf16"]}),
-    ]
+    low: Annotated[
+        Precision | tuple[Precision, Precision],
+        Meta(
+            description="The low type of nodes that are lowered; two: FP16, and BF16 for nodes that need more range.",
+            extra_json_schema={"enum": [types[0] if len(types) == 1 else list(types) for types in LOW_TYPES]},
+        ),
+    ] = msgspec.field(name="precision")
     structure_digest: Annotated[Digest, Meta(description="Of nodes, edges, operators and shapes, without weights.")]
     weights_digest: Annotated[Digest, Meta(description="Of the weights that the plan was made for.")]
     nodes: tuple[NodeDecision, ...]
@@ -133,6 +137,21 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         PLAN_FORMAT
     )
 
+    @property
+    def precision(self) -> Precision:
+        """The low type, the first where there are two."""
+        return self.low_types[0]
+
+    @property
+    def range_precision(self) -> Precision | None:
+        """The second low type, for nodes that need more range than the first has; None where there is one."""
+        return self.low_types[1] if len(self.low_types) > 1 else None
+
+    @property
+    def low_types(self) -> LowTypes:
+        """The low types that nodes may have."""
+        return self.low if isinstance(self.low, tuple) else (self.low,)
+
     def counts(self) -> PlanCounts:
         """Counts over all nodes; those without a float tensor count in `total` only."""
         seen = Counter(decision.precision for decision in self.nodes)
@@ -145,8 +164,15 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         counts = self.counts()
         floats, done = counts.low_precision + counts.fp32, counts.low_precision - counts.already_low
         share = done / floats if counts.already_low else counts.share
-        line = f"Converted {done}/{floats} nodes ({share:.2%}) to {self.precision}"
+        line = f"Converted {done}/{floats} nodes ({share:.2%}) to {self._types_done()}"
         return f"{line}; {counts.already_low} had 16-bit types before" if counts.already_low else line
+
+    def _types_done(self) -> str:
+        """``fp16``, or with two types how many nodes were converted to each: ``fp16 (12) and bf16 (3)``."""
+        if self.range_precision is None:
+            return self.precision
+        done = Counter(each.precision for each in self.nodes if each.rule != ALREADY_LOW_RULE)
+        return " and ".join(f"{each} ({done[each]})" for each in self.low_types)
 
     def nonfinite_weights(self) -> str | None:
         """One line on the weights that hold NaN or infinity; None where none does."""
@@ -205,8 +231,9 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if found != PLAN_FORMAT:
             raise PlanError(f"the plan has format {found!r}; this version reads format {PLAN_FORMAT}")
         plan = read_json(text, PrecisionPlan)
-        if not plan.precision.is_low:
-            raise PlanError(f"precision: expected fp16 or bf16, got {plan.precision}")
+        if plan.low_types not in LOW_TYPES:
+            shown = types_text(plan.low_types)
+            raise PlanError(f'precision: expected fp16 or bf16 or ["fp16", "bf16"], got {shown}')
         return plan
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autocast_core.precision import types_text
 from autocast_core.report.before_after import plain
 from autocast_core.report.content import ReportInput, alerts, before_after, gate_outcome, kept_nodes, unchecked
 from autocast_core.report.text import markdown, number, table
@@ -28,10 +29,11 @@ def port_rows(interface: ModelInterface) -> tuple[PortRow, ...]:
 
 def card(report: ReportInput, ports: Sequence[PortRow], file_name: str, review: str = "") -> str:
     """The card of the model `file_name` with the inputs and outputs `ports`; `review` says where its run is."""
-    counts, precision = report.plan.counts(), str(report.plan.precision)
+    counts, types = report.plan.counts(), report.plan.low_types
+    precision = types_text(types, " and ")
     sections = (
         f"# {markdown(report.name)}",
-        f"A mixed FP32-{precision.upper()} form of an FP32 ONNX model: {counts.low_precision:,} of"
+        f"A mixed FP32-{types_text(types, '-').upper()} form of an FP32 ONNX model: {counts.low_precision:,} of"
         f" {counts.low_precision + counts.fp32:,} float nodes ({counts.share:.2%}) compute in {precision}, the others"
         f" in FP32. {gate_outcome(report).sentence} {review}".rstrip(),
         *(f"**{markdown(line, 400)}**" for line in alerts(report)),
@@ -51,7 +53,7 @@ def _use(precision: str, file_name: str) -> str:
     return (
         "The types in the file are the precision of the engine: build it with TensorRT's strongly typed networks"
         f" (`trtexec --onnx=FILE --stronglyTyped`, FILE being {name}). ONNX Runtime serves it too"
-        + (", on a GPU; its CPU provider has no BF16 kernels." if precision == "bf16" else ".")
+        + (", on a GPU; its CPU provider has no BF16 kernels." if "bf16" in precision else ".")
     )
 
 

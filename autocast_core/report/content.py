@@ -13,6 +13,7 @@ from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
+from autocast_core.precision import types_text
 from autocast_core.report.before_after import NOISE_FLOOR, QuantityChange, changes
 from autocast_core.search.attribution import Attribution
 
@@ -167,7 +168,7 @@ def before_after(report: ReportInput) -> tuple[QuantityChange, ...]:
     if report.fidelity:
         backends[NOISE_FLOOR] = next(iter(report.fidelity.values())).backend
     package = report.validation.package if report.validation is not None else None
-    return tuple(changes(report.metrics, str(report.plan.precision), backends, package or "TensorRT"))
+    return tuple(changes(report.metrics, types_text(report.plan.low_types, " and "), backends, package or "TensorRT"))
 
 
 def measured_on(prefix: str, fidelity: MeasuredFidelity) -> str:

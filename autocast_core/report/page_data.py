@@ -14,6 +14,7 @@ from typing import Any
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.decide.rules import entry_of
 from autocast_core.plan import Evidence, NodeDecision
+from autocast_core.precision import types_text
 from autocast_core.report.content import NodeWiring, ReportInput
 from autocast_core.report.text import number
 from autocast_core.text import visible
@@ -36,7 +37,7 @@ def page_data(report: ReportInput) -> dict[str, Any]:
     nodes = [_row(decision, wires.get(decision.id), strings, tensors) for decision in report.plan.nodes]
     return {
         **_shares(report),
-        "precision": str(report.plan.precision),
+        "precision": types_text(report.plan.low_types, " and "),
         "rules": {visible(rule): _rule(rule) for rule in sorted({decision.rule for decision in report.plan.nodes})},
         "ids": front_coded(visible(decision.id, NAME) for decision in report.plan.nodes),
         "tensors": front_coded(visible(name, NAME) for name in tensors.items),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.plan import PrecisionPlan
+from autocast_core.precision import types_text
 from autocast_core.report.content import ERRORS, NodeWiring, OutputErrors, ReportInput, output_errors
 from autocast_core.report.operators import operator_counts
 from autocast_core.report.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
@@ -39,7 +40,7 @@ def precision_by_operator(plan: PrecisionPlan) -> Figure:
     figure, axes = _figure(height=1.6 + 0.26 * len(counts))
     at, left = range(len(counts)), [0] * len(counts)
     parts = (
-        (str(plan.precision), LOW, [each.low for each in counts]),
+        (types_text(plan.low_types, " and "), LOW, [each.low for each in counts]),
         ("fp32", FP32, [each.fp32 for each in counts]),
         ("no float tensor", NONE, [each.none for each in counts]),
     )

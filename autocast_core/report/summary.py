@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from autocast_core.precision import types_text
 from autocast_core.report.before_after import plain
 from autocast_core.report.content import (
     ERRORS,
@@ -50,7 +51,10 @@ def _section(title: str, body: str) -> str:
 
 
 def _head(report: ReportInput) -> str:
-    lines = [f"# {markdown(report.name)}: {report.plan.precision}", f"**{gate_outcome(report).sentence}**"]
+    lines = [
+        f"# {markdown(report.name)}: {types_text(report.plan.low_types, ' and ')}",
+        f"**{gate_outcome(report).sentence}**",
+    ]
     lines += [f"**{markdown(line, 400)}**" for line in alerts(report)]
     if report.gates:
         rows = (

@@ -23,7 +23,7 @@ def import_default_domain(model: ir.Model, config: ConversionConfig) -> tuple[Ch
             imports[""] = max(version, imports.get("", 0))
     if "" in model.opset_imports:
         return ()
-    opset = config.opset or config.precision.minimum_opset
+    opset = config.opset or max(precision.minimum_opset for precision in config.low_types)
     model.opset_imports[""] = opset
     model.ir_version = max(model.ir_version, minimum_ir_version(opset))
     return (Change("domains", f"opset {opset} of the default domain is imported"),)

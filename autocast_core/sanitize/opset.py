@@ -1,6 +1,6 @@
 """Pass `opset`: the default domain's opset is one that the low type can be used at.
 
-- The opset is the model's own, at least ``config.precision.minimum_opset``, or ``config.opset``; raised where
+- The opset is the model's own, at least ``minimum_opset`` of the low types, or ``config.opset``; raised where
   OPSET_NEEDS says so, and to LayerNormalization's where there is one to fuse; never below the model's own.
 - Upgrades the nodes of the main graph and of all bodies to it, and the IR version with it.
 - Does not act where the model's opset already is the one to convert at, or where the default domain is not used.
@@ -70,7 +70,9 @@ def choose_opset(model: ir.Model, config: ConversionConfig) -> OpsetChoice | Non
     if own is None:
         return None
     warnings = []
-    opset, wanted, minimum = max(own, config.precision.minimum_opset), config.opset, config.precision.minimum_opset
+    neediest = max(config.low_types, key=lambda precision: precision.minimum_opset)
+    wanted, minimum = config.opset, neediest.minimum_opset
+    opset = max(own, minimum)
     if wanted is not None:
         opset = max(own, wanted)
         if wanted > max(own, onnx.defs.onnx_opset_version()):
@@ -78,7 +80,7 @@ def choose_opset(model: ir.Model, config: ConversionConfig) -> OpsetChoice | Non
         if wanted < own:
             warnings.append(f"opset {wanted} is below the model's own: keeping {own}, as a lower one may break it")
         if opset < minimum:
-            warnings.append(f"opset {opset} is below {minimum}, the recommended minimum for {config.precision}")
+            warnings.append(f"opset {opset} is below {minimum}, the recommended minimum for {neediest}")
     need = _strongest_need(model, config)
     if need is not None and need.opset > opset:
         if wanted is not None:

@@ -66,7 +66,7 @@ def verify(
 
     - every value that is read is made before, and every initializer has the type and shape that it declares;
     - inputs and outputs are those of `interface`, the source's: same names, order and known dimensions; FP32 ones have
-      the low type of `plan`, or their own where the plan's `keep_io_types` and `io_kept` say so;
+      a low type of `plan`, or their own where the plan's `keep_io_types` and `io_kept` say so;
     - onnx.checker accepts it, with full type and shape inference;
     - `runtime` loads it, unless that is None. Models of more than 2,000 nodes are loaded by one node of each signature.
 
@@ -77,7 +77,7 @@ def verify(
     Raises VerificationError naming the node or value where a check fails, UnconvertibleError where an operator does not
     take the low type at the model's opset.
     """
-    low = frozenset({plan.precision.dtype})
+    low = frozenset(precision.dtype for precision in plan.low_types)
     changes = interface_changes(interface, model_interface(model), low, plan.settings, frozenset(plan.io_kept))
     return _verified(model, changes, runtime, original)
 

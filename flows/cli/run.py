@@ -52,7 +52,7 @@ def run(
     ] = None,
     evaluation: Annotated[str | None, typer.Option(help="Evaluation data, in the same forms.")] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp16 (default) or bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
     output: Annotated[str | None, typer.Option(help="FILE.onnx, a folder or an s3:// prefix.")] = None,
     name: Annotated[str | None, typer.Option(help="Registered name of the converted model.")] = None,
     metric: Annotated[

@@ -51,7 +51,7 @@ def tune(
     minimize: Annotated[Cost, typer.Option(help="What to minimize.")] = Cost.NODES,
     workers: Annotated[int, typer.Option(help="Number of evaluations to run concurrently.")] = 1,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp16 (default) or bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
     output: Annotated[str | None, typer.Option(help="Where the plan goes: FILE.json or a folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:

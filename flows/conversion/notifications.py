@@ -44,6 +44,7 @@ def notice(flow_run: Any, state: Any) -> tuple[str, dict[str, Any]]:
     parameters = flow_run.parameters
     spec = parameters.get("spec") or {}
     precision = spec.get("precision", "fp16") if isinstance(spec, Mapping) else spec.precision
+    precision = precision if isinstance(precision, str) else ",".join(map(str, precision))
     result = getattr(outcome, "result", outcome)
     values = result.to_json() if hasattr(result, "to_json") else result if isinstance(result, Mapping) else {}
     reason = None if kind == "completed" else str(outcome if isinstance(outcome, BaseException) else state.message)

@@ -44,7 +44,7 @@ def registered_name(spec: Spec, source: Fetched) -> str:
     if spec.name is not None and spec.name == source.registered_name:
         raise ConfigError(f"name {spec.name!r} is the source model's own: choose another, or omit it")
     base = source.registered_name or re.sub(r"[/:]", "_", source.stem)
-    return spec.name or f"{base}-{spec.precision}"
+    return spec.name or f"{base}-{spec.precision_in_names}"
 
 
 def source_tags(spec: Spec, inputs: Inputs) -> dict[str, str]:

@@ -110,7 +110,7 @@ def _registered(one: FleetModel) -> str:
     """The name as flows.conversion.record gives it, once the source is there."""
     registered = one.model.startswith("models:/")
     source = re.split(r"[/@]", one.model.removeprefix("models:/"))[0] if registered else _stem(one.model)
-    return one.spec.name or f"{re.sub(r'[/:]', '_', source)}-{one.spec.precision}"
+    return one.spec.name or f"{re.sub(r'[/:]', '_', source)}-{one.spec.precision_in_names}"
 
 
 def _read_model(
@@ -125,7 +125,7 @@ def _read_model(
     own = _options(one.get("spec"), path, lines, (*where, "spec"))
     spec = make_spec({**shared, **own}, str(path), _below(lines, (*where, "spec")))
     if output is not None and spec.output is None:
-        folder = f"{output.rstrip('/')}/{_name(one['model'])}-{spec.precision}/"
+        folder = f"{output.rstrip('/')}/{_name(one['model'])}-{spec.precision_in_names}/"
         spec = spec.model_copy(update={"output": folder})
     return FleetModel(model=one["model"], spec=spec)
 

@@ -9,11 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_serializer,
+    field_validator,
+)
 
 from autocast_core.config import OPTIONS, ConversionConfig, Precision
 from autocast_core.errors import AutocastError, ConfigError
 from autocast_core.json_values import lossless
+from autocast_core.precision import parse_low_types
 from flows.request.yaml_file import KeyPath, read_yaml
 
 LOCATIONS = ("calibration", "evaluation")
@@ -51,6 +61,16 @@ def _list(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _joined(value: Any) -> Any:
+    """``[fp16, bf16]`` as the one text that the command line takes."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+LowTypes = Annotated[
+    Literal["fp16", "bf16", "fp16,bf16"],
+    BeforeValidator(_joined),
+    WithJsonSchema({"enum": ["fp16", "bf16", "fp16,bf16", ["fp16", "bf16"]]}),
+]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_list)]
 Shape = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_shape)]
 
@@ -67,7 +87,7 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="Conversion spec")
 
-    precision: Literal["fp16", "bf16"] = _option("precision")
+    precision: LowTypes = _option("precision")
     calibration: str | None = Field(
         None, description="Calibration data: .npz file, folder of them or Polygraphy JSON; path, file://, s3://."
     )
@@ -79,7 +99,7 @@ class Spec(BaseModel):
         None, description="Where the model goes: FILE.onnx, a folder, or an s3:// prefix. Default: only the registry."
     )
     name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")] | None = Field(
-        None, description="Registered name. Default: the source's name or file stem, plus -fp16 or -bf16."
+        None, description="Registered name. Default: the source's name or file stem, plus -fp16, -bf16 or -fp16-bf16."
     )
     gates: Texts = Field(
         (),
@@ -166,7 +186,13 @@ class Spec(BaseModel):
     def config(self) -> ConversionConfig:
         """The options of the converter. ConfigError where a value cannot be used."""
         values = {name: getattr(self, name) for name in OPTIONS.keys() & type(self).model_fields}
-        return ConversionConfig(**{**values, "precision": Precision(self.precision)})
+        precision, range_precision = parse_low_types(self.precision)
+        return ConversionConfig(**{**values, "precision": precision, "range_precision": range_precision})
+
+    @property
+    def precision_in_names(self) -> str:
+        """The 16-bit types as names of models, files and runs have them: ``fp16``, ``bf16`` or ``fp16-bf16``."""
+        return self.precision.replace(",", "-")
 
     def canonical(self) -> str:
         """Canonical JSON of every option that the result depends on, so not where data and files are.

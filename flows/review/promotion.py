@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from autocast_core.config import Precision
 from autocast_core.errors import GateError
 from autocast_core.evaluate import GateResult, default_gates, output_metric_names, parse_gate
 from autocast_core.evaluate.gates import NO_NONFINITE
 from autocast_core.json_values import finite
+from autocast_core.precision import parse_low_types
 from flows.local.home import Home
 from flows.proof.keys import trusted_key
 from flows.review.conversion_record import read_conversion, spec_of
@@ -72,7 +72,8 @@ def check_gates_again(version: VersionRecord, run: RunRecord, registered: Fetche
     names = _metric_names(registered)
     expressions: tuple[str, ...] = spec.gates
     if spec.keep_default_gates or not expressions:
-        expressions = (*expressions, *default_gates(Precision(spec.precision), run.metrics, names))
+        precision, _ = parse_low_types(spec.precision)
+        expressions = (*expressions, *default_gates(precision, run.metrics, names))
     if run.metrics.get("fidelity.worst.nonfinite", 0.0) and not spec.allow_nonfinite:
         expressions = (*expressions, NO_NONFINITE)
     gates = [parse_gate(expression) for expression in expressions]

@@ -136,6 +136,7 @@ def _from_source(
     from autocast_core.pipeline.planned_graph import planned_config
     from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, SavedPlan, SavedSanitized
     from autocast_core.plan import PrecisionPlan
+    from autocast_core.precision import types_text
     from tasks.stages.conversion import ISOLATED
     from tasks.tracking.model_facts import digests_of
 
@@ -148,7 +149,7 @@ def _from_source(
     yield _link("sha256 of the source", expected, source.ref.digest)
     text = read_artifact(resolve_tracking_uri(), run, "plan.json")
     plan = PrecisionPlan.from_json(text)
-    yield _link("precision of the plan", version.tags["autocast.precision"], str(plan.precision))
+    yield _link("precision of the plan", version.tags["autocast.precision"], types_text(plan.low_types))
     what, wanted = "sha256 of plan applied to source", version.tags["autocast.output_sha256"]
     try:
         request = JobRequest(

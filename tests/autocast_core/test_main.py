@@ -53,6 +53,25 @@ def test_inputs_and_outputs_that_only_fp32_nodes_touch_are_low_as_with_autocast(
     assert set(interface_types(onnx.load(target)).values()) == {onnx.TensorProto.FLOAT16}
 
 
+def test_both_16_bit_types_are_in_the_name_and_in_the_plan(source, tmp_path):
+    plan = tmp_path / "plan.json"
+    assert command(["--onnx_path", str(source), "-t", "fp16,bf16", "--init_max", "8", "--save_plan", str(plan)]) == 0
+    assert source.with_suffix(".fp16-bf16.onnx").exists()
+    written = json.loads(plan.read_text())
+    assert written["precision"] == ["fp16", "bf16"]
+    assert [node["precision"] for node in written["nodes"]] == ["bf16", "fp16"]
+
+
+def test_a_demanded_opset_that_cannot_hold_both_types_is_bad_usage(source, capsys):
+    arguments = ["--onnx_path", str(source), "-t", "fp16,bf16", "--init_max", "8", "--opset", "12"]
+    model = onnx.load(source)
+    model.opset_import[0].version = 12
+    onnx.save(model, source)
+    assert command(arguments) == 2
+    assert "node graph/m needs the range of bf16" in capsys.readouterr().err
+    assert not source.with_suffix(".fp16-bf16.onnx").exists()
+
+
 def test_defaults_are_autocasts():
     found = get_parser().parse_args(["--onnx_path", "m.onnx"])
     assert (found.low_precision_type, found.data_max, found.init_max, found.keep_io_types) == ("fp16", 512, 65504, None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autocast_core.errors import ConfigError
-from autocast_core.precision import Precision, low_precision
+from autocast_core.precision import Precision, parse_low_types, types_text
 
 
 def test_facts_about_the_formats():
@@ -20,9 +20,21 @@ def test_facts_about_the_formats():
 
 
 def test_a_name_of_a_16_bit_format_is_one():
-    assert [low_precision(name) for name in ("fp16", "bf16")] == [Precision.FP16, Precision.BF16]
+    assert [parse_low_types(name) for name in ("fp16", "bf16")] == [(Precision.FP16, None), (Precision.BF16, None)]
     with pytest.raises(ConfigError, match="low precision type fp32: give fp16 or bf16"):
-        low_precision("fp32")
+        parse_low_types("fp32")
+
+
+def test_two_16_bit_formats_are_fp16_and_bf16_for_its_range():
+    for asked in ("fp16,bf16", ["fp16", "bf16"], (Precision.FP16, Precision.BF16)):
+        assert parse_low_types(asked) == (Precision.FP16, Precision.BF16)
+    assert types_text((Precision.FP16, Precision.BF16)) == "fp16,bf16"
+
+
+@pytest.mark.parametrize("asked", ["bf16,fp16", "fp16,fp16", "", "fp16,", ["fp16", "fp32"], [], "fp16,bf16,bf16"])
+def test_other_pairs_are_refused(asked):
+    with pytest.raises(ConfigError, match="give fp16 or bf16, or fp16,bf16"):
+        parse_low_types(asked)
 
 
 def test_the_options_are_known_without_numpy():

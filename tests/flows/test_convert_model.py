@@ -295,6 +295,22 @@ def test_a_dry_run_decides_and_leaves_nothing(workplace):
     assert not any((workplace / ".autocast" / "work").glob("*"))
 
 
+def test_three_types_are_registered_under_a_name_of_both_and_verified(workplace):
+    text = """<ir_version: 9, opset_import: ["": 18]>
+    norm (float[N, 8] x) => (float[N, 8] y) <int64[1] axis = {1}> {
+        [square] s = Mul(x, x) [mean] m = ReduceMean<keepdims = 1>(s, axis) [root] r = Sqrt(m) [divide] y = Div(x, r)
+    }"""
+    onnx.save(onnx.parser.parse_model(text), workplace / "norm.onnx")
+    data = batches(workplace / "d.npz", x=np.random.default_rng(3).normal(0, 90, (6, 8)).astype("f4"))
+    result = convert(workplace / "norm.onnx", calibration=data, output=workplace / "out", precision=["fp16", "bf16"])
+    plan = json.loads((workplace / "out" / "plan.json").read_text())
+    assert plan["precision"] == ["fp16", "bf16"]
+    assert {node["id"]: node["precision"] for node in plan["nodes"]}["graph/square"] == "bf16"
+    assert client().get_run(result.run_id).data.tags["autocast.precision"] == "fp16,bf16"
+    assert registered("norm-fp16-bf16")
+    assert "worst_batch.sqnr_db>=40" in {gate.expression for gate in result.gates}
+
+
 def test_bf16_runs_too_and_says_what_was_not_measured(workplace):
     result = convert(
         mlp(workplace / "brain.onnx"),

@@ -47,6 +47,18 @@ def test_saved_artifacts_lead_to_the_plan_and_the_bytes_of_a_conversion_in_memor
         assert other.model.path.read_bytes() == direct.output.path.read_bytes()
 
 
+def test_three_types_travel_between_stages_as_they_are_decided_in_memory(tmp_path):
+    built = build("bert_base", tmp_path / "source", layers=LAYERS)
+    config = ConversionConfig(precision=Precision.FP16, range_precision=Precision.BF16, data_max=2.0)
+    direct = convert_file(built.path, tmp_path / "m.onnx", config)
+    assert {"fp16", "bf16", "fp32"} <= {node.precision for node in direct.plan.nodes}
+    saved = through_saved_artifacts(ModelRef(built.path, file_digest(built.path)), tmp_path / "saved", config)
+    assert saved.plan.read_text() == direct.plan.to_json()
+    assert saved.model.path.read_bytes() == direct.output.path.read_bytes()
+    again = convert_file(built.path, tmp_path / "again.onnx", plan=PrecisionPlan.from_json(saved.plan.read_text()))
+    assert again.output.path.read_bytes() == direct.output.path.read_bytes()
+
+
 @pytest.mark.xdist_group("prefect")
 def test_one_run_of_the_flow_parses_the_model_four_times_and_the_plan_twice_at_most(workplace, monkeypatch):
     parsed = Counter()

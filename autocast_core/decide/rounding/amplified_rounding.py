@@ -45,7 +45,7 @@ def find_amplified_rounding(nodes: Iterable[ir.Node], known: Knowledge) -> dict[
             found.update(_running_sums(node, known))
             continue
         condition = condition_of(node, known)
-        if condition is None or condition.number <= AMPLIFICATION_LIMIT:
+        if condition is None or condition.number <= AMPLIFICATION_LIMIT * known.limit_scale:
             continue
         noisy = [value for value in condition.operands if not known.is_exact(value)]
         if not noisy:
@@ -74,7 +74,7 @@ def _running_sums(node: ir.Node, known: Knowledge) -> dict[ir.Node, Amplificatio
             if operand is None or step is None or _through_carriers(operand)[0] is not state:
                 continue
             factor = known.ratio(operand, step)
-            if factor > AMPLIFICATION_LIMIT:
+            if factor > AMPLIFICATION_LIMIT * known.limit_scale:
                 why = Amplification(total.name or "", total.op_type, operand.name or "", factor)
                 found |= dict.fromkeys((node, total, *carriers), why)
     return found

@@ -49,11 +49,13 @@ class Condition(NamedTuple):
 
 
 class Knowledge(NamedTuple):
-    """What is known of values: their statistics, which are exact by meaning, and the low precision."""
+    """What is known of values: their statistics, which are exact by meaning, the low precision, and how much lower than
+    for FP16 the limits are for it."""
 
     stats_of: Callable[[ir.Value | None], TensorStats | None]
     exact: ExactValues
     precision: Precision
+    limit_scale: float = 1.0
 
     def is_exact(self, value: ir.Value) -> bool:
         """Whether the low type holds every element, as far as the graph and the data tell."""
@@ -96,7 +98,7 @@ def _sum(node: ir.Node, known: Knowledge) -> Condition | None:
         stats = known.stats_of(value)
         if stats is not None:
             above += max(stats.max, -stats.min)
-    if not below or above <= _CANCELS * below:
+    if not below or above <= _CANCELS * known.limit_scale * below:
         return None
     noisy = [value for value in node.inputs if value is not None and not known.is_exact(value)]
     return Condition(math.hypot(*(known.ratio(value, result) for value in noisy)), noisy)
@@ -116,7 +118,7 @@ def _sum_of_products(node: ir.Node, known: Knowledge) -> Condition | None:
     if not above or not below or not addends:
         return None
     others = math.sqrt(addends) * above / below
-    if others * w.absmax <= _CANCELS:
+    if others * w.absmax <= _CANCELS * known.limit_scale:
         return Condition(others * w.absmax, [])
     return Condition(others * (_rms(w) or _constant_rms(second)), [first, second])
 

@@ -15,7 +15,7 @@ from autocast_core.decide.rules.custom import CUSTOM
 from autocast_core.decide.rules.default import DEFAULT
 from autocast_core.decide.rules.dynamic_quantization import DYNAMIC_QUANTIZATION
 from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
-from autocast_core.decide.rules.later_stages import RELEASE, REPAIR, SEARCH, TARGET
+from autocast_core.decide.rules.later_stages import RANGE, RELEASE, REPAIR, SEARCH, TARGET
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
 from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
 from autocast_core.decide.rules.neighbours import NEIGHBOURS
@@ -36,6 +36,7 @@ __all__ = [
     "INCLUDE",
     "INITIALIZER_RANGE",
     "NEIGHBOURS",
+    "RANGE",
     "RELEASE",
     "REPAIR",
     "RULES",
@@ -66,6 +67,7 @@ RULES: tuple[RuleEntry, ...] = (
     SMALL_VALUES,
     CONDITIONING,
     DEFAULT,
+    RANGE,
     NEIGHBOURS,
     QUANTIZATION_PAIR,
     SEARCH,

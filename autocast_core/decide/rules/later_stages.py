@@ -1,9 +1,17 @@
-"""What later stages record as the rule of a node that they decide anew; `decide` itself runs none of these."""
+"""What is recorded as the rule of a node that is decided anew after the rules have run: by `decide` itself where a
+conversion has two 16-bit types, else by later stages."""
 
 from __future__ import annotations
 
 from autocast_core.decide.rule import Outcome, Override, RuleEntry
 
+RANGE = RuleEntry(
+    name="range",
+    title="range",
+    description="`precision: [fp16, bf16]`: the range of FP16 alone kept the node in FP32, and BF16 has the range.",
+    outcome=Outcome.LOW,
+    overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
+)
 SEARCH = RuleEntry(
     name="search",
     title="search",

@@ -9,7 +9,6 @@ from typing import Any
 
 import onnx_ir as ir
 
-from autocast_core.config import Precision
 from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.evaluate import (
@@ -26,8 +25,10 @@ from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
+from autocast_core.sanitize.widen import computes_in
 from autocast_core.simulate import simulate
 
+_BF16 = frozenset({ir.DataType.BFLOAT16})
 SIMULATION = "fidelity"
 """Prefix of what the simulated model's outputs give: FP32 accumulation, 16-bit storage."""
 ONNXRUNTIME = "fidelity_onnxruntime"
@@ -115,7 +116,7 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
     with recorded(original, batches, job.runtime, job.config.class_outputs) as recording:
         comparison = _Comparison(job, recording, batches, own)
         for prefix in backends:
-            if prefix == ONNXRUNTIME and job.config.precision is Precision.BF16:
+            if prefix == ONNXRUNTIME and computes_in(candidate, _BF16):
                 skipped.append("ONNX Runtime: its CPU provider has no BF16 kernels")
                 continue
             try:

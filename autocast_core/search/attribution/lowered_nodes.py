@@ -14,32 +14,41 @@ from autocast_core.operators import OperandPolicy, float_operands
 
 @dataclass(frozen=True)
 class LoweredNodes:
-    """The nodes whose ids are in `low`; `ids` has those of all nodes, `policy` says which operands of a node move."""
+    """The nodes whose ids are in `low`, with their precisions; `ids` has those of all nodes, `policy` says which of
+    their operands move."""
 
     ids: Mapping[ir.Node, str]
     low: Mapping[str, Precision]
-    precision: Precision
     policy: OperandPolicy
 
     def __contains__(self, node: ir.Node) -> bool:
         return self.ids.get(node) in self.low
 
+    def precision(self, node: ir.Node) -> Precision:
+        """What `node`, which is lowered, computes in."""
+        return self.low[self.ids[node]]
+
     def rounds_input(self, node: ir.Node, index: int) -> bool:
         """Whether `node` reads this input rounded."""
-        return node in self and float_operands(node, self.policy, self.precision).inputs[index]
+        return node in self and float_operands(node, self.policy, self.precision(node)).inputs[index]
 
-    def rounded_inputs(self, node: ir.Node) -> Iterator[ir.Value]:
-        """The values that `node`, or what its bodies hold, reads rounded."""
+    def rounded_inputs(self, node: ir.Node) -> dict[ir.Value, Precision]:
+        """The values that `node`, or what its bodies hold, reads rounded, and to what."""
+        found: dict[ir.Value, Precision] = {}
         for each in (node, *inner_nodes(node)):
             if each in self:
-                moves = float_operands(each, self.policy, self.precision).inputs
-                yield from (v for v, moved in zip(each.inputs, moves, strict=True) if moved and v is not None)
+                precision = self.precision(each)
+                moves = float_operands(each, self.policy, precision).inputs
+                for value, moved in zip(each.inputs, moves, strict=True):
+                    if moved and value is not None:
+                        found.setdefault(value, precision)
+        return found
 
     def rounded_outputs(self, node: ir.Node) -> list[int]:
         """The indices of the outputs that `node` makes rounded."""
         if node not in self:
             return []
-        moves = float_operands(node, self.policy, self.precision).outputs
+        moves = float_operands(node, self.policy, self.precision(node)).outputs
         return [index for index, moved in enumerate(moves) if moved]
 
 

@@ -62,23 +62,26 @@ class ProbeGraph:
 def probe_graph(
     model: ir.Model, low: Mapping[str, Precision], precision: Precision, policy: OperandPolicy
 ) -> ProbeGraph:
-    """The instrumented copy of a sanitized `model`; `low` has the nodes, by id, that the lowest plan lowers, `policy`
-    says which of their operands.
+    """The instrumented copy of a sanitized `model`; `low` has the nodes, by id, that the lowest plan lowers, and to
+    what, `policy` which of their operands move. `precision` is the low type of most.
 
     Bodies of control flow are part of their node. Weights are shared with `model`.
     """
     copy = model.clone()
     graph = copy.graph
     ids = {node: node_id for node_id, node in nodes_with_ids(graph)}
-    lowered = LoweredNodes(ids, low, precision, policy)
+    lowered = LoweredNodes(ids, low, policy)
     nodes = ErrorNodes(unused_names(graph).numbered("attribution"))
     versions = _Versions(lowered, precision, nodes, RoundTrips(copy))
     vectors: list[_Vector] = []
     own = list(graph)
     for value in graph.inputs:
-        if is_float(value) and any(lowered.rounds_input(node, index) for node, index in value.uses()):
-            versions.store(value, value)
-            vectors.append(_vector(versions, Probe(str(value.name), None, moved=True), value, _Measured(value)))
+        types = {lowered.precision(node) for node, index in value.uses() if lowered.rounds_input(node, index)}
+        if is_float(value) and types:
+            stored = precision if precision in types else types.pop()
+            versions.store(value, value, stored)
+            probe = Probe(str(value.name), None, moved=True)
+            vectors.append(_vector(versions, probe, value, _Measured(value), stored))
     for node in own:
         vectors += _probed(versions, node)
     graph.extend(nodes.added)
@@ -95,39 +98,41 @@ class _Versions:
     """The low versions of values, and of nodes with other inputs; each is made once.
 
     `low` has a value's version in the lowered model (its result before rounding for those that are not `stored`
-    rounded), `clones` the outputs of what was written already.
+    rounded), `stored` the type of those that are, `clones` the outputs of what was written already; `main` is the type
+    whose range tensors of FP32 nodes are compared with.
     """
 
     lowered: LoweredNodes
-    precision: Precision
+    main: Precision
     nodes: ErrorNodes
     trips: RoundTrips
     low: dict[ir.Value, ir.Value] = field(default_factory=dict)
-    stored: set[ir.Value] = field(default_factory=set)
-    roundings: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    stored: dict[ir.Value, Precision] = field(default_factory=dict)
+    roundings: dict[tuple[ir.Value, Precision], ir.Value] = field(default_factory=dict)
     clones: dict[object, tuple[ir.Value, ...]] = field(default_factory=dict)
 
-    def store(self, value: ir.Value, raw: ir.Value) -> None:
+    def store(self, value: ir.Value, raw: ir.Value, precision: Precision) -> None:
         """The low version of `value` is `raw` rounded."""
-        self.low[value] = self.rounded(raw)
-        self.stored.add(value)
+        self.low[value] = self.rounded(raw, precision)
+        self.stored[value] = precision
 
-    def arriving(self, value: ir.Value, *, moved: bool) -> ir.Value:
-        """What a reader of `value` gets in the lowered model."""
+    def arriving(self, value: ir.Value, precision: Precision | None) -> ir.Value:
+        """What a reader of `value` that computes in `precision` (None: FP32) gets in the lowered model."""
         low = self.low[value]
-        return self.rounded(low) if moved and value not in self.stored else low
+        return low if precision is None or self.stored.get(value) is precision else self.rounded(low, precision)
 
-    def rounded(self, value: ir.Value) -> ir.Value:
+    def rounded(self, value: ir.Value, precision: Precision) -> ir.Value:
         """`value` rounded, within the range of the type; NaN becomes 0."""
-        if value not in self.roundings:
-            limit, write = self.precision.max, self.nodes
+        key = (value, precision)
+        if key not in self.roundings:
+            limit, write = precision.max, self.nodes
             bounded = write("Max", write("Min", value, write.number(limit)), write.number(-limit))
-            back = write("Cast", write("Cast", bounded, to=int(self.precision.dtype)), to=int(FLOAT))
+            back = write("Cast", write("Cast", bounded, to=int(precision.dtype)), to=int(FLOAT))
             if not _is_weight(value):
                 back = write("Where", write("IsNaN", back), write.number(0.0), back)
             back.type, back.shape = value.type, value.shape
-            self.roundings[value] = back
-        return self.roundings[value]
+            self.roundings[key] = back
+        return self.roundings[key]
 
     def clone(
         self, node: ir.Node, replaced: Mapping[ir.Value, ir.Value], *, inner: bool = False
@@ -156,7 +161,7 @@ class _Versions:
                     copied.replace_input_with(index, replaced[value])
             for index in self.lowered.rounded_outputs(original) if inner else ():
                 if copied.outputs[index].name:
-                    self.trips.behind(copied, copied.outputs[index], self.precision.dtype)
+                    self.trips.behind(copied, copied.outputs[index], self.lowered.precision(original).dtype)
         self.nodes.added.append(clone)
         return clone
 
@@ -189,18 +194,19 @@ def _probed(versions: _Versions, node: ir.Node) -> Iterable[_Vector]:
     lowered = versions.lowered
     measured = [v for v in node.outputs if v.name and _is_measurable(v)]
     sources = tuple(dict.fromkeys(reads(node)))
-    moved = set(lowered.rounded_inputs(node))
-    arriving = {v: versions.arriving(v, moved=v in moved) for v in sources if v in versions.low}
+    moved = lowered.rounded_inputs(node)
+    arriving = {v: versions.arriving(v, moved.get(v)) for v in sources if v in versions.low}
     arriving = {v: low for v, low in arriving.items() if is_float(v) or v.dtype == ir.DataType.BOOL}
     # What nothing before has made inexact is rounded here alone: weights, and numbers made from integers.
-    weights = {v: versions.rounded(v) for v in sources if v in moved and v not in versions.low}
+    weights = {v: versions.rounded(v, moved[v]) for v in sources if v in moved and v not in versions.low}
     out_moves = lowered.rounded_outputs(node)
     is_low = node in lowered and bool(moved or out_moves)
     if not measured or not (arriving or is_low):
         return
     everything = versions.clone(node, {**arriving, **weights}, inner=is_low)
     alone = versions.clone(node, weights) if weights else None
-    own = {v: versions.rounded(v) for v in sources if v in moved} if is_low else {}
+    own = {v: versions.rounded(v, moved[v]) for v in sources if v in moved} if is_low else {}
+    precision = lowered.precision(node) if node in lowered else versions.main
     local = versions.clone(node, own, inner=True) if is_low else None
     one_each = {v: versions.clone(node, {v: low}) for v, low in arriving.items()}
     for index, value in enumerate(node.outputs):
@@ -208,23 +214,23 @@ def _probed(versions: _Versions, node: ir.Node) -> Iterable[_Vector]:
             continue
         moves = is_low and index in out_moves
         if moves:
-            versions.store(value, everything[index])
+            versions.store(value, everything[index], precision)
         elif is_float(value) or value.dtype == ir.DataType.BOOL:
             versions.low[value] = everything[index]
         raw = None if local is None else local[index]
         found = _Measured(
             everything[index],
             None if alone is None else alone[index],
-            versions.rounded(raw) if raw is not None and moves else raw,
+            versions.rounded(raw, precision) if raw is not None and moves else raw,
             tuple(outputs[index] for outputs in one_each.values()),
         )
         names = tuple(str(v.name) for v in one_each)
-        yield _vector(versions, Probe(str(value.name), lowered.ids[node], names, moves), value, found)
+        yield _vector(versions, Probe(str(value.name), lowered.ids[node], names, moves), value, found, precision)
 
 
-def _vector(versions: _Versions, probe: Probe, exact: ir.Value, found: _Measured) -> _Vector:
-    """The vector of one value, as nodes that are leaves of the graph."""
-    rounded = versions.rounded(exact) if is_float(exact) and probe.moved else None
+def _vector(versions: _Versions, probe: Probe, exact: ir.Value, found: _Measured, precision: Precision) -> _Vector:
+    """The vector of one value, which `precision` stores, as nodes that are leaves of the graph."""
+    rounded = versions.rounded(exact, precision) if is_float(exact) and probe.moved else None
     low = versions.low.get(exact, found.raw)
     write = versions.nodes.apart()
     nothing = write.number(0.0)
@@ -237,7 +243,7 @@ def _vector(versions: _Versions, probe: Probe, exact: ir.Value, found: _Measured
     ]
     if is_float(exact):
         parts += [
-            write.count(write("Greater", write("Abs", exact), write.number(versions.precision.max))),
+            write.count(write("Greater", write("Abs", exact), write.number(precision.max))),
             nothing if rounded is None else write.count(write.vanishes(exact, rounded)),
             write.count(write("IsNaN", exact)),
         ]

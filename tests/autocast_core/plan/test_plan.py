@@ -27,7 +27,7 @@ from autocast_core.plan.plan import MOST_BYTES
 
 def plan(**changes) -> PrecisionPlan:
     fields = {
-        "precision": Precision.FP16,
+        "low": Precision.FP16,
         "structure_digest": "5" * 64,
         "weights_digest": "6" * 64,
         "nodes": (
@@ -244,7 +244,9 @@ def written(**changes) -> str:
         ('{"format": 1}', "the plan: object missing required field `precision`"),
         ('{"a":' * 100_000, "nested too deeply"),
         (written(precision="fp8"), "precision: invalid enum value 'fp8': give fp32, fp16, bf16, none"),
-        (written(precision="none"), "precision: expected fp16 or bf16, got none"),
+        (written(precision="none"), 'precision: expected fp16 or bf16 or ["fp16", "bf16"], got none'),
+        (written(precision=["bf16", "fp16"]), 'precision: expected fp16 or bf16 or ["fp16", "bf16"], got bf16,fp16'),
+        (written(precision=["fp16"]), "precision: expected `array` of length 2"),
         (written(colour="blue"), "the plan: object contains unknown field `colour`"),
         (written(nodes=7), "nodes: expected `array`, got `int`"),
         (written(nodes=[{"id": "a"}]), "nodes[0]: object missing required field `op_type`"),

@@ -58,7 +58,7 @@ def build_report(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> Repo
     """
     kept = {name for index, name in enumerate(names) if index % 10 == 0}
     plan = PrecisionPlan(
-        precision=Precision.FP16,
+        low=Precision.FP16,
         structure_digest="5" * 64,
         weights_digest="6" * 64,
         nodes=tuple(_decision(name, name in kept) for name in names),

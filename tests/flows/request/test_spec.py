@@ -17,6 +17,19 @@ def spec_file(tmp_path, text):
     return path
 
 
+@pytest.mark.parametrize("text", ["precision: [fp16, bf16]", "precision: fp16,bf16"])
+def test_two_16_bit_types_are_one_option(tmp_path, text):
+    spec = load_spec(spec_file(tmp_path, text), {})
+    assert (spec.precision, spec.precision_in_names) == ("fp16,bf16", "fp16-bf16")
+    assert (spec.config().precision, spec.config().range_precision) == (Precision.FP16, Precision.BF16)
+    assert json.loads(spec.canonical())["precision"] == "fp16,bf16"
+    assert spec_of_json(spec) == spec
+
+
+def spec_of_json(spec):
+    return Spec.model_validate_json(spec.model_dump_json())
+
+
 def test_a_spec_file_becomes_the_converters_options(tmp_path):
     path = spec_file(
         tmp_path, "precision: bf16\ndata_max: .inf\nkeep_io_types: [x]\nshapes: {x: 1x128, y: [2, 3]}\nopset: 22\n"
@@ -72,7 +85,7 @@ def test_an_unknown_option_is_named_with_its_line_and_the_nearest_one(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("precision: fp8", r"line 1: precision: input should be 'fp16' or 'bf16', not 'fp8'"),
+        ("precision: fp8", r"line 1: precision: input should be 'fp16', 'bf16' or 'fp16,bf16', not 'fp8'"),
         ("seed: 1\ndata_max: -1", r"line 2: data_max: input should be greater than or equal to 0, not -1"),
         ("shapes:\n  x: 1xq", r"line 2: shapes: .*not 'q'"),
         ("name: a/b", r"line 1: name: .*not 'a/b'"),

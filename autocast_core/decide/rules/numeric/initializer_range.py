@@ -45,4 +45,5 @@ INITIALIZER_RANGE = RuleEntry(
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_OR_SEARCH,
     build=lambda model, config: InitializerRangeRule(range_limit(config, "init_max")),
+    about_range=True,
 )

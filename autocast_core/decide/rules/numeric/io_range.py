@@ -68,4 +68,5 @@ IO_RANGE = RuleEntry(
     outcome=Outcome.FP32,
     overridden_by=INCLUDE_OR_SEARCH,
     build=lambda model, config: IORangeRule(range_limit(config, "data_max")),
+    about_range=True,
 )

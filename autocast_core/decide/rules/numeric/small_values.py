@@ -53,4 +53,5 @@ SMALL_VALUES = RuleEntry(
     build=lambda model, config: (
         SmallValuesRule() if config.small_values and config.precision is Precision.FP16 else None
     ),
+    about_range=True,
 )

@@ -42,6 +42,7 @@ IN_PLANS = {
     "custom": set(),
     "default": set(),
     "neighbours": set(),
+    "range": set(),
     "quantization_pair": {"binds a search"},
     "search": set(),
     "repair": set(),
@@ -87,7 +88,7 @@ def test_a_rule_is_recorded_under_the_name_that_the_registry_has_for_it(model):
     built = {entry.name: entry.build(loaded, config) for entry in RULES if entry.build is not None}
     running = {name: rule.name for name, rule in built.items() if rule is not None}
     assert running == {name: name for name in running}
-    later = {"neighbours", "quantization_pair", "search", "repair", "release", "target"}
+    later = {"range", "neighbours", "quantization_pair", "search", "repair", "release", "target"}
     assert set(IN_PLANS) - set(running) == {"custom", *later}
 
 
