@@ -6,6 +6,7 @@ The filelock package would do the same by polling, at 0.2 s of import time; thes
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,20 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     with open(path, "ab") as file:
         lock(file)
         yield
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Waits until nobody else holds the lock on the folder itself, so that no file of a lock is left in it.
+
+    OSError where it cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def lock(file: IO[Any]) -> None:

@@ -23,6 +23,7 @@ from flows.local.home import Home, home
 from flows.local.own_files import delete_work_folder, make_work_folder, work_folders
 from tasks.progress import listener, stage
 from tasks.stages.track import begin_task
+from tasks.storage.cache_limit import cache_in_use, limit_from_environment
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
 from tasks.tracking.runs import RunRef, end_run, go_on
@@ -56,7 +57,8 @@ def tracked_run(
             go_on(run)
         listener().note("run_id", run.run_id)
         try:
-            yield run
+            with cache_in_use(home.cache, limit_from_environment()):
+                yield run
         except BaseException as error:
             with suppress(ServiceError):
                 end_run(run, failure_reason(error))

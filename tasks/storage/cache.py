@@ -5,6 +5,7 @@
     data/SET/…             calibration and evaluation files; SET is the digest of the files' names and content
     parts/                 transfers in progress, and complete objects that belong to no set yet
     locks/                 one file a reference, locked while it is fetched
+    users/                 one file a run, locked while it runs; see tasks.storage.cache_limit
 
 Every file appears under its final name by a rename, and locks end with their process, so processes may share the folder
 and be killed at any time.
@@ -88,8 +89,9 @@ class Cache:
         return self.root / "parts" / name
 
     def recall(self, reference: str) -> CachedFile | None:
-        """The file that `reference` resolved to, if it still exists; its content is not checked."""
+        """The file that `reference` resolved to, if it still exists; its content is not checked. Counts as a use."""
         try:
+            os.utime(self.root / "references" / reference)
             entry = json.loads((self.root / "references" / reference).read_text())
             found = CachedFile(self.root / entry["path"], entry["digest"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -14,6 +14,7 @@ from typing import Any
 from autocast_core.errors import ConfigError, OutputError
 from autocast_core.file_digest import file_digest
 from autocast_core.model.atomic import check_destination, written_whole
+from autocast_core.process.file_lock import folder_lock
 from autocast_core.progress import Progress, ProgressCallback, silent
 from tasks.storage.local import MODEL_FILE, digest_of, model_files
 from tasks.storage.s3 import DEFAULTS, S3Options
@@ -162,7 +163,8 @@ def _copy_all(copies: Mapping[Path, Path], *, make_folder: bool, progress: Progr
     for target in copies:
         _remove_left_parts(target)
     check_destination(model, needed)
-    with written_whole(tuple(copies), needed) as outputs:
+    # Two runs with one destination: the files of one after those of the other, never a mixture.
+    with folder_lock(model.parent), written_whole(tuple(copies), needed) as outputs:
         done = 0
         for source, output in zip(copies.values(), outputs, strict=True):
             # By name, as then the kernel copies (sendfile(2)): half the CPU time of reading and writing blocks.

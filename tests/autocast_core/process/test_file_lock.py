@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 
-from autocast_core.process.file_lock import exclusive_lock, lock, try_lock
+from autocast_core.process.file_lock import exclusive_lock, folder_lock, lock, try_lock
 
 HOLDER = """
 import sys
@@ -54,3 +54,20 @@ def test_a_lock_keeps_what_is_in_the_file(tmp_path):
     with open(path) as file:
         lock(file)
         assert file.read() == "kept"
+
+
+def test_a_folder_is_locked_without_a_file_in_it(tmp_path):
+    order = []
+
+    def second():
+        with folder_lock(tmp_path):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with folder_lock(tmp_path):
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from autocast_core.errors import ConfigError, InputError, OutputError, ServiceError
@@ -220,3 +222,19 @@ def test_a_wrong_bucket_is_an_input_error(client, options, write_model, tmp_path
 def test_published_survives_json():
     published = Published(str(S3Location("b", "k")), "0" * 64, None, ("s3://b/k",))
     assert Published.from_json(published.to_json()) == published
+
+
+def test_two_runs_with_one_destination_never_mix_their_files(write_model, tmp_path):
+    """While one writes, the other waits."""
+    from autocast_core.process.file_lock import folder_lock
+
+    models = [write_model(tmp_path / name / "model.onnx") for name in ("a", "b")]
+    out, ended = tmp_path / "out", []
+    publish_files(models[0], str(out))
+    thread = threading.Thread(target=lambda: ended.append(publish_files(models[1], str(out))))
+    with folder_lock(out):
+        thread.start()
+        thread.join(0.3)
+        assert ended == []
+    thread.join()
+    assert len(ended) == 1
