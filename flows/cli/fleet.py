@@ -94,7 +94,8 @@ def task_runner(name: str) -> Any:
     if address:
         return DaskTaskRunner(address=address)
     # One conversion a process: each uses several threads of its own.
-    return DaskTaskRunner(cluster_kwargs={"threads_per_worker": 1, "dashboard_address": None})
+    workers = {"threads_per_worker": 1, "dashboard_address": None, "preload": ["tasks.dask_preload"]}
+    return DaskTaskRunner(cluster_kwargs=workers)
 
 
 def show(models: Sequence[Mapping[str, Any]]) -> None:

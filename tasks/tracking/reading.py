@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autocast_core.errors import InputError
 from tasks.storage.uri import RegistryLocation, parse_uri
+from tasks.tracking.model_versions import set_alias as set_alias_again
 from tasks.tracking.runs import DIGEST_TAG, FAILURE_TAG, PLACE_TAG
 from tasks.tracking.store import client_of, sqlite_file, tracking_errors
 
@@ -118,7 +119,7 @@ def read_version(tracking_uri: str, uri: str) -> VersionRecord:
 def set_alias(tracking_uri: str, version: VersionRecord, alias: str) -> None:
     """Points `alias` of the registered model at the version."""
     with tracking_errors(tracking_uri):
-        existing_store(tracking_uri).set_registered_model_alias(version.name, alias, version.version)
+        set_alias_again(existing_store(tracking_uri), version.name, alias, version.version)
 
 
 @contextmanager

@@ -109,3 +109,27 @@ def test_a_run_in_a_folder_full_of_settings_files_executes_none_of_them(tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "PLANTED").exists()
+
+
+DASK = """
+from distributed import Client, LocalCluster
+
+def read():
+    from prefect.settings import PREFECT_LOGGING_EXTRA_LOGGERS
+    return PREFECT_LOGGING_EXTRA_LOGGERS.value()
+
+if __name__ == "__main__":
+    workers = {"n_workers": 1, "threads_per_worker": 1, "preload": ["tasks.dask_preload"]}
+    with LocalCluster(dashboard_address=None, **workers) as cluster:
+        with Client(cluster) as client:
+            print(client.submit(read).result())
+"""
+
+
+def test_processes_that_dask_starts_read_no_settings_of_the_current_folder(tmp_path):
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    planted(tmp_path, {".env": "PREFECT_LOGGING_EXTRA_LOGGERS=evil\n", "cluster.py": DASK})
+    command = [sys.executable, "cluster.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
