@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     import onnx
 
     from autocast_core.model import SavedModel
+    from autocast_core.plan import PrecisionPlan
 
 EXAMPLES = """examples:
   python -m autocast_core --onnx_path model.onnx
   python -m autocast_core --onnx_path model.onnx -t bf16 -d calibration.npz --output_path out/model.onnx
   python -m autocast_core --onnx_path model.onnx --data_max inf --nodes_to_exclude '.*attn.*'
   python -m autocast_core --onnx_path model.onnx --save_plan plan.json
+  python -m autocast_core --onnx_path model.onnx -d calibration.npz --decide measured
   python -m autocast_core --onnx_path next_checkpoint.onnx --plan plan.json
   python -m autocast_core --onnx_path model.fp16.onnx --widen
 
-exit codes: 0 done, 2 bad input or usage, 1 anything else
+exit codes: 0 done, 2 bad input or usage, 3 ruined, as --decide measured sees it, 1 anything else
 """
 
 
@@ -113,6 +115,7 @@ def command(argv: Sequence[str] | None = None) -> int:
 def _convert(arguments: argparse.Namespace) -> SavedModel:
     configure_logging(arguments.log_level)
     from autocast_core.pipeline.convert import convert_file
+    from autocast_core.pipeline.missed_target import MissedTargetError
     from autocast_core.plan import read_plan
 
     config = _config(arguments)
@@ -124,9 +127,12 @@ def _convert(arguments: argparse.Namespace) -> SavedModel:
     output = Path(arguments.output_path or source.with_suffix(f".{types_text(config.low_types, '-')}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
     _check_outputs(arguments, source, output)
-    conversion = convert_file(source, output, config, calibration=arguments.calibration_data, plan=plan)
-    if arguments.save_plan:
-        _write_text(Path(arguments.save_plan), conversion.plan.to_json())
+    try:
+        conversion = convert_file(source, output, config, calibration=arguments.calibration_data, plan=plan)
+    except MissedTargetError as missed:
+        _save_plan(arguments, missed.plan)
+        raise
+    _save_plan(arguments, conversion.plan)
     LOGGER.info("wrote %s", conversion.output.path)
     return conversion.output
 
@@ -144,6 +150,11 @@ def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig
         LOGGER.info("%s: %s", change.step, change.detail)
     LOGGER.info("wrote %s", done.output.path)
     return done.output
+
+
+def _save_plan(arguments: argparse.Namespace, plan: PrecisionPlan) -> None:
+    if arguments.save_plan:
+        _write_text(Path(arguments.save_plan), plan.to_json())
 
 
 def _check_outputs(arguments: argparse.Namespace, source: Path, output: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -16,15 +16,14 @@ from prefect.transactions import transaction
 from prefect.utilities.annotations import quote
 
 from autocast_core.engine.validation import Validation
-from autocast_core.evaluate import GateResult
+from autocast_core.evaluate import AskedGates, GateResult
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
+from autocast_core.pipeline.measured import measured_model
 from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, SavedPlan, SavedSanitized
-from autocast_core.pipeline.stage import Artifacts, Stage, run_stages
-from autocast_core.pipeline.stages.apply import APPLY
-from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
+from autocast_core.pipeline.stage import Around, Artifacts, Stage, run_stages
+from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
-from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
 from autocast_core.precision import parse_low_types
 from autocast_core.search.attribution import Attribution, read_attribution
@@ -73,6 +72,8 @@ from tasks.tracking.reading import read_run, read_version
 from tasks.tracking.runs import RunRef, log
 
 _DEFAULT = Spec()
+REPAIRED = "repaired"
+"""Folder, below the work folder, of the repaired plan and its model."""
 
 
 @dataclass(frozen=True)
@@ -189,23 +190,25 @@ def _request(conversion: _Conversion, inputs: Inputs) -> JobRequest:
         calibration=inputs.calibration.path if inputs.calibration else None,
         evaluation=inputs.evaluation.path if inputs.evaluation else None,
         metric=spec.metric,
+        gates=AskedGates(spec.gates, spec.keep_default_gates, spec.allow_random),
         allow_nonfinite=spec.allow_nonfinite,
         output=output_name(spec.output) if spec.output else MODEL_FILE,
     )
 
 
-def _run(conversion: _Conversion, request: JobRequest, stages: Iterable[Stage], artifacts: Artifacts) -> Artifacts:
-    """The pipeline's stages, each as a task."""
+def _tasks(conversion: _Conversion, request: JobRequest) -> Around:
+    """Runs each of the pipeline's stages as a task."""
 
     def as_task(todo: Stage, inputs: tuple[Any, ...]) -> Any:
         with stage(todo.name, conversion.timings):
             return TASKS[todo.name](todo.name, request, inputs)
 
-    return run_stages(stages, as_task, artifacts)
+    return as_task
 
 
 def _plan(conversion: _Conversion, request: JobRequest) -> Artifacts:
-    return _run(conversion, request, planning_stages(request.config), Artifacts({LoadedSource: request.source}))
+    source = Artifacts({LoadedSource: request.source})
+    return run_stages(planning_stages(request.config), _tasks(conversion, request), source)
 
 
 def _plan_only(conversion: _Conversion) -> ConversionResult:
@@ -261,7 +264,10 @@ def _convert(
 
 def _judge(conversion: _Conversion, request: JobRequest, inputs: Inputs, planned: Artifacts) -> _Judged:
     spec = conversion.spec
-    made = _run(conversion, request, (APPLY, VERIFY, EVALUATE, EXPLAIN), planned)
+    tasks = _tasks(conversion, request)
+    # In a folder of its own: what was persisted of the first tasks must stay true for a retry.
+    tasks_repaired = _tasks(conversion, replace(request, folder=request.folder / REPAIRED))
+    made = run_stages((EXPLAIN,), tasks, measured_model(request, planned, tasks, tasks_repaired))
     plan: SavedPlan = made.made[PrecisionPlan]
     converted: SavedModelFiles = made.made[Converted]
     evaluated = made[Evaluated]
@@ -310,4 +316,5 @@ def _result(conversion: _Conversion, inputs: Inputs, judged: _Judged, run: RunRe
         gates=judged.gates,
         timings=conversion.timings,
         warnings=(*signs, *plan.warnings, *sanitized.warnings),
+        repaired=plan.repair_summary,
     )

@@ -2,7 +2,7 @@
 
 from autocast_core.evaluate.class_scores import class_score_outputs
 from autocast_core.evaluate.classification import ClassAgreement
-from autocast_core.evaluate.default_gates import default_gates
+from autocast_core.evaluate.default_gates import DEFAULT_GATES, AskedGates, default_gates
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
 from autocast_core.evaluate.fidelity import Comparison, Evaluation, Fidelity, compare, evaluate, output_metric_names
 from autocast_core.evaluate.gates import Gate, GateResult, parse_gate
@@ -11,6 +11,8 @@ from autocast_core.evaluate.recording import Recording, recorded
 from autocast_core.evaluate.task import TaskMetrics, TopK
 
 __all__ = [
+    "DEFAULT_GATES",
+    "AskedGates",
     "ClassAgreement",
     "Comparison",
     "ErrorSums",

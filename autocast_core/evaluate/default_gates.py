@@ -9,11 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from autocast_core.config import Precision
 from autocast_core.evaluate.class_scores import is_called_logits
-from autocast_core.evaluate.gates import NO_NEW_NONFINITE
+from autocast_core.evaluate.gates import NO_NEW_NONFINITE, Gate, parse_gate
 from autocast_core.evaluate.worst_batch import WORST_BATCH
 
 SQNR_DB = MappingProxyType({Precision.FP16: 40, Precision.BF16: 22})
@@ -39,6 +40,24 @@ def default_gates(precision: Precision, metrics: Mapping[str, float], names: Map
         ),
         NO_NEW_NONFINITE,
     )
+
+
+@dataclass(frozen=True)
+class AskedGates:
+    """What a converted model must reach: `expressions`; without any, and with `keep_default` beside them, the default
+    gates. On seeded random data no gate passes without `allow_random`."""
+
+    expressions: tuple[str, ...] = ()
+    keep_default: bool = False
+    allow_random: bool = True
+
+    def parsed(self, precision: Precision, metrics: Mapping[str, float], names: Mapping[str, str]) -> tuple[Gate, ...]:
+        """The gates for what was measured, see `default_gates`. ConfigError as `parse_gate`."""
+        defaults = default_gates(precision, metrics, names) if self.keep_default or not self.expressions else ()
+        return tuple(map(parse_gate, dict.fromkeys((*self.expressions, *defaults))))
+
+
+DEFAULT_GATES = AskedGates()
 
 
 def _ratio_gates(limit: float, metrics: Mapping[str, float], names: Mapping[str, str]) -> Iterator[str]:

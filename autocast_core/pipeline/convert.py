@@ -72,7 +72,8 @@ def convert_file(
 
     `calibration` is a .npz file, a folder of them, Polygraphy JSON, or arrays by input name; None: seeded random data.
     With a `plan`, this is `apply_plan_file`. Raises the errors of the stages (InputError and its children for what the
-    user gave, VerificationError for a bug in AutoCast Flow); nothing is written then.
+    user gave, VerificationError for a bug in AutoCast Flow; with ``decide: measured`` MissedTargetError where the
+    simulated model is ruined); nothing is written then.
     """
     if plan is not None:
         from autocast_core.pipeline.apply_plan import apply_plan_file
@@ -81,12 +82,24 @@ def convert_file(
             src, dst, plan, config, calibration=calibration, external_data=external_data, progress=progress
         )
     job = Job(src, config or ConversionConfig(), calibration, progress=progress)
-    return write_converted(job, convert_in_memory(job), dst, external_data)
+    made = convert_in_memory(job)
+    if job.config.decide == "measured":
+        from autocast_core.pipeline.measured import require_target
+
+        require_target(job, made)
+    return write_converted(job, made, dst, external_data)
 
 
 def convert_in_memory(job: Job) -> Artifacts:
-    """All that converting the job's source makes, up to the verified model; nothing is written."""
-    return run_stages((LOAD, *planning_stages(job.config), APPLY, VERIFY), in_this_process(job))
+    """All that converting the job's source makes, up to the verified model; nothing is written. With
+    ``decide: measured`` it was evaluated too."""
+    around = in_this_process(job)
+    planned = run_stages((LOAD, *planning_stages(job.config)), around)
+    if job.config.decide == "thresholds":
+        return run_stages((APPLY, VERIFY), around, planned)
+    from autocast_core.pipeline.measured import measured_model
+
+    return measured_model(job, planned, around, around)
 
 
 def write_converted(job: Job, made: Artifacts, dst: str | Path, external_data: bool | None = None) -> Conversion:
@@ -104,7 +117,9 @@ def write_converted(job: Job, made: Artifacts, dst: str | Path, external_data: b
             progress=job.progress,
             round_blocks=open_rounding(converted.plan.precision),
         )
-    LOG.info("%s", converted.plan.summary())
+    for line in (converted.plan.summary(), converted.plan.repair_summary()):
+        if line is not None:
+            LOG.info("%s", line)
     bytes_before = sum(each.stat().st_size for each in source.files)
     gain = no_gain(bytes_before, output.bytes, converted.casts_inserted)
     if gain is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
@@ -20,6 +20,9 @@ from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.pipeline.cache import ArtifactCache, artifact_cache
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
+
+if TYPE_CHECKING:
+    from autocast_core.evaluate import AskedGates
 
 Data = str | Path | Mapping[str, Any] | None
 """A .npz file, a folder of them, Polygraphy JSON, or arrays by input name; None: seeded random data."""
@@ -37,9 +40,9 @@ def files_of_data(data: Data) -> tuple[Path, ...]:
 class Job:
     """The source, the options, the data, and what the stages share.
 
-    `source` is a file, a reference to one, or a model in memory. Without `allow_nonfinite`, NaN or infinity in the data
-    is an error. `timings` receives the seconds that each stage took, also where it raised. Its runtime is opened when
-    it is first used.
+    `source` is a file, a reference to one, or a model in memory. `gates` are what the converted model must
+    reach (None: the default gates). Without `allow_nonfinite`, NaN or infinity in the data is an error. `timings`
+    receives the seconds that each stage took, also where it raised. Its runtime is opened when it is first used.
     """
 
     source: ModelSource | onnx.ModelProto
@@ -47,6 +50,7 @@ class Job:
     calibration: Data = None
     evaluation: Data = None
     metric: str | None = None
+    gates: AskedGates | None = None
     allow_nonfinite: bool = True
     progress: ProgressCallback = silent
     timings: MutableMapping[str, float] = field(default_factory=dict)
@@ -81,8 +85,9 @@ class Job:
         return reference
 
     def own(self, model: ir.Model) -> ir.Model:
-        """`model` for a stage that changes it: a clone where the cache may hand it to another stage too."""
-        return model.clone() if self.cache.holds(model) else model
+        """`model` for a stage that changes it: a clone where another stage may be handed it too, by the cache or for a
+        repair."""
+        return model.clone() if self.config.decide == "measured" or self.cache.holds(model) else model
 
     def batches(self, model: ir.Model, data: Data) -> Batches:
         """The batches of `data` for `model`. DataError where the data does not fit the model's inputs."""
@@ -110,7 +115,8 @@ class Job:
         try:
             yield
         finally:
-            self.timings[stage] = round(time.perf_counter() - started, 4)
+            taken = self.timings.get(stage, 0.0) + time.perf_counter() - started
+            self.timings[stage] = round(taken, 4)
 
 
 def open_runtime(config: ConversionConfig) -> Runtime:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig
+from autocast_core.evaluate import AskedGates
 from autocast_core.model import ModelRef, save_model, save_skeleton
 from autocast_core.model.atomic import written_whole
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
@@ -27,12 +28,14 @@ from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.pipeline.stages.fit import FIT
 from autocast_core.pipeline.stages.load import load
+from autocast_core.pipeline.stages.repair import REPAIR
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PlanCounts, PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize.change import Change
 from autocast_core.search.attribution import Attribution
+from autocast_core.search.search_space import soft_nodes
 from autocast_core.verify import Verified, model_interface
 
 A = TypeVar("A")
@@ -51,13 +54,21 @@ class JobRequest:
     calibration: Path | None = None
     evaluation: Path | None = None
     metric: str | None = None
+    gates: AskedGates | None = None
     allow_nonfinite: bool = True
     output: str = "model.onnx"
 
     def job(self, progress: ProgressCallback = silent) -> Job:
         """The job, with the cache of this context."""
         return Job(
-            self.source, self.config, self.calibration, self.evaluation, self.metric, self.allow_nonfinite, progress
+            self.source,
+            self.config,
+            self.calibration,
+            self.evaluation,
+            self.metric,
+            self.gates,
+            self.allow_nonfinite,
+            progress,
         )
 
 
@@ -85,7 +96,11 @@ class SavedStatistics:
 
 @dataclass(frozen=True)
 class SavedPlan:
-    """Where the plan lies (canonical JSON), its summary line, its counts of nodes, what it says of NaN in weights."""
+    """Where the plan lies (canonical JSON), its summary line, its counts of nodes, what it says of NaN in weights.
+
+    `soft` nodes are kept by rules that a release may override; `repair` are the metrics of a measured decision, and
+    `repair_summary` is its line.
+    """
 
     path: Path
     summary: str
@@ -94,18 +109,30 @@ class SavedPlan:
     fp32: int
     warnings: tuple[str, ...] = ()
     nonfinite_weights: str | None = None
+    soft: int = 0
+    repair: Mapping[str, float] = field(default_factory=dict)
+    repair_summary: str | None = None
 
     @staticmethod
     def of(path: Path, plan: PrecisionPlan) -> SavedPlan:
         """The plan that lies at `path`."""
         counts, warnings = plan.counts(), tuple(plan.warnings)
         numbers = counts.total, counts.low_precision, counts.fp32
-        return SavedPlan(path, plan.summary(), *numbers, warnings, plan.nonfinite_weights())
+        return SavedPlan(
+            path,
+            plan.summary(),
+            *numbers,
+            warnings,
+            plan.nonfinite_weights(),
+            len(soft_nodes(plan)),
+            plan.repair_metrics(),
+            plan.repair_summary(),
+        )
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The counts under their metric names."""
-        return PlanCounts(self.total, self.low_precision, self.fp32).metrics()
+        """The counts, and what a measured decision did, under their metric names."""
+        return {**PlanCounts(self.total, self.low_precision, self.fp32).metrics(), **self.repair}
 
 
 @dataclass(frozen=True)
@@ -243,6 +270,10 @@ def _save_evaluated(destination: Destination, made: Evaluated) -> Evaluated:
     return made
 
 
+def _load_evaluated(job: Job, saved: Evaluated) -> Evaluated:
+    return saved
+
+
 def _save_attribution(destination: Destination, made: Attribution) -> SavedAttribution:
     path = destination.folder / "attribution.json"
     _write(path, json.dumps(made.to_json()))
@@ -256,7 +287,7 @@ FORMS: Mapping[type, Form] = {
     PrecisionPlan: Form(SavedPlan, _save_plan, _load_plan),
     Converted: Form(SavedModelFiles, _save_converted, _load_converted),
     Verified: Form(SavedVerification, _save_verified),
-    Evaluated: Form(Evaluated, _save_evaluated),
+    Evaluated: Form(Evaluated, _save_evaluated, _load_evaluated),
     Attribution: Form(SavedAttribution, _save_attribution),
 }
 STAGES: Mapping[str, Stage] = {
@@ -269,6 +300,7 @@ STAGES: Mapping[str, Stage] = {
         APPLY,
         VERIFY,
         EVALUATE,
+        REPAIR,
         EXPLAIN,
     )
 }

@@ -1,6 +1,6 @@
 """The precision plan: what every node computes in, and why."""
 
-from autocast_core.plan.data import NodeError, PlanData, TargetRecord, TargetStep
+from autocast_core.plan.data import NodeError, PlanData, RepairRecord, TargetRecord, TargetStep
 from autocast_core.plan.differences import DecisionChange, diff
 from autocast_core.plan.plan import (
     PLAN_FORMAT,
@@ -25,6 +25,7 @@ __all__ = [
     "PlanSettings",
     "PluginPrecision",
     "PrecisionPlan",
+    "RepairRecord",
     "SanitizeChange",
     "TargetRecord",
     "TargetStep",

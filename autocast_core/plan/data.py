@@ -56,8 +56,57 @@ class TargetRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: tuple[TargetStep, ...] = ()
 
 
+class RepairRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a measured decision changed in the rules' plan, and what that did.
+
+    `target` are the gates on the data that it measured on, of sha256 `digest`; `met` says whether the plan reaches
+    all of them. `evaluations` counts passes that measured plans, beside the reference's and the attribution's. The
+    ratios are those of the worst output's worst batch, before and after.
+    """
+
+    target: tuple[str, ...]
+    met: bool
+    evaluations: Annotated[int, Meta(ge=0)]
+    digest: str | None
+    sqnr_db_before: Number
+    sqnr_db_after: Number
+    kept: Annotated[tuple[str, ...], Meta(description="Nodes kept in FP32 beside the rules'.")] = ()
+    released: Annotated[tuple[str, ...], Meta(description="Nodes that a rule had kept.")] = ()
+    stopped: Annotated[str | None, Meta(description="What ended the search for a smaller set.")] = None
+
+    def metrics(self) -> dict[str, float]:
+        """The figures by the names that runs are logged under: ``repair.*``."""
+        before, after = self.sqnr_db_before, self.sqnr_db_after
+        found = {
+            "repair.evaluations": float(self.evaluations),
+            "repair.kept_fp32": float(len(self.kept)),
+            "repair.released": float(len(self.released)),
+            "repair.met": float(self.met),
+        }
+        if before is None or after is None:
+            return found
+        return {
+            **found,
+            "repair.sqnr_db_before": before,
+            "repair.sqnr_db_after": after,
+            "repair.gained_db": after - before,
+        }
+
+    def summary(self) -> str:
+        """One line: what was kept and released, what that gained, and what it took."""
+        before, after = self.sqnr_db_before, self.sqnr_db_after
+        ratio = "" if before is None or after is None else f": {before:.1f} dB before, {after:.1f} dB after"
+        kept, released = len(self.kept), len(self.released)
+        changes = [f"{kept:,} more node(s) in FP32"] if kept else []
+        changes += [f"{released:,} node(s) released"] if released else []
+        what = " and ".join(changes) or "nothing changed"
+        missed = "" if self.met else "; the target is not met"
+        return f"Decided by measuring: {what}{ratio} ({self.evaluations} evaluations){missed}"
+
+
 class PlanData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was measured for a plan. The fields from `budgets` on are a search's and `target` a fit's, else UNSET."""
+    """What was measured for a plan. The fields from `budgets` on are a search's, `target` a fit's and `repair` a
+    measured decision's, else UNSET."""
 
     origin: Annotated[
         Literal["none", "random", "calibration", "evaluation"], Meta(description="Which data the plan is based on.")
@@ -71,3 +120,4 @@ class PlanData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Annotated[Mapping[str, Number], Meta(description="Of the model by this plan.")] | UnsetType = UNSET
     attribution: Annotated[tuple[NodeError, ...], Meta(description="Nodes by falling share.")] | UnsetType = UNSET
     target: TargetRecord | UnsetType = UNSET
+    repair: RepairRecord | UnsetType = UNSET

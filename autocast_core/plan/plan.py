@@ -183,6 +183,14 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         others = f", and {len(counts) - 1} more weights do" if len(counts) > 1 else ""
         return f"weight {name!r} holds {number:,} NaN or infinite values{others}"
 
+    def repair_metrics(self) -> dict[str, float]:
+        """What a measured decision did, by the names that runs are logged under; empty where there was none."""
+        return {} if self.data.repair is UNSET else self.data.repair.metrics()
+
+    def repair_summary(self) -> str | None:
+        """What a measured decision did, in one line; None where there was none."""
+        return None if self.data.repair is UNSET else self.data.repair.summary()
+
     def nothing_lowered(self) -> str | None:
         """One line where the plan lowers no node; None where it lowers one."""
         counts = self.counts()

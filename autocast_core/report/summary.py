@@ -67,7 +67,8 @@ def _head(report: ReportInput) -> str:
             for gate in report.gates
         )
         lines.append(table(("gate", "measured", "result", ""), rows))
-    lines.append(markdown(report.plan.summary()) + ".")
+    said = (report.plan.summary(), report.plan.repair_summary())
+    lines += [f"{markdown(line)}." for line in said if line is not None]
     return "\n\n".join(lines)
 
 

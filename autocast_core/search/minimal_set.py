@@ -56,7 +56,7 @@ class MinimalSet:
 
 
 @dataclass
-class _Tester:
+class Tester:
     """Measures sets within the limits; `best` is the cheapest seen so far that meets the budget."""
 
     ranking: Ranking
@@ -97,7 +97,7 @@ def minimal_set(
     Within `limits`; the set of all candidates is measured whatever they say.
     """
     everything = ranking.everything
-    tester = _Tester(ranking, measure, budget, limits, everything)
+    tester = Tester(ranking, measure, budget, limits, everything)
     if not budget.met(measure(everything)):
         raise _unreachable(budget, measure(everything))
     try:
@@ -105,12 +105,12 @@ def minimal_set(
             _LOG.info("every node may be low: the budget needs no FP32 node")
             return MinimalSet((), ())
         tester.best = _shortest_prefix(tester, _expected_length(tester, attribution))
-        tester.best = _lowered(tester, ranking.least_important_first(tester.best))
-        certificate = _certificate(tester)
+        tester.best = lowered_from(tester, ranking.least_important_first(tester.best))
+        certificate = certified(tester)
         return MinimalSet(ranking.ordered(tester.best), certificate)
     except LimitReachedError as limit:
         _LOG.warning("the search ends early: %s", limit)
-        return MinimalSet(ranking.ordered(tester.best), _known_entries(tester), str(limit))
+        return MinimalSet(ranking.ordered(tester.best), known_entries(tester), str(limit))
 
 
 def _unreachable(budget: Budget, trial: Trial) -> GateError:
@@ -120,7 +120,7 @@ def _unreachable(budget: Budget, trial: Trial) -> GateError:
     )
 
 
-def _shortest_prefix(tester: _Tester, guess: int) -> Kept:
+def _shortest_prefix(tester: Tester, guess: int) -> Kept:
     """The shortest passing prefix of the ranking, as far as prefixes pass monotonically; looked for from `guess` on."""
     ranking = tester.ranking
     low, high = 0, len(ranking.steps)  # the first fails, the last passes
@@ -141,7 +141,7 @@ def _shortest_prefix(tester: _Tester, guess: int) -> Kept:
     return ranking.prefix(high)
 
 
-def _expected_length(tester: _Tester, attribution: Attribution) -> int:
+def _expected_length(tester: Tester, attribution: Attribution) -> int:
     """The length of the prefix that the additive error model expects to meet the budget."""
     steps = tester.ranking.steps
     allowed = _allowed_share(tester, attribution)
@@ -150,7 +150,7 @@ def _expected_length(tester: _Tester, attribution: Attribution) -> int:
     return next((n for n, step in enumerate(steps, 1) if step.remaining <= allowed), len(steps) - 1)
 
 
-def _allowed_share(tester: _Tester, attribution: Attribution) -> float | None:
+def _allowed_share(tester: Tester, attribution: Attribution) -> float | None:
     """The share of the fully lowered model's squared error that the budget allows; None where it says nothing."""
     limit = tester.budget.rel_l2()
     if limit is None or not attribution.sites:
@@ -160,12 +160,12 @@ def _allowed_share(tester: _Tester, attribution: Attribution) -> float | None:
     return (limit / whole) ** 2 if whole > 0.0 else None
 
 
-def _lowered(tester: _Tester, order: Sequence[str]) -> Kept:
+def lowered_from(tester: Tester, order: Sequence[str]) -> Kept:
     """The best set without as much from the start of `order` as passes, as far as that is monotonic."""
     base, together = tester.best, tester.ranking.space.together
     fewest, most = 0, len(order) + 1  # lowering `fewest` passes, `most` does not
     while most - fewest > 1:
-        points = _spread(fewest, most)
+        points = spread(fewest, most)
         sets = [base - together(order[:point]) for point in points]
         passing = [tester.budget.met(trial) for trial in tester.trials(sets)]
         failed = next((index for index, met in enumerate(passing) if not met), len(points))
@@ -173,18 +173,19 @@ def _lowered(tester: _Tester, order: Sequence[str]) -> Kept:
     return base - together(order[:fewest])
 
 
-def _certificate(tester: _Tester) -> tuple[CertificateEntry, ...]:
-    """One entry for each node of the best set, after lowering what turns out to be needless."""
+def certified(tester: Tester, passes: int = _ROUND) -> tuple[CertificateEntry, ...]:
+    """One entry for each node of the best set, after lowering what turns out to be needless; in so many `passes` each
+    time, or more where a pass would be too large."""
     ranking = tester.ranking
     while True:
         base, nodes = tester.best, ranking.ordered(tester.best)
-        trials = tester.trials([ranking.without(base, node) for node in nodes], _ROUND)
+        trials = tester.trials([ranking.without(base, node) for node in nodes], passes)
         needless = [(trial, node) for trial, node in zip(trials, nodes, strict=True) if tester.budget.met(trial)]
         tester.best = base
         if not needless:
             return tuple(_entry(tester, node, trial) for node, trial in zip(nodes, trials, strict=True))
         needless.sort(key=lambda each: _damage(ranking, *each))
-        tester.best = _lowered(tester, [node for _, node in needless])
+        tester.best = lowered_from(tester, [node for _, node in needless])
 
 
 def _damage(ranking: Ranking, trial: Trial, node: str) -> tuple[float, float, int]:
@@ -193,20 +194,20 @@ def _damage(ranking: Ranking, trial: Trial, node: str) -> tuple[float, float, in
     return error / ranking.costs.get(node, 1.0), error, -ranking.places[node]
 
 
-def _known_entries(tester: _Tester) -> tuple[CertificateEntry, ...]:
+def known_entries(tester: Tester) -> tuple[CertificateEntry, ...]:
     """The certificate as far as it was measured."""
     ranking, best = tester.ranking, tester.best
     known = ((node, tester.measure.known(ranking.without(best, node))) for node in ranking.ordered(best))
     return tuple(_entry(tester, node, trial) for node, trial in known if trial is not None)
 
 
-def _entry(tester: _Tester, node: str, trial: Trial) -> CertificateEntry:
+def _entry(tester: Tester, node: str, trial: Trial) -> CertificateEntry:
     failing = tuple(result for result in tester.budget.results(trial) if not result.passed)
     lowered = tuple(sorted(tester.ranking.space.together([node])))
     return CertificateEntry(node, lowered, failing, trial.metrics, trial.error)
 
 
-def _spread(low: int, high: int) -> list[int]:
+def spread(low: int, high: int) -> list[int]:
     """At most _POINTS whole numbers between two, at even distances, the last one before `high` among them."""
     between = high - low - 1
     count = min(_POINTS, between)

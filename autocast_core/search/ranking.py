@@ -53,6 +53,10 @@ class Ranking:
         lowered = self.space.together([node])
         return sum(share for site, share in self.sites.items() if site <= kept and site & lowered)
 
+    def removed(self, kept: Kept) -> float:
+        """The share of the fully lowered model's error that the additive model expects `kept` to remove."""
+        return sum(sorted(share for site, share in self.sites.items() if site <= kept))
+
     def least_important_first(self, kept: Kept) -> list[str]:
         """`kept` in the order in which the additive model would lower it."""
         return sorted(self.ordered(kept), key=lambda node: (self.returning(kept, node), -self.places[node]))

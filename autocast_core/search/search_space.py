@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -11,7 +12,7 @@ from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide import decide
 from autocast_core.decide.rule import Override
-from autocast_core.decide.rules import RULES, SEARCH, entry_of
+from autocast_core.decide.rules import RELEASE, REPAIR, RULES, SEARCH, entry_of
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.sanitize import Change
@@ -22,12 +23,13 @@ class SearchSpace:
     """The plans that a search may choose from.
 
     `lowest` is the plan that lowers all `candidates`, which are node ids in the order of the plan. `groups` has, for a
-    candidate that needs the precision of other nodes, all nodes of its group.
+    candidate that needs the precision of other nodes, all nodes of its group. Plans name `rule` for what they keep.
     """
 
     lowest: PrecisionPlan
     candidates: tuple[str, ...]
     groups: Mapping[str, frozenset[str]]
+    rule: str = SEARCH.name
 
     def together(self, nodes: Iterable[str]) -> frozenset[str]:
         """`nodes` and all that must have their precision."""
@@ -36,7 +38,7 @@ class SearchSpace:
     def plan(self, kept: Iterable[str], reason: str = "") -> PrecisionPlan:
         """The plan that keeps `kept`, and what no plan lowers, in FP32. PlanError where `kept` names no node of it."""
         changes = dict.fromkeys(kept, Precision.FP32)
-        return self.lowest.with_precisions(changes, SEARCH.name, reason or "kept to meet the budget")
+        return self.lowest.with_precisions(changes, self.rule, reason or "kept to meet the budget")
 
 
 def search_space(
@@ -54,13 +56,36 @@ def search_space(
     plan = decide(model, Statistics(), weights, unlimited, changes)
     lowered = {d.id: config.precision for d in plan.nodes if d.precision is Precision.FP32 and _is_open(d)}
     lowest = plan.with_precisions(lowered, SEARCH.name, "the search lowers what no budget needs in FP32")
-    movable = {d.id for d in lowest.nodes if d.precision.is_low and _is_open(d)}
+    return _space(model, lowest, {d.id for d in lowest.nodes if d.precision.is_low and _is_open(d)}, SEARCH.name)
+
+
+def repair_space(model: ir.Model, plan: PrecisionPlan) -> SearchSpace:
+    """The plans that keep more nodes in FP32 than `plan` does: any that it lowers and a search may decide otherwise."""
+    movable = {d.id for d in plan.nodes if d.precision.is_low and _is_open(d)}
+    return _space(model, plan, movable, REPAIR.name)
+
+
+def release_space(model: ir.Model, plan: PrecisionPlan) -> SearchSpace:
+    """The plans that keep fewer nodes in FP32 than `plan` does, of those whose rule a release may override."""
+    soft = soft_nodes(plan)
+    lowest = plan.with_precisions(dict.fromkeys(soft, plan.precision), RELEASE.name, "released")
+    return _space(model, lowest, set(soft), RELEASE.name)
+
+
+def soft_nodes(plan: PrecisionPlan) -> tuple[str, ...]:
+    """The nodes that `plan` keeps by a rule that a release may override."""
+    kept = (d for d in plan.nodes if d.precision is Precision.FP32)
+    return tuple(d.id for d in kept if entry_of(d.rule).may_be_overridden_by(Override.RELEASE))
+
+
+def _space(model: ir.Model, lowest: PrecisionPlan, movable: AbstractSet[str], rule: str) -> SearchSpace:
+    """The space of the plans that keep some of the `movable` nodes, each with its group or not at all."""
     floats = {d.id for d in lowest.nodes if d.precision is not Precision.NONE}
     joined = _groups(model)
     fixed = {node_id for group in joined if not group & floats <= movable for node_id in group}
     candidates = tuple(d.id for d in lowest.nodes if d.id in movable - fixed)
     groups = {node_id: group & floats for group in joined for node_id in group if node_id in candidates}
-    return SearchSpace(lowest, candidates, groups)
+    return SearchSpace(lowest, candidates, groups, rule)
 
 
 def _is_open(decision: NodeDecision) -> bool:

@@ -119,6 +119,8 @@ def show(result: Mapping[str, Any]) -> None:
     print_table("Gates", ("gate", "measured", "result", "why"), gate_rows(result["gates"]))
     print_table("Before and after", ("", "before", "after", "measured on"), change_rows(result["metrics"]))
     say(result["summary"])
+    if result["repaired"]:
+        say(result["repaired"])
     for warning in result["warnings"]:
         say(f"warning: {warning}")
     for label, key in (("run", "run_id"), ("output", "output"), ("registered", "registered")):

@@ -15,7 +15,8 @@ from autocast_core.json_values import finite
 @dataclass(frozen=True)
 class ConversionResult:
     """One conversion. `output` is None where nothing was published, `registered` where nothing was registered;
-    `plan` is the URI of the plan, of a dry run the plan itself; `timings` are seconds by stage."""
+    `plan` is the URI of the plan, of a dry run the plan itself; `timings` are seconds by stage; `repaired` says in one
+    line what a measured decision did, where it did something."""
 
     source: str
     source_sha256: str
@@ -29,6 +30,7 @@ class ConversionResult:
     registered: str | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    repaired: str | None = None
 
     @property
     def passed(self) -> bool:

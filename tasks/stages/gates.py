@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autocast_core.config import Precision
-from autocast_core.evaluate import GateResult, default_gates, parse_gate
+from autocast_core.evaluate import AskedGates, GateResult, parse_gate
 from autocast_core.evaluate.gates import NO_NONFINITE
 from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.search.attribution import Attribution
@@ -29,8 +29,7 @@ def check_gates(
     ConfigError where a gate names an output that the model does not have.
     """
     metrics, names = evaluated.metrics, evaluated.names
-    defaults = default_gates(precision, metrics, names) if keep_default_gates or not expressions else ()
-    gates = [parse_gate(expression) for expression in dict.fromkeys((*expressions, *defaults))]
+    gates = AskedGates(tuple(expressions), keep_default_gates).parsed(precision, metrics, names)
     if evaluated.data == "random" and not allow_random:
         return tuple(gate.failed(NO_DATA) for gate in gates)
     if not evaluated.fidelity:
@@ -50,10 +49,9 @@ def check_nonfinite(evaluated: Evaluated, weights: str | None, *, allowed: bool)
 
 def with_blame(gates: Sequence[GateResult], attribution: Attribution) -> tuple[GateResult, ...]:
     """`gates`, where one misses a fidelity that was measured with the node that most of the error comes from."""
-    blamed = max(attribution.nodes, key=lambda node: node.share, default=None)
-    if blamed is None or not blamed.share > 0.0:
+    text = attribution.blame()
+    if text is None:
         return tuple(gates)
-    text = f"{blamed.share:.0%} of the error comes from {blamed.op_type} {blamed.id!r}"
     return tuple(replace(gate, reason=f"{gate.reason}; {text}") if _misses_fidelity(gate) else gate for gate in gates)
 
 

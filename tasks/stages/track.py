@@ -188,6 +188,7 @@ def _description(run: RunRef, report: ReportInput) -> str:
     from autocast_core.report.content import before_after
     from autocast_core.report.text import markdown, number
 
+    repaired = f"{markdown(line)}. " if (line := report.plan.repair_summary()) else ""
     gates = (f"{markdown(gate.expression)} (measured {number(gate.value)})" for gate in report.gates)
     lines = (
         f"- {markdown(each.quantity)}: {markdown(plain(each.before))} → {markdown(plain(each.after))}"
@@ -195,7 +196,7 @@ def _description(run: RunRef, report: ReportInput) -> str:
         for each in before_after(report)
     )
     return note(
-        f"{markdown(report.plan.summary())}. Gates passed: {', '.join(gates)}. "
+        f"{markdown(report.plan.summary())}. {repaired}Gates passed: {', '.join(gates)}. "
         f"Report, plan and metrics: {run_link(run)}.\n\n"
         + "\n".join(lines)
         + f"\n\nSource: {markdown(report.source.uri, 400)}\n"

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Literal
 
 import numpy as np
+import onnx_ir as ir
 
 from autocast_core.data import Batches
 from autocast_core.operators import OperandPolicy
@@ -31,8 +32,7 @@ def explain(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan) -> Attrib
     It explains and decides nothing: where it cannot be had, and for weights over 1 GB, `skipped` says why.
     """
     sanitized = planned_graph(sanitized, plan)
-    initializers = sanitized.model.graph.initializers.values()
-    weights = sum(value.const_value.nbytes for value in initializers if value.const_value is not None)
+    weights = weight_bytes(sanitized.model)
     if weights > MOST_WEIGHT_BYTES:
         return Attribution(skipped=f"{weights / 1e9:.1f} GB of weights, and it needs all of them twice in memory")
     low = {each.id: each.precision for each in plan.nodes if each.precision.is_low}
@@ -46,6 +46,12 @@ def explain(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan) -> Attrib
         # A report without this part is better than no conversion.
         LOG.warning("errors are not attributed to nodes: %s", error)
         return Attribution(skipped=f"{type(error).__name__}: {error}")
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """The bytes of the main graph's initializers."""
+    values = model.graph.initializers.values()
+    return sum(value.const_value.nbytes for value in values if value.const_value is not None)
 
 
 @dataclass(frozen=True)

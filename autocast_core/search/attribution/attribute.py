@@ -60,6 +60,13 @@ class Attribution:
     nan: tuple[str, ...] = ()
     skipped: str | None = None
 
+    def blame(self) -> str | None:
+        """Which node most of the error comes from, in words; None where nothing was attributed."""
+        blamed = max(self.nodes, key=lambda node: node.share, default=None)
+        if blamed is None or not blamed.share > 0.0:
+            return None
+        return f"{blamed.share:.0%} of the error comes from {blamed.op_type} {blamed.id!r}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN."""
         return {

@@ -1,0 +1,37 @@
+"""Repair: the plan as the simulated model shows that it must be."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from autocast_core.pipeline.artifacts import SanitizedSource
+from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.planned_graph import planned_model
+from autocast_core.pipeline.stage import Stage
+from autocast_core.pipeline.stages.evaluate import Evaluated
+from autocast_core.pipeline.stages.explain import MOST_WEIGHT_BYTES, weight_bytes
+from autocast_core.plan import PrecisionPlan
+from autocast_core.search.repair import repair as repaired_plan
+from autocast_core.search.request import SearchSubject
+from autocast_core.search.target import target_of
+
+
+def repair(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated: Evaluated) -> PrecisionPlan:
+    """`plan`, of which the model was `evaluated`, with what its target needs in FP32 and without what that does not.
+
+    It is repaired on the calibration data, else on the evaluation data, else on seeded random data. Models of more than
+    1 GB of weights keep their plan, which says so. DataError where the data does not fit.
+    """
+    model = planned_model(sanitized.model, plan)
+    weights = weight_bytes(model)
+    if weights > MOST_WEIGHT_BYTES:
+        skipped = f"not repaired: {weights / 1e9:.1f} GB of weights; search for a plan with `autocast tune`"
+        return structs.replace(plan, warnings=(*plan.warnings, skipped))
+    original = job.original()
+    batches = job.batches(original, job.calibration or job.evaluation)
+    subject = SearchSubject(model, batches, job.runtime, job.config, original, sanitized.changes)
+    target = target_of(job.gates, plan.precision, evaluated.metrics, evaluated.names)
+    return repaired_plan(subject, plan, target, job.config.repair_evaluations, job.progress)
+
+
+REPAIR = Stage("repair", repair, (SanitizedSource, PrecisionPlan, Evaluated), PrecisionPlan)
