@@ -1,7 +1,10 @@
 """The command, the Python functions and the flow are one pipeline: same plan, same bytes, nothing parsed twice."""
 
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
 
 from autocast_core.config import ConversionConfig, Precision
@@ -10,11 +13,13 @@ from autocast_core.model.protobuf import serde
 from autocast_core.pipeline.artifacts import Converted, LoadedSource
 from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.pipeline.convert import convert_file, planning_stages
+from autocast_core.pipeline.measured import measured_model
 from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, perform
 from autocast_core.pipeline.stage import Artifacts, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
+from tests.autocast_core.pipeline.test_measured import HARMLESS, RUINED, data, near_zero_point
 from tests.flows.conversions import batches, convert, mlp
 from tests.models import ARCHITECTURES, build
 
@@ -57,6 +62,34 @@ def test_three_types_travel_between_stages_as_they_are_decided_in_memory(tmp_pat
     assert saved.model.path.read_bytes() == direct.output.path.read_bytes()
     again = convert_file(built.path, tmp_path / "again.onnx", plan=PrecisionPlan.from_json(saved.plan.read_text()))
     assert again.output.path.read_bytes() == direct.output.path.read_bytes()
+
+
+def measured_through_saved_artifacts(source, folder, config, data) -> SavedModelFiles:
+    """The conversion as the flow makes it with measured decisions."""
+    request = JobRequest(source, config, folder, data, output="m.onnx")
+
+    def tasks(asked):
+        return lambda stage, inputs: perform(stage.name, asked, inputs)
+
+    planned = run_stages(planning_stages(config), tasks(request), Artifacts({LoadedSource: source}))
+    repaired = tasks(replace(request, folder=folder / "repaired"))
+    return measured_model(request, planned, tasks(request), repaired).made[Converted]
+
+
+@pytest.mark.parametrize("text", [RUINED, HARMLESS], ids=["repaired", "released"])
+def test_measured_decisions_are_the_same_in_memory_and_through_saved_artifacts(text, tmp_path):
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "source.onnx")
+    np.savez(tmp_path / "d.npz", **(data() if text is RUINED else near_zero_point()))
+    config = ConversionConfig(decide="measured", batch_size=8)
+    direct = convert_file(tmp_path / "source.onnx", tmp_path / "m.onnx", config, calibration=tmp_path / "d.npz")
+    source = ModelRef(tmp_path / "source.onnx", file_digest(tmp_path / "source.onnx"))
+    with shared_artifacts():
+        shared = measured_through_saved_artifacts(source, tmp_path / "shared", config, tmp_path / "d.npz")
+    restarted = measured_through_saved_artifacts(source, tmp_path / "restarted", config, tmp_path / "d.npz")
+    assert direct.plan.data.repair.kept or direct.plan.data.repair.released
+    for other in (shared, restarted):
+        assert other.plan.read_text() == direct.plan.to_json()
+        assert other.model.path.read_bytes() == direct.output.path.read_bytes()
 
 
 @pytest.mark.xdist_group("prefect")
