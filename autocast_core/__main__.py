@@ -193,7 +193,7 @@ def _config(arguments: argparse.Namespace) -> ConversionConfig:
         if option.flags and getattr(arguments, option.destination) is not None
     }
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    values["lower_all_io"] = True
+    values["lower_all_io"] = arguments.decide == "thresholds"
     if given.get("keep_io_types") == []:
         values["keep_io_types"] = True
     if "shapes" in given:

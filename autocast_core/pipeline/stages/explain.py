@@ -17,6 +17,7 @@ from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.planned_graph import planned_graph
 from autocast_core.pipeline.stage import Stage
+from autocast_core.pipeline.stages.evaluate import SIMULATION, Evaluated
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.attribution import Attribution, attribute
 
@@ -25,9 +26,11 @@ MOST_BATCHES = 8
 MOST_WEIGHT_BYTES = 1_000_000_000
 
 
-def explain(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan) -> Attribution:
+def explain(
+    job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated: Evaluated | None = None
+) -> Attribution:
     """The error of the plan's model by node, on at most eight batches of the evaluation data, else of the calibration
-    data, else of seeded random data.
+    data, else of seeded random data: the first ones, and the one in which the model was `evaluated` worst.
 
     It explains and decides nothing: where it cannot be had, and for weights over 1 GB, `skipped` says why.
     """
@@ -38,7 +41,7 @@ def explain(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan) -> Attrib
     low = {each.id: each.precision for each in plan.nodes if each.precision.is_low}
     if not low:
         return Attribution(skipped="no node is lowered")
-    batches = _FirstBatches(job.batches(sanitized.model, job.evaluation or job.calibration), MOST_BATCHES)
+    batches = _some(job.batches(sanitized.model, job.evaluation or job.calibration), evaluated)
     policy = OperandPolicy.of_plan(sanitized.model, plan)
     try:
         return attribute(sanitized.model, low, job.config.precision, policy, batches, job.runtime, job.progress)
@@ -54,12 +57,22 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(value.const_value.nbytes for value in values if value.const_value is not None)
 
 
+def _some(batches: Batches, evaluated: Evaluated | None) -> _SomeBatches:
+    """At most MOST_BATCHES, the first ones and the worst."""
+    numbers = range(min(MOST_BATCHES, len(batches)))
+    fidelity = None if evaluated is None else evaluated.fidelity.get(SIMULATION)
+    worst = None if fidelity is None else fidelity.worst_batch.get("sqnr_db")
+    if worst is None or worst.batch in numbers:
+        return _SomeBatches(batches, frozenset(numbers))
+    return _SomeBatches(batches, frozenset((*numbers[:-1], worst.batch)))
+
+
 @dataclass(frozen=True)
-class _FirstBatches:
-    """The first `count` batches of `whole`, without labels."""
+class _SomeBatches:
+    """The batches of these `numbers` of `whole`, without labels."""
 
     whole: Batches
-    count: int
+    numbers: frozenset[int]
 
     @property
     def origin(self) -> Literal["calibration", "random"]:
@@ -74,10 +87,11 @@ class _FirstBatches:
         return None
 
     def __len__(self) -> int:
-        return min(self.count, len(self.whole))
+        return len(self.numbers)
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return islice(iter(self.whole), self.count)
+        until = islice(enumerate(self.whole), max(self.numbers, default=-1) + 1)
+        return (feeds for number, feeds in until if number in self.numbers)
 
 
-EXPLAIN = Stage("explain", explain, (SanitizedSource, PrecisionPlan), Attribution)
+EXPLAIN = Stage("explain", explain, (SanitizedSource, PrecisionPlan, Evaluated), Attribution)
