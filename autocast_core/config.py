@@ -130,7 +130,7 @@ class ConversionConfig:
         default=False,
         metadata=declared(
             "Give the low type to graph inputs and outputs that only FP32 nodes touch, too, as AutoCast does: its "
-            "functions and its command do by thresholds. Of those that keep_io_types names, or all of them, it changes none."
+            "functions and, by thresholds, its command do. Of those that keep_io_types names, or all, it changes none."
         ),
     )
     opset: int | None = field(

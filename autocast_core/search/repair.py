@@ -43,7 +43,7 @@ def repair(
 
     Measured is the simulated model against the subject's source, on its batches, in at most `most` passes (several
     plans share one) beside the reference's and the attribution's. A target that no plan reaches leads to the smallest
-    plan that comes as close as any.
+    plan that comes as close as any; FP32 throughout is none.
     """
     with recorded(subject.source, subject.batches, subject.runtime, subject.config.class_outputs) as recording:
         passes = _Passes(subject, recording, most, progress)
@@ -164,11 +164,14 @@ def _more_kept(passes: _Passes, step: _Step) -> _Step:
         return replace(step, stopped="no plan comes closer")
     tester = Tester(ranking, measure, budget, passes.limits(measure), ranking.everything)
     entries, stopped = _smallest(tester, guess, passes)
-    found = measure(tester.best)
-    kept = ranking.ordered(tester.best)
+    best = tester.best
+    if not space.plan(best).counts().low_precision:
+        best, entries, stopped = _nearest(space, measure), (), "only FP32 throughout meets the target"
+    found = measure(best)
+    kept = ranking.ordered(best)
     missed = "; ".join(f"{each.expression} ({each.reason})" for each in asked.results(low) if not each.passed)
     changes = (low.metrics, found.metrics)
-    plan = with_kept(step.plan, sorted(space.together(kept)), missed, changes, attribution, entries)
+    plan = with_kept(step.plan, space.together(kept), missed, changes, attribution, entries)
     return replace(step, plan=plan, after=found.metrics, met=asked.met(found), kept=kept, stopped=stopped)
 
 
@@ -178,6 +181,13 @@ def _smallest(tester: Tester, guess: int, passes: _Passes) -> tuple[tuple[Certif
         return bounded_set(tester, guess), None
     except LimitReachedError:
         return known_entries(tester), _used_up(passes)
+
+
+def _nearest(space: SearchSpace, measure: Measurements) -> Kept:
+    """The set that comes closest to the original, of those measured that leave a node low."""
+    ratios = {frozenset(trial.kept): trial.metrics.get(RATIO, -math.inf) for trial in measure.trials}
+    low = (kept for kept in ratios if space.plan(kept).counts().low_precision)
+    return max(low, key=lambda kept: (ratios[kept], -len(kept), sorted(kept)), default=ALL_LOW)
 
 
 def _used_up(passes: _Passes) -> str:
@@ -211,7 +221,7 @@ def _released(passes: _Passes, step: _Step) -> _Step:
         return step
     found = measure(chosen)
     released = tuple(node for node in space.candidates if node not in chosen)
-    plan = with_released(step.plan, sorted(space.together(released)), (full.metrics, found.metrics))
+    plan = with_released(step.plan, space.together(released), (full.metrics, found.metrics))
     before = step.before if step.kept else full.metrics
     return replace(step, plan=plan, before=before, after=found.metrics, released=released)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import structs
 
@@ -17,7 +17,7 @@ RATIO = "fidelity.worst_batch.sqnr_db"
 
 def with_kept(
     plan: PrecisionPlan,
-    kept: Sequence[str],
+    kept: Collection[str],
     missed: str,
     ratios: tuple[Mapping[str, float], Mapping[str, float]],
     attribution: Attribution,
@@ -42,12 +42,11 @@ def with_kept(
         evidence = (*decision.evidence, *(Evidence(detail=detail) for detail in details))
         return structs.replace(decision, precision=Precision.FP32, rule=REPAIR.name, reason=reason, evidence=evidence)
 
-    chosen = set(kept)
-    return structs.replace(plan, nodes=tuple(repaired(each) if each.id in chosen else each for each in plan.nodes))
+    return structs.replace(plan, nodes=tuple(repaired(each) if each.id in kept else each for each in plan.nodes))
 
 
 def with_released(
-    plan: PrecisionPlan, released: Sequence[str], ratios: tuple[Mapping[str, float], Mapping[str, float]]
+    plan: PrecisionPlan, released: Collection[str], ratios: tuple[Mapping[str, float], Mapping[str, float]]
 ) -> PrecisionPlan:
     """`plan` with the nodes `released` low, of which the rule that kept them is named."""
     change = _change(*ratios)
@@ -56,8 +55,7 @@ def with_released(
         reason = f"rule {decision.rule} kept it for nothing{change}: {decision.reason}"
         return structs.replace(decision, precision=plan.precision, rule=RELEASE.name, reason=reason)
 
-    chosen = set(released)
-    return structs.replace(plan, nodes=tuple(lowered(each) if each.id in chosen else each for each in plan.nodes))
+    return structs.replace(plan, nodes=tuple(lowered(each) if each.id in released else each for each in plan.nodes))
 
 
 def _change(before: Mapping[str, float], after: Mapping[str, float]) -> str:

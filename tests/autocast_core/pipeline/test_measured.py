@@ -1,11 +1,14 @@
 """A measured decision repairs what its simulation shows to be ruined, releases what gains nothing, and no more."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 
 from autocast_core import ConversionConfig, Precision, convert_file
 from autocast_core.__main__ import command
+from autocast_core.evaluate import AskedGates
 from autocast_core.pipeline.convert import convert_in_memory
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.missed_target import MissedTargetError
@@ -111,6 +114,14 @@ def test_what_brings_a_target_nearer_is_kept_even_where_none_is_reached(tmp_path
         converted(tmp_path, two, nodes_to_include=("subtract", "unshift"), data_max=1e6)
     record = caught.value.plan.data.repair
     assert not record.met and record.sqnr_db_after >= record.sqnr_db_before
+
+
+def test_fp32_throughout_is_no_plan(tmp_path):
+    job = Job(source(tmp_path), ConversionConfig(decide="measured", batch_size=8), data(gain=1.0))
+    plan = convert_in_memory(replace(job, gates=AskedGates(("sqnr_db>=100",))))[PrecisionPlan]
+    record = plan.data.repair
+    assert (record.met, record.stopped) == (False, "only FP32 throughout meets the target")
+    assert rules(plan) == {"subtract": "repair", "scale": "default"} and record.sqnr_db_after > record.sqnr_db_before
 
 
 def test_no_evaluations_mean_no_repair(tmp_path):
