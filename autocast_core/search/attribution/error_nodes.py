@@ -42,16 +42,21 @@ class ErrorNodes:
         return self._numbers[key]
 
     def error(self, found: ir.Value, exact: ir.Value) -> ir.Value:
-        """The sum of squared differences, an FP32 scalar; of values that are no floats, how many differ."""
+        """The sum of squared differences, an FP32 scalar; of values that are neither floats nor quantized, how many
+        differ."""
         if found is exact:
             return self.number(0.0)
         if is_float(exact):
             return self.squares(self("Sub", found, exact))
+        if is_quantized(exact):
+            return self.squares(self("Sub", self._float(found), self._float(exact)))
         return self.count(self("Not", self("Equal", found, exact)))
 
     def energy(self, exact: ir.Value) -> ir.Value:
-        """What errors of `exact` are relative to: its sum of squares, or, of no floats, its number of elements."""
-        return self.squares(exact) if is_float(exact) else self("Cast", self("Size", exact), to=int(FLOAT))
+        """What errors of `exact` are relative to: its sum of squares, or its number of elements."""
+        if is_float(exact):
+            return self.squares(exact)
+        return self.squares(self._float(exact)) if is_quantized(exact) else self._float(self("Size", exact))
 
     def squares(self, value: ir.Value) -> ir.Value:
         """The sum of squares, an FP32 scalar."""
@@ -59,7 +64,10 @@ class ErrorNodes:
 
     def count(self, mask: ir.Value) -> ir.Value:
         """How many elements of `mask` are true, an FP32 scalar."""
-        return self("ReduceSum", self("Cast", mask, to=int(FLOAT)), keepdims=0)
+        return self("ReduceSum", self._float(mask), keepdims=0)
+
+    def _float(self, value: ir.Value) -> ir.Value:
+        return self("Cast", value, to=int(FLOAT))
 
     def vanishes(self, exact: ir.Value, rounded: ir.Value) -> ir.Value:
         """A mask of the elements other than 0 that round to 0."""
@@ -70,3 +78,8 @@ class ErrorNodes:
 def is_float(value: ir.Value) -> bool:
     """Whether `value` is a tensor of FP32."""
     return isinstance(value.type, ir.TensorType) and value.dtype == FLOAT
+
+
+def is_quantized(value: ir.Value) -> bool:
+    """Whether `value` is a tensor of 8-bit integers."""
+    return isinstance(value.type, ir.TensorType) and value.dtype in (ir.DataType.INT8, ir.DataType.UINT8)

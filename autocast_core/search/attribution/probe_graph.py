@@ -21,7 +21,7 @@ from autocast_core.config import Precision
 from autocast_core.graph.names import unused_names
 from autocast_core.graph.walk import bodies, nodes_with_ids
 from autocast_core.operators import OperandPolicy
-from autocast_core.search.attribution.error_nodes import FLOAT, ErrorNodes, is_float
+from autocast_core.search.attribution.error_nodes import FLOAT, ErrorNodes, is_float, is_quantized
 from autocast_core.search.attribution.lowered_nodes import LoweredNodes, inner_nodes, reads
 from autocast_core.simulate.roundtrip import RoundTrips, put_first
 
@@ -31,7 +31,9 @@ _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
 _NOT_PROBED = frozenset({"Constant"}) | _RANDOM | UNEQUAL_SHAPES
-_MEASURABLE = frozenset({ir.DataType.FLOAT, ir.DataType.BOOL, ir.DataType.INT64, ir.DataType.INT32})
+_MEASURABLE = frozenset(
+    {ir.DataType.FLOAT, ir.DataType.BOOL, ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT8, ir.DataType.UINT8}
+)
 ENERGY, FRESH, TOTAL, WEIGHTS, LOCAL, OVERFLOW, UNDERFLOW, NAN = range(8)
 """Places in a value's vector; from 8 on the errors that each of `Probe.inputs` hands on. See Probe."""
 
@@ -196,7 +198,7 @@ def _probed(versions: _Versions, node: ir.Node) -> Iterable[_Vector]:
     sources = tuple(dict.fromkeys(reads(node)))
     moved = lowered.rounded_inputs(node)
     arriving = {v: versions.arriving(v, moved.get(v)) for v in sources if v in versions.low}
-    arriving = {v: low for v, low in arriving.items() if is_float(v) or v.dtype == ir.DataType.BOOL}
+    arriving = {v: low for v, low in arriving.items() if _hands_on(v)}
     # What nothing before has made inexact is rounded here alone: weights, and numbers made from integers.
     weights = {v: versions.rounded(v, moved[v]) for v in sources if v in moved and v not in versions.low}
     out_moves = lowered.rounded_outputs(node)
@@ -215,7 +217,7 @@ def _probed(versions: _Versions, node: ir.Node) -> Iterable[_Vector]:
         moves = is_low and index in out_moves
         if moves:
             versions.store(value, everything[index], precision)
-        elif is_float(value) or value.dtype == ir.DataType.BOOL:
+        elif _hands_on(value):
             versions.low[value] = everything[index]
         raw = None if local is None else local[index]
         found = _Measured(
@@ -267,6 +269,11 @@ def _own_bodies(attribute: ir.Attr) -> ir.Attr:
 
 def _is_measurable(value: ir.Value) -> bool:
     return isinstance(value.type, ir.TensorType) and value.dtype in _MEASURABLE
+
+
+def _hands_on(value: ir.Value) -> bool:
+    """Whether errors of `value` are followed into its readers: of integers only those that stand for numbers."""
+    return is_float(value) or is_quantized(value) or value.dtype == ir.DataType.BOOL
 
 
 def _is_weight(value: ir.Value) -> bool:

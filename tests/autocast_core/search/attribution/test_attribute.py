@@ -103,6 +103,21 @@ def test_operators_that_only_move_numbers_stand_between_without_an_error_of_thei
     assert not any(site < together and "graph/turn" in site for site in found.sites)
 
 
+def test_errors_are_followed_through_quantized_values():
+    found = attributed(
+        """
+        <ir_version: 9, opset_import: ["": 19]>
+        quantized (float[N, 64] x) => (float[N, 64] y) <float k = {3.3}, float step = {0.02}, int8 zero = {0}>
+        { [scale] h = Mul(x, k) [quantize] q = QuantizeLinear(h, step, zero) [back] d = DequantizeLinear(q, step, zero)
+          [relu] y = Relu(d) }
+        """,
+        x=RNG.uniform(-0.5, 0.5, (64, 64)).astype("f4"),
+    )
+    nodes = by_name(found)
+    assert nodes["scale"].share > 0.1 and nodes["quantize"].share > 0.1
+    assert nodes["relu"].share < 0.1
+
+
 @pytest.mark.parametrize("behind", ["", "[turn] t = Transpose(y) [choose] z = Gather(k, t)"])
 def test_where_the_number_of_results_depends_on_data_what_decides_it_is_to_blame(behind):
     found = attributed(
