@@ -31,6 +31,7 @@ class Measurements:
     """Evaluates plans by the candidates they keep, each once; `trials` has them in order.
 
     Several plans may share one pass of one graph, in which each is computed exactly as alone; `passes` counts those.
+    Trials are numbered on from `earlier` ones.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Measurements:
         metric: TaskMetric | None = None,
         workers: int = 1,
         listener: TrialListener = no_listener,
+        earlier: int = 0,
     ) -> None:
         self._model, self._space, self._recording, self._batches = model, space, recording, batches
         self._runtime, self._context, self._store = runtime, context, store
         self._workers, self._listener = workers, listener
         self._metric = metric
         self._known: dict[Kept, Trial] = {}
+        self._earlier = earlier
         self.passes = 0
         self.most = max(1, _LARGEST_GRAPH // max(1, len(space.lowest.nodes)))
         """Plans that may share a pass."""
@@ -80,7 +83,7 @@ class Measurements:
         for group, measured in zip(groups, found, strict=True):
             self.passes += 1
             for kept, (metrics, error) in zip(group, measured, strict=True):
-                trial = Trial(len(self._known) + 1, tuple(sorted(kept)), metrics, error)
+                trial = Trial(self._earlier + len(self._known) + 1, tuple(sorted(kept)), metrics, error)
                 self._known[kept] = trial
                 self._listener(trial)
 

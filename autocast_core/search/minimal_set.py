@@ -113,6 +113,26 @@ def minimal_set(
         return MinimalSet(ranking.ordered(tester.best), known_entries(tester), str(limit))
 
 
+def smaller_set(
+    ranking: Ranking, measure: Measurements, budget: Budget, limits: MeasuringLimits, start: Kept
+) -> MinimalSet | None:
+    """The smallest set within `start` that meets `budget`, as `minimal_set`.
+
+    None where `start` itself does not meet it, or may not be measured within `limits`.
+    """
+    tester = Tester(ranking, measure, budget, limits, start)
+    try:
+        if not tester.passes(start):
+            return None
+    except LimitReachedError:
+        return None
+    try:
+        return MinimalSet(ranking.ordered(tester.best), certified(tester))
+    except LimitReachedError as limit:
+        _LOG.warning("the search ends early: %s", limit)
+        return MinimalSet(ranking.ordered(tester.best), known_entries(tester), str(limit))
+
+
 def _unreachable(budget: Budget, trial: Trial) -> GateError:
     missed = "; ".join(f"{r.expression} ({r.reason})" for r in budget.results(trial) if not r.passed)
     return GateError(

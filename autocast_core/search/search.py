@@ -23,11 +23,12 @@ from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.budget import Budget, parse_budget
 from autocast_core.search.measure import Measurements
-from autocast_core.search.minimal_set import MeasuringLimits, MinimalSet, minimal_set
+from autocast_core.search.minimal_set import MeasuringLimits, MinimalSet, minimal_set, smaller_set
 from autocast_core.search.ranking import ranked
 from autocast_core.search.request import OVERHEAD, SearchLimits, SearchRequest, SearchSubject
 from autocast_core.search.result import CertificateEntry, SearchResult
 from autocast_core.search.search_space import SearchSpace, search_space
+from autocast_core.search.second_type import in_second_type, second_type_choices
 from autocast_core.search.trials import MemoryTrials, Trial, TrialListener, TrialStore, no_listener
 
 _DEFAULT_LIMITS = SearchLimits()
@@ -67,21 +68,58 @@ def search(
             listener(trial)
             progress(Progress("search", measure.passes + OVERHEAD, limits.max_trials, "evaluations"))
 
-        measure = Measurements(
-            model,
-            space,
-            recording,
-            batches,
-            runtime,
-            context=context,
-            store=store,
-            metric=request.metric,
-            workers=limits.workers,
-            listener=heard,
-        )
+        def measurements(of: SearchSpace, earlier: int) -> Measurements:
+            return Measurements(
+                model,
+                of,
+                recording,
+                batches,
+                runtime,
+                context=_context(of, batches, request.metric, config.class_outputs),
+                store=store,
+                metric=request.metric,
+                workers=limits.workers,
+                listener=heard,
+                earlier=earlier,
+            )
+
+        measure = measurements(space, 0)
         ranking = ranked(space, attribution, _costs(model, space, request.cost))
         found = minimal_set(ranking, attribution, measure, budget, measuring)
-        return _result(space, found, attribution, measure, budget, batches)
+        result = _result(space, found, attribution, measure, budget, batches)
+        if config.range_precision is None or found.stopped is not None:
+            return result
+        for chosen in second_type_choices(model, space, found.kept, attribution, config.range_precision):
+            wide = in_second_type(space, chosen, config.range_precision)
+            again = measurements(wide, len(result.trials))
+            left = _left(measuring, result.evaluations)
+            start = frozenset(found.kept) - chosen
+            smaller = smaller_set(replace(ranking, space=wide), again, budget, left, start)
+            if smaller is not None:
+                return _after(result, _result(wide, smaller, attribution, again, budget, batches))
+            result = replace(
+                result, trials=(*result.trials, *again.trials), evaluations=result.evaluations + again.passes
+            )
+        return result
+
+
+def _left(limits: MeasuringLimits, evaluations: int) -> MeasuringLimits:
+    """What `limits` leave after so many evaluations, the reference's and the attribution's among them."""
+    used = evaluations - OVERHEAD
+    return limits if limits.passes is None else replace(limits, passes=max(limits.passes - used, 0))
+
+
+def _after(first: SearchResult, second: SearchResult) -> SearchResult:
+    """`second`, of a search that went on where `first` ended."""
+    evaluations = first.evaluations + second.evaluations - OVERHEAD
+    data = structs.replace(second.plan.data, evaluations=evaluations)
+    return replace(
+        second,
+        plan=structs.replace(second.plan, data=data),
+        noise_floor=first.noise_floor,
+        trials=(*first.trials, *second.trials),
+        evaluations=evaluations,
+    )
 
 
 def _budget(request: SearchRequest, subject: SearchSubject) -> Budget:

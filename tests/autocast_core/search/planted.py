@@ -38,6 +38,7 @@ planted (float[N, 16] x, int64[N, 16] p) => (float[N, 8] y)
     [head] y = MatMul(z, w3)
 }
 """
+DEFAULT = ConversionConfig()
 SENSITIVE = {"overflow", "down", "shift", "unshift", "angle", "wave", "square", "sum", "root"}
 
 
@@ -66,9 +67,8 @@ def planted_model():
     return filled(zeroed, **weights), data
 
 
-def searched(proto, data, *budgets, batch_size=8, cost="nodes", metric=None, **options):
+def searched(proto, data, *budgets, batch_size=8, cost="nodes", metric=None, config=DEFAULT, **options):
     """A search on an in-memory model; `options` are those of SearchLimits and of search()."""
-    config = ConversionConfig()
     source = load_proto(proto)
     sanitized = sanitize(source, config).model
     batches = open_batches(data, input_specs(source), batch_size=batch_size)
