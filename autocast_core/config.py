@@ -87,6 +87,16 @@ class ConversionConfig:
             autocast="data_max",
         ),
     )
+    headroom: float = field(
+        default=1.0,
+        metadata=declared(
+            "How many times larger than in calibration a tensor, or the argument of Exp, Pow and products, may get"
+            " before its type overflows. 1: calibration has seen everything, as for AutoCast.",
+            flags=("--headroom",),
+            at_least=1,
+            spec_default=8.0,
+        ),
+    )
     init_max: float = field(
         default=65504.0,
         metadata=declared(

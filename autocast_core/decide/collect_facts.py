@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -13,6 +14,7 @@ from autocast_core.decide.exact_quantities.growing_angles import find_growing_an
 from autocast_core.decide.exact_quantities.integer_ends import find_integer_ends
 from autocast_core.decide.mask_ends import mask_ends
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts
+from autocast_core.decide.overflow_margins import find_overflows
 from autocast_core.decide.rounding.absorbed_rounding import is_absorbed, loses_much
 from autocast_core.decide.rounding.amplified_rounding import find_amplified_rounding
 from autocast_core.decide.rounding.condition_numbers import Knowledge
@@ -49,8 +51,10 @@ def collect_facts(
     guards = find_guarded_nodes(nodes.values(), weights, config.precision)
     known = Knowledge(stats_of, exact, config.precision, limit_scale)
     amplified = find_amplified_rounding(nodes.values(), known) if statistics.tensors else {}
-    angles = find_growing_angles(every, exact)
-    facts_of = _tensor_facts(model, stats_of, weights, config, exact, angles)
+    asks_margin = config.headroom > 1.0 and bool(measured)
+    overflows = find_overflows(every, stats_of, config.headroom, config.precision.max) if asks_margin else {}
+    walked = _Walked(exact, find_growing_angles(every, exact), overflows)
+    facts_of = _tensor_facts(model, stats_of, weights, config, walked)
     collected = []
     for node_id, node in nodes.items():
         operands = float_operands(node, policy, config.precision)
@@ -61,13 +65,20 @@ def collect_facts(
     return collected
 
 
+class _Walked(NamedTuple):
+    """What walks over all nodes have found of values."""
+
+    exact: ExactValues
+    angles: Collection[ir.Value]
+    overflows: Mapping[ir.Value, float]
+
+
 def _tensor_facts(
     model: ir.Model,
     stats_of: Callable[[ir.Value | None], TensorStats | None],
     weights: Mapping[str, TensorStats],
     config: ConversionConfig,
-    exact: ExactValues,
-    angles: Collection[ir.Value],
+    walked: _Walked,
 ) -> Callable[[ir.Value], TensorFacts]:
     """The function that gives the facts about a value: made once for each, since many nodes share a value."""
     masks = mask_ends(model, stats_of, config.data_max)
@@ -84,9 +95,10 @@ def _tensor_facts(
                 stats,
                 is_weight=name in weights,
                 mask_end=masks.get(name, 0),
-                is_whole=value in exact.whole,
-                is_position=value in exact.positions,
-                is_angle=value in angles,
+                is_whole=value in walked.exact.whole,
+                is_position=value in walked.exact.positions,
+                is_angle=value in walked.angles,
+                may_reach=walked.overflows.get(value),
                 is_absorbed=suspect and is_absorbed(value, stats_of, model.graph.outputs),
             )
         return found

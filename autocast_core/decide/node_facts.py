@@ -27,6 +27,7 @@ class TensorFacts(NamedTuple):
     `is_whole` and `is_position`: see exact_values.ExactValues; `is_angle`: an angle that grows (growing_angles).
     `is_absorbed`: what rounding loses of it is absorbed in the sums that it ends in (absorbed_rounding), where that was
     asked.
+    `may_reach`: the magnitude with headroom, where that is beyond the low type's range (overflow_margins).
     """
 
     name: str
@@ -36,6 +37,7 @@ class TensorFacts(NamedTuple):
     is_whole: bool = False
     is_position: bool = False
     is_angle: bool = False
+    may_reach: float | None = None
     is_absorbed: bool = False
 
     @property

@@ -55,6 +55,12 @@ KEEPS_WHOLE = CARRIES | _FAMILIES["whole_arithmetic"]
 ARITHMETIC = _FAMILIES["whole_arithmetic"] | _FAMILIES["real_arithmetic"] | ROUNDS
 """Output 0 is computed from the numbers of float inputs (`numbers_of`), by plain arithmetic."""
 
+BOUNDED = _FAMILIES["bounded"]
+"""Output 0 lies within fixed bounds."""
+
+SUMS_PRODUCTS = _FAMILIES["sums_products"] | {"Einsum", "Gemm", "MatMul"}
+"""Output 0 holds sums of products of elements of inputs."""
+
 READS_NO_ELEMENTS = _FAMILIES["reads_no_elements"]
 """Outputs depend on shape or presence alone, so the element type of the input does not matter."""
 

@@ -35,6 +35,7 @@ _YOUNGER = (
     "strict_source",
     "custom_op_libraries",
     "decide",
+    "headroom",
     "repair_evaluations",
     "class_outputs",
     "lower_all_io",
@@ -126,6 +127,7 @@ class Spec(BaseModel):
     nodes_to_include: Texts = _option("nodes_to_include")
     op_types_to_include: Texts = _option("op_types_to_include")
     data_max: float = _option("data_max")
+    headroom: float = _option("headroom")
     init_max: float = _option("init_max")
     init_conversion_max_bytes: int | None = _option("init_conversion_max_bytes")
     max_depth_of_reduction: int | None = _option("max_depth_of_reduction")

@@ -24,6 +24,7 @@ from autocast_core.pipeline.stages.explain import explain
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
+from flows.request.spec import Spec
 from tasks.stages.gates import check_gates, check_nonfinite, with_blame
 from tests.hazards.fidelity import Agreement, agreement
 from tests.hazards.hazard import Hazard
@@ -128,12 +129,19 @@ def planned(
     """Plan with calibration on some samples; held-out ones are the job's evaluation data."""
     job = Job(
         hazard.model(),
-        ConversionConfig(precision=precision, batch_size=4, decide=decide),
+        _config(precision, decide),
         calibration=hazard.calibration(),
         evaluation=hazard.held_out(),
         allow_nonfinite=allow_nonfinite,
     )
     return Planned(hazard, job, run_stages((LOAD, *planning_stages(job.config)), in_this_process(job)))
+
+
+def _config(precision: Precision, decide: str) -> ConversionConfig:
+    """By thresholds the converter's defaults, measured those of a spec."""
+    if decide == "measured":
+        return Spec(precision=precision.value, batch_size=4).config()
+    return ConversionConfig(precision=precision, batch_size=4, decide=decide)
 
 
 def judged(

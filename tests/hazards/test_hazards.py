@@ -77,6 +77,13 @@ def test_the_rules_save_a_hazard(name, precision):
     assert found.oracle.good(precision.value)
 
 
+@pytest.mark.parametrize("precision", BOTH)
+def test_the_margin_of_a_spec_saves_an_exponential_whose_arguments_grow(precision):
+    found = judged(HAZARDS["exp of larger arguments than in calibration"], precision)
+    assert found.passed
+    assert found.oracle.good(precision.value)
+
+
 def test_a_batch_that_the_total_hides_misses_the_gate():
     found = judged(HAZARDS["one ruined batch"])
     assert found.evaluated.metrics["fidelity.worst.sqnr_db"] > found.simulated + 5.0

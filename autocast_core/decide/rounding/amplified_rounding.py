@@ -96,7 +96,10 @@ def _keep_sources(
     found: dict[ir.Node, Amplification],
     depths: dict[ir.Node, int],
 ) -> None:
-    """Backward from `operands`, up to so many computing nodes; what only moves or scales elements does not count."""
+    """Backward from `operands`, up to so many computing nodes; what only moves or scales elements does not count.
+
+    One more is kept where it reads nothing that is computed: its rounding would be all that is left.
+    """
     pending = list(operands)
     while pending:
         value, depth = pending.pop()
@@ -104,11 +107,12 @@ def _keep_sources(
         if node is None or node.op_type in CONTROL_FLOW or element_type(value) != ir.DataType.FLOAT:
             continue
         left = depth if is_in(node, CARRIES) or is_scaling(node) else depth - 1
-        if depths.get(node, -1) >= left or left < 0:
+        computed = [each for each in node.inputs if each is not None and _is_followed(each, known)]
+        if depths.get(node, -2) >= left or (left < 0 and computed):
             continue
         depths[node] = left
         found.setdefault(node, why)
-        pending.extend((each, left) for each in node.inputs if each is not None and _is_followed(each, known))
+        pending.extend((each, left) for each in computed)
 
 
 def is_scaling(node: ir.Node) -> bool:

@@ -22,6 +22,7 @@ from autocast_core.decide.rules.neighbours import NEIGHBOURS
 from autocast_core.decide.rules.numeric.angles import ANGLES
 from autocast_core.decide.rules.numeric.conditioning import CONDITIONING
 from autocast_core.decide.rules.numeric.guards import GUARDS
+from autocast_core.decide.rules.numeric.headroom import HEADROOM
 from autocast_core.decide.rules.numeric.initializer_range import INITIALIZER_RANGE
 from autocast_core.decide.rules.numeric.io_range import IO_RANGE
 from autocast_core.decide.rules.numeric.reduction_depth import REDUCTION_DEPTH
@@ -60,6 +61,7 @@ RULES: tuple[RuleEntry, ...] = (
     SHAPE_ARITHMETIC,
     WHOLE_NUMBERS,
     ANGLES,
+    HEADROOM,
     INITIALIZER_RANGE,
     IO_RANGE,
     REDUCTION_DEPTH,

@@ -42,8 +42,8 @@ def test_a_spec_file_becomes_the_converters_options(tmp_path):
     assert config.opset == 22
 
 
-def test_defaults_are_those_of_the_converter_but_decisions_are_measured_and_ranges_repaired():
-    assert Spec().config() == ConversionConfig(decide="measured", repair_ranges=True)
+def test_defaults_are_those_of_the_converter_but_decisions_are_measured_ranges_repaired_and_margins_kept():
+    assert Spec().config() == ConversionConfig(decide="measured", repair_ranges=True, headroom=8.0)
 
 
 def test_a_spec_that_asks_for_thresholds_is_another_conversion():

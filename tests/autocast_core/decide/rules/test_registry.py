@@ -34,6 +34,7 @@ IN_PLANS = {
     "shape_arithmetic": {"binds a search"},
     "whole_numbers": {"binds a search"},
     "angles": {"binds a search"},
+    "headroom": {"binds a search"},
     "initializer_range": set(),
     "small_values": set(),
     "io_range": set(),
@@ -83,7 +84,11 @@ def test_a_rule_is_recorded_under_the_name_that_the_registry_has_for_it(model):
     loaded = model(f"g (float[2] x) => (float[2] y, uint8[2] q, float s, uint8 z) {{ y = Neg(x) {quantized} }}")
     loaded.metadata_props["autocast.fp32_nodes"] = '["graph/Neg_1"]'
     config = ConversionConfig(
-        nodes_to_exclude=("a",), op_types_to_exclude=("A",), nodes_to_include=("b",), max_depth_of_reduction=1
+        nodes_to_exclude=("a",),
+        op_types_to_exclude=("A",),
+        nodes_to_include=("b",),
+        max_depth_of_reduction=1,
+        headroom=8.0,
     )
     built = {entry.name: entry.build(loaded, config) for entry in RULES if entry.build is not None}
     running = {name: rule.name for name, rule in built.items() if rule is not None}

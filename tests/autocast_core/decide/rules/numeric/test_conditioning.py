@@ -89,11 +89,19 @@ def test_boxes_in_pixels_are_kept(plan):
 
 
 def test_three_computing_nodes_are_kept_behind_an_operand_and_none_behind_them(plan):
-    text = """g (float[1, 4] x) => (float[4] y) <float one = {1}, float half = {0.5}, int64[1] s = {4}> {
-      [fourth] a = Tanh(x) [third] b = Tanh(a) [second] c = Sigmoid(b) [scale] d = Mul(c, half)
+    text = """g (float[1, 4] w) => (float[4] y) <float one = {1}, float half = {0.5}, int64[1] s = {4}> {
+      [fifth] x = Tanh(w) [fourth] a = Tanh(x) [third] b = Tanh(a) [second] c = Sigmoid(b) [scale] d = Mul(c, half)
       [shape] e = Reshape(d, s) [first] f = Sqrt(e) [subtract] y = Sub(f, one) }"""
-    ranges = dict.fromkeys("xabcdef", (0.9, 1.1)) | {"y": (-0.01, 0.01)}
+    ranges = dict.fromkeys("wxabcdef", (0.9, 1.1)) | {"y": (-0.01, 0.01)}
     assert kept(plan, text, ranges) == {"third", "second", "scale", "shape", "first", "subtract"}
+
+
+def test_a_fourth_computing_node_is_kept_where_nothing_is_left_behind_it(plan):
+    text = """g (float[4] x) => (float[4] y) <float one = {1}> {
+      [fourth] a = Tanh(x) [third] b = Tanh(a) [second] c = Sigmoid(b) [first] f = Sqrt(c)
+      [subtract] y = Sub(f, one) }"""
+    ranges = dict.fromkeys("xabcf", (0.9, 1.1)) | {"y": (-0.01, 0.01)}
+    assert kept(plan, text, ranges) == {"fourth", "third", "second", "first", "subtract"}
 
 
 def test_nothing_is_kept_without_data_or_where_the_result_is_zero_or_not_finite(plan):
@@ -121,7 +129,7 @@ def test_what_a_choice_compares_is_kept_where_rounding_makes_ties(plan, before, 
 
 def test_only_the_sigmoid_is_kept_before_a_choice_among_probabilities(plan):
     text = """g (float[1, 8] x, float[1, 4, 4] boxes) => (int64[n, 3] y) <int64[3] shape = {1, 2, 4}> {
-      [scores] a = Tanh(x) [sigmoid] s = Sigmoid(a) [shape] t = Reshape(s, shape)
+      [before] w = Tanh(x) [scores] a = Tanh(w) [sigmoid] s = Sigmoid(a) [shape] t = Reshape(s, shape)
       [select] y = NonMaxSuppression(boxes, t) }"""
     ranges = {"x": (-10.0, 10.0), "a": (-10.0, 10.0), "s": (0.1, 0.9999), "t": (0.1, 0.9999), "boxes": (0.0, 1.0)}
     assert kept(plan, text, ranges) == {"sigmoid", "shape"}
