@@ -13,7 +13,13 @@ def found(planted):
 def test_only_planted_nodes_are_kept(found):
     assert found.complete
     assert names(found.kept_fp32) <= SENSITIVE
-    assert {"overflow", "down", "shift", "unshift", "angle", "wave"} <= names(found.kept_fp32)
+    assert {"overflow", "down", "shift", "unshift"} <= names(found.kept_fp32)
+
+
+def test_angles_of_positions_stay_kept_without_a_trial(found):
+    decided = found.plan.by_id()
+    assert {decided[f"graph/{name}"].rule for name in ("angle", "wave")} == {"angles"}
+    assert not {"graph/angle", "graph/wave"} & {entry.node for entry in found.certificate}
 
 
 def test_every_budget_is_met(found):

@@ -101,7 +101,7 @@ def test_a_limit_of_trials_ends_with_the_best_plan_so_far(planted):
 
 
 def test_a_limit_of_time_ends_likewise(planted):
-    now = iter(range(0, 10**6, 10))
+    now = iter(range(0, 10**6, 20))
     found = searched(*planted, *BUDGETS, minutes=1, clock=lambda: float(next(now)))
     assert not found.complete and "minutes" in found.stopped
     assert all(result.passed for result in found.budgets)
