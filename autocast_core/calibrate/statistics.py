@@ -186,6 +186,7 @@ class Statistics:
     digest: str | None = None
     backend: str | None = None
     skipped: str | None = None
+    first_nonfinite: str | None = None
 
     def merge(self, other: Statistics) -> Statistics:
         """The statistics of both shards together."""
@@ -197,6 +198,7 @@ class Statistics:
             digest=_union(self.digest, other.digest),
             backend=_union(self.backend, other.backend),
             skipped=_union(self.skipped, other.skipped, "; "),
+            first_nonfinite=min((each for each in (self.first_nonfinite, other.first_nonfinite) if each), default=None),
         )
 
     def rescaled(self, sources: Mapping[str, tuple[str, float]]) -> Statistics:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from autocast_core.data.finite import require_finite
+from autocast_core.data.finite import nonfinite_input, require_finite
 from autocast_core.data.input_types import check_type, fitted
 from autocast_core.data.inputs import InputSpec
 from autocast_core.data.memory import available_bytes
@@ -145,6 +145,14 @@ class DataBatches:
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         for part, cut in zip(self._parts, self._slicings, strict=True):
             yield from self._batches_of(part, cut)
+
+    def first_nonfinite(self) -> str | None:
+        """The file, the batch, the input and the index of the first NaN or infinity; None where there is none."""
+        for part, cut in zip(self._parts, self._slicings, strict=True):
+            for index, feeds in enumerate(self._batches_of(part, cut)):
+                if (found := nonfinite_input(feeds)) is not None:
+                    return f"{part.where.rpartition('/')[2]}, batch {index}: {found}"
+        return None
 
     def _batches_of(self, part: Part, cut: Slicing) -> Iterator[dict[str, np.ndarray]]:
         with part.open() as readers:

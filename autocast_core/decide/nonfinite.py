@@ -38,6 +38,9 @@ def nonfinite_activations(model: ir.Model, statistics: Statistics) -> str | None
     inputs = [value for value in model.graph.inputs if value.name in found]
     masks = {name for path in mask_paths(model, inputs) for name in path.values} if inputs else set()
     names = [str(value.name) for value in inputs if value.name not in masks]
+    where = statistics.first_nonfinite
+    if names and where is not None and f"input {names[0]!r} holds" in where:
+        return f"in calibration, {where}"
     if names:
         return _line("input", "NaN or infinite", names, found)
     computed = (str(value.name) for node in all_nodes(model.graph) for value in node.outputs)

@@ -92,5 +92,7 @@ def _nodes(metrics: Mapping[str, float], precision: str) -> QuantityChange:
 def _worst(prefix: str, measured: Mapping[str, Measured], backend: str) -> Iterator[QuantityChange]:
     error, ratio = (measured.get(f"{prefix}.worst.{metric}") for metric in ("rel_l2", "sqnr_db"))
     quantity = _NOISE_QUANTITY if prefix == NOISE_FLOOR else "Worst output: relative L2 error, SQNR"
+    left_out = measured.get(f"{prefix}.worst.nonfinite")
+    note: Cell = (", ", left_out, " NaN or infinite values left out") if left_out and left_out.text != "0" else ()
     if error is not None and ratio is not None:
-        yield QuantityChange(quantity, ("exact",), (error, ", ", ratio, " dB"), backend)
+        yield QuantityChange(quantity, ("exact",), (error, ", ", ratio, " dB", *note), backend)

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from autocast_core import calibrate as calibration
 from autocast_core.calibrate import Statistics
-from autocast_core.data import Batches
+from autocast_core.data import Batches, DataBatches
 from autocast_core.errors import BackendError, DataError
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
@@ -34,9 +34,13 @@ def calibrate(job: Job, sanitized: SanitizedSource) -> Statistics:
 
 def _calibrate(job: Job, model: ir.Model, batches: Batches) -> Statistics:
     config = job.config
-    return calibration.calibrate(
+    found = calibration.calibrate(
         model, batches, job.runtime, config.precision, small_values=config.small_values, progress=job.progress
     )
+    inputs = [found.tensors[name] for value in model.graph.inputs if (name := str(value.name)) in found.tensors]
+    if isinstance(batches, DataBatches) and any(stats.nonfinite for stats in inputs):
+        return replace(found, first_nonfinite=batches.first_nonfinite())
+    return found
 
 
 def _opens(job: Job, model: ir.Model) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from autocast_core.data import InputSpec, open_batches
+from autocast_core.data import DataBatches, InputSpec, open_batches
 from autocast_core.data.finite import require_finite
 from autocast_core.errors import DataError
 
@@ -42,3 +42,16 @@ def test_integers_booleans_and_texts_are_finite_and_bfloat16_is_looked_at() -> N
     require_finite({"i": np.ones(2, np.int64), "b": np.ones(2, bool), "t": np.array(["a"], object)}, "here")
     with pytest.raises(DataError, match="input 'h' holds 2"):
         require_finite({"h": np.full(2, np.nan, ml_dtypes.bfloat16)}, "here")
+
+
+def test_the_first_value_that_is_not_finite_is_found_where_such_data_is_taken(tmp_path: Path) -> None:
+    finite, bad = np.ones((3, 2), np.float32), np.ones((3, 2), np.float32)
+    bad[2, 1] = np.nan
+    np.savez(tmp_path / "a.npz", x=finite)
+    np.savez(tmp_path / "b.npz", x=bad)
+    batches = open_batches(tmp_path, X)
+    assert isinstance(batches, DataBatches)
+    where = "b.npz, batch 2: input 'x' holds 1 NaN or infinite values, the first at [0, 1]"
+    assert batches.first_nonfinite() == where
+    whole = open_batches(tmp_path / "a.npz", X)
+    assert isinstance(whole, DataBatches) and whole.first_nonfinite() is None

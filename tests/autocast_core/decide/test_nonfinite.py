@@ -1,5 +1,7 @@
 """What a plan warns of before anything is measured: NaN, infinity, clamped weights, nothing lowered."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,14 @@ def test_data_that_is_not_finite_is_one_line_and_masks_are_none(model):
         assert nonfinite_activations(plain, seen("y", "x", values=(1.0, value))) == line
     fed = model("g (float[1,2] x, float[1,2] m) => (float[1,2] y) { [a] a = Add(x, m) [s] y = Softmax(a) }")
     assert nonfinite_activations(fed, seen("m", "a", values=(0.0, -np.inf))) is None
+
+
+def test_where_the_data_is_not_finite_is_named_as_far_as_it_is_of_that_input(model):
+    plain = model(MUL.replace("WEIGHT", "1, 2"))
+    where = "d.npz, batch 4: input 'x' holds 1 NaN or infinite values, the first at [0, 2]"
+    assert nonfinite_activations(plain, replace(seen("x"), first_nonfinite=where)) == f"in calibration, {where}"
+    other = replace(seen("x"), first_nonfinite=where.replace("'x'", "'m'"))
+    assert nonfinite_activations(plain, other) == "in calibration input 'x' holds 1 NaN or infinite values"
 
 
 def test_nan_in_activations_is_one_line_in_the_order_of_the_graph_and_infinity_is_meant(model):

@@ -36,6 +36,14 @@ def test_the_noise_floor_follows_the_errors_and_is_the_runtimes() -> None:
     ]
 
 
+def test_values_that_were_not_compared_stand_beside_the_errors() -> None:
+    metrics = {"fidelity.worst.rel_l2": 0.0, "fidelity.worst.sqnr_db": 200.0, "fidelity.worst.nonfinite": 6.0}
+    ((_, _, after, _),) = rows(metrics)
+    assert after == "0, 200 dB, 6 NaN or infinite values left out"
+    ((_, _, after, _),) = rows({**metrics, "fidelity.worst.nonfinite": 0.0})
+    assert after == "0, 200 dB"
+
+
 def test_a_task_metric_without_a_reference_is_no_comparison() -> None:
     assert rows({"task.top1": 0.5, "task.top5": 0.9, "task.top1_fp32": 0.75}) == [
         ("Task: top1", "0.75", "0.5", "simulation on onnxruntime-cpu")
