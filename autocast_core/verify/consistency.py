@@ -16,10 +16,14 @@ def broken_edges(model: ir.Model) -> Iterator[str]:
 
 
 def undefined_types(model: ir.Model) -> Iterator[str]:
-    """A sentence for each input and output of a graph that is declared as a tensor of UNDEFINED elements.
+    """A sentence for each input and output of a graph that is declared as a tensor of UNDEFINED elements, and for each
+    input of the main graph that is a tensor without a shape.
 
-    Runtimes refuse to load those; onnx.checker does not look.
+    Runtimes refuse to load the former, where onnx.checker does not look; it does not name the latter.
     """
+    for value in model.graph.inputs:
+        if isinstance(value.type, ir.TensorType) and value.shape is None:
+            yield f"input {value.name!r} has no shape: declare one, or give one of its rank with --shapes"
     for graph in all_graphs(model.graph):
         for kind, values in (("input", graph.inputs), ("output", graph.outputs)):
             for value in values:

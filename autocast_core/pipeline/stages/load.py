@@ -13,6 +13,7 @@ from autocast_core.pipeline.artifacts import LoadedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
 from autocast_core.sanitize import repair_in_place
+from autocast_core.sanitize.change import Change
 from autocast_core.verify import check_source, load_checked, model_interface
 
 
@@ -39,11 +40,18 @@ def load(job: Job) -> LoadedSource:
 
 
 def _repaired(job: Job, model: ir.Model, refusal: ModelError) -> LoadedSource:
-    """The model after repairs; `refusal` where there is nothing to repair, ModelError where that is not enough."""
-    changes = repair_in_place(model, job.config)
-    if not changes:
+    """The model after repairs; ModelError where they are not enough, `refusal` where none may be made.
+
+    Reading and writing a model anew mends some of what its file says: a domain named ai.onnx in one place, declarations
+    of inner values without a type.
+    """
+    if job.config.strict_source:
         raise refusal
+    changes = repair_in_place(model, job.config)
     check_source(model)
+    if not changes:
+        finding = str(refusal).removesuffix(": correct the export")
+        changes = (Change("rewritten", f"mended by reading and writing the model anew: {finding}"),)
     return LoadedSource(model, model_interface(model), changes=changes)
 
 

@@ -11,6 +11,8 @@ from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.repairs.early_operators import raise_for_early_operators
 from autocast_core.sanitize.repairs.graph_name import name_graphs
 from autocast_core.sanitize.repairs.imports import import_known_domains
+from autocast_core.sanitize.repairs.inputs import declare_ranks
+from autocast_core.sanitize.repairs.order import sort_nodes
 from autocast_core.sanitize.repairs.outputs import complete_outputs
 from autocast_core.sanitize.repairs.plugins import move_plugins
 
@@ -18,6 +20,8 @@ REPAIRS: tuple[Callable[[ir.Model, ConversionConfig], tuple[Change, ...]], ...] 
     name_graphs,
     import_known_domains,
     move_plugins,
+    sort_nodes,
+    declare_ranks,
     raise_for_early_operators,
     complete_outputs,
 )

@@ -136,3 +136,10 @@ def test_the_count_of_an_nms_plugin_is_an_integer_without_a_declaration(tmp_path
     done, model = converted(source(tmp_path, text), keep_io_types=True)
     assert not [warning for warning in done.warnings if "nothing declares" in warning]
     assert [node.input[0] for node in model.graph.node if node.op_type == "Cast" and node.output[0] == "f"] == ["n"]
+
+
+def test_a_source_that_takes_a_plugin_for_another_is_to_blame(tmp_path):
+    """The first output of EfficientNMS_TRT is the number of detections, an integer."""
+    text = "g (float[2,3] x) => (float[2,3] y) { u = EfficientNMS_TRT(x, x) y = Mul(x, u) }"
+    with pytest.raises(ModelError, match=r"not valid ONNX: .*Mul.*inconsistent type tensor\(int32\)"):
+        converted(source(tmp_path, text))

@@ -32,11 +32,23 @@ def another_shape_of_an_inner_value(model):
     model.graph.value_info.append(onnx.helper.make_tensor_value_info("h", 1, [3, 4, 1]))
 
 
+def the_other_name_of_the_default_domain(model):
+    model.graph.node[1].domain = "ai.onnx"
+
+
+def the_other_order(model):
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
 REPAIRED = {
     "negative dimensions": (negative_dimensions, "dimensions"),
     "a wrong length of an output": (declared("b", 9), "declared_outputs"),
     "a wrong rank of an output": (declared("b", 4, 1), "declared_outputs"),
     "a wrong shape of an inner value": (another_shape_of_an_inner_value, "types"),
+    "a node of the domain ai.onnx": (the_other_name_of_the_default_domain, "rewritten"),
+    "nodes in another order": (the_other_order, "order"),
     "a graph without a name": (lambda model: model.graph.ClearField("name"), "graph_name"),
     "an output without a shape": (lambda model: model.graph.output[0].type.tensor_type.ClearField("shape"), "outputs"),
     "an output without a type": (lambda model: model.graph.output[0].ClearField("type"), "outputs"),
@@ -73,13 +85,60 @@ def test_a_source_that_runs_is_repaired_with_a_line_in_the_plan(tmp_path, name, 
     "name", [n for n in REPAIRED if n not in ("negative dimensions", "a wrong shape of an inner value")]
 )
 def test_a_strict_source_is_refused_with_the_finding_of_the_checker(tmp_path, name):
-    with pytest.raises(ModelError, match=r"the model is not valid ONNX: .*(required|differ in)"):
+    findings = r"required|differ in|Unrecognized|nothing before it|'ai\.onnx'"
+    with pytest.raises(ModelError, match=f"the model is not valid ONNX: .*({findings})"):
         converted(source(tmp_path, REPAIRED[name][0]), strict_source=True)
 
 
 def test_a_wrong_declaration_of_an_output_is_a_warning(tmp_path):
     done, _ = converted(source(tmp_path, declared("b", 9)))
     assert done.warnings == ("output 'y' is declared with the shape [b,9] and has [b,4]",)
+
+
+def test_nodes_of_bodies_and_what_they_read_are_put_in_order(tmp_path):
+    """ONNX Runtime sorts the main graph only."""
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[b,4] x, bool c) => (float[b,4] y) {
+      y = If(c) <then_branch = t () => (float[b,4] p) { p = Neg(k) k = Abs(h) },
+                 else_branch = e () => (float[b,4] q) { q = Neg(h) }>
+      h = Relu(x)
+    }"""
+    path = source(tmp_path, text=text)
+    feeds = {"x": X, "c": np.array(True)}
+    wanted = -np.maximum(X, 0)
+    done = convert_file(path, tmp_path / "out.onnx", ConversionConfig(keep_io_types=True), calibration=feeds)
+    assert done.warnings == ("put the nodes into an order that they can run in",)
+    np.testing.assert_array_equal(run_in_onnxruntime(tmp_path / "out.onnx", feeds)[0], wanted)
+
+
+def test_a_cycle_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="reads 'y', which nothing before it makes"):
+        converted(source(tmp_path, text=TEXT.replace("Relu(x)", "Add(x, y)")))
+
+
+def test_negative_dimensions_of_bodies_are_unknown_ones(tmp_path):
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[2] x, int64 n, bool t) => (float[2] y) {
+      y = Loop (n, t, x) <body = b (int64 i, bool c, float[k] s) => (bool d, float[2] r) {
+        d = Identity (c) r = Add (s, x) }>
+    }"""
+
+    def edit(model):
+        model.graph.node[0].attribute[0].g.input[2].type.tensor_type.shape.dim[0].dim_value = -1
+
+    path = source(tmp_path, edit, text)
+    feeds = {"x": X[0, :2], "n": np.array(3), "t": np.array(True)}
+    done = convert_file(path, tmp_path / "out.onnx", ConversionConfig(keep_io_types=True), calibration=feeds)
+    assert "dimensions" in [change.step for change in done.plan.sanitize]
+    np.testing.assert_array_equal(run_in_onnxruntime(tmp_path / "out.onnx", feeds)[0], X[0, :2] * 4)
+
+
+def test_an_input_without_a_shape_takes_its_rank_from_the_option_shapes(tmp_path):
+    path = source(tmp_path, lambda model: model.graph.input[0].type.tensor_type.ClearField("shape"))
+    with pytest.raises(ModelError, match="input 'x' has no shape: declare one, or give one of its rank with --shapes"):
+        converted(path)
+    done, out = converted(path, shapes={"x": (2, 4)})
+    assert done.warnings[0] == "inputs without a shape have the rank that the option shapes gives: x"
+    np.testing.assert_array_equal(run_in_onnxruntime(out, {"x": X})[0], Y)
 
 
 def test_negative_dimensions_need_no_data(tmp_path):
