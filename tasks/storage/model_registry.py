@@ -105,8 +105,10 @@ def download_version(version: RegisteredVersion, cache: Cache) -> ModelRef:
         return ref
 
 
-def download_folder(uri: str, folder: Path, tracking_uri: str | None = None) -> None:
+def download_folder(uri: str, folder: Path, tracking_uri: str | None = None) -> Path:
     """Every file that the registry holds of the version at ``models:/NAME/VERSION``, into `folder`, which is made.
+
+    Returns the ONNX file among them.
 
     InputError where there is no such version, ServiceError where the server does not answer.
     """
@@ -114,7 +116,9 @@ def download_folder(uri: str, folder: Path, tracking_uri: str | None = None) -> 
     if not isinstance(location, RegistryLocation):
         raise InputError(f"{uri!r} is not a registered version: write models:/NAME/VERSION")
     folder.mkdir(parents=True)
-    _download(find_version(location, tracking_uri), "", folder)
+    version = find_version(location, tracking_uri)
+    _download(version, "", folder)
+    return _onnx_file(folder, version)
 
 
 def _intact(file: CachedFile | None) -> ModelRef | None:
