@@ -29,6 +29,8 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 }
 NO_NEW_NONFINITE = "no_new_nonfinite"
 NO_NONFINITE = "no_nonfinite"
+ALLOW_NONFINITE = "repair the model, or set allow_nonfinite: true in the spec"
+"""What to do where NO_NONFINITE is missed."""
 _NO_ELEMENT = {NO_NEW_NONFINITE: "new_nonfinite", NO_NONFINITE: "nonfinite"}
 """Gates without a comparison: the metric that must be 0."""
 _EXPRESSION = re.compile(r"(?P<left>[^<>=]+)(?P<operator>>=|<=|==|>|<)(?P<value>[^<>=]+)")

@@ -23,7 +23,8 @@ OVERHEAD = 2
 @dataclass(frozen=True)
 class SearchSubject:
     """A sanitized `model` and how it is measured: on `batches`, by `runtime`, against `reference` (the source before
-    sanitize, whose `changes` are known; None: `model` itself). `config` says what must not be lowered."""
+    sanitize, whose `changes` are known; None: `model` itself). `config` says what must not be lowered. Without
+    `allow_nonfinite`, NaN or infinity in weights or in the source's outputs misses the gate ``no_nonfinite``."""
 
     model: ir.Model
     batches: Batches
@@ -31,6 +32,7 @@ class SearchSubject:
     config: ConversionConfig
     reference: ir.Model | None = None
     changes: tuple[Change, ...] = ()
+    allow_nonfinite: bool = True
 
     @property
     def source(self) -> ir.Model:

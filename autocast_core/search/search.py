@@ -14,8 +14,9 @@ from msgspec import structs
 from autocast_core.calibrate import scan_weights
 from autocast_core.data import Batches
 from autocast_core.decide.rules import SEARCH
-from autocast_core.errors import DataError
+from autocast_core.errors import DataError, GateError
 from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
+from autocast_core.evaluate.gates import ALLOW_NONFINITE, NO_NONFINITE
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.operators import OperandPolicy
 from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
@@ -50,7 +51,8 @@ def search(
     `trials_store` knows is not measured again; `listener` gets each trial.
 
     ConfigError for a budget that cannot be read; DataError where it needs labels that the data lacks, or the reference
-    itself holds NaN; GateError where not even the all-FP32 plan meets the budgets.
+    itself holds NaN; GateError where not even the all-FP32 plan meets the budgets, or the subject takes no NaN or
+    infinity and there are some.
     """
     model, batches, runtime, config = subject.model, subject.batches, subject.runtime, subject.config
     budget = _budget(request, subject)
@@ -58,10 +60,11 @@ def search(
     store = trials_store if trials_store is not None else MemoryTrials()
     space = search_space(model, config, scan_weights(model, config.precision), subject.changes)
     context = _context(space, batches, request.metric, config.class_outputs)
+    _require_finite_weights(subject, space)
     attribution = _attribution(subject, space, store, context, progress)
-    _require_no_nan(attribution)
+    _require_no_nan(subject, attribution)
     with recorded(subject.source, batches, runtime, subject.config.class_outputs) as recording:
-        _require_numbers(recording, len(batches))
+        _require_numbers(subject, recording, len(batches))
         budget = replace(budget, names=output_metric_names(recording.output_names))
 
         def heard(trial: Trial) -> None:
@@ -160,23 +163,38 @@ def _attribution(
     return made
 
 
-def _require_no_nan(attribution: Attribution) -> None:
+def _require_finite_weights(subject: SearchSubject, space: SearchSpace) -> None:
+    found = space.lowest.nonfinite_weights()
+    if found is not None and not subject.allow_nonfinite:
+        raise GateError(f"gate missed: {NO_NONFINITE} {found}; {ALLOW_NONFINITE}")
+
+
+def _require_no_nan(subject: SearchSubject, attribution: Attribution) -> None:
     if attribution.nan:
         rest = f" and {len(attribution.nan) - 1} more" if len(attribution.nan) > 1 else ""
-        raise DataError(
-            f"the FP32 model itself computes NaN on the evaluation data, first in tensor {attribution.nan[0]!r}{rest};"
-            " fix the model or the data before a search"
-        )
+        first = f"first in tensor {attribution.nan[0]!r}{rest}"
+        raise _nan(subject, f"the FP32 model itself computes NaN on the evaluation data, {first}")
 
 
-def _require_numbers(recording: Recording, batches: int) -> None:
+def _require_numbers(subject: SearchSubject, recording: Recording, batches: int) -> None:
     for number in range(batches):
         for name, output in zip(recording.output_names, recording.outputs(number), strict=True):
-            if isinstance(output, np.ndarray) and output.dtype.kind == "f" and np.isnan(output).any():
-                raise DataError(
-                    f"the FP32 model itself gives NaN on batch {number} of the evaluation data, in output {name!r};"
-                    " fix the model or the data before a search"
-                )
+            if not (isinstance(output, np.ndarray) and output.dtype.kind == "f"):
+                continue
+            where = f"on batch {number} of the evaluation data, in output {name!r}"
+            if np.isnan(output).any():
+                raise _nan(subject, f"the FP32 model itself gives NaN {where}")
+            if not subject.allow_nonfinite and not np.isfinite(output).all():
+                said = f"the FP32 model itself gives infinity {where}"
+                raise GateError(f"gate missed: {NO_NONFINITE} {said}; {ALLOW_NONFINITE}")
+
+
+def _nan(subject: SearchSubject, said: str) -> DataError | GateError:
+    """NaN misses a gate, and where that is waived it still cannot be searched on."""
+    remedy = "fix the model or the data before a search"
+    if subject.allow_nonfinite:
+        return DataError(f"{said}; {remedy}")
+    return GateError(f"gate missed: {NO_NONFINITE} {said}; {remedy}")
 
 
 def _costs(model: ir.Model, space: SearchSpace, cost: str) -> dict[str, float] | None:

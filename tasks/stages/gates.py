@@ -7,12 +7,11 @@ from dataclasses import replace
 
 from autocast_core.config import Precision
 from autocast_core.evaluate import AskedGates, GateResult, parse_gate
-from autocast_core.evaluate.gates import NO_NONFINITE
+from autocast_core.evaluate.gates import ALLOW_NONFINITE, NO_NONFINITE
 from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.search.attribution import Attribution
 
 NO_DATA = "no data: give evaluation or calibration data, or set allow_random in the spec"
-ALLOW_NONFINITE = "repair the model, or set allow_nonfinite: true in the spec"
 
 
 def check_gates(

@@ -160,8 +160,31 @@ def test_nan_in_the_fp32_model_is_named(autocast, workplace):  # noqa: F811
     onnx.save(onnx.parser.parse_model(text), workplace / "bad.onnx")
     np.savez(workplace / "negative.npz", x=-np.ones((2, 4), np.float32))
     ended = autocast("tune", "bad.onnx", "--evaluation", "negative.npz", "--budget", "sqnr_db>=40", "--json")
-    assert ended.code == 2
-    assert "NaN" in ended.json["error"] and "'h'" in ended.json["error"]
+    assert ended.code == 3
+    assert ended.json["error"] == (
+        "gate missed: no_nonfinite the FP32 model itself computes NaN on the evaluation data, first in tensor 'h' and 1"
+        " more; fix the model or the data before a search"
+    )
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        ("nan", "weight 'w' holds 1 NaN or infinite values"),
+        ("3e38", "the FP32 model itself gives infinity on batch 0 of the evaluation data, in output 'y'"),
+    ],
+)
+def test_nan_in_weights_and_infinity_in_the_result_miss_a_gate(autocast, workplace, weight, said):  # noqa: F811
+    text = (
+        '<ir_version: 9, opset_import: ["": 18]> g (float[N, 2] x) => (float[N, 2] y)'
+        f" <float[2] w = {{1, {weight}}}> {{ [scale] y = Mul(x, w) }}"
+    )
+    onnx.save(onnx.parser.parse_model(text), workplace / "bad.onnx")
+    np.savez(workplace / "d.npz", x=np.full((2, 2), 10.0, np.float32))
+    ended = autocast("tune", "bad.onnx", "--evaluation", "d.npz", "--budget", "rel_l2<=1", "--json")
+    assert ended.code == 3
+    assert ended.json["error"].startswith(f"gate missed: no_nonfinite {said}")
+    assert "allow_nonfinite: true" in ended.json["error"]
 
 
 def test_without_data_nothing_is_searched(autocast, material):  # noqa: F811

@@ -31,7 +31,9 @@ def search_stage(
         batches = job.batches(original, job.evaluation or job.calibration)
         check_upgrade(job, sanitized, batches)
         found = search(
-            SearchSubject(sanitized.model, batches, job.runtime, job.config, original, sanitized.changes),
+            SearchSubject(
+                sanitized.model, batches, job.runtime, job.config, original, sanitized.changes, job.allow_nonfinite
+            ),
             request,
             limits,
             trials_store=trials,
