@@ -25,7 +25,9 @@ def test_the_plan_of_a_file_converts_it(files, tmp_path):
     found = tune_file(model, data, ["sqnr_db>=50", "no_new_nonfinite"], CONFIG, trials=tmp_path / "t.jsonl")
     assert found.complete and names(found.kept_fp32) <= SENSITIVE
     converted = convert_file(model, tmp_path / "low.onnx", plan=found.plan)
-    assert converted.plan.counts().fp32 == len(found.kept_fp32)
+    kept = {node.id for node in converted.plan.nodes if node.precision is Precision.FP32}
+    # Angles are exact quantities, which no search lowers.
+    assert kept == {*found.kept_fp32, "graph/angle", "graph/wave"}
     assert found.plan.engine_version
     again = tune_file(model, data, ["sqnr_db>=50", "no_new_nonfinite"], CONFIG, trials=tmp_path / "t.jsonl")
     assert again.plan.to_json() == found.plan.to_json()
