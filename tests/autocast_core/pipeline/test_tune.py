@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from autocast_core import ConversionConfig, convert_file, tune_file
+from autocast_core import ConversionConfig, Precision, convert_file, tune_file
 from autocast_core.errors import GateError, ModelError
 from tests.autocast_core.search.planted import SENSITIVE, names, planted_model
 
