@@ -1,4 +1,4 @@
-"""`autocast plan show|diff|apply|schema`: plan files."""
+"""`autocast plan show|diff|apply|import|schema`: plan files."""
 
 from __future__ import annotations
 
@@ -41,11 +41,24 @@ Example:
 """
 
 
+IMPORT = """Carry over what other tools are told about precisions: layers' precisions of trtexec, or a block list.
+
+For a model it makes options, as a spec file; of a plan it makes an edited plan.
+
+Examples:
+
+  autocast plan import '*:fp16,/norm*:fp32' model.onnx --output spec.yaml
+
+  autocast plan import block_list.json plan.json --output edited.json
+"""
+
+
 def add_to(app: typer.Typer) -> None:
-    plans = typer.Typer(no_args_is_help=True, help="Show, compare and apply precision plans; their schema.")
+    plans = typer.Typer(no_args_is_help=True, help="Show, compare, apply and edit precision plans; their schema.")
     plans.command("show", help=SHOW)(show)
     plans.command("diff", help=DIFF)(diff)
     plans.command("apply", help=APPLY)(apply)
+    plans.command("import", help=IMPORT)(import_)
     plans.command("schema", help="Print the JSON schema of plan files, for those who read or write them.")(schema)
     app.add_typer(plans, name="plan")
 
@@ -103,6 +116,21 @@ def apply(
         for warning in result["warnings"]:
             say(f"warning: {warning}")
         say(f"{result['summary']}: {result['output']}")
+
+
+def import_(
+    settings: Annotated[str, typer.Argument(help="The settings, or the path of a file of them.")],
+    subject: Annotated[Path, typer.Argument(help="FP32 ONNX file, or a plan.json to edit.")],
+    output: Annotated[Path | None, typer.Option(help="Where to write the spec or the plan.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Import settings."""
+    from flows.cli.terminal.imported import KEYS, imported_within_limits, lines
+
+    result = finish(lambda: imported_within_limits(settings, subject, output), KEYS, as_json)
+    if not as_json:
+        for line in lines(result):
+            say(line)
 
 
 def shown(path: Path, pattern: str | None) -> Mapping[str, Any]:
