@@ -181,3 +181,60 @@ def test_the_scores_of_attention_with_a_mask_are_not_a_stream() -> None:
     masked (float[2, 4, 4] s, float[2, 4, 4] m) => (float[2, 4, 4] y) { t = Add(s, m) y = Softmax(t) }""")
     feeds = {"s": np.ones((2, 4, 4), np.float32), "m": np.full((2, 4, 4), -3e4, np.float32)}
     assert repaired(model, feeds)[0] == ()
+
+
+FORMS = {
+    "Gemm": """
+    <ir_version: 10, opset_import: ["" : 23]>
+    net (float[6, 4] x) => (float[6, 4] y)
+    <float[4, 4] w = {W}, float[4] b = {1, 2, 3, 4}, float[4] g = {1, 2, 1, 0.5}> {
+        n = LayerNormalization (x, g)
+        f = Gemm <transB = 1, alpha = 3.0, beta = 0.5> (n, w, b)
+        s = Add(x, f)
+        y = LayerNormalization (s, g)
+    }""",
+    "Conv": """
+    <ir_version: 10, opset_import: ["" : 23]>
+    net (float[2, 4, 6] x) => (float[2, 4, 6] y)
+    <float[4, 4, 1] w = {W}, float[4] b = {1, 2, 3, 4}, float[4] g = {1, 2, 1, 0.5}> {
+        n = InstanceNormalization (x, g, b)
+        f = Conv(n, w, b)
+        s = Add(x, f)
+        y = InstanceNormalization (s, g, b)
+    }""",
+    "group norm": """
+    <ir_version: 10, opset_import: ["" : 23]>
+    net (float[2, 4, 6] x) => (float[2, 4, 6] y)
+    <float[4, 4, 1] w = {W}, float[4] b = {1, 2, 3, 4}, float[4] g = {1, 2, 1, 0.5}, float[2, 4, 6] n> {
+        n = GroupNormalization <num_groups = 2> (x, g, b)
+        f = Conv(n, w)
+        s = Add(f, x)
+        y = GroupNormalization <num_groups = 2, epsilon = 0.1> (s, g, b)
+    }""",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_products_and_norms_keep_every_bit_too(form: str) -> None:
+    rng = np.random.default_rng(3)
+    model = inferred(FORMS[form].replace("{W}", numbers(1e4 * rng.normal(size=16))))
+    shape = [each.dim_value for each in model.graph.input[0].type.tensor_type.shape.dim]
+    feeds = {"x": rng.normal(size=shape).astype(np.float32)}
+    changes, after, _ = repaired(model, feeds)
+    assert [each.nodes for each in changes] == [("n_s", "n_f")] or [each.nodes for each in changes] == [("n_f", "n_s")]
+    require_the_same_bits(model, after, feeds)
+    assert np.abs(every_value(after, feeds)["f"]).max() <= LIMIT
+
+
+def test_a_stream_that_a_body_reads_is_left_alone() -> None:
+    model = inferred(f"""
+    <ir_version: 10, opset_import: ["" : 23]>
+    net (float[4, 2] x, bool c) => (float[4, 2] y, float[4, 2] z) <float[2, 2] w = {numbers(1e4 * np.eye(2))}> {{
+        f = MatMul(x, w)
+        s = Add(x, f)
+        y = LpNormalization (s)
+        z = If (c) <then_branch = then () => (float[4, 2] a) {{ a = Relu(s) }},
+                    else_branch = else () => (float[4, 2] b) {{ b = Neg(s) }}>
+    }}""")
+    feeds = {"x": np.ones((4, 2), np.float32), "c": np.array(True)}
+    assert repaired(model, feeds)[0] == ()
