@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.graph.annotations import forget_kept_nodes
-from autocast_core.graph.walk import all_nodes, is_counted
+from autocast_core.graph.walk import all_graphs, all_nodes, is_counted
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.float_types import is_pinned, replace_floats, take_place_as_output
@@ -33,6 +33,8 @@ def widen_other_types(model: ir.Model, config: ConversionConfig) -> tuple[Change
 
 def computes_in(model: ir.Model, types: Collection[ir.DataType]) -> bool:
     """Whether a node that may be FP32 as well reads or makes a value of `types`."""
+    if not any(_holds(graph, types) for graph in all_graphs(model.graph)):
+        return False  # nearly always: each value is looked at once here, and once for each reader below
     return any(
         is_counted(node)
         and not is_pinned(node)
@@ -52,6 +54,18 @@ def widen(model: ir.Model, types: Collection[ir.DataType], keeps_io_type: Callab
     if done.left:
         detail += f"; {done.left} keep their type, with Casts where they meet FP32"
     return (Change(STEP, detail, done.nodes),)
+
+
+def _holds(graph: ir.Graph, types: Collection[ir.DataType]) -> bool:
+    """Whether a value of `graph` has one of `types`."""
+    if any(value.dtype in types for value in (*graph.inputs, *graph.initializers.values())):
+        return True
+    for node in graph:
+        for value in node.outputs:
+            kind = value.type
+            if kind is not None and kind.dtype in types:
+                return True
+    return False
 
 
 def _dropped(node: ir.Node) -> bool:

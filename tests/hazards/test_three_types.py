@@ -1,9 +1,10 @@
 """FP16 with BF16 where range was the reason: the oracle, which shares no code with the simulation, sees no ruin."""
 
+import onnx
 import pytest
 
-from autocast_core import Precision
-from tests.hazards.judged import planned
+from autocast_core import ConversionConfig, Precision, convert_file
+from tests.hazards.judged import judge_file, planned
 from tests.hazards.nets import HAZARDS
 
 BOTH = (Precision.FP16, Precision.BF16)
@@ -50,3 +51,16 @@ def test_nodes_that_need_precision_stay_in_fp32(name):
     found = planned(HAZARDS[name], BOTH)
     alone = planned(HAZARDS[name], Precision.FP16)
     assert [each.precision for each in found.plan.nodes] == [each.precision for each in alone.plan.nodes]
+
+
+@pytest.mark.parametrize("name", ["log-mel spectrum with silent bands", "log-mel spectrum of 16-bit samples"])
+def test_what_bf16_turns_out_to_be_too_coarse_for_is_repaired(name, tmp_path):
+    """Sums of products that cancel in single elements, of which a logarithm is taken: no statistic tells."""
+    hazard = HAZARDS[name]
+    onnx.save(hazard.model(), tmp_path / "net.onnx")
+    config = ConversionConfig(precision=Precision.FP16, range_precision=Precision.BF16, batch_size=4, decide="measured")
+    done = convert_file(tmp_path / "net.onnx", tmp_path / "out.onnx", config, calibration=hazard.calibration())
+    rules = {each.id.removeprefix("graph/"): each.rule for each in done.plan.nodes}
+    assert rules["real"] == rules["imaginary"] == "repair"
+    assert rules["power"] == "range"
+    assert judge_file(hazard, onnx.load(tmp_path / "out.onnx")).good("fp16")

@@ -12,6 +12,7 @@ from autocast_core.pipeline.convert import convert_in_memory
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import in_this_process, run_stages
 from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
+from tests.models import build
 from tests.onnx_models import interface_types, operator_types, run_in_onnxruntime, run_in_reference
 
 FLOAT, FP16, BF16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16
@@ -221,3 +222,15 @@ def test_widening_does_not_replace_its_source(half):
 def test_widening_makes_no_plan(half, tmp_path, capsys):
     assert command(["--onnx_path", str(half), "--widen", "--save_plan", str(tmp_path / "plan.json")]) == 2
     assert capsys.readouterr().err == "error: --widen makes no plan: omit --plan and --save_plan\n"
+
+
+@pytest.mark.parametrize("name", ["if_loop", "t5_small", "swin_tiny_traced"])
+def test_an_architecture_goes_to_fp16_and_back_with_the_weights_of_fp16(name, tmp_path):
+    built = build(name, tmp_path / "source", layers=2)
+    convert_file(built.path, tmp_path / "low.onnx", ConversionConfig(data_max=np.inf))
+    widen_file(tmp_path / "low.onnx", tmp_path / "wide.onnx")
+    low, wide = weights(tmp_path / "low.onnx"), weights(tmp_path / "wide.onnx")
+    assert {dtype for dtype, _ in wide.values()} & {FP16, BF16} == set()
+    assert any(dtype == FP16 for dtype, _ in low.values())
+    for weight, (_, values) in wide.items():
+        np.testing.assert_array_equal(values, low[weight][1].astype(values.dtype))
