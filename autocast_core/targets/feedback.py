@@ -185,10 +185,10 @@ def _next_step(
 
 
 def _other(graph: _Graph, node_id: str, before: Precision, tried: set[Precision]) -> Precision | None:
-    """What a node refused in `before` can have instead: FP32, else the plan's 16-bit type, else FP16."""
+    """What a node refused in `before` can have instead: FP32, else the plan's 16-bit types, else FP16."""
     if before is Precision.NONE:
         return None
-    choices = dict.fromkeys((Precision.FP32, graph.plan.precision, Precision.FP16))
+    choices = dict.fromkeys((Precision.FP32, *graph.plan.low_types, Precision.FP16))
     left = (each for each in choices if each != before and each not in tried)
     return next((each for each in left if graph.legal(node_id, each)), None)
 

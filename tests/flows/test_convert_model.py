@@ -10,6 +10,8 @@ import pytest
 
 from autocast_core.model import file_digest
 from autocast_core.report.text import number, size
+from flows.local.home import home
+from flows.review.verification import verify_version
 from tests.flows.conversions import batches, client, convert, mlp, registered, runs_of
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 
@@ -308,6 +310,7 @@ def test_three_types_are_registered_under_a_name_of_both_and_verified(workplace)
     assert {node["id"]: node["precision"] for node in plan["nodes"]}["graph/square"] == "bf16"
     assert client().get_run(result.run_id).data.tags["autocast.precision"] == "fp16,bf16"
     assert registered("norm-fp16-bf16")
+    assert verify_version(result.registered, home()).verified
     assert "worst_batch.sqnr_db>=40" in {gate.expression for gate in result.gates}
 
 

@@ -116,6 +116,17 @@ def test_the_known_refusals_are_still_those_of_the_engine(op, monkeypatch):
     assert fitted.validation.depth == "built"
 
 
+def test_a_node_that_is_bf16_for_its_range_goes_to_fp32_where_the_engine_refuses_it():
+    model = _model(CHAIN)
+    both = (Precision.FP16, Precision.BF16)
+    plan = replace(_plan(model, Precision.FP16, second=Precision.BF16, third=Precision.BF16), low=both)
+    known = fit_plan(model, plan, target_named("tensorrt"), _judge(lambda found: None))
+    assert _precisions(known.plan) == {"first": "fp16", "second": "fp32", "third": "fp32", "last": "fp16"}
+    found = fit_plan(model, plan, UNKNOWING, _judge(lambda found: _refusing(found, ["second", "third"], "bf16")))
+    assert _precisions(found.plan) == {"first": "fp16", "second": "fp32", "third": "fp32", "last": "fp16"}
+    assert "refuses it in bf16" in found.plan.by_id()["graph/second"].reason
+
+
 def test_a_node_refused_in_fp32_gets_the_low_type():
     model = _model(CHAIN)
     plan = _plan(model, Precision.FP16, second=Precision.FP32)
