@@ -79,7 +79,7 @@ def _stub():
         if request.url.path.endswith("/events"):
             events.extend(await request.json())
         tags = [{"key": "autocast.precision", "value": "fp16"}]
-        return JSONResponse({"model_version": {"tags": tags}, "registered_model": {"tags": []}})
+        return JSONResponse({"model_version": {"tags": tags}, "registered_model": {"tags": []}, "events": []})
 
     port = free_port()
     routes = [Route("/{path:path}", answer, methods=["GET", "POST"])]
