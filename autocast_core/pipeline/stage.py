@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from autocast_core.errors import AutocastError, ModelError, VerificationError
+from autocast_core.errors import AutocastError, VerificationError
 from autocast_core.pipeline.blame import source_finding
 from autocast_core.pipeline.job import Job
+from autocast_core.verify import invalid_source
 
 A = TypeVar("A")
 
@@ -75,4 +76,4 @@ def run_stage(stage: Stage, job: Job, inputs: tuple[Any, ...]) -> Any:
         finding = source_finding(job)
         if finding is None:
             raise
-        raise ModelError(f"the model is not valid ONNX: {finding}: correct the export") from error
+        raise invalid_source(finding) from error

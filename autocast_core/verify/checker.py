@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,8 +32,12 @@ def checker_finding(structure: bytes, *, full: bool) -> str | None:
         path.write_bytes(structure)
         refusal = _refusal(path, full)
         if refusal is not None and _UNREGISTERED.search(refusal):
-            path.write_bytes(_without_runtime_operators(structure))
+            structure = _without_runtime_operators(structure)
+            path.write_bytes(structure)
             refusal = _refusal(path, full)
+        if refusal is not None:
+            path.write_bytes(_with_names(structure))
+            refusal = _refusal(path, full) or refusal
     return None if refusal is None else _finding(refusal, folder)
 
 
@@ -48,17 +53,32 @@ def _without_runtime_operators(structure: bytes) -> bytes:
     """The model with the operators that runtimes have in ONNX's own domain in one that the checker does not know."""
     model = onnx.ModelProto.FromString(structure)
     model.opset_import.add(domain=_RUNTIMES, version=1)
-    pending = [model.graph]
+    for node in _nodes(model.graph):
+        if node.domain in ("", "ai.onnx") and is_runtime_operator(node.op_type):
+            node.domain = _RUNTIMES
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _with_names(structure: bytes) -> bytes:
+    """The model with names for nodes without one, so that a message about them says which they are."""
+    model = onnx.ModelProto.FromString(structure)
+    for node in _nodes(model.graph):
+        if not node.name:
+            node.name = f"of output {next(filter(None, node.output), '')!r}"
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of the graph and of its bodies."""
+    pending = [graph]
     while pending:
-        graph = pending.pop()
-        for node in graph.node:
-            if node.domain in ("", "ai.onnx") and is_runtime_operator(node.op_type):
-                node.domain = _RUNTIMES
+        for node in pending.pop().node:
+            yield node
             for attribute in node.attribute:
                 pending.extend([attribute.g] if attribute.HasField("g") else [])
                 pending.extend(attribute.graphs)
-    content: bytes = model.SerializeToString()
-    return content
 
 
 def _finding(text: str, folder: str) -> str:

@@ -10,7 +10,7 @@ from itertools import chain
 import onnx.defs
 import onnx_ir as ir
 
-from autocast_core.errors import ModelError, UnconvertibleError, VerificationError
+from autocast_core.errors import UnconvertibleError, VerificationError
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import ModelSource, model_structure, open_model, read_model
 from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Structure, structure_of
@@ -20,6 +20,7 @@ from autocast_core.verify.checker import checker_finding
 from autocast_core.verify.consistency import broken_edges, inconsistent_tensors, undefined_types
 from autocast_core.verify.interface import ModelInterface, interface_changes, model_interface
 from autocast_core.verify.loading import load_finding
+from autocast_core.verify.remedies import invalid_source
 
 _REMEDY = "this is a bug in AutoCast Flow: report it, and exclude the node meanwhile"
 _UNSUPPORTED = re.compile(r"has unsupported type: (?P<type>tensor\(\w+\))")
@@ -52,7 +53,7 @@ def check_source(model: ir.Model) -> None:
 def _refuse_invalid(model: ir.Model, structure: bytes) -> None:
     finding = next(chain(broken_edges(model), undefined_types(model)), None) or checker_finding(structure, full=False)
     if finding is not None:
-        raise ModelError(f"the model is not valid ONNX: {finding}: correct the export")
+        raise invalid_source(finding)
 
 
 def verify(

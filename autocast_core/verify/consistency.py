@@ -23,7 +23,7 @@ def undefined_types(model: ir.Model) -> Iterator[str]:
     """
     for value in model.graph.inputs:
         if isinstance(value.type, ir.TensorType) and value.shape is None:
-            yield f"input {value.name!r} has no shape: declare one, or give one of its rank with --shapes"
+            yield f"input {value.name!r} has no shape"
     for graph in all_graphs(model.graph):
         for kind, values in (("input", graph.inputs), ("output", graph.outputs)):
             for value in values:
@@ -59,13 +59,20 @@ def _broken(graph: ir.Graph, path: str, outer: tuple[set[ir.Value], ...]) -> Ite
     for node in graph:
         for value in node.inputs:
             if value is not None and value not in made and not any(value in scope for scope in outer):
-                yield f"node {path}/{node.name} ({node.op_type}) reads {value.name!r}, which nothing before it makes"
+                yield f"{_named(node, path)} reads {value.name!r}, which nothing before it makes"
         for name, body in bodies(node) if raw_attributes(node) else ():
             yield from _broken(body, f"{path}/{node.name}:{name}", (*outer, made))
         made.update(node.outputs)
     for index, value in enumerate(graph.outputs):
         if not any(value in scope for scope in (*outer, made)):
             yield f"output {index} ({value.name!r}) of {path} is made by no node of it"
+
+
+def _named(node: ir.Node, path: str) -> str:
+    if node.name:
+        return f"node {path}/{node.name} ({node.op_type})"
+    made = next((value.name for value in node.outputs if value.name), None)
+    return f"the {node.op_type} node of {path} that makes {made!r}"
 
 
 def _differ(declared: ir.Shape, held: ir.ShapeProtocol) -> bool:

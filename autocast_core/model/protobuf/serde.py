@@ -81,6 +81,7 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     for graph in graphs:
         check_bodies(graph.node, opset, label)
         check_attributes(graph.node, label)
+        _refuse_duplicates(graph, label)
         _make_dense(graph, label)
     for function in proto.functions:
         check_bodies(_nodes(function.node), opset, label)
@@ -102,6 +103,14 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
     if proto.training_info:
         set_training_info(model.graph, tuple(info.SerializeToString() for info in proto.training_info))
     return model
+
+
+def _refuse_duplicates(graph: onnx.GraphProto, label: str) -> None:
+    """ModelError where two initializers have one name: runtimes read different ones."""
+    names = [tensor.name for tensor in graph.initializer]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"{label}: two initializers of graph {graph.name!r} are named {twice!r}: rename or remove one")
 
 
 def serialize(model: ir.Model) -> onnx.ModelProto:

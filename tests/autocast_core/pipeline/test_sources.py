@@ -47,7 +47,7 @@ REPAIRED = {
     "a wrong length of an output": (declared("b", 9), "declared_outputs"),
     "a wrong rank of an output": (declared("b", 4, 1), "declared_outputs"),
     "a wrong shape of an inner value": (another_shape_of_an_inner_value, "types"),
-    "a node of the domain ai.onnx": (the_other_name_of_the_default_domain, "rewritten"),
+    "a node of the domain ai.onnx": (the_other_name_of_the_default_domain, "domains"),
     "nodes in another order": (the_other_order, "order"),
     "a graph without a name": (lambda model: model.graph.ClearField("name"), "graph_name"),
     "an output without a shape": (lambda model: model.graph.output[0].type.tensor_type.ClearField("shape"), "outputs"),
@@ -270,7 +270,7 @@ def test_a_wrong_rank_that_only_a_later_opset_infers_is_corrected(tmp_path):
 
 def test_a_source_that_the_full_check_refuses_is_to_blame(tmp_path):
     with pytest.raises(
-        ModelError, match=r"not valid ONNX: .*Inferred elem type differs.*: correct the export"
+        ModelError, match=r"not valid ONNX: .*Inferred elem type differs.*: correct the declared type"
     ) as caught:
         converted(source(tmp_path, text=TEXT.replace("(float[b,4] y)", "(int64[b,4] y)")))
     assert isinstance(caught.value.__cause__, VerificationError)
