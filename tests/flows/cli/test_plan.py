@@ -4,8 +4,10 @@ import json
 
 import onnx
 import pytest
+from msgspec.structs import replace
 
 from autocast_core import ConversionConfig, convert_file, tune_file
+from autocast_core.plan import PrecisionPlan, RepairRecord
 from tests.autocast_core.search.planted import planted_model
 from tests.flows.conversions import batches, mlp
 
@@ -27,6 +29,15 @@ def test_show_lists_rules_and_the_nodes_kept(autocast, plans):
     assert found["summary"] == "Converted 2/3 nodes (66.67%) to fp16"
     assert [node["id"] for node in found["nodes"]] == ["graph/second"]
     assert sum(found["rules"].values()) == 3
+
+
+def test_show_says_what_a_measured_decision_did(autocast, plans):
+    plan = PrecisionPlan.from_json((plans / "kept.json").read_text())
+    record = RepairRecord(("sqnr_db>=40",), True, 3, None, 12.0, 61.25, ("graph/second",))
+    measured = replace(plan, data=replace(plan.data, repair=record))
+    (plans / "measured.json").write_text(measured.to_json())
+    ended = autocast("plan", "show", plans / "measured.json")
+    assert "Decided by measuring: 1 more node(s) in FP32: 12.0 dB before, 61.2 dB after (3 evaluations)" in ended.out
 
 
 def test_show_filters_by_node_id(autocast, plans):
