@@ -10,6 +10,7 @@ about rounding alone kept nodes, those that gain nothing are released in one ste
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from autocast_core.search.result import CertificateEntry
 from autocast_core.search.search_space import SearchSpace, release_space, repair_space
 from autocast_core.search.target import Target, nearest_reachable, nothing_lost
 from autocast_core.search.trials import MemoryTrials, Trial
+
+_LOG = logging.getLogger(__name__)
 
 
 def repair(
@@ -138,7 +141,14 @@ class _Passes:
         subject = self.subject
         low = {each.id: each.precision for each in plan.nodes if each.precision.is_low}
         policy = OperandPolicy.of_plan(subject.model, plan)
-        return attribute(subject.model, low, plan.precision, policy, subject.batches, subject.runtime, self.progress)
+        try:
+            return attribute(
+                subject.model, low, plan.precision, policy, subject.batches, subject.runtime, self.progress
+            )
+        except Exception as error:
+            # Without a ranking more is measured, and the result is still a plan that was measured.
+            _LOG.warning("errors are not attributed to nodes: %s", error)
+            return Attribution(skipped=f"{type(error).__name__}: {error}")
 
 
 def _more_kept(passes: _Passes, step: _Step) -> _Step:

@@ -126,3 +126,13 @@ def test_a_model_that_no_plan_saves_gets_what_comes_closest(ill):
     subject, plan = ill
     record = repair(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=201"), 12).data.repair
     assert not record.met and record.kept and np.isfinite(record.sqnr_db_after)
+
+
+def test_without_an_attribution_a_repair_still_meets_the_target(ill, monkeypatch):
+    def broken(*given):
+        raise ValueError("too many outputs")
+
+    subject, plan = ill
+    monkeypatch.setattr("autocast_core.search.repair.attribute", broken)
+    record = repair(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=45"), 12).data.repair
+    assert record.met and record.evaluations <= 12
