@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> onnx.ModelProto:
 
     Raises the AutocastError, which `command` prints; SystemExit for wrong usage.
     """
-    from autocast_core.pipeline.compat import read_converted
+    from autocast_core.pipeline.other_tools.compat import read_converted
 
     return read_converted(_convert(get_parser().parse_args(argv)))
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from autocast_core import auto_convert_mixed_precision, convert_float_to_float16
-from autocast_core.pipeline.onnxconverter_common import DEFAULT_OP_BLOCK_LIST
+from autocast_core.pipeline.other_tools.onnxconverter_common import DEFAULT_OP_BLOCK_LIST
 from tests.compatibility.converted import Converted
 
 EMPTY = inspect.Parameter.empty

@@ -23,7 +23,7 @@ def imported(settings: str, subject: Path, output: Path | None) -> dict[str, Any
     """The options or the edited plan, written to `output` where it is given. ConfigError for a plan without one."""
     from autocast_core.errors import ConfigError
     from autocast_core.model.atomic import check_inputs_stay, check_plain
-    from autocast_core.pipeline.import_settings import import_into_plan, import_options
+    from autocast_core.pipeline.other_tools.import_settings import import_into_plan, import_options
     from autocast_core.plan import read_plan
 
     text, read = _text(settings)

@@ -5,7 +5,7 @@ import pytest
 
 from autocast_core import ConversionConfig, Precision, convert_file
 from autocast_core.errors import ConfigError
-from autocast_core.pipeline.import_settings import import_into_plan, import_options
+from autocast_core.pipeline.other_tools.import_settings import import_into_plan, import_options
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
 g (bool c, float[2,2] x) => (float[2,2] y, int64[2] s) {

@@ -1,0 +1,1 @@
+"""What other tools' users bring along: AutoCast's functions, onnxconverter-common's, and settings in their forms."""
