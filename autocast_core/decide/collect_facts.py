@@ -18,7 +18,8 @@ from autocast_core.decide.overflow_margins import find_overflows
 from autocast_core.decide.rounding.absorbed_rounding import is_absorbed, loses_much
 from autocast_core.decide.rounding.amplified_rounding import find_amplified_rounding
 from autocast_core.decide.rounding.condition_numbers import Knowledge
-from autocast_core.decide.rounding.guarded_nodes import find_guarded_nodes
+from autocast_core.decide.rounding.guarded_nodes import TIE_TO_ZERO, find_guarded_nodes
+from autocast_core.decide.rounding.vanishing_operands import find_vanishing_operands
 from autocast_core.graph.annotations import replaced_names
 from autocast_core.graph.walk import all_nodes
 from autocast_core.operators import OperandPolicy, Operands, element_type, float_operands, ports_of
@@ -53,6 +54,8 @@ def collect_facts(
     amplified = find_amplified_rounding(nodes.values(), known) if statistics.tensors else {}
     asks_margin = config.headroom > 1.0 and bool(measured)
     overflows = find_overflows(every, stats_of, config.headroom, config.precision.max) if asks_margin else {}
+    least = TIE_TO_ZERO[config.precision]
+    vanishing = find_vanishing_operands(nodes.values(), stats_of, config.headroom, least) if asks_margin else {}
     walked = _Walked(exact, find_growing_angles(every, exact), overflows)
     facts_of = _tensor_facts(model, stats_of, weights, config, walked)
     collected = []
@@ -60,7 +63,7 @@ def collect_facts(
         operands = float_operands(node, policy, config.precision)
         tensors = tuple(map(facts_of, dict.fromkeys(_moved_values(node, operands))))
         names = (node.name or "", *replaced_names(node))
-        noted = node in exact.sizes, integer_ends.get(node), guards.get(node), amplified.get(node)
+        noted = node in exact.sizes, integer_ends.get(node), guards.get(node), amplified.get(node), vanishing.get(node)
         collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, *noted))
     return collected
 

@@ -15,6 +15,7 @@ from autocast_core.config import Precision
 from autocast_core.decide.exact_quantities.integer_ends import IntegerEnd
 from autocast_core.decide.rounding.amplified_rounding import Amplification
 from autocast_core.decide.rounding.guarded_nodes import Guard
+from autocast_core.decide.rounding.vanishing_operands import Vanishing
 from autocast_core.operators import Operands
 from autocast_core.plan import Evidence
 
@@ -70,6 +71,7 @@ class NodeFacts(NamedTuple):
     `names` are its own name and those of the nodes it was fused from. `makes_sizes`: see ExactValues.sizes.
     `integer_end`: where its results become integers (integer_ends).
     `guard`: the constant that the low type would lose between it and what it protects (guarded_nodes).
+    `vanishing`: what may become zero at the node where it does harm (vanishing_operands).
     `amplification`: the operator that multiplies a rounding error at the node too much (amplified_rounding).
     """
 
@@ -83,6 +85,7 @@ class NodeFacts(NamedTuple):
     integer_end: IntegerEnd | None = None
     guard: Guard | None = None
     amplification: Amplification | None = None
+    vanishing: Vanishing | None = None
 
 
 def evidence_of(tensor: TensorFacts, limit: float | None = None, detail: str | None = None) -> Evidence:

@@ -21,7 +21,7 @@ from autocast_core.config import Precision
 from autocast_core.graph.constants import scalar
 from autocast_core.operators.families import MOVES_ELEMENTS, is_in
 
-_TIE_TO_ZERO: Mapping[Precision, float] = {Precision.FP16: 2.0**-25, Precision.BF16: 2.0**-134}
+TIE_TO_ZERO: Mapping[Precision, float] = {Precision.FP16: 2.0**-25, Precision.BF16: 2.0**-134}
 """Half of the smallest subnormal number: up to here numbers round to zero (IEEE 754 binary16, bfloat16)."""
 
 _GUARDING: Mapping[str, tuple[int, ...] | None] = {"Add": None, "Max": None, "Clip": (1,)}
@@ -71,7 +71,7 @@ def _follow(node: ir.Node, floor: float, precision: Precision) -> _Protected | N
     """What the guard `node` protects and the nodes on the way that the low type would spoil; None where nothing."""
 
     def is_held(least: float) -> bool:
-        return _TIE_TO_ZERO[precision] < least <= precision.max
+        return TIE_TO_ZERO[precision] < least <= precision.max
 
     operators: list[str] = []
     kept: dict[ir.Node, None] = {}

@@ -97,3 +97,25 @@ def test_the_reason_says_what_was_seen_and_what_may_come(plan):
         "tensor 'y' reached 7.4 and may reach 8.89e+06, over 65504, where its arguments are 8 times larger"
     )
     assert decision.evidence[0].detail == "may reach 8.89e+06 with headroom 8"
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "expected"),
+    [
+        ("[softmax] p = Softmax(x) [log] y = Log(p)", 0.05, {"softmax", "log"}),
+        ("[softmax] p = Softmax(x) [log] y = Log(p)", 0.2, set()),
+        ("[exp] p = Exp(x) [invert] y = Reciprocal(p)", 0.05, {"exp", "invert"}),
+        ("[sigmoid] s = Sigmoid(x) [flat] p = Flatten(s) [log] y = Log(p)", 0.05, {"sigmoid", "flat", "log"}),
+        ("[size] p = Abs(x) [log] y = Log(p)", 0.05, set()),
+        ("[size] p = Abs(x) [log] y = Log(p)", 2e-7, {"size", "log"}),
+        ("[size] p = Abs(x) [divide] y = Div(x, p)", 2e-7, {"size", "divide"}),
+        ("[size] p = Abs(x) [divide] y = Div(p, x)", 2e-7, set()),
+        ("[size] p = Abs(x) [power] y = Pow(p, minus)", 2e-7, {"size", "power"}),
+        ("[size] p = Abs(x) [power] y = Pow(p, plus)", 2e-7, set()),
+        ("[size] p = Abs(x) [log] y = Log(p)", 0.0, set()),
+    ],
+)
+def test_what_may_become_zero_is_kept_where_a_zero_does_harm(plan, text, least, expected):
+    graph = f"g (float[2,2] x) => (y) <float minus = {{-1}}, float plus = {{2}}> {{ {text} }}"
+    ranges = {"x": (-1.0, 1.0), "s": (least, 0.9), "p": (least, 0.9), "y": (-3.0, 3.0)}
+    assert kept(plan, graph, ranges) == expected
