@@ -66,6 +66,10 @@ class Planned:
         made = run_stages((APPLY, VERIFY), in_this_process(self.job), start.having(PrecisionPlan, plan))
         return made[Converted].model
 
+    def as_proto(self) -> onnx.ModelProto:
+        """The model that the plan describes."""
+        return _as_proto(self.converted(self.plan))
+
     def judge(self, plan: PrecisionPlan) -> Agreement:
         """What the oracle says of the model that `plan` describes, on held-out data."""
         return judge_file(self.hazard, _as_proto(self.converted(plan)), self._expected)
