@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import onnx_ir as ir
 from msgspec import structs
 
 from autocast_core.apply import apply_plan
@@ -42,12 +43,15 @@ def repair(
     subject: SearchSubject, plan: PrecisionPlan, target: Target, most: int, progress: ProgressCallback = silent
 ) -> PrecisionPlan:
     """`plan` with the nodes kept in FP32 that the subject's model needs to reach `target`, and without those that rules
-    about rounding alone keep for nothing; ``data.repair`` says what was done.
+    about rounding alone keep for nothing; ``data.repair`` says what was done. As it is, and without a pass, where there
+    is nothing to do.
 
     Measured is the simulated model against the subject's source, on its batches, in at most `most` passes (several
     plans share one) beside the reference's and the attribution's. A target that no plan reaches leads to the smallest
     plan that comes as close as any; FP32 throughout is none.
     """
+    if not target.missed and not _saves_casts(subject.model, plan):
+        return plan
     with recorded(subject.source, subject.batches, subject.runtime, subject.config.class_outputs) as recording:
         passes = _Passes(subject, recording, most, progress)
         step = _Step(plan, target, target.judged)
@@ -216,12 +220,12 @@ def _released(passes: _Passes, step: _Step) -> _Step:
     """The step without those nodes in FP32 that a release may lower and that gain nothing: all of them together, or,
     where they gain something, the longest tried beginning of them in the order of what they gain."""
     space = release_space(passes.subject.model, step.plan)
-    if not space.candidates or not _saves_casts(passes, step.plan, space.lowest):
+    if not _saves_casts(passes.subject.model, step.plan):
         return step
     measure, everything = passes.measurements(space), frozenset(space.candidates)
     passes.together(measure, [everything, ALL_LOW])
     full, low = measure.known(everything), measure.known(ALL_LOW)
-    if full is None or low is None:
+    if full is None or low is None or full.error is not None:
         return step
     names = output_metric_names(passes.recording.output_names)
     gates = step.target.on(full.metrics) if step.asked is None else step.asked.gates
@@ -248,7 +252,9 @@ def _fewest(passes: _Passes, space: SearchSpace, measure: Measurements, budget: 
     return min(passing, key=len, default=ranking.everything)
 
 
-def _saves_casts(passes: _Passes, plan: PrecisionPlan, lowest: PrecisionPlan) -> bool:
-    """Whether the model has fewer Casts by `lowest` than by `plan`: a node among others in FP32 costs none."""
-    model = passes.subject.model
-    return apply_plan(model, lowest).casts_inserted < apply_plan(model, plan).casts_inserted
+def _saves_casts(model: ir.Model, plan: PrecisionPlan) -> bool:
+    """Whether the model has fewer Casts without what a release may lower: a node among others in FP32 costs none."""
+    space = release_space(model, plan)
+    if not space.candidates:
+        return False
+    return apply_plan(model, space.lowest).casts_inserted < apply_plan(model, plan).casts_inserted

@@ -168,6 +168,22 @@ def test_nodes_kept_for_nothing_are_released(tmp_path):
     assert record.sqnr_db_after > record.sqnr_db_before - 0.1
 
 
+def test_nodes_that_cost_no_cast_are_not_measured(tmp_path):
+    """The whole net is FP32, and so are its input and its output."""
+    net = """<ir_version: 9, opset_import: ["": 17]>
+        lone (float[N, 8] x) => (float[N, 8] y) <float zero = {93.15}> { [cancel] y = Sub(x, zero) }"""
+    heard = []
+    plan = convert_file(
+        source(tmp_path, net),
+        tmp_path / "out.onnx",
+        ConversionConfig(decide="measured", batch_size=8),
+        calibration=near_zero_point(),
+        progress=lambda at: heard.append((at.stage, at.unit)),
+    ).plan
+    assert rules(plan) == {"cancel": "conditioning"} and "repair" not in plan.to_json()
+    assert ("repair", "") in heard and ("repair", "evaluations") not in heard
+
+
 def test_user_and_range_are_never_overruled_by_a_measurement(tmp_path):
     plan = converted(tmp_path, HARMLESS, near_zero_point(), nodes_to_exclude=("cancel",)).plan
     assert rules(plan)["cancel"] == "node_name"
