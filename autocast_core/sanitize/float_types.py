@@ -231,7 +231,7 @@ class _Casts:
 
 
 def take_place_as_output(value: ir.Value, replacement: ir.Value) -> None:
-    """The graph gives out `replacement`, with the name and description of `value`, which gets another name."""
+    """The graph gives out `replacement`, with the name, shape and description of `value`, which gets another name."""
     graph = value.graph
     assert isinstance(graph, ir.Graph)
     for position, output in enumerate(graph.outputs):
@@ -239,6 +239,7 @@ def take_place_as_output(value: ir.Value, replacement: ir.Value) -> None:
             graph.outputs[position] = replacement
     name, value.name = value.name, replacement.name
     replacement.name = name
+    replacement.shape = value.shape if value.shape is not None else replacement.shape
     replacement.doc_string, value.doc_string = value.doc_string, None
     replacement.metadata_props.update(value.metadata_props)
     value.metadata_props.clear()

@@ -1,6 +1,6 @@
 """Decides from tags which registered versions are converted, and with which options.
 
-A version's tags override those of its registered model. `autocast.precision` (fp16 | bf16) opts in;
+A version's tags override those of its registered model. `autocast.precision` (fp16 | bf16 | fp16,bf16) opts in;
 `autocast.calibration`, `.evaluation`, `.name` and `.spec` (a JSON object, or the s3:// location of a YAML file) add
 options.
 """

@@ -171,6 +171,22 @@ def test_widening_leaves_no_cast_between_floats(tmp_path):
     assert model.opset_import[0].version == 22
 
 
+def test_an_output_behind_a_cast_that_goes_keeps_its_name_and_shape(tmp_path):
+    """Inference finds no shape of what a Reshape to a computed shape makes."""
+    text = (
+        HEAD
+        + """g (float16[6] x, int64[k] s) => (float[a,b] y) {
+        [r] h = Reshape(x, s) [n] m = Neg(h) [c] y = Cast<to = 1>(m)
+    }"""
+    )
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "reshaped.onnx")
+    widen_file(tmp_path / "reshaped.onnx", tmp_path / "wide.onnx")
+    model = onnx.load(tmp_path / "wide.onnx")
+    (output,) = model.graph.output
+    assert (output.name, [dim.dim_param for dim in output.type.tensor_type.shape.dim]) == ("y", ["a", "b"])
+    assert operator_types(model) == ["Reshape", "Neg"]
+
+
 def test_widening_keeps_the_interface_that_it_is_told_to_keep(half, tmp_path):
     widen_file(half, tmp_path / "wide.onnx", keep_io_types=["x"])
     assert interface_types(onnx.load(tmp_path / "wide.onnx")) == {"x": FP16, "y": FLOAT}
