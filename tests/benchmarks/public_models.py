@@ -21,11 +21,10 @@ from autocast_core.model import save_model
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.measured import measured_model
 from autocast_core.pipeline.stage import in_this_process, run_stages
-from autocast_core.pipeline.stages.apply import APPLY
-from autocast_core.pipeline.stages.evaluate import SIMULATION, evaluate_candidate
+from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.pipeline.stages.load import LOAD
-from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.simulate import simulate
 from tasks.stages.gates import check_gates
 from tests.benchmarks.public_packages import PUBLIC_MODELS, PublicModel, Sample, fetch
@@ -101,10 +100,10 @@ def converted(model: PublicModel, path: Path, precision: Precision, decide: str)
             evaluation=held_out,
             allow_nonfinite=False,
         )
-        made = run_stages((LOAD, *planning_stages(job.config), APPLY, VERIFY), in_this_process(job))
-        found = made[Converted]
+        around = in_this_process(job)
+        made = measured_model(job, run_stages((LOAD, *planning_stages(job.config)), around), around, around)
+        found, evaluated = made[Converted], made[Evaluated]
         written = save_model(found.model, Path(scratch) / "converted.onnx")
-        evaluated = evaluate_candidate(job, found.model, (SIMULATION,))
         gates = check_gates((), evaluated, allow_random=False, precision=precision)
         missed = "; ".join(f"{gate.expression}: {gate.reason}" for gate in gates if not gate.passed)
         task = model.task(_run(job, job.original(), samples), _run(job, simulate(found.model), samples))

@@ -17,6 +17,7 @@ from autocast_core.model import save_model
 from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.measured import measured_model
 from autocast_core.pipeline.stage import Artifacts, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.evaluate import SIMULATION, Evaluated, evaluate_candidate
@@ -130,7 +131,7 @@ def planned(
     decide: str = "measured",
     allow_nonfinite: bool = False,
 ) -> Planned:
-    """Plan with calibration on some samples; held-out ones are the job's evaluation data."""
+    """Plan with calibration on some samples, and repair; held-out ones are the job's evaluation data."""
     job = Job(
         hazard.model(),
         _config(precision, decide),
@@ -138,7 +139,9 @@ def planned(
         evaluation=hazard.held_out(),
         allow_nonfinite=allow_nonfinite,
     )
-    return Planned(hazard, job, run_stages((LOAD, *planning_stages(job.config)), in_this_process(job)))
+    around = in_this_process(job)
+    made = run_stages((LOAD, *planning_stages(job.config)), around)
+    return Planned(hazard, job, measured_model(job, made, around, around) if decide == "measured" else made)
 
 
 def _config(precision: Precision, decide: str) -> ConversionConfig:

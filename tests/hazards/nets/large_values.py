@@ -44,7 +44,7 @@ LARGE_VALUES: Mapping[str, Hazard] = {
     "squares of larger values than in calibration": Hazard(
         """g (float[N, 64] x) => (float[N, 64] y) <float unit = {0.001}> {
           [square] s = Mul(x, x) [scale] y = Mul(s, unit) }""",
-        uniform(-20.0, 20.0, 64),
+        uniform(-40.0, 40.0, 64),
         unseen=uniform(-300.0, 300.0, 64),
     ),
     "sum of thousands": Hazard(_OVERFLOWING_SUM, uniform(20.0, 60.0, 4096)),
