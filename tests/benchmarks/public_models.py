@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core import ConversionConfig, Precision
+from autocast_core import Precision
 from autocast_core.model import save_model
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.convert import planning_stages
@@ -26,6 +26,7 @@ from autocast_core.pipeline.stage import in_this_process, run_stages
 from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.simulate import simulate
+from flows.request.spec import Spec
 from tasks.stages.gates import check_gates
 from tests.benchmarks.public_packages import PUBLIC_MODELS, PublicModel, Sample, fetch
 from tests.benchmarks.public_tasks import Outputs
@@ -95,7 +96,7 @@ def converted(model: PublicModel, path: Path, precision: Precision, decide: str)
         _write(samples, held_out)
         job = Job(
             path,
-            ConversionConfig(precision=precision, decide=decide),
+            Spec(precision=precision.value, decide=decide).config(),
             calibration=calibration,
             evaluation=held_out,
             allow_nonfinite=False,

@@ -3,6 +3,7 @@
 - Looks at float activations that were measured; weights have `initializer_range`, other activations no say.
 - Of a tensor that carries an attention mask, only the end without the mask counts, provided that the mask stays finite.
 - Keeps a node where a tensor holds NaN or infinity in the FP32 reference, a mask's infinity excepted.
+- Does not see to what may overflow on other data, which `headroom` does: a measured decision may release what it keeps.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts, evidence_of
 from autocast_core.decide.range_limits import range_limit
-from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
+from autocast_core.decide.rule import SOFT, Outcome, RuleEntry, RuleMatch
 
 
 class IORangeRule:
@@ -66,7 +67,7 @@ IO_RANGE = RuleEntry(
     title="I/O range",
     description="A float activation exceeds `data_max` over the calibration data, or is not finite in FP32.",
     outcome=Outcome.FP32,
-    overridden_by=INCLUDE_OR_SEARCH,
+    overridden_by=SOFT,
     build=lambda model, config: IORangeRule(range_limit(config, "data_max")),
     about_range=True,
 )

@@ -111,7 +111,7 @@ def test_what_a_release_may_override_stands_behind_all_others_that_keep_nodes():
 
 
 def test_what_a_measurement_on_finite_data_cannot_know_no_release_overrides():
-    hard = {"guards", "initializer_range", "io_range", "whole_numbers", "angles", "custom", "node_name", "op_type"}
+    hard = {"guards", "headroom", "initializer_range", "whole_numbers", "angles", "custom", "node_name", "op_type"}
     assert not any(entry_of(name).may_be_overridden_by(Override.RELEASE) for name in hard)
 
 
