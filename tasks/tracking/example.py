@@ -36,8 +36,8 @@ Example = dict[str, Any]
 def input_example(source: ModelRef, converted: ModelRef, data: Path | None, config: ConversionConfig) -> Example | None:
     """The first batch of `data` (seeded random without), rounded to the types that the converted model takes.
 
-    None where it has more than 200,000 elements, or what that form cannot hold: NaN, infinity, texts, sequences, types
-    that numpy has no name for.
+    None where it has more than 200,000 elements, or what that form cannot hold: NaN, infinity (which -3.4e38 in a mask
+    becomes in FP16), texts, sequences, types that numpy has no name for.
     """
     from autocast_core.data import input_specs, open_batches, table_sizes
 
@@ -57,9 +57,11 @@ def input_example(source: ModelRef, converted: ModelRef, data: Path | None, conf
         return None
     if sum(array.size for array in first.values()) > _MOST_ELEMENTS:
         return None
-    if not all(np.isfinite(array).all() for array in first.values() if array.dtype.kind in "fc"):
+    with np.errstate(over="ignore"):
+        rounded = {name: first[name].astype(type_) for name, type_ in wanted.items()}
+    if not all(np.isfinite(array).all() for array in rounded.values() if array.dtype.kind in "fc"):
         return None
-    return {name: first[name].astype(type_).tolist() for name, type_ in wanted.items()}
+    return {name: array.tolist() for name, array in rounded.items()}
 
 
 sample_of = isolated(input_example, Example | None)

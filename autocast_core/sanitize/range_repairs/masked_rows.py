@@ -35,6 +35,7 @@ STEP = "masked_rows"
 SWALLOWS = -1e30
 """A number of at least this magnitude, added to a score below 10^22, is the sum: half its last place is larger."""
 _MOST_ELEMENTS = 1 << 22
+_FIRST_ELEMENTS = 1024
 _MOST_NUMBERS = 4
 _BEHIND_SCORES = frozenset({"Add", "Sub", "Mul", "Div", "Where", "Cast", "Max", "Min", "Tanh", "Clip"}) | MOVES_ELEMENTS
 
@@ -64,8 +65,10 @@ def _masked_sums(model: ir.Model, known: _KnownNumbers) -> Iterator[tuple[ir.Nod
     for node in all_nodes(model.graph):
         if not is_in(node, frozenset({"Add"})) or node.outputs[0].dtype != ir.DataType.FLOAT:
             continue
+        if not leads_to_softmax(node.outputs[0]):
+            continue
         lows = [_low(known.of(value)) for value in node.inputs]
-        if (lows[0] is None) == (lows[1] is None) or not leads_to_softmax(node.outputs[0]):
+        if (lows[0] is None) == (lows[1] is None):
             continue
         mask = 0 if lows[0] is not None else 1
         low = lows[mask]
@@ -167,7 +170,12 @@ def _combined(op_type: str, sets: list[Numbers]) -> Numbers:
 def _held(tensor: ir.TensorProtocol) -> Numbers | None:
     if not 0 < tensor.size <= _MOST_ELEMENTS or tensor.dtype == ir.DataType.STRING:
         return None
-    return _few(frozenset(float(number) + 0.0 for number in np.unique(tensor.numpy())[: _MOST_NUMBERS + 1]))
+    array = tensor.numpy().reshape(-1)
+    for part in (array[:_FIRST_ELEMENTS], array):  # most constants hold many numbers, which the first ones show
+        numbers = _few(frozenset(float(number) + 0.0 for number in np.unique(part)[: _MOST_NUMBERS + 1]))
+        if numbers is None:
+            return None
+    return numbers
 
 
 def _few(numbers: Numbers) -> Numbers | None:

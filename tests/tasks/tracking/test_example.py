@@ -38,7 +38,9 @@ def test_the_example_is_one_sample_in_the_types_of_the_converted_model(example):
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [(np.nan, "float16"), (1.0, "bfloat16")], ids=["NaN", "a type that numpy does not know"]
+    ("value", "kind"),
+    [(np.nan, "float16"), (-3.4e38, "float16"), (1.0, "bfloat16")],
+    ids=["NaN", "what becomes infinite", "a type that numpy does not know"],
 )
 def test_what_the_form_cannot_hold_gives_no_example(example, value, kind):
     assert example(np.full((1, 4), value, "f4"), kind) is None
