@@ -14,7 +14,7 @@ from autocast_core.pipeline.gain import no_gain
         (225_000, 271_000, 4, "larger than its source, 271,000 bytes in place of 225,000, with 4 Casts"),
         (225_000, 225_000, 154, "no smaller than its source, 225,000 bytes in place of 225,000, with 154 Casts"),
         (225_000, 113_000, 154, None),
-        (225_000, 225_000, 0, None),
+        (225_000, 225_100, 0, None),
         (2_000, 2_400, 4, None),
     ],
 )
