@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,8 @@ class Accumulator:
         self._count = np.zeros(len(names), np.int64)
         self._min = np.full(len(names), np.inf)
         self._max = np.full(len(names), -np.inf)
+        self._batches = np.zeros(len(names), np.int64)
+        self._extremes = np.zeros((2, len(names)))
         self._small = {name: np.zeros(len(names)) for name in _SMALL} if small else None
 
     def add_ranges(self, which: np.ndarray, counts: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> None:
@@ -30,6 +34,9 @@ class Accumulator:
         self._count[which] += counts
         self._min[which] = np.minimum(self._min[which], lowest)
         self._max[which] = np.maximum(self._max[which], highest)
+        extremes = np.maximum(highest, -lowest).astype(np.float64)
+        self._batches[which] += 1
+        self._extremes[:, which] += extremes, extremes**2
 
     def add_small(self, which: np.ndarray, small: Mapping[str, np.ndarray]) -> None:
         """Small-value quantities of one batch, of the tensors at the indices `which`."""
@@ -56,13 +63,18 @@ class Accumulator:
     def stats(self) -> dict[str, TensorStats]:
         """What was added up, by tensor name."""
         ranges = zip(self._count.tolist(), self._min.tolist(), self._max.tolist(), strict=True)
-        if self._small is None:
-            return {name: TensorStats(*seen) for name, seen in zip(self.names, ranges, strict=True)}
-        whole = {name: self._small[name].astype(np.int64).tolist() for name in ("nonzero", "underflow", "subnormal")}
-        columns = {**{name: values.tolist() for name, values in self._small.items()}, **whole}
-        columns["examined"] = self._small["examined"].astype(np.int64).tolist()
-        rows = zip(*(columns[name] for name in _SMALL), strict=True)
-        return {name: TensorStats(*seen, 0, *row) for name, seen, row in zip(self.names, ranges, rows, strict=True)}
+        seen = zip(self._batches.tolist(), *self._extremes.tolist(), strict=True)
+        rows: Iterable[tuple[Any, ...]] = itertools.repeat((None,) * len(_SMALL), len(self.names))
+        if self._small is not None:
+            whole = ("nonzero", "underflow", "subnormal", "examined")
+            columns = [
+                (self._small[name].astype(np.int64) if name in whole else self._small[name]).tolist() for name in _SMALL
+            ]
+            rows = zip(*columns, strict=True)
+        return {
+            name: TensorStats(*found, 0, *row, *extremes)
+            for name, found, row, extremes in zip(self.names, ranges, rows, seen, strict=True)
+        }
 
 
 @dataclass(frozen=True)

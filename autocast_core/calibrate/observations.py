@@ -47,7 +47,7 @@ class Observations:
     def add_exact(self, stats: Mapping[str, TensorStats]) -> None:
         """Statistics of tensors in one batch."""
         for name, value in stats.items():
-            self._others[name] = self._others.get(name, EMPTY).merge(value)
+            self._others[name] = self._others.get(name, EMPTY).merge(value.as_batch())
 
     def stats(self) -> dict[str, TensorStats]:
         """Everything that was added, by tensor name."""

@@ -22,6 +22,12 @@ Origin = Literal["calibration", "random", "none"]
 _ORIGINS: tuple[Origin, ...] = ("none", "random", "calibration")
 
 
+FEWEST_BATCHES = 4
+"""Batches from which on an extreme beyond them is estimated."""
+MORE_DATA = 100
+"""How many times as many batches as were seen the estimated extreme is of."""
+
+
 @dataclass(frozen=True)
 class TensorStats:
     """Counts, range and 16-bit behaviour of one float tensor over everything that was seen of it.
@@ -36,6 +42,8 @@ class TensorStats:
     - `subnormal`: nonzero elements below the smallest normal number of the low type, `underflow` included;
     - `sum_squares`: of x;
     - `rounding_sum_squares`: of x - round(x), round being round-to-nearest-even.
+
+    The last three are of activations: the number of batches, the sum of their largest magnitudes and of its squares.
     """
 
     count: int
@@ -48,11 +56,30 @@ class TensorStats:
     sum_squares: float | None = None
     rounding_sum_squares: float | None = None
     examined: int | None = None
+    batches: int | None = field(default=None, compare=False)
+    extreme_sum: float | None = field(default=None, compare=False)
+    extreme_squares: float | None = field(default=None, compare=False)
 
     @property
     def absmax(self) -> float:
         """The largest magnitude; 0.0 for a tensor without any number."""
         return max(abs(self.min), abs(self.max)) if self.min <= self.max else 0.0
+
+    @property
+    def estimated_absmax(self) -> float | None:
+        """The largest magnitude to expect in MORE_DATA times as many batches; None of fewer than FEWEST_BATCHES.
+
+        The largest magnitudes m of n batches are taken for a sample of a Gumbel distribution, whose scale the method of
+        moments gives: β = s·√6/π, with s their standard deviation. The largest of N such is mean(m) + β·ln N to be
+        expected (Gumbel, Statistics of Extremes, 1958). It is at least `absmax`; batches of several shapes count alike.
+        """
+        n = self.batches or 0
+        if n < FEWEST_BATCHES or self.extreme_sum is None or self.extreme_squares is None:
+            return None
+        mean = self.extreme_sum / n
+        deviation = math.sqrt(max(self.extreme_squares / n - mean**2, 0.0) * n / (n - 1))
+        scale = deviation * math.sqrt(6.0) / math.pi
+        return max(self.absmax, mean + scale * math.log(n * MORE_DATA))
 
     @property
     def rounding_error(self) -> float | None:
@@ -98,7 +125,16 @@ class TensorStats:
             sum_squares=_sum(self.sum_squares, other.sum_squares),
             rounding_sum_squares=_sum(self.rounding_sum_squares, other.rounding_sum_squares),
             examined=_sum(self.examined, other.examined),
+            batches=_sum(self.batches, other.batches),
+            extreme_sum=_sum(self.extreme_sum, other.extreme_sum),
+            extreme_squares=_sum(self.extreme_squares, other.extreme_squares),
         )
+
+    def as_batch(self) -> TensorStats:
+        """The same as what one batch has shown, unless it holds NaN or infinity, of which there is no extreme."""
+        if self.nonfinite or self.min > self.max:
+            return self
+        return replace(self, batches=1, extreme_sum=self.absmax, extreme_squares=self.absmax**2)
 
     def times(self, factor: float) -> TensorStats:
         """The statistics of the elements times a positive `factor`.

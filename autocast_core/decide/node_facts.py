@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import onnx_ir as ir
+from msgspec import UNSET
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import Precision
@@ -93,4 +94,7 @@ def evidence_of(tensor: TensorFacts, limit: float | None = None, detail: str | N
     stats = tensor.stats
     if stats is None:
         return Evidence(tensor=tensor.name, limit=limit, detail=detail)
-    return Evidence(tensor.name, stats.min, stats.max, stats.absmax, limit, detail)
+    estimated = stats.estimated_absmax
+    return Evidence(
+        tensor.name, stats.min, stats.max, stats.absmax, limit, detail, UNSET if estimated is None else estimated
+    )

@@ -45,6 +45,10 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     absmax: float | None = None
     limit: float | None = None
     detail: str | None = None
+    estimated: (
+        Annotated[float | None, Meta(description="The largest magnitude to expect in 100 times as many batches.")]
+        | UnsetType
+    ) = UNSET
 
 
 class NodeDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

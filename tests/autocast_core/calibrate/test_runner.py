@@ -374,3 +374,17 @@ def test_infinity_behind_captures_and_bodies_is_counted_exactly() -> None:
     found = run(model, {"x": x, "c": np.array(True)}).tensors
     assert (found["b"].nonfinite, found["y"].nonfinite, found["d"].nonfinite) == (7, 7, 7)
     assert (found["y"].count, found["y"].min, found["y"].max) == (20_000, -np.inf, np.float32(np.log(2)) + 1)
+
+
+def test_extremes_are_known_batch_by_batch_of_every_kind_of_tensor():
+    """Whole, sampled, and in a body."""
+    model = model_of("""g (float[N, 8192] x, bool c) => (float[N, 8192] y) {
+      small = ReduceMax(x) a = Mul(x, small)
+      y = If(c) <then_branch = t () => (float[N, 8192] b) { b = Neg(a) }, else_branch = e () => (float[N, 8192] d) {
+        d = Identity(a) }> }""")
+    x = np.stack([np.full(8192, top, np.float32) for top in (1.0, 2.0, 3.0, 4.0)])
+    found = run(model, {"x": x, "c": np.array(True)}).tensors
+    for name, extremes in (("x", [1, 2, 3, 4]), ("small", [1, 2, 3, 4]), ("a", [1, 4, 9, 16]), ("b", [1, 4, 9, 16])):
+        assert found[name].batches == 4
+        assert found[name].extreme_sum == sum(extremes)
+        assert found[name].extreme_squares == sum(each**2 for each in extremes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from autocast_core.calibrate import Statistics, TensorStats
+from autocast_core.calibrate.statistics import EMPTY
 from autocast_core.config import Precision
 from autocast_core.errors import DataError
 
@@ -113,3 +115,36 @@ def test_statistics_survive_json_without_nan_or_infinity() -> None:
 def test_other_text_is_no_statistics(text: str) -> None:
     with pytest.raises(DataError, match="calibrate again"):
         Statistics.from_json(text)
+
+
+def test_the_estimated_extreme_is_gumbels_for_a_hundred_times_as_many_batches():
+    """m + s·√6/π·ln(100·n), for batches whose largest magnitudes are 1, 2, 3 and 4: m = 2.5, s = √(5/3)."""
+    batches = [TensorStats(count=2, min=-top, max=0.5).as_batch() for top in (1.0, 2.0, 3.0, 4.0)]
+    found = reduce(TensorStats.merge, batches, EMPTY)
+    assert found.batches == 4
+    assert found.estimated_absmax == pytest.approx(2.5 + math.sqrt(10.0) / math.pi * math.log(400.0))
+    assert reduce(TensorStats.merge, batches[:3], EMPTY).estimated_absmax is None
+
+
+def test_equal_batches_are_expected_to_stay_equal():
+    batch = TensorStats(count=2, min=-3.0, max=1.0).as_batch()
+    assert reduce(TensorStats.merge, [batch] * 9, EMPTY).estimated_absmax == pytest.approx(3.0)
+
+
+def test_the_estimate_of_normal_samples_is_near_what_more_of_them_show():
+    rng = np.random.default_rng(0)
+    batches = [TensorStats.of(rng.standard_normal(1024), Precision.FP16).as_batch() for _ in range(16)]
+    found = reduce(TensorStats.merge, batches, EMPTY)
+    beyond = np.abs(rng.standard_normal((100, 16, 1024))).max()
+    assert found.absmax <= found.estimated_absmax
+    assert found.estimated_absmax == pytest.approx(beyond, rel=0.25)
+
+
+def test_a_batch_that_is_not_finite_has_no_extreme():
+    assert TensorStats(count=2, min=-1.0, max=1.0, nonfinite=1).as_batch().batches is None
+
+
+def test_extremes_of_batches_survive_a_file():
+    batch = TensorStats(count=2, min=-3.0, max=1.0).as_batch()
+    found = Statistics.from_json(Statistics({"x": batch}).to_json()).tensors["x"]
+    assert (found.batches, found.extreme_sum, found.extreme_squares) == (1, 3.0, 9.0)
