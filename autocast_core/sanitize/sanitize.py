@@ -3,8 +3,8 @@
 Each pass is a function in a file of its own: it works in place, gets the whole configuration and returns what it
 changed, nothing where it did not act. The order:
 
-1. `dimensions`, `plugins`, `domains`, `functions`, `names`: every node can be named and no function hides one; the
-   later passes rely on both.
+1. `dimensions`, `plugins`, `domains`, `functions`, `names`, `normalization_axes`: every node can be named and no
+   function hides one; the later passes rely on both.
 2. `types`: every tensor value has an element type.
 3. `opset`, `fp64`, `widen`, `constants`: rewrites that need types; where one acts, types are inferred anew.
 4. the IR version, `layernorm`, `masked_rows`, `masks`: repairs of what exporters wrote, on the final operators and
@@ -30,7 +30,7 @@ from autocast_core.sanitize.masks import clamp_masks
 from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.opset import choose_opset, lower_ir_version, raise_opset
 from autocast_core.sanitize.range_repairs import keep_masked_rows
-from autocast_core.sanitize.repairs import PLUGINS, move_plugins, open_negative_dimensions
+from autocast_core.sanitize.repairs import PLUGINS, move_plugins, open_negative_dimensions, state_axes
 from autocast_core.sanitize.types import ASSUMED_TYPES, DECLARED_OUTPUTS, infer_types
 from autocast_core.sanitize.widen import widen, widen_other_types
 
@@ -42,6 +42,7 @@ NAMING: tuple[Pass, ...] = (
     import_default_domain,
     inline_functions,
     give_unique_names,
+    state_axes,
 )
 REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, widen_other_types, normalize_constants)
 REPAIRING: tuple[Pass, ...] = (lower_ir_version, fuse_layer_norm, keep_masked_rows, clamp_masks)

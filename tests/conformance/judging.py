@@ -77,9 +77,12 @@ def broken_contract(
             continue
         for left, right in zip(old, new, strict=True):
             wanted = left.type
-            if not keep and left.name not in plan.io_kept:
+            if not keep and left.name not in plan.io_kept and not plan.settings.keeps_io_type(left.name):
                 wanted = _with_low_type(wanted, TYPES[precision])
-            if _element_type(wanted) not in (_element_type(right.type), onnx.TensorProto.DOUBLE):
+            allowed = {_element_type(wanted)}
+            if not keep and _element_type(wanted) in {*TYPES.values()} - {TYPES[precision]}:
+                allowed |= {onnx.TensorProto.FLOAT, TYPES[precision]}  # a source of the other type is read as FP32
+            if _element_type(right.type) not in allowed and onnx.TensorProto.DOUBLE not in allowed:
                 yield f"{kind} {left.name} has type {right.type}"
 
 
@@ -100,16 +103,23 @@ def _accuracy(
         if actual is None:
             continue
         if close(expected, actual, tolerance, codes):
-            return Outcome(variant, f"accurate ({engine})")
-        disagreeing.append(engine)
+            return _accurate(variant, f"accurate ({engine})", disagreeing)
         expected = run(engine, model, rounded(feeds, precision.numpy))
         if expected is not None and close(expected, actual, tolerance, codes):
-            return Outcome(variant, f"accurate on rounded inputs ({engine})")
+            return _accurate(variant, f"accurate on rounded inputs ({engine})", disagreeing)
+        disagreeing.append(engine)
     if disagreeing:
         return Outcome(variant, INACCURATE, f"outputs differ from those of FP32 in {', '.join(disagreeing)}")
     if evaluable:
         return Outcome(variant, "not evaluated", "an engine runs the original, and none that does runs the result")
     return Outcome(variant, "valid; no engine runs the original")
+
+
+def _accurate(variant: str, judgement: str, disagreeing: Sequence[str]) -> Outcome:
+    """Accurate in one engine, where those in `disagreeing` say otherwise."""
+    if not disagreeing:
+        return Outcome(variant, judgement)
+    return Outcome(variant, f"{judgement}, but not in {', '.join(disagreeing)}")
 
 
 def _with_low_type(kind: onnx.TypeProto, low: int) -> onnx.TypeProto:

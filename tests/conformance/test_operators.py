@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conformance.exceptions import NO_RIGHT_ANSWER, ONE_CODE, REFUSED
+from tests.conformance.exceptions import MISJUDGED, NO_RIGHT_ANSWER, ONE_CODE, REFUSED
 from tests.conformance.judging import INACCURATE, VARIANTS, is_valid, judge
 from tests.conformance.operator_cases import OperatorCase, operator_cases, operator_files
 from tests.conformance.outcomes import Outcome
@@ -30,8 +30,8 @@ def test_every_case_of_the_operator_converts_and_is_accurate(
 
 
 def _outcomes(case: OperatorCase) -> list[Outcome]:
-    if not is_valid(case.model):
-        return [Outcome("", "left out: the original is not valid")]
+    if not is_valid(case.model) and case.name not in MISJUDGED:
+        return [Outcome("", "left out", "the original is not valid: list it with the reason")]
     codes = 1 if case.name in ONE_CODE else 0
     found = [judge(case.model, case.feeds, precision, keep, codes=codes) for precision, keep in VARIANTS]
     return [_excused(case.name, outcome) for outcome in found]

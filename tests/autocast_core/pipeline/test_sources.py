@@ -287,3 +287,20 @@ def test_an_output_of_undefined_elements_is_refused_by_name(tmp_path):
     path = source(tmp_path, lambda model: setattr(model.graph.output[0].type.tensor_type, "elem_type", 0))
     with pytest.raises(ModelError, match="output 'y' of graph 'g' is declared with an undefined element type"):
         converted(path)
+
+
+@pytest.mark.parametrize("attributes", ["", "<axes = [0, 2, 3]>"])
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+def test_meanvariancenormalization_stays_fp32(tmp_path, attributes, precision):
+    """ONNX defines it by a function that adds an FP32 constant, and cannot make that function without axes."""
+    nodes = f"h = Relu(x) y = MeanVarianceNormalization{attributes}(h)"
+    text = HEAD + f"g (float[1,2,4,4] x) => (float[1,2,4,4] y) {{ {nodes} }}"
+    path = source(tmp_path, text=text)
+    feeds = {"x": np.random.default_rng(0).standard_normal((1, 2, 4, 4)).astype(np.float32)}
+    out = tmp_path / "out.onnx"
+    done = convert_file(path, out, ConversionConfig(keep_io_types=True, precision=precision), calibration=feeds)
+    assert [str(each.precision) for each in done.plan.nodes] == [str(precision), "fp32"]
+    onnx.checker.check_model(out, full_check=True)
+    if precision is Precision.FP16:
+        wanted = run_in_onnxruntime(path, feeds)[0]
+        np.testing.assert_allclose(run_in_onnxruntime(out, feeds)[0], wanted, rtol=2e-3, atol=2e-3)

@@ -53,6 +53,11 @@ SOURCES = {
     "early_operators below others that change": net(
         "k = ReduceMean<axes = [1]>(h) s = Softmax(h)", "LayerNormalization(s, w)", "float[b,4] y, float[b,1] k", 11
     ),
+    "normalization_axes": net(
+        "s = Constant<value_ints = [3, 1, 2, 2]>() k = Reshape(h, s)",
+        "MeanVarianceNormalization(k)",
+        "float[n,c,h,w] y",
+    ),
     "inputs": edited(net(), lambda model: model.graph.input[0].type.tensor_type.ClearField("shape")),
 }
 
