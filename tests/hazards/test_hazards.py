@@ -8,7 +8,7 @@ import pytest
 from autocast_core import Precision
 from tests.hazards.fidelity import agreement
 from tests.hazards.hazard import Hazard
-from tests.hazards.judged import all_lowered, judged
+from tests.hazards.judged import all_lowered, judged, planned
 from tests.hazards.nets import HAZARDS, KINDS
 from tests.hazards.rounding_oracle import run_rounding
 from tests.onnx_models import run_in_onnxruntime
@@ -82,6 +82,14 @@ def test_the_margin_of_a_spec_saves_an_exponential_whose_arguments_grow(precisio
     found = judged(HAZARDS["exp of larger arguments than in calibration"], precision)
     assert found.passed
     assert found.oracle.good(precision.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", BOTH)
+def test_hardly_a_node_is_kept_for_nothing(precision):
+    found = [planned(hazard, precision) for hazard in HAZARDS.values()]
+    kept = sum(len(each.kept) for each in found)
+    assert sum(len(each.needless()) for each in found) <= 0.05 * kept
 
 
 def test_a_batch_that_the_total_hides_misses_the_gate():

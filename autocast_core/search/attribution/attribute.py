@@ -191,12 +191,14 @@ class _Attributor:
     def _value(self, name: str, node: ir.Node, unit: ErrorSite) -> None:
         """Splits what is known of the error of `name` over its causes."""
         probe, sums, leaves = self.probes[name], self.sums[name], self.leaves.pop(name, {})
-        causes = [sums[FRESH], sums[WEIGHTS], *sums[NAN + 1 :]]
+        # What bodies round inside comes out with the node's results.
+        fresh = max(sums[FRESH], sums[LOCAL]) if any(True for _ in bodies(node)) else sums[FRESH]
+        causes = [fresh, sums[WEIGHTS], *sums[NAN + 1 :]]
         whole, share = sum(causes), sum(leaves.values())
         if not whole or not share:
             return
         for site, part in leaves.items():
-            self._enters(site | unit, part * sums[FRESH] / whole)
+            self._enters(site | unit, part * fresh / whole)
         self._enters(unit, share * sums[WEIGHTS] / whole)
         hands_on = is_in(node, HANDS_ON)
         for source, error in zip(probe.inputs, sums[NAN + 1 :], strict=True):

@@ -202,7 +202,7 @@ def _probed(versions: _Versions, node: ir.Node) -> Iterable[_Vector]:
     # What nothing before has made inexact is rounded here alone: weights, and numbers made from integers.
     weights = {v: versions.rounded(v, moved[v]) for v in sources if v in moved and v not in versions.low}
     out_moves = lowered.rounded_outputs(node)
-    is_low = node in lowered and bool(moved or out_moves)
+    is_low = (node in lowered and bool(moved or out_moves)) or any(inner in lowered for inner in inner_nodes(node))
     if not measured or not (arriving or is_low):
         return
     everything = versions.clone(node, {**arriving, **weights}, inner=is_low)

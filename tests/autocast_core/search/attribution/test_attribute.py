@@ -195,6 +195,25 @@ def test_what_happens_in_a_body_belongs_to_its_nodes():
     assert sum(shares.values()) == pytest.approx(1.0)
 
 
+def test_nodes_in_the_body_of_a_node_that_stays_fp32_are_to_blame_for_what_they_round():
+    text = """
+    <ir_version: 9, opset_import: ["": 18]>
+    amplified (float[N, 8] x) => (float[N, 8] y) <int64 steps = {12}, bool yes = {1}>
+    {
+        [repeat] y = Loop(steps, yes, x) <body = b (int64 i, bool go, float[N, 8] s) => (bool more, float[N, 8] t) {
+            more = Identity(go) [rate] r = Constant<value_float = 3.9>() [one] o = Constant<value_float = 1.0>()
+            [rest] d = Sub(o, s) [product] p = Mul(s, d) [scale] t = Mul(p, r) }>
+    }
+    """
+    inner = "graph/repeat:body/product"
+    model, config = load_proto(onnx.parser.parse_model(text)), ConversionConfig()
+    batches = open_batches({"x": RNG.uniform(0.1, 0.9, (8, 8)).astype("f4")}, input_specs(model), batch_size=4)
+    policy = OperandPolicy.of_config(model, config)
+    low = {inner: Precision.FP16}
+    found = attribute(model, low, Precision.FP16, policy, batches, open_runtime(config))
+    assert {node.id: node.share for node in found.nodes} == {inner: pytest.approx(1.0)}
+
+
 def test_an_attribution_survives_json():
     found = attributed(CHAIN, x=RNG.normal(size=(8, 8)).astype("f4"))
     assert Attribution.from_json(found.to_json()) == found
