@@ -110,7 +110,8 @@ def _range_choice(
     facts = collect_facts(model, nodes, measured, _ranges(weights), wide, policy, LIMIT_SCALE)
     rules = _rules(model, dataclasses.replace(wide, data_max=limit, init_max=limit))
     decisions = {each.id: _decide_node(each, rules) for each in facts}
-    return RangeChoice(precision, {each.id: each for each in facts}, decisions)
+    left = config.precision.max / config.headroom if config.decide == "measured" else 0.0
+    return RangeChoice(precision, {each.id: each for each in facts}, decisions, left)
 
 
 def _ranges(tensors: Mapping[str, TensorStats]) -> dict[str, TensorStats]:

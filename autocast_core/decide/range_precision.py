@@ -6,6 +6,7 @@
 - Brings groups of nodes that need one type to one.
 - Leaves a node in FP32 where BF16 gains nothing: neither a tensor between two such nodes, nor a weight, nor a graph
   input or output is stored in it, and it multiplies no matrices.
+- By measurement leaves to a release what `data_max` alone keeps and FP16 holds with headroom: that needs no range.
 - Does not act with one 16-bit type.
 """
 
@@ -23,6 +24,7 @@ from autocast_core.decide.coarse_readers import coarse_reader
 from autocast_core.decide.groups import NodeGroup
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.rules import RANGE, entry_of
+from autocast_core.decide.rules.numeric.io_range import IO_RANGE
 from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.constants import constant_tensor
 from autocast_core.plan import NodeDecision
@@ -37,15 +39,26 @@ _MATRICES = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Att
 
 @dataclass(frozen=True)
 class RangeChoice:
-    """What is known of nodes in the second type: the facts and the decisions of the rules about it, by node id."""
+    """What is known of nodes in the second type: the facts and the decisions of the rules about it, by node id.
+
+    `left_to_release` is the magnitude up to which nodes that ``data_max`` keeps are none of its business.
+    """
 
     precision: Precision
     facts: Mapping[str, NodeFacts]
     decisions: Mapping[str, NodeDecision]
+    left_to_release: float = 0.0
 
     def holds(self, node_id: str) -> bool:
         """Whether the rules let the node have the second type."""
         return self.decisions[node_id].precision is self.precision
+
+    def needs_range(self, decision: NodeDecision) -> bool:
+        """Whether a decision about range is about more than ``data_max``."""
+        tensors = self.facts[decision.id].tensors  # none where the node has no form in the second type
+        seen = [each.stats.absmax for each in tensors if each.stats is not None]
+        seen += [each.absmax for each in decision.evidence if each.absmax is not None]
+        return decision.rule != IO_RANGE.name or max(seen, default=0.0) > self.left_to_release
 
     def coarse_reader(self, node_id: str) -> ir.Node | None:
         """See coarse_readers."""
@@ -75,7 +88,7 @@ def with_range(
     """
     found = dict(decisions)
     for node_id, decision in decisions.items():
-        if not is_about_range(decision):
+        if not is_about_range(decision) or not choice.needs_range(decision):
             continue
         operands = choice.facts[node_id].operands
         coarse = choice.coarse_reader(node_id)

@@ -25,7 +25,8 @@ from autocast_core.pipeline.stages.explain import explain
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
-from flows.request.spec import Spec
+from autocast_core.precision import parse_low_types
+from flows.request.spec import make_spec
 from tasks.stages.gates import check_gates, check_nonfinite, with_blame
 from tests.hazards.fidelity import Agreement, agreement
 from tests.hazards.hazard import Hazard
@@ -126,7 +127,7 @@ class Judged:
 
 def planned(
     hazard: Hazard,
-    precision: Precision = Precision.FP16,
+    precision: Precision | tuple[Precision, Precision] = Precision.FP16,
     *,
     decide: str = "measured",
     allow_nonfinite: bool = False,
@@ -144,11 +145,12 @@ def planned(
     return Planned(hazard, job, measured_model(job, made, around, around) if decide == "measured" else made)
 
 
-def _config(precision: Precision, decide: str) -> ConversionConfig:
+def _config(precision: Precision | tuple[Precision, Precision], decide: str) -> ConversionConfig:
     """By thresholds the converter's defaults, measured those of a spec."""
     if decide == "measured":
-        return Spec(precision=precision.value, batch_size=4).config()
-    return ConversionConfig(precision=precision, batch_size=4, decide=decide)
+        return make_spec({"precision": precision, "batch_size": 4}, "a test").config()
+    main, second = parse_low_types(precision)
+    return ConversionConfig(precision=main, range_precision=second, batch_size=4, decide=decide)
 
 
 def judged(

@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 from autocast_core import ConversionConfig, Precision, convert_file
-from tests.hazards.judged import judge_file, planned
+from tests.hazards.judged import Planned, judge_file, planned
 from tests.hazards.nets import HAZARDS
 
 BOTH = (Precision.FP16, Precision.BF16)
@@ -37,19 +37,49 @@ PRECISION = (
 )
 
 
+WITHIN_FP16 = (
+    "scores scaled only after the product",
+    "values of thousands through a linear layer",
+    "outlier channel with small weights",
+)
+"""Kept by thresholds alone for magnitudes that FP16 holds with headroom."""
+MODES = ("thresholds", "measured")
+
+
+def _has_bf16(found: Planned) -> bool:
+    return any(each.precision is Precision.BF16 for each in found.plan.nodes)
+
+
 @pytest.mark.parametrize("name", RANGE)
 def test_nodes_that_need_range_are_bf16_and_lose_nothing_that_counts(name):
-    found = planned(HAZARDS[name], BOTH)
-    alone = planned(HAZARDS[name], Precision.FP16)
-    assert any(each.precision is Precision.BF16 for each in found.plan.nodes)
+    found = planned(HAZARDS[name], BOTH, decide="thresholds")
+    alone = planned(HAZARDS[name], decide="thresholds")
+    assert _has_bf16(found)
     assert len(found.kept) < len(alone.kept)
     assert found.judge(found.plan).good("fp16")
 
 
-@pytest.mark.parametrize("name", PRECISION)
-def test_nodes_that_need_precision_stay_in_fp32(name):
+@pytest.mark.parametrize(
+    "name", ["RMSNorm of a residual stream", "weight beyond the range", "areas of boxes in pixels", "sum of thousands"]
+)
+def test_measured_decisions_take_bf16_too(name):
     found = planned(HAZARDS[name], BOTH)
-    alone = planned(HAZARDS[name], Precision.FP16)
+    assert _has_bf16(found)
+    assert len(found.kept) < len(planned(HAZARDS[name]).kept)
+    assert found.judge(found.plan).good("fp16")
+
+
+@pytest.mark.parametrize("name", WITHIN_FP16)
+def test_measured_decisions_need_no_bf16_for_what_fp16_holds(name):
+    found, alone = planned(HAZARDS[name], BOTH), planned(HAZARDS[name])
+    assert [each.precision for each in found.plan.nodes] == [each.precision for each in alone.plan.nodes]
+
+
+@pytest.mark.parametrize("decide", MODES)
+@pytest.mark.parametrize("name", PRECISION)
+def test_nodes_that_need_precision_stay_in_fp32(name, decide):
+    found, alone = planned(HAZARDS[name], BOTH, decide=decide), planned(HAZARDS[name], decide=decide)
+    assert not _has_bf16(found)
     assert [each.precision for each in found.plan.nodes] == [each.precision for each in alone.plan.nodes]
 
 
