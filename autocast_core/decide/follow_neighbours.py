@@ -119,8 +119,9 @@ class _Surroundings:
             return None
         if made == _FP32 and (Precision.FP32 in read or self._shares_weight(facts)):
             return Precision.FP32
-        low = next(iter(made)) if len(made) == 1 else None
-        return low if low is not None and low in read else None
+        # Of a second 16-bit type it is not known here whether the schemas allow it.
+        low = self.config.precision
+        return low if made == {low} and low in read else None
 
     def is_lone(self, facts: NodeFacts) -> bool:
         """Whether a low node that computes, without weights, has only FP32 neighbours."""
