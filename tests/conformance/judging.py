@@ -25,6 +25,7 @@ TOLERANCE = {Precision.FP16: 2.0**-8, Precision.BF16: 2.0**-5}
 
 VARIANTS = tuple((precision, keep) for precision in TOLERANCE for keep in (True, False))
 INACCURATE = "inaccurate"
+DISAGREEMENT = "accurate in some engines only"
 TYPES = {Precision.FP16: onnx.TensorProto.FLOAT16, Precision.BF16: onnx.TensorProto.BFLOAT16}
 
 
@@ -119,7 +120,7 @@ def _accurate(variant: str, judgement: str, disagreeing: Sequence[str]) -> Outco
     """Accurate in one engine, where those in `disagreeing` say otherwise."""
     if not disagreeing:
         return Outcome(variant, judgement)
-    return Outcome(variant, f"{judgement}, but not in {', '.join(disagreeing)}")
+    return Outcome(variant, DISAGREEMENT, f"{judgement}, but not in {', '.join(disagreeing)}")
 
 
 def _with_low_type(kind: onnx.TypeProto, low: int) -> onnx.TypeProto:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conformance.exceptions import MISJUDGED, NO_RIGHT_ANSWER, ONE_CODE, REFUSED
-from tests.conformance.judging import INACCURATE, VARIANTS, is_valid, judge
+from tests.conformance.exceptions import ENGINES_DISAGREE, MISJUDGED, NO_RIGHT_ANSWER, ONE_CODE, REFUSED
+from tests.conformance.judging import DISAGREEMENT, INACCURATE, VARIANTS, is_valid, judge
 from tests.conformance.operator_cases import OperatorCase, operator_cases, operator_files
 from tests.conformance.outcomes import Outcome
 
@@ -41,6 +41,8 @@ def _excused(name: str, outcome: Outcome) -> Outcome:
     """The outcome without its defect, where the exceptions list it."""
     if name in NO_RIGHT_ANSWER and outcome.judgement == INACCURATE:
         return Outcome(outcome.variant, "valid; no right answer exists")
+    if name in ENGINES_DISAGREE and outcome.judgement == DISAGREEMENT:
+        return Outcome(outcome.variant, "accurate; the engines disagree, as listed")
     if name in REFUSED and (outcome.defect or "").startswith("UnconvertibleError"):
         return Outcome(outcome.variant, "refused, as it must be")
     return outcome
