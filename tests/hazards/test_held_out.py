@@ -38,6 +38,9 @@ OUTSIDE = {
     "fully masked rows of float.min": "rows with every key masked mean nothing",
     "log of softmax by its operator": "ONNX's reference evaluator takes the logarithm of a Softmax that underflows",
     "quantised to whole steps": "a number next to a step is a step off in 16 bits, on ordinary data too",
+    "identifiers that index 30000 rows": "its table has no more rows",
+    "identifiers below 200": "its table has no more rows",
+    "bucket of a position": "its table has no more rows",
     "root by Newton's steps": "roots of negative numbers: the iteration diverges",
 }
 """Nets that the wider data takes out of what they are for."""
