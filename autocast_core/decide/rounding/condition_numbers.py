@@ -72,12 +72,12 @@ class Knowledge(NamedTuple):
         return stats is not None and stats.rounding_sum_squares == 0.0
 
     def ratio(self, value: ir.Value, result: ir.Value) -> float:
-        """How much larger `value` is than `result`: by their root mean squares where both are known, else by maxima."""
+        """How much larger `value` is than `result`: by root mean squares, measured or guessed from ranges."""
         one, other = self.stats_of(value), self.stats_of(result)
         if one is None or other is None:
             return 0.0
         sizes = _rms(one), _rms(other)
-        above, below = (one.absmax, other.absmax) if None in sizes else sizes
+        above, below = (_guessed_rms(one), _guessed_rms(other)) if None in sizes else sizes
         return above / below if above and below and math.isfinite(above) and math.isfinite(below) else 0.0
 
     def offset(self, value: ir.Value) -> float:
@@ -307,6 +307,13 @@ def _rms(stats: TensorStats) -> float | None:
     if stats.sum_squares is None or not stats.examined:
         return None
     return math.sqrt(stats.sum_squares / stats.examined)
+
+
+def _guessed_rms(stats: TensorStats) -> float:
+    """The middle of a range beside zero; of one around zero a third of its extreme, as of normal numbers."""
+    if stats.min > 0.0 or stats.max < 0.0:
+        return abs(stats.min + stats.max) / 2.0
+    return stats.absmax / 3.0
 
 
 def _constant_rms(value: ir.Value) -> float:

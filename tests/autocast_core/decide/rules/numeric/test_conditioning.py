@@ -26,7 +26,7 @@ def test_a_difference_that_cancels_is_kept_with_what_feeds_it(plan, largest, kee
 
 def test_the_reason_names_the_operator_the_tensor_and_the_factor(plan):
     found = plan(SUB, {"a": (-290.0, -280.0), "y": (-2.0, 2.0)}).by_id()["graph/before"]
-    assert found.reason == "Add 'subtract' multiplies the relative rounding error of 'a' by 206, over 13.9"
+    assert found.reason == "Add 'subtract' multiplies the relative rounding error of 'a' by 613, over 13.9"
     assert found.evidence[0].tensor == "a" and found.evidence[0].limit == pytest.approx(2.0**3.8)
 
 
@@ -184,7 +184,7 @@ def test_a_comparison_of_close_values_is_kept(plan, values, keeps):
     assert kept(plan, text, {"x": values}) == ({"above"} if keeps else set())
 
 
-@pytest.mark.parametrize(("step", "keeps"), [(0.001, True), (1.0, False)])
+@pytest.mark.parametrize(("step", "keeps"), [(0.001, True), (2.0, False)])
 @pytest.mark.parametrize("total", ["Add(s, c)", "Add(c, s)", "Sub(s, c)"])
 def test_a_state_that_a_loop_adds_small_steps_to_is_kept_with_the_loop(plan, total, step, keeps):
     text = f"""g (float[4] x) => (float[4] y) <int64 steps = {{100}}, bool yes = {{1}}> {{
