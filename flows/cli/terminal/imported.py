@@ -8,6 +8,7 @@ from typing import Any
 
 KEYS = ("output", "options", "changed", "refused", "unmatched", "ignored", "summary")
 _MOST = 1 << 24
+_SUFFIXES = (".json", ".txt", ".yaml", ".yml", ".cfg")
 
 
 def imported_within_limits(settings: str, subject: Path, output: Path | None) -> Mapping[str, Any]:
@@ -76,20 +77,29 @@ def _text(settings: str) -> tuple[str, tuple[Path, ...]]:
     from autocast_core.errors import ConfigError
 
     path = Path(settings)
+    if not _exists(path):
+        if path.suffix in _SUFFIXES:
+            raise ConfigError(f"{settings}: no such file: give a file of settings, or NAME:TYPE,NAME:TYPE")
+        return settings, ()
+    if not path.is_file():
+        raise ConfigError(f"{settings}: is a folder, pipe or device: give a file of settings, or NAME:TYPE,NAME:TYPE")
     try:
-        if not path.is_file():
-            if path.suffix in (".json", ".txt", ".yaml", ".yml", ".cfg"):
-                raise ConfigError(f"{settings}: no such file: give a file of settings, or NAME:TYPE,NAME:TYPE")
-            return settings, ()
         with path.open("rb") as file:
             content = file.read(_MOST + 1)
-        if len(content) > _MOST:
-            raise ConfigError(f"{settings}: is larger than {_MOST >> 20} MiB: give a file of settings")
-        return content.decode("utf-8"), (path,)
+        text = content.decode("utf-8")
     except (ValueError, OSError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"{settings}: cannot be read: {error}: give a text file of settings") from error
+    if len(content) > _MOST:
+        raise ConfigError(f"{settings}: is larger than {_MOST >> 20} MiB: give a file of settings")
+    return text, (path,)
+
+
+def _exists(path: Path) -> bool:
+    """False also for settings that are too long for the name of a file."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _yaml(options: Mapping[str, Any]) -> str:

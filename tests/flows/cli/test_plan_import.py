@@ -44,6 +44,12 @@ def test_without_an_output_the_options_are_printed(autocast, folder):
     assert yaml.safe_load(ended.out) == {"nodes_to_exclude": ["second$"]}
 
 
+def test_settings_may_be_longer_than_the_name_of_a_file(autocast, folder):
+    text = ",".join([f"node_{number}:fp16" for number in range(1000)] + ["second:fp32"])
+    ended = autocast("plan", "import", text, folder / "m.onnx", "--json")
+    assert ended.json["options"] == {"nodes_to_exclude": ["second$"]} and len(ended.json["unmatched"]) == 1000
+
+
 def test_a_plan_is_edited(autocast, folder):
     ended = autocast(
         "plan", "import", folder / "blocked.json", folder / "plan.json", "--output", folder / "e.json", "--json"
@@ -65,6 +71,7 @@ def test_a_plan_is_edited(autocast, folder):
         ("second:fp32", "plan.json", "plan.json", "plan.json: is "),
         ("second:fp32", "m.onnx", "no_folder/spec.yaml", "no_folder"),
         ("o.onnx", "m.onnx", None, "cannot be read"),
+        (".", "m.onnx", None, "is a folder, pipe or device"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(autocast, folder, settings, subject, output, said):
