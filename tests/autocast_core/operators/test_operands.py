@@ -121,6 +121,10 @@ def test_a_plugin_precision_decides_per_operand():
     assert (found.inputs, found.demanded) == ((True, False), Precision.FP16)
 
 
+EXCEPTIONS = ("BitCast", "MeanVarianceNormalization", "OneHot", "Optional")
+"""Operators of which facts.json says more than their schemas."""
+
+
 @pytest.mark.parametrize("opset", range(13, 29))
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_every_float_operator_of_every_opset_is_legal_exactly_where_its_schema_admits_the_type(opset, precision):
@@ -137,7 +141,7 @@ def test_every_float_operator_of_every_opset_is_legal_exactly_where_its_schema_a
             != schema.since_version
         ):
             continue
-        if schema.since_version > opset or schema.name in ("OneHot", "BitCast", "Optional"):
+        if schema.since_version > opset or schema.name in EXCEPTIONS:
             continue
         admits = {item.type_param_str: set(item.allowed_type_strs) for item in schema.type_constraints}
         formals = [
