@@ -300,7 +300,7 @@ def test_a_rule_without_data_still_decides_and_says_so(tmp_path):
     source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 17, "custom": 1]> g (float[2,3] x) => (float[2,3] y) '
-        "<float[3] w = {1e6, 1, 1}> { a = Mul(x, w) b = custom.Foo(a) y = Neg(b) }"
+        "<float[3] w = {1e6, 1, 1}> { b = custom.Foo(x) a = Mul(b, w) y = Neg(a) }"
     )
     model.graph.value_info.append(onnx.helper.make_tensor_value_info("b", 1, [2, 3]))
     onnx.save(model, source)
