@@ -34,6 +34,8 @@ NOT_RUN = {
     ".ci/run": "all of CI",
     "uv run --no-dev mlflow ui …": "does not end; test_readme.py opens it",
     "uv run python -m tests.benchmarks": "takes hours and installs the peers",
+    "uv run python -m tests.benchmarks.public_models": "downloads packages and takes half an hour",
+    "uv run python -m tests.hazards …": "installs the peers; tests/hazards judges the same nets",
     "uv run autocast bridge serve": "does not end, and needs a Prefect and an MLflow server; tests/integration runs it",
     "uv run autocast bridge register": "needs an MLflow server; tests/integration runs it",
     "uv run prefect deploy …": "needs a Prefect server; tests/integration runs it",
