@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,7 +134,7 @@ def _convert(arguments: argparse.Namespace) -> SavedModel:
         _save_plan(arguments, missed.plan)
         raise
     _save_plan(arguments, conversion.plan)
-    LOGGER.info("wrote %s", conversion.output.path)
+    _say_written(conversion.output.path)
     return conversion.output
 
 
@@ -148,13 +149,19 @@ def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig
     done = widen_file(source, output, config.keep_io_types)
     for change in done.changes:
         LOGGER.info("%s: %s", change.step, change.detail)
-    LOGGER.info("wrote %s", done.output.path)
+    _say_written(done.output.path)
     return done.output
 
 
 def _save_plan(arguments: argparse.Namespace, plan: PrecisionPlan) -> None:
     if arguments.save_plan:
         _write_text(Path(arguments.save_plan), plan.to_json())
+
+
+def _say_written(path: Path) -> None:
+    """Beside the log, which standard output gets, as AutoCast's does."""
+    if LOGGER.isEnabledFor(logging.INFO):
+        print(f"wrote {visible(str(path))}", file=sys.stderr)
 
 
 def _check_outputs(arguments: argparse.Namespace, source: Path, output: Path) -> None:

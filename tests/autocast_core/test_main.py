@@ -193,7 +193,7 @@ def test_the_summary_is_logged_as_autocast_does(source, tmp_path):
     assert done.returncode == 0
     assert " - INFO - convert.py - Converted 2/2 nodes (100.00%) to fp16\n" in done.stdout
     assert "graph/m goes fp16: default" in done.stdout
-    assert done.stderr == ""
+    assert done.stderr == f"wrote {source.with_suffix('.fp16.onnx')}\n"
 
 
 @pytest.mark.parametrize("option", ["--onnx_path", "--calibration_data"])
