@@ -16,7 +16,7 @@ from flows.export.triton import config
 from flows.proof.proof import ATTESTATION, MODEL_SIGNATURE
 from flows.review.conversion_record import read_conversion
 from tasks.storage.local import model_files, model_ref
-from tasks.storage.model_registry import download_folder, resolve_tracking_uri
+from tasks.storage.model_registry import download_folder, onnx_file, resolve_tracking_uri
 from tasks.tracking.artifacts import download_artifact, folder_digests
 from tasks.tracking.model_facts import ports_of
 from tasks.tracking.reading import RunRecord, VersionRecord
@@ -64,7 +64,8 @@ def export_version(uri: str, form: Form, output: Path) -> Exported:
 
 def _export(version: VersionRecord, run: RunRecord, form: Form, output: Path, scratch: Path) -> Exported:
     content, made = scratch / "content", scratch / "made"
-    model = model_ref(download_folder(str(version), content))
+    download_folder(str(version), content)
+    model = model_ref(onnx_file(content, str(version)))
     ports = ports_of(model)
     signed = _add_artifacts(run, content)
     names = [path.relative_to(content).as_posix() for path in model_files(model.path)]

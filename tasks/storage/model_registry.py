@@ -84,7 +84,7 @@ def download_version(version: RegisteredVersion, cache: Cache) -> ModelRef:
     """
     local = _local_folder(version.source)
     if local is not None:
-        return model_ref(_onnx_file(local, version))
+        return model_ref(onnx_file(local, str(version)))
     reference = reference_of(version.tracking_uri, str(version), version.source, str(version.created))
     with cache.locked(reference):
         known = _intact(cache.recall(reference))
@@ -95,9 +95,9 @@ def download_version(version: RegisteredVersion, cache: Cache) -> ModelRef:
         try:
             # Its description first: a model of another kind may be large.
             _download(version, "MLmodel", folder)
-            _onnx_path(folder, version)
+            _onnx_path(folder, str(version))
             _download(version, "", folder)
-            ref = _settle(_onnx_file(folder, version), cache)
+            ref = _settle(onnx_file(folder, str(version)), cache)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         with cache.writing():
@@ -105,10 +105,8 @@ def download_version(version: RegisteredVersion, cache: Cache) -> ModelRef:
         return ref
 
 
-def download_folder(uri: str, folder: Path, tracking_uri: str | None = None) -> Path:
+def download_folder(uri: str, folder: Path, tracking_uri: str | None = None) -> None:
     """Every file that the registry holds of the version at ``models:/NAME/VERSION``, into `folder`, which is made.
-
-    Returns the ONNX file among them.
 
     InputError where there is no such version, ServiceError where the server does not answer.
     """
@@ -116,9 +114,15 @@ def download_folder(uri: str, folder: Path, tracking_uri: str | None = None) -> 
     if not isinstance(location, RegistryLocation):
         raise InputError(f"{uri!r} is not a registered version: write models:/NAME/VERSION")
     folder.mkdir(parents=True)
-    version = find_version(location, tracking_uri)
-    _download(version, "", folder)
-    return _onnx_file(folder, version)
+    _download(find_version(location, tracking_uri), "", folder)
+
+
+def onnx_file(folder: Path, what: str) -> Path:
+    """The ONNX file in a folder that `download_folder` filled with the version `what`. InputError: there is none."""
+    path = _onnx_path(folder, what)
+    if not path.is_file():
+        raise InputError(f"{what}: its artifacts hold no {path.name}; log the model again with mlflow.onnx")
+    return path
 
 
 def _intact(file: CachedFile | None) -> ModelRef | None:
@@ -166,23 +170,16 @@ def _local_folder(source: str) -> Path | None:
     return None
 
 
-def _onnx_file(folder: Path, version: RegisteredVersion) -> Path:
-    path = _onnx_path(folder, version)
-    if not path.is_file():
-        raise InputError(f"{version}: its artifacts hold no {path.name}; log the model again with mlflow.onnx")
-    return path
-
-
-def _onnx_path(folder: Path, version: RegisteredVersion) -> Path:
+def _onnx_path(folder: Path, what: str) -> Path:
     """The ONNX file that the onnx flavor in the folder's MLmodel names."""
     try:
         description = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
         flavor: Any = description["flavors"]["onnx"]
         name = PurePosixPath(flavor["data"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise NoOnnxFlavorError(f"{version} has no ONNX flavor: register a model logged with mlflow.onnx") from error
+        raise NoOnnxFlavorError(f"{what} has no ONNX flavor: register a model logged with mlflow.onnx") from error
     if name.is_absolute() or ".." in name.parts:
-        raise InputError(f"{version}: its MLmodel names a file outside its folder; log the model again")
+        raise InputError(f"{what}: its MLmodel names a file outside its folder; log the model again")
     return folder / name
 
 

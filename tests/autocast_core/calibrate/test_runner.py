@@ -17,7 +17,7 @@ from autocast_core.calibrate.instrument import instrumented, sample_indices, sam
 from autocast_core.calibrate.tensor_sizes import sizes_of
 from autocast_core.config import Precision
 from autocast_core.data import input_specs, open_batches
-from autocast_core.errors import ConfigError, DataError
+from autocast_core.errors import DataError
 from autocast_core.progress import Progress
 
 CPU = OnnxRuntime(threads=1)
@@ -354,11 +354,13 @@ def test_a_batch_too_large_for_the_memory_is_refused_beforehand(monkeypatch: pyt
         calibrate(model, batches, CPU, FP16)
 
 
-def test_a_provider_that_is_not_there_is_an_error_and_no_skip() -> None:
+def test_a_provider_that_is_not_there_is_a_warning_and_the_processor_calibrates(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     model = model_of(SMALL)
     batches = open_batches({"x": np.zeros((1, 3), np.float32)}, input_specs(model))
-    with pytest.raises(ConfigError, match="no TensorrtExecutionProvider"):
-        calibrate(model, batches, OnnxRuntime(("trt",)), FP16)
+    assert calibrate(model, batches, OnnxRuntime(("trt",)), FP16).skipped is None
+    assert "TensorrtExecutionProvider" in caplog.text
 
 
 def test_infinity_behind_captures_and_bodies_is_counted_exactly() -> None:

@@ -41,8 +41,10 @@ def test_both_backends_measure_an_fp16_model(pair):
 
 
 def test_onnx_runtime_is_skipped_for_bf16_with_the_reason(pair):
-    (source, converted), data = pair
-    found = evaluate_model(source, converted, data, None, ConversionConfig(precision=Precision.BF16))
+    (source, _), data = pair
+    config, low = ConversionConfig(precision=Precision.BF16), source.path.with_name("bf16.onnx")
+    convert_file(source.path, low, config, calibration=data)
+    found = evaluate_model(source, ModelRef(low, file_digest(low)), data, None, config)
     assert set(found.fidelity) == {SIMULATION}
     assert found.data == "evaluation"
     assert "BF16" in found.skipped[0]
