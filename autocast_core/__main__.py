@@ -116,7 +116,7 @@ def command(argv: Sequence[str] | None = None) -> int:
 def _convert(arguments: argparse.Namespace) -> SavedModel:
     configure_logging(arguments.log_level)
     from autocast_core.pipeline.convert import convert_file
-    from autocast_core.pipeline.missed_target import MissedTargetError
+    from autocast_core.pipeline.outcome.missed_target import MissedTargetError
     from autocast_core.plan import read_plan
 
     config = _config(arguments)

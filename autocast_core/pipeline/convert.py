@@ -12,8 +12,8 @@ from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelSource, SavedModel, files_digest, save_model
 from autocast_core.model.atomic import check_inputs_stay, model_outputs
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
-from autocast_core.pipeline.gain import no_gain
 from autocast_core.pipeline.job import Data, Job, files_of_data, open_rounding
+from autocast_core.pipeline.outcome.gain import no_gain
 from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.calibrate import CALIBRATE

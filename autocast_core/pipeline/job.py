@@ -75,7 +75,7 @@ class Job:
     def reference(self) -> ir.Model:
         """What results are compared with: the source, its BF16 as FP32, since few runtimes have kernels for that."""
         original = self.original()
-        from autocast_core.sanitize.widen import computes_in, widen
+        from autocast_core.sanitize.float_types.widen import computes_in, widen
 
         bf16 = frozenset({ir.DataType.BFLOAT16})
         if not computes_in(original, bf16):

@@ -11,7 +11,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.evaluate import AskedGates
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.missed_target import MissedTargetError
+from autocast_core.pipeline.outcome.missed_target import MissedTargetError
 from autocast_core.pipeline.saved import SavedPlan
 from autocast_core.pipeline.stage import Around, Artifacts, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from autocast_core.errors import AutocastError, VerificationError
-from autocast_core.pipeline.blame import source_finding
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.outcome.blame import source_finding
 from autocast_core.verify import invalid_source
 
 A = TypeVar("A")

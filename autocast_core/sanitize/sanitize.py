@@ -23,7 +23,8 @@ from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.sanitize.change import Change, Sanitized
 from autocast_core.sanitize.constants import normalize_constants
 from autocast_core.sanitize.domains import import_default_domain
-from autocast_core.sanitize.fp64 import replace_fp64
+from autocast_core.sanitize.float_types.fp64 import replace_fp64
+from autocast_core.sanitize.float_types.widen import widen, widen_other_types
 from autocast_core.sanitize.functions import inline_functions
 from autocast_core.sanitize.layernorm import fuse_layer_norm
 from autocast_core.sanitize.masks import clamp_masks
@@ -32,7 +33,6 @@ from autocast_core.sanitize.opset import choose_opset, lower_ir_version, raise_o
 from autocast_core.sanitize.range_repairs import keep_masked_rows
 from autocast_core.sanitize.repairs import PLUGINS, move_plugins, open_negative_dimensions, state_axes
 from autocast_core.sanitize.types import ASSUMED_TYPES, DECLARED_OUTPUTS, infer_types
-from autocast_core.sanitize.widen import widen, widen_other_types
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
 

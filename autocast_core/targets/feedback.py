@@ -24,7 +24,7 @@ from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.operators import OperandPolicy, float_operands
 from autocast_core.plan import PrecisionPlan, TargetRecord, TargetStep
-from autocast_core.targets.refusals import Target
+from autocast_core.targets.refusals import TargetEngine
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Fitted:
     steps: tuple[TargetStep, ...]
 
 
-def fit_plan(model: ir.Model, plan: PrecisionPlan, target: Target, judge: Judge, rounds: int = ROUNDS) -> Fitted:
+def fit_plan(model: ir.Model, plan: PrecisionPlan, target: TargetEngine, judge: Judge, rounds: int = ROUNDS) -> Fitted:
     """`plan` for the sanitized `model`, changed until `judge` refuses nothing more or nothing more can be tried.
 
     `judge` applies a plan and asks the engine. Where the engine cannot be asked on this machine, the known refusals
@@ -142,7 +142,7 @@ class _Graph:
         return [node for node, yes in reaches.items() if yes]
 
 
-def _known_steps(graph: _Graph, target: Target) -> Iterator[TargetStep]:
+def _known_steps(graph: _Graph, target: TargetEngine) -> Iterator[TargetStep]:
     decided = graph.plan.by_id()
     by_kind: dict[tuple[str, Precision], list[str]] = {}
     refused = target.refused(graph.model, graph.plan)
@@ -215,7 +215,7 @@ def _stepped(plan: PrecisionPlan, steps: Iterable[TargetStep], package: str) -> 
     return plan
 
 
-def _warnings(model: ir.Model, target: Target, found: Validation, refusal: Finding | None) -> list[str]:
+def _warnings(model: ir.Model, target: TargetEngine, found: Validation, refusal: Finding | None) -> list[str]:
     warnings: list[str] = []
     opset = target.opset_warning(model)
     if opset is not None:

@@ -29,7 +29,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetEngine:
     """An engine that models are converted for: the opsets it reads and what it refuses, as measured on a version."""
 
     name: str
@@ -60,7 +60,7 @@ class Target:
         )
 
 
-def target_named(name: str) -> Target:
+def target_named(name: str) -> TargetEngine:
     """The target called `name`. ConfigError for one that refusals.json does not know."""
     known = _read()
     if name not in known:
@@ -68,10 +68,10 @@ def target_named(name: str) -> Target:
     return known[name]
 
 
-def _read() -> Mapping[str, Target]:
+def _read() -> Mapping[str, TargetEngine]:
     text = resources.files("autocast_core.targets").joinpath("refusals.json").read_text(encoding="utf-8")
     return {
-        name: Target(
+        name: TargetEngine(
             name,
             entry["measured_on"],
             entry["opset"]["min"],

@@ -26,7 +26,7 @@ from flows.bridge.delivery import Delivery, DeliveryRejectedError, Seen, check, 
 from flows.bridge.events import event_of, reason_to_skip
 from flows.bridge.rate import RateLimit
 from flows.bridge.servers import Servers
-from flows.bridge.settings import Settings
+from flows.bridge.settings import BridgeSettings
 from flows.request.registry_tags import ConversionRequest, Skipped, read_spec_file, request_for
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ LOG = logging.getLogger("autocast.bridge")
 class Bridge:
     """What the routes share. `clock` gives seconds since 1970."""
 
-    def __init__(self, settings: Settings, servers: Servers, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: BridgeSettings, servers: Servers, clock: Callable[[], float] = time.time) -> None:
         self._settings, self.servers, self._clock = settings, servers, clock
         # A timestamp may be ahead by the tolerance, and is fresh for as long again.
         self._seen = Seen(2 * settings.tolerance)
@@ -130,7 +130,9 @@ async def _body(request: Request, limit: int, seconds: float) -> bytes:
     return bytes(body)
 
 
-def make_app(settings: Settings, servers: Servers | None = None, clock: Callable[[], float] = time.time) -> Starlette:
+def make_app(
+    settings: BridgeSettings, servers: Servers | None = None, clock: Callable[[], float] = time.time
+) -> Starlette:
     """The application; its clients are closed when it ends."""
     bridge = Bridge(settings, servers or Servers(settings), clock)
 

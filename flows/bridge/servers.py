@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from autocast_core.errors import ServiceError
-from flows.bridge.settings import Settings
+from flows.bridge.settings import BridgeSettings
 from flows.request.registry_tags import VersionTags
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Servers:
     """Clients of Prefect's and MLflow's REST interfaces; to be closed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: BridgeSettings) -> None:
         import httpx
 
         def bearer(token: str | None) -> dict[str, str]:

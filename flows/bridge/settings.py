@@ -14,7 +14,7 @@ SECRET, PREVIOUS_SECRET = "AUTOCAST_WEBHOOK_SECRET", "AUTOCAST_WEBHOOK_SECRET_PR
 
 
 @dataclass(frozen=True)
-class Settings:
+class BridgeSettings:
     """Addresses and credentials of both servers, and what a delivery must satisfy. Times in seconds, sizes in bytes."""
 
     prefect_api: str
@@ -33,7 +33,7 @@ class Settings:
     tag_policy: TagPolicy = field(default_factory=TagPolicy)
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+def from_environment(environment: Mapping[str, str] = os.environ) -> BridgeSettings:
     """ConfigError names the variable that is missing or unusable."""
     secrets = [environment.get(SECRET, ""), environment.get(PREVIOUS_SECRET, "")]
     if not secrets[1]:
@@ -41,7 +41,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     for name, secret in zip((SECRET, PREVIOUS_SECRET), secrets, strict=False):
         if len(secret) < 16:
             raise ConfigError(f"{name} must be set to a secret of at least 16 characters")
-    return Settings(
+    return BridgeSettings(
         prefect_api=_http(environment, "PREFECT_API_URL").rstrip("/"),
         tracking_uri=_http(environment, "MLFLOW_TRACKING_URI").rstrip("/"),
         secrets=tuple(secrets),

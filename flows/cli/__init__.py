@@ -19,19 +19,15 @@ def main() -> None:
             bridge,
             compare,
             demo,
-            export,
             fleet,
             plan,
-            promote,
-            review,
             run,
             schema,
-            sign,
             tune,
             validate,
-            verify,
         )
         from flows.cli.app import app
+        from flows.cli.registered_versions import export, promote, review, sign, verify
 
     for command in (
         demo,

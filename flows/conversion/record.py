@@ -11,7 +11,7 @@ from autocast_core.engine.validation import Validation
 from autocast_core.errors import ConfigError
 from autocast_core.evaluate import GateResult
 from autocast_core.pipeline.artifacts import Converted, SanitizedSource
-from autocast_core.pipeline.gain import no_gain
+from autocast_core.pipeline.outcome.gain import no_gain
 from autocast_core.pipeline.saved import SavedModelFiles, SavedPlan, SavedSanitized
 from autocast_core.pipeline.stage import Artifacts
 from autocast_core.pipeline.stages.evaluate import Evaluated

@@ -25,7 +25,7 @@ BOM = "bom.cdx.json"
 _ARTIFACTS = ("plan.json", "report.html", "summary.md")
 
 
-class Form(StrEnum):
+class ExportForm(StrEnum):
     """How a version is laid out."""
 
     FOLDER = "folder"
@@ -38,14 +38,14 @@ class Exported:
     """What was written: the files by relative name; `digest` of an OCI manifest, else of no file."""
 
     version: str
-    form: Form
+    form: ExportForm
     output: str
     files: tuple[str, ...]
     signed: bool
     digest: str | None = None
 
 
-def export_version(uri: str, form: Form, output: Path) -> Exported:
+def export_version(uri: str, form: ExportForm, output: Path) -> Exported:
     """Writes the version at `uri` into the new folder `output`, with card, plan, report, bill of materials and proof.
 
     OutputError where `output` exists or cannot be written; InputError and ServiceError as reading the version;
@@ -62,7 +62,7 @@ def export_version(uri: str, form: Form, output: Path) -> Exported:
         raise OutputError(f"output {output} cannot be written: {error.strerror or error}") from error
 
 
-def _export(version: VersionRecord, run: RunRecord, form: Form, output: Path, scratch: Path) -> Exported:
+def _export(version: VersionRecord, run: RunRecord, form: ExportForm, output: Path, scratch: Path) -> Exported:
     content, made = scratch / "content", scratch / "made"
     download_folder(str(version), content)
     model = model_ref(onnx_file(content, str(version)))
@@ -74,9 +74,9 @@ def _export(version: VersionRecord, run: RunRecord, form: Form, output: Path, sc
     bom = bill_of_materials(version.name, version.version, ports, digests, materials, run.metrics)
     (content / BOM).write_text(json.dumps(bom, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     digest = None
-    if form is Form.TRITON:
+    if form is ExportForm.TRITON:
         _as_triton(made / version.name, version, content, names, config(version.name, ports, _precision(version)))
-    elif form is Form.OCI:
+    elif form is ExportForm.OCI:
         layers = {path: content / path for path in folder_digests(content)}
         made.mkdir()
         digest = write_layout(made, layers, version.version, _annotations(version))

@@ -17,7 +17,7 @@ _OURS = "autocast."
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedConversion:
     """What a tracking server and a registry hold of a conversion: digests are sha256 in hex, by relative path."""
 
     version: VersionRecord
@@ -29,7 +29,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Difference:
+class AttestedDifference:
     """Something that is not as it was attested; None: it is missing, or was not there."""
 
     what: str
@@ -37,13 +37,13 @@ class Difference:
     found: str | None
 
 
-def statement(published: Published) -> dict[str, Any]:
+def statement(published: PublishedConversion) -> dict[str, Any]:
     """The statement about a conversion as it is now: plain values."""
     subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(published.files.items())]
     return {"_type": STATEMENT, "subject": subject, "predicateType": PREDICATE, "predicate": _predicate(published)}
 
 
-def differences(attested: Any, published: Published) -> Iterator[Difference]:
+def differences(attested: Any, published: PublishedConversion) -> Iterator[AttestedDifference]:
     """What differs between a statement that was signed and the conversion as it is now.
 
     Files and artifacts that were added are differences of a version's files only: a run may get further reports.
@@ -54,7 +54,7 @@ def differences(attested: Any, published: Published) -> Iterator[Difference]:
     except (KeyError, TypeError):
         kind, predicate, files = None, {}, {}
     if kind != PREDICATE or not isinstance(predicate, dict):
-        yield Difference("kind of the attestation", PREDICATE, str(kind))
+        yield AttestedDifference("kind of the attestation", PREDICATE, str(kind))
         return
     now = _predicate(published)
     yield from _compared("file", files, published.files)
@@ -63,7 +63,7 @@ def differences(attested: Any, published: Published) -> Iterator[Difference]:
         yield from _compared(name.replace("_", " "), predicate.get(name), now[name])
 
 
-def _predicate(published: Published) -> dict[str, Any]:
+def _predicate(published: PublishedConversion) -> dict[str, Any]:
     version, run = published.version, published.run
     return {
         "registered": {"version": str(version), "run": run.run_id},
@@ -82,8 +82,10 @@ def _ours(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in tags.items() if name.startswith(_OURS)}
 
 
-def _compared(kind: str, attested: Any, found: Mapping[str, str], *, additions: bool = True) -> Iterator[Difference]:
+def _compared(
+    kind: str, attested: Any, found: Mapping[str, str], *, additions: bool = True
+) -> Iterator[AttestedDifference]:
     known: Mapping[str, Any] = attested if isinstance(attested, dict) else {}
     for name in sorted(known.keys() | found.keys() if additions else known.keys()):
         if known.get(name) != found.get(name):
-            yield Difference(f"{kind} {name}", known.get(name), found.get(name))
+            yield AttestedDifference(f"{kind} {name}", known.get(name), found.get(name))

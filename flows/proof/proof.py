@@ -13,7 +13,7 @@ from typing import Any
 
 from autocast_core.errors import ConfigError, GateError, InputError
 from autocast_core.text import one_line
-from flows.proof.attestation import Difference, Published, differences, statement
+from flows.proof.attestation import AttestedDifference, PublishedConversion, differences, statement
 from flows.proof.envelope import opened, sealed
 from flows.proof.keys import PrivateKey, PublicKey
 from tasks.storage.model_registry import download_folder, resolve_tracking_uri
@@ -29,7 +29,7 @@ _INSTALL = "model signing is not installed: pip install 'autocast-flow[signing]'
 class BrokenProofError(GateError):
     """A version carries no proof by the given key, or is not what it attests; `differences` says what."""
 
-    def __init__(self, message: str, found: tuple[Difference, ...] = ()) -> None:
+    def __init__(self, message: str, found: tuple[AttestedDifference, ...] = ()) -> None:
         super().__init__(message)
         self.differences = found
         self.result: Any = None
@@ -97,11 +97,11 @@ def check_proof(version: VersionRecord, run: RunRecord, key: PublicKey) -> Proof
     return _proof(published, key)
 
 
-def _published(version: VersionRecord, run: RunRecord, folder: Path) -> Published:
+def _published(version: VersionRecord, run: RunRecord, folder: Path) -> PublishedConversion:
     tracking = resolve_tracking_uri()
     download_folder(str(version), folder, tracking)
     artifacts = artifact_digests(tracking, run.run_id, but=PROOF)
-    return Published(version, run, folder_digests(folder), artifacts)
+    return PublishedConversion(version, run, folder_digests(folder), artifacts)
 
 
 def _proof_file(version: VersionRecord, run: RunRecord, name: str, scratch: Path) -> Path:
@@ -113,7 +113,7 @@ def _proof_file(version: VersionRecord, run: RunRecord, name: str, scratch: Path
         ) from error
 
 
-def _proof(published: Published, key: PublicKey) -> Proof:
+def _proof(published: PublishedConversion, key: PublicKey) -> Proof:
     return Proof(
         str(published.version),
         key.fingerprint,

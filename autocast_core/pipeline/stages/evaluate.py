@@ -25,7 +25,7 @@ from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
-from autocast_core.sanitize.widen import computes_in
+from autocast_core.sanitize.float_types.widen import computes_in
 from autocast_core.simulate import simulate
 
 _BF16 = frozenset({ir.DataType.BFLOAT16})

@@ -11,7 +11,7 @@ from autocast_core.__main__ import command
 from autocast_core.evaluate import AskedGates
 from autocast_core.pipeline.convert import convert_in_memory
 from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.missed_target import MissedTargetError
+from autocast_core.pipeline.outcome.missed_target import MissedTargetError
 from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.plan import PrecisionPlan
 

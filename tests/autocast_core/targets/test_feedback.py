@@ -17,14 +17,14 @@ from autocast_core.model import load_proto
 from autocast_core.plan import NodeDecision, PlanSettings, PluginPrecision, PrecisionPlan
 from autocast_core.targets.feedback import fit_plan
 from autocast_core.targets.fitting import engine_options, fit_to_target
-from autocast_core.targets.refusals import Target, target_named
+from autocast_core.targets.refusals import TargetEngine, target_named
 
 installed = pytest.mark.skipif(
     not any(find_spec(name) for name in ("tensorrt", "tensorrt_rtx")),
     reason="neither tensorrt nor tensorrt-rtx is here",
 )
 FP16_PLUGIN = PluginPrecision((Precision.FP16,), (Precision.FP16,))
-UNKNOWING = Target("tensorrt", "nothing", 9, 25, ())
+UNKNOWING = TargetEngine("tensorrt", "nothing", 9, 25, ())
 CHAIN = """
 <ir_version: 10, opset_import: ["" : 22]>
 main (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)

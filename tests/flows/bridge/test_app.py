@@ -11,12 +11,12 @@ from starlette.testclient import TestClient
 
 from autocast_core.errors import ServiceError
 from flows.bridge.app import make_app
-from flows.bridge.settings import Settings
+from flows.bridge.settings import BridgeSettings
 from flows.request.registry_tags import VersionTags
 
 NOW = 1_800_000_000
 SECRET = "correct horse battery"
-SETTINGS = Settings("http://prefect/api", "http://mlflow", (SECRET,), max_bytes=4096, retry_after=7)
+SETTINGS = BridgeSettings("http://prefect/api", "http://mlflow", (SECRET,), max_bytes=4096, retry_after=7)
 ASKING = VersionTags("resnet", "3", {"autocast.precision": "bf16"}, {})
 
 

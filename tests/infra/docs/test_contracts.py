@@ -10,17 +10,21 @@ from tests.infra.docs.pages import DOCS
 ROW = re.compile(r"^\| `autocast (\w+)[^|]*\|[^|]*\|\s*([^|]*?)\s*\|$", re.MULTILINE)
 LISTED = dict(ROW.findall((DOCS / "contracts.md").read_text(encoding="utf-8")))
 FOLDER = DOCS.parents[1] / "flows" / "cli"
-MODULES = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "app"}
-WITH_KEYS = [name for name in sorted(MODULES) if hasattr(import_module(f"flows.cli.{name}"), "KEYS")]
+MODULES = {
+    path.stem: import_module(".".join(path.relative_to(FOLDER.parents[1]).with_suffix("").parts))
+    for path in (*FOLDER.glob("*.py"), *FOLDER.glob("registered_versions/*.py"))
+    if path.stem not in ("__init__", "app")
+}
+WITH_KEYS = sorted(name for name, module in MODULES.items() if hasattr(module, "KEYS"))
 
 
 def test_every_command_is_listed():
     from flows.cli.app import app
 
     for name in LISTED:
-        import_module(f"flows.cli.{name}").add_to(app)
+        MODULES[name].add_to(app)
     named = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
-    assert named == set(LISTED) == MODULES
+    assert named == set(LISTED) == set(MODULES)
 
 
 def test_most_commands_declare_their_keys():
@@ -29,4 +33,4 @@ def test_most_commands_declare_their_keys():
 
 @pytest.mark.parametrize("command", WITH_KEYS)
 def test_the_keys_of_a_commands_json_are_listed(command):
-    assert tuple(LISTED[command].split(", ")) == import_module(f"flows.cli.{command}").KEYS
+    assert tuple(LISTED[command].split(", ")) == MODULES[command].KEYS

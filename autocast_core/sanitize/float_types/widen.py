@@ -20,7 +20,7 @@ from autocast_core.graph.annotations import forget_kept_nodes
 from autocast_core.graph.walk import all_graphs, all_nodes, is_counted
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.float_types import is_pinned, replace_floats, take_place_as_output
+from autocast_core.sanitize.float_types.replace_floats import is_pinned, replace_floats, take_place_as_output
 
 STEP = "widen"
 

@@ -53,6 +53,6 @@ def exported(model: str, form: str, output: str) -> Mapping[str, Any]:
     if form not in ("folder", "triton", "oci"):
         raise ConfigError(f"--as is {form!r}: give folder, triton or oci")
     with reading_session(), isolation(limits_of_a_command()):
-        from flows.export.release import Form, export_version
+        from flows.export.release import ExportForm, export_version
 
-        return asdict(export_version(model, Form(form), Path(output)))
+        return asdict(export_version(model, ExportForm(form), Path(output)))

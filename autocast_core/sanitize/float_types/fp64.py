@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.float_types import replace_floats
+from autocast_core.sanitize.float_types.replace_floats import replace_floats
 
 _FP64 = frozenset({ir.DataType.DOUBLE})
 

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from autocast_core import ConversionConfig, convert_file
-from autocast_core.pipeline.gain import no_gain
+from autocast_core.pipeline.outcome.gain import no_gain
 
 
 @pytest.mark.parametrize(

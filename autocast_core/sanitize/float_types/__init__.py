@@ -1,0 +1,1 @@
+"""Passes that put FP32 in the place of other float types."""

@@ -1,0 +1,1 @@
+"""Commands on one registered version: review, promote, sign, verify and export."""
