@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnx_ir as ir
 from msgspec import structs
 
 from autocast_core.calibrate import scan_weights
+from autocast_core.config import Precision
 from autocast_core.data import Batches
 from autocast_core.decide.rules import SEARCH
 from autocast_core.errors import DataError, GateError
@@ -25,7 +26,7 @@ from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.budget import Budget, parse_budget
 from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import MeasuringLimits, MinimalSet, minimal_set, smaller_set
-from autocast_core.search.ranking import ranked
+from autocast_core.search.ranking import Ranking, ranked
 from autocast_core.search.request import OVERHEAD, SearchLimits, SearchRequest, SearchSubject
 from autocast_core.search.result import CertificateEntry, SearchResult
 from autocast_core.search.search_space import SearchSpace, search_space
@@ -92,18 +93,34 @@ def search(
         result = _result(space, found, attribution, measure, budget, batches)
         if config.range_precision is None or found.stopped is not None:
             return result
-        for chosen in second_type_choices(model, space, found.kept, attribution, config.range_precision):
-            wide = in_second_type(space, chosen, config.range_precision)
-            again = measurements(wide, len(result.trials))
-            left = _left(measuring, result.evaluations)
-            start = frozenset(found.kept) - chosen
-            smaller = smaller_set(replace(ranking, space=wide), again, budget, left, start)
-            if smaller is not None:
-                return _after(result, _result(wide, smaller, attribution, again, budget, batches))
-            result = replace(
-                result, trials=(*result.trials, *again.trials), evaluations=result.evaluations + again.passes
-            )
-        return result
+        return _with_second_type(
+            subject, config.range_precision, result, ranking, measurements, budget=budget, limits=measuring
+        )
+
+
+def _with_second_type(
+    subject: SearchSubject,
+    second: Precision,
+    first: SearchResult,
+    ranking: Ranking,
+    measurements: Callable[[SearchSpace, int], Measurements],
+    *,
+    budget: Budget,
+    limits: MeasuringLimits,
+) -> SearchResult:
+    """`first`, or the result that keeps fewer nodes in FP32 because some of them run in the second type instead."""
+    space, attribution, kept = ranking.space, first.attribution, first.kept_fp32
+    result = first
+    for chosen in second_type_choices(subject.model, space, kept, attribution, second):
+        wide = in_second_type(space, chosen, second)
+        again = measurements(wide, len(result.trials))
+        left = _left(limits, result.evaluations)
+        start = frozenset(kept) - chosen
+        smaller = smaller_set(replace(ranking, space=wide), again, budget, left, start)
+        if smaller is not None:
+            return _after(result, _result(wide, smaller, attribution, again, budget, subject.batches))
+        result = replace(result, trials=(*result.trials, *again.trials), evaluations=result.evaluations + again.passes)
+    return result
 
 
 def _left(limits: MeasuringLimits, evaluations: int) -> MeasuringLimits:
