@@ -14,7 +14,7 @@ from autocast_core.decide.exact_quantities.growing_angles import find_growing_an
 from autocast_core.decide.exact_quantities.integer_ends import find_integer_ends
 from autocast_core.decide.mask_ends import mask_ends
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts
-from autocast_core.decide.overflow_margins import find_overflows
+from autocast_core.decide.ranges.overflow_margins import find_overflows
 from autocast_core.decide.rounding.absorbed_rounding import is_absorbed, loses_much
 from autocast_core.decide.rounding.amplified_rounding import find_amplified_rounding
 from autocast_core.decide.rounding.condition_numbers import Knowledge

@@ -18,9 +18,9 @@ from autocast_core.decide.exact_inputs import kept_io_types
 from autocast_core.decide.follow_neighbours import follow_neighbours
 from autocast_core.decide.groups import keep_together
 from autocast_core.decide.node_facts import NodeFacts
-from autocast_core.decide.nonfinite import nonfinite_activations, nonfinite_weights
 from autocast_core.decide.plan_warnings import overruled_includes, signs_of_ruin, unknown_io_names, unmatched_patterns
-from autocast_core.decide.range_precision import (
+from autocast_core.decide.ranges.nonfinite import nonfinite_activations, nonfinite_weights
+from autocast_core.decide.ranges.range_precision import (
     HEADROOM,
     LIMIT_SCALE,
     RangeChoice,

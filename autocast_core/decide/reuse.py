@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import Precision
-from autocast_core.decide.nonfinite import nonfinite_weights
+from autocast_core.decide.ranges.nonfinite import nonfinite_weights
 from autocast_core.decide.rounding.guarded_nodes import find_guarded_nodes
 from autocast_core.decide.rules import GUARDS, INITIALIZER_RANGE, entry_of
 from autocast_core.errors import PlanError

@@ -22,8 +22,8 @@ from autocast_core.pipeline.stages.repair import REPAIR
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.attribution import Attribution
+from autocast_core.search.repair.target import Target, target_of
 from autocast_core.search.search_space import soft_nodes
-from autocast_core.search.target import Target, target_of
 
 _JUDGED = (APPLY, VERIFY, EVALUATE)
 

@@ -21,7 +21,15 @@ from collections.abc import Collection
 import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.decide.rounding.error_steps import NORMALIZES_CHANNELS, NOTHING, Loss, StatsOf, Step, rms, step_of
+from autocast_core.decide.rounding.error_steps import (
+    NORMALIZES_CHANNELS,
+    NOTHING,
+    ErrorStep,
+    Loss,
+    StatsOf,
+    rms,
+    step_of,
+)
 from autocast_core.graph.constants import constant_tensor
 from autocast_core.operators.families import CONTROL_FLOW, HANDS_ON, MOVES_ELEMENTS, is_in
 
@@ -74,7 +82,7 @@ def is_absorbed(value: ir.Value, stats_of: StatsOf, results: Collection[ir.Value
         value, loss = pending.pop()
         if value.is_graph_output():
             beside = rms(stats_of(value)) if value in results else 0.0
-            if not Step(loss, beside).absorbs:
+            if not ErrorStep(loss, beside).absorbs:
                 return False
         for reader, index in value.uses():
             steps += 1

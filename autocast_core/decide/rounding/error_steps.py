@@ -47,7 +47,7 @@ class Loss(NamedTuple):
         return Loss(self.spread * factor * math.sqrt(addends), self.shift * factor * addends)
 
 
-class Step(NamedTuple):
+class ErrorStep(NamedTuple):
     """The `loss` of a reader's outputs; `beside`: the magnitude of what it is absorbed in there, 0 where it is not."""
 
     loss: Loss
@@ -59,11 +59,11 @@ class Step(NamedTuple):
         return self.loss.size <= NOISE * self.beside
 
 
-NOTHING = Step(Loss(0.0, 0.0), math.inf)
+NOTHING = ErrorStep(Loss(0.0, 0.0), math.inf)
 """For a reader whose outputs do not depend on the elements."""
 
 
-def step_of(node: ir.Node, index: int, loss: Loss, stats_of: StatsOf) -> Step | None:
+def step_of(node: ir.Node, index: int, loss: Loss, stats_of: StatsOf) -> ErrorStep | None:
     """What `node` makes of the loss of its input `index`; None where that is not known."""
     if node.domain != "" or node.op_type in CONTROL_FLOW:
         return None
@@ -71,9 +71,9 @@ def step_of(node: ir.Node, index: int, loss: Loss, stats_of: StatsOf) -> Step | 
     if step is not None:
         return step(_Reader(node, index, stats_of), loss)
     if is_in(node, MOVES_ELEMENTS) or is_in(node, FILLS):
-        return Step(loss) if index == 0 else None
+        return ErrorStep(loss) if index == 0 else None
     slope = _SLOPES.get(node.op_type)
-    return None if slope is None else Step(loss.scaled(slope))
+    return None if slope is None else ErrorStep(loss.scaled(slope))
 
 
 _SLOPES: Mapping[str, float] = {
@@ -130,100 +130,100 @@ class _Reader:
         return given.count / made.count * columns if isinstance(columns, int) else None
 
 
-def _add(reader: _Reader, loss: Loss) -> Step:
+def _add(reader: _Reader, loss: Loss) -> ErrorStep:
     """An addend is absorbed beside the others, unless these cancel it."""
     others = (rms(reader.stats(i)) for i, v in enumerate(reader.node.inputs) if i != reader.index and v is not None)
-    return Step(loss, min(max(others, default=0.0), reader.out))
+    return ErrorStep(loss, min(max(others, default=0.0), reader.out))
 
 
-def _mul(reader: _Reader, loss: Loss) -> Step | None:
+def _mul(reader: _Reader, loss: Loss) -> ErrorStep | None:
     inputs = reader.node.inputs
     factor = reader.largest(1 - reader.index)
     if factor is None:
         return None
-    return Step(loss.scaled(2.0 * factor if inputs[0] is inputs[1] else factor))
+    return ErrorStep(loss.scaled(2.0 * factor if inputs[0] is inputs[1] else factor))
 
 
-def _div(reader: _Reader, loss: Loss) -> Step | None:
+def _div(reader: _Reader, loss: Loss) -> ErrorStep | None:
     least = reader.least(1)
     if least is None:
         return None
     if reader.index == 0:
-        return Step(loss.scaled(1.0 / least))
+        return ErrorStep(loss.scaled(1.0 / least))
     numerator = reader.largest(0)
-    return None if numerator is None else Step(loss.scaled(numerator / least**2), reader.out)
+    return None if numerator is None else ErrorStep(loss.scaled(numerator / least**2), reader.out)
 
 
-def _reciprocal(reader: _Reader, loss: Loss) -> Step | None:
+def _reciprocal(reader: _Reader, loss: Loss) -> ErrorStep | None:
     least = reader.least(0)
-    return None if least is None else Step(loss.scaled(1.0 / least**2), reader.out)
+    return None if least is None else ErrorStep(loss.scaled(1.0 / least**2), reader.out)
 
 
-def _log(reader: _Reader, loss: Loss) -> Step | None:
+def _log(reader: _Reader, loss: Loss) -> ErrorStep | None:
     least = reader.least(0)
-    return None if least is None else Step(loss.scaled(1.0 / least), reader.out)
+    return None if least is None else ErrorStep(loss.scaled(1.0 / least), reader.out)
 
 
-def _sqrt(reader: _Reader, loss: Loss) -> Step | None:
+def _sqrt(reader: _Reader, loss: Loss) -> ErrorStep | None:
     least = reader.least(0)
-    return None if least is None else Step(loss.scaled(0.5 / math.sqrt(least)))
+    return None if least is None else ErrorStep(loss.scaled(0.5 / math.sqrt(least)))
 
 
-def _pow(reader: _Reader, loss: Loss) -> Step | None:
+def _pow(reader: _Reader, loss: Loss) -> ErrorStep | None:
     exponent, base = scalar(reader.node.inputs[1]), reader.largest(0)
     if reader.index != 0 or exponent is None or exponent < 1.0 or base is None:
         return None
-    return Step(loss.scaled(exponent * base ** (exponent - 1.0)))
+    return ErrorStep(loss.scaled(exponent * base ** (exponent - 1.0)))
 
 
-def _product(reader: _Reader, loss: Loss) -> Step | None:
+def _product(reader: _Reader, loss: Loss) -> ErrorStep | None:
     """The sum of products with the other operand, whose error is independent of its elements; a bias is an addend."""
     if reader.index > 1:
-        return Step(loss, reader.out)
+        return ErrorStep(loss, reader.out)
     addends = reader.addends()
     inputs = reader.node.inputs
     other = reader.stats(1 - reader.index)
     if addends is None or other is None or not math.isfinite(other.absmax):
         return None
     both = 2.0 if inputs[0] is inputs[1] else 1.0
-    return Step(loss.scaled(both * (rms(other) or other.absmax), addends), reader.out)
+    return ErrorStep(loss.scaled(both * (rms(other) or other.absmax), addends), reader.out)
 
 
-def _sum(reader: _Reader, loss: Loss) -> Step | None:
+def _sum(reader: _Reader, loss: Loss) -> ErrorStep | None:
     addends = reader.addends()
-    return None if addends is None or reader.index else Step(loss.scaled(1.0, addends), reader.out)
+    return None if addends is None or reader.index else ErrorStep(loss.scaled(1.0, addends), reader.out)
 
 
-def _mean(reader: _Reader, loss: Loss) -> Step | None:
+def _mean(reader: _Reader, loss: Loss) -> ErrorStep | None:
     addends = reader.addends()
-    return None if addends is None or reader.index else Step(loss.scaled(1.0 / addends, addends), reader.out)
+    return None if addends is None or reader.index else ErrorStep(loss.scaled(1.0 / addends, addends), reader.out)
 
 
-def _exponential(reader: _Reader, loss: Loss) -> Step | None:
+def _exponential(reader: _Reader, loss: Loss) -> ErrorStep | None:
     """An absolute error of the argument is a relative one of the result, as it is of a probability."""
     made = reader.stats_of(reader.node.outputs[0])
     if made is None or not math.isfinite(made.absmax):
         return None
-    return Step(loss.scaled(made.absmax), made.absmax)
+    return ErrorStep(loss.scaled(made.absmax), made.absmax)
 
 
-def _log_softmax(reader: _Reader, loss: Loss) -> Step:
-    return Step(loss.scaled(2.0), reader.out)
+def _log_softmax(reader: _Reader, loss: Loss) -> ErrorStep:
+    return ErrorStep(loss.scaled(2.0), reader.out)
 
 
-def _normalization(reader: _Reader, loss: Loss) -> Step | None:
+def _normalization(reader: _Reader, loss: Loss) -> ErrorStep | None:
     """The reciprocal deviation is at most that of epsilon; over rows of one magnitude the relative error stays."""
     if reader.index != 0:
         # The normalized input, which the scale multiplies, has a root mean square of about 1.
-        return Step(loss, reader.out)
+        return ErrorStep(loss, reader.out)
     gain = _gain(reader, reader.node.attributes.get_float("epsilon", 1e-5))
     if reader.node.op_type not in NORMALIZES_CHANNELS:
         size = rms(reader.stats(0))
         gain = min(gain, reader.out / size) if size else gain
-    return Step(loss.scaled(gain), reader.out) if math.isfinite(gain) else None
+    return ErrorStep(loss.scaled(gain), reader.out) if math.isfinite(gain) else None
 
 
-def _batch_normalization(reader: _Reader, loss: Loss) -> Step | None:
+def _batch_normalization(reader: _Reader, loss: Loss) -> ErrorStep | None:
     """y = (x - mean) * scale / sqrt(variance + epsilon) + bias."""
     if reader.index == 4:
         return None
@@ -231,7 +231,7 @@ def _batch_normalization(reader: _Reader, loss: Loss) -> Step | None:
     epsilon = reader.node.attributes.get_float("epsilon", 1e-5)
     variance = epsilon + (max(least.min, 0.0) if least is not None else 0.0)
     gain = _gain(reader, variance) if reader.index in (0, 3) else 1.0
-    return Step(loss.scaled(gain), reader.out) if math.isfinite(gain) else None
+    return ErrorStep(loss.scaled(gain), reader.out) if math.isfinite(gain) else None
 
 
 def _gain(reader: _Reader, variance: float) -> float:
@@ -239,21 +239,21 @@ def _gain(reader: _Reader, variance: float) -> float:
     return math.inf if scale is None or variance <= 0.0 else scale / math.sqrt(variance)
 
 
-def _quantize(reader: _Reader, loss: Loss) -> Step | None:
+def _quantize(reader: _Reader, loss: Loss) -> ErrorStep | None:
     """The step of the quantized numbers is the magnitude beside the error."""
     stats = reader.stats(1)
-    return Step(loss, stats.min) if reader.index == 0 and stats is not None else None
+    return ErrorStep(loss, stats.min) if reader.index == 0 and stats is not None else None
 
 
-def _cast(reader: _Reader, loss: Loss) -> Step | None:
-    return Step(loss) if element_type(reader.node.outputs[0]) in (ir.DataType.FLOAT, ir.DataType.DOUBLE) else None
+def _cast(reader: _Reader, loss: Loss) -> ErrorStep | None:
+    return ErrorStep(loss) if element_type(reader.node.outputs[0]) in (ir.DataType.FLOAT, ir.DataType.DOUBLE) else None
 
 
-def _nothing(reader: _Reader, loss: Loss) -> Step:
+def _nothing(reader: _Reader, loss: Loss) -> ErrorStep:
     return NOTHING
 
 
-_STEPS: Mapping[str, Callable[[_Reader, Loss], Step | None]] = {
+_STEPS: Mapping[str, Callable[[_Reader, Loss], ErrorStep | None]] = {
     **dict.fromkeys(("Add", "Sub", "Sum"), _add),
     "Mul": _mul,
     "Div": _div,

@@ -11,9 +11,9 @@ from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.pipeline.stages.explain import MOST_WEIGHT_BYTES, weight_bytes
 from autocast_core.plan import PrecisionPlan
-from autocast_core.search.repair import repair as repaired_plan
+from autocast_core.search.repair.repair import repair as repaired_plan
+from autocast_core.search.repair.target import target_of
 from autocast_core.search.request import SearchSubject
-from autocast_core.search.target import target_of
 
 
 def repair(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated: Evaluated) -> PrecisionPlan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from autocast_core.decide.node_facts import NodeFacts, evidence_of
-from autocast_core.decide.range_limits import range_limit
+from autocast_core.decide.ranges.range_limits import range_limit
 from autocast_core.decide.rule import INCLUDE_OR_SEARCH, Outcome, RuleEntry, RuleMatch
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from autocast_core.decide.node_facts import NodeFacts, TensorFacts, evidence_of
-from autocast_core.decide.range_limits import range_limit
+from autocast_core.decide.ranges.range_limits import range_limit
 from autocast_core.decide.rule import SOFT, Outcome, RuleEntry, RuleMatch
 
 

@@ -8,7 +8,7 @@ import pytest
 from autocast_core.calibrate import Statistics
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import Precision
-from autocast_core.decide.nonfinite import nonfinite_activations
+from autocast_core.decide.ranges.nonfinite import nonfinite_activations
 
 MUL = "g (float[2] x) => (float[2] y) <float[2] w = {WEIGHT}> { [n] y = Mul(x, w) }"
 MASKED = """g (float[1,2] x) => (float[1,2] y) <float[1,2] mask = {0, -inf}> {

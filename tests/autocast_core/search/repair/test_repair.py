@@ -17,10 +17,10 @@ from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.budget import Budget
 from autocast_core.search.measure import Measurements
-from autocast_core.search.repair import repair
+from autocast_core.search.repair.repair import repair
+from autocast_core.search.repair.target import target_of
 from autocast_core.search.request import SearchSubject
 from autocast_core.search.search_space import repair_space
-from autocast_core.search.target import target_of
 from autocast_core.search.trials import MemoryTrials
 from tests.autocast_core.search.planted import SENSITIVE, names
 from tests.autocast_core.search.small_graphs import small_graph
@@ -133,6 +133,6 @@ def test_without_an_attribution_a_repair_still_meets_the_target(ill, monkeypatch
         raise ValueError("too many outputs")
 
     subject, plan = ill
-    monkeypatch.setattr("autocast_core.search.repair.attribute", broken)
+    monkeypatch.setattr("autocast_core.search.repair.repair.attribute", broken)
     record = repair(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=45"), 12).data.repair
     assert record.met and record.evaluations <= 12

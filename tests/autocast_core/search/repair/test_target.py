@@ -5,7 +5,7 @@ import pytest
 from autocast_core.config import Precision
 from autocast_core.evaluate import AskedGates, parse_gate
 from autocast_core.search.budget import Budget
-from autocast_core.search.target import nearest_reachable, nothing_lost, target_of
+from autocast_core.search.repair.target import nearest_reachable, nothing_lost, target_of
 from autocast_core.search.trials import Trial
 
 NAMES = {"y": "y", "n:0": "n_0"}

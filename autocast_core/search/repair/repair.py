@@ -24,16 +24,16 @@ from autocast_core.operators import OperandPolicy
 from autocast_core.plan import PrecisionPlan, RepairRecord
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.search.attribution import Attribution, attribute
-from autocast_core.search.bounded_set import bounded_set, first_prefixes
 from autocast_core.search.budget import Budget
 from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import ALL_LOW, LimitReachedError, MeasuringLimits, Tester, known_entries, spread
 from autocast_core.search.ranking import Kept, Ranking, ranked
-from autocast_core.search.repair_reasons import RATIO, with_kept, with_released
+from autocast_core.search.repair.bounded_set import bounded_set, first_prefixes
+from autocast_core.search.repair.repair_reasons import RATIO, with_kept, with_released
+from autocast_core.search.repair.target import Target, nearest_reachable, nothing_lost
 from autocast_core.search.request import SearchSubject
 from autocast_core.search.result import CertificateEntry
 from autocast_core.search.search_space import SearchSpace, release_space, repair_space
-from autocast_core.search.target import Target, nearest_reachable, nothing_lost
 from autocast_core.search.trials import MemoryTrials, Trial
 
 _LOG = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import pytest
 
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide.range_limits import range_limit
+from autocast_core.decide.ranges.range_limits import range_limit
 
 LARGEST = Precision.BF16.max
 

@@ -1,0 +1,1 @@
+"""Repair of a plan that misses its target: which nodes FP32 must hold, found with few evaluations."""
