@@ -20,9 +20,15 @@ _KNOWN = frozenset(map(int, ir.DataType))
 
 
 def check_attributes(nodes: Iterable[onnx.NodeProto], label: str) -> None:
-    """ModelError where a node among `nodes`, which stand in no function, names an unknown element type or an axis
-    beyond 32 bits, refers to an attribute of a function, or is a Constant without exactly one value."""
+    """ModelError where one of the `nodes`, which stand in no function, is not what ONNX allows.
+
+    Its operator type is not UTF-8; it names an unknown element type or an axis beyond 32 bits, or refers to an
+    attribute of a function; it is a Constant without exactly one value.
+    """
     for node in nodes:
+        if isinstance(node.op_type, bytes) or isinstance(node.domain, bytes):  # so protobuf hands out what is not UTF-8
+            where = f"{node.domain!r}, {node.op_type!r}"
+            raise ModelError(f"{label}: a node's operator ({where}) is not valid UTF-8: export the model again")
         if node.op_type == "Constant" and node.domain in _ONNX and len(node.attribute) != 1:
             held = f"has {len(node.attribute)} attributes instead of one, its value"
             raise ModelError(f"{label}: node {node.name!r} (Constant) {held}: export the model again")
