@@ -18,6 +18,7 @@ import onnx_ir as ir
 from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.constants import SMALL_TENSOR_BYTES, constant_tensor
 from autocast_core.graph.names import UnusedNames
+from autocast_core.sanitize.batched_scan import FIRST_OPSET, has_lengths, split_batch
 from autocast_core.sanitize.corrections import correct, stand_in
 from autocast_core.text import one_line
 
@@ -36,9 +37,15 @@ def upgrade_nodes(
     Does not act on nodes of other domains, on operators that onnx does not know at `source`, or on model-local calls.
     Raises UnconvertibleError, naming the operator, where there is no equivalent in the target opset.
     """
+    nodes = list(nodes)
+    split = [node for node in nodes if _is_batched_scan(node, source, target)]
+    for node in split:
+        if has_lengths(node):
+            raise _refusal(node, source, target, "its sequence lengths are gone since opset 9")
+        split_batch(node, node_names, value_names)
     changed = [node for node in nodes if _definition_differs(node, source, target)]
     if not changed:
-        return ()
+        return tuple(split)
     items = [_Item(index, node) for index, node in enumerate(changed)]
     converted = _convert(items, source, target)
     replaced: list[ir.Node] = []
@@ -53,7 +60,7 @@ def upgrade_nodes(
         correct(item.node.op_type, source, target, protos)
         if not _is_same(item, protos, ends):
             replaced += _replace(item, protos, ends, initializers, node_names, value_names)
-    return tuple(replaced)
+    return (*split, *replaced)
 
 
 def _definition_differs(node: ir.Node, source: int, target: int) -> bool:
@@ -62,11 +69,11 @@ def _definition_differs(node: ir.Node, source: int, target: int) -> bool:
     before, after = _since(node.op_type, source), _since(node.op_type, target)
     if before is None or before == after:
         return False
-    if node.op_type == "Scan":
-        if source < 9 <= target:
-            raise _refusal(node, source, target, "its inputs changed with opset 9")
-        return False
-    return True
+    return node.op_type != "Scan"  # later definitions only admit more types; the one before: see split_batch
+
+
+def _is_batched_scan(node: ir.Node, source: int, target: int) -> bool:
+    return node.domain == "" and node.op_type == "Scan" and source < FIRST_OPSET <= target
 
 
 def _since(op_type: str, opset: int) -> int | None:

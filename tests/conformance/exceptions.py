@@ -1,6 +1,6 @@
 """The operator cases that have no right answer in 16 bits, each with the reason why.
 
-But for those in REFUSED they must convert to a valid model that keeps its contract all the same.
+They must convert to a valid model that keeps its contract all the same.
 """
 
 from __future__ import annotations
@@ -22,12 +22,6 @@ ONE_CODE: dict[str, str] = {
     "test_dynamicquantizelinear_min_adjusted_expanded": _OWN_SCALE,
 }
 """Cases whose integer outputs may be off by one, floats within the tolerance as ever."""
-
-REFUSED: dict[str, str] = {
-    "test_scan_sum": "Scan of opset 8 has a batch dimension, and ONNX's version converter cannot raise it to opset 9: "
-    "the converter says so and names the operator",
-}
-"""Cases that must be refused with UnconvertibleError."""
 
 MISJUDGED: dict[str, str] = {
     "test_mvn": "without axes onnx cannot make the function body of MeanVarianceNormalization, so its full check "

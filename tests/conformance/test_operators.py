@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conformance.exceptions import ENGINES_DISAGREE, MISJUDGED, NO_RIGHT_ANSWER, ONE_CODE, REFUSED
+from tests.conformance.exceptions import ENGINES_DISAGREE, MISJUDGED, NO_RIGHT_ANSWER, ONE_CODE
 from tests.conformance.judging import DISAGREEMENT, INACCURATE, VARIANTS, is_valid, judge
 from tests.conformance.operator_cases import OperatorCase, operator_cases, operator_files
 from tests.conformance.outcomes import Outcome
@@ -43,6 +43,4 @@ def _excused(name: str, outcome: Outcome) -> Outcome:
         return Outcome(outcome.variant, "valid; no right answer exists")
     if name in ENGINES_DISAGREE and outcome.judgement == DISAGREEMENT:
         return Outcome(outcome.variant, "accurate; the engines disagree, as listed")
-    if name in REFUSED and (outcome.defect or "").startswith("UnconvertibleError"):
-        return Outcome(outcome.variant, "refused, as it must be")
     return outcome

@@ -199,7 +199,29 @@ def test_other_domains_and_unknown_operators_are_left_alone():
 
 def test_what_cannot_be_upgraded_is_refused_with_node_operator_and_remedy():
     body = onnx.parser.parse_graph("b (float s, float e) => (float t, float o) { t = Add(s, e) o = Identity(t) }")
-    node = onnx.helper.make_node("Scan", ["", "i", "x"], ["y", "z"], name="loop", body=body, num_scan_inputs=1)
+    node = onnx.helper.make_node("Scan", ["lengths", "i", "x"], ["y", "z"], name="loop", body=body, num_scan_inputs=1)
     model = ir.Model(ir.Graph([], [], nodes=[ir.serde.deserialize_node(node)], opset_imports={"": 8}), ir_version=4)
     with pytest.raises(UnconvertibleError, match=r"'loop' \(Scan\).*opset 8.*--opset 8"):
         upgrade_nodes(list(model.graph), 8, 13, UnusedNames([]), UnusedNames([]))
+
+
+@pytest.mark.parametrize("directions", [[0, 0], [0, 1]])
+def test_a_scan_over_a_batch_becomes_one_whose_body_is_the_scan(directions):
+    """Opset 8's Scan took a batch at once; two sequences of three elements, the second input also read backwards."""
+    body = onnx.parser.parse_graph(
+        "b (float[2] s, float[2] e, float[2] f) => (float[2] t, float[2] o) { m = Mul(e, f) t = Add(s, m) o = Neg(t) }"
+    )
+    node = onnx.helper.make_node(
+        "Scan", ["", "i", "x", "w"], ["y", "z"], name="loop", body=body, num_scan_inputs=2, directions=directions
+    )
+    shapes = {"i": [2, 2], "x": [2, 3, 2], "w": [2, 3, 2], "y": [2, 2], "z": [2, 3, 2]}
+    infos = {name: onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()}
+    graph = onnx.helper.make_graph([node], "g", [infos[n] for n in "ixw"], [infos[n] for n in "yz"])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 8)], ir_version=4)
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.normal(size=shapes[name]).astype(np.float32) for name in "ixw"}
+    after, replaced = upgraded(model, 21)
+    assert [each.name for each in replaced] == ["loop"]
+    onnx.checker.check_model(after, full_check=True)
+    for one, other in zip(run_in_onnxruntime(model, feeds), run_in_onnxruntime(after, feeds), strict=True):
+        np.testing.assert_array_equal(one, other)
