@@ -81,9 +81,10 @@ class Bridge:
         accepted = False
         try:
             delivery = Delivery(identifier, read(body))
+            # At once, as the tags may change: those of this moment are what the delivery is about.
+            decision = await self._decide(delivery)
             if await self.servers.has_sent(identifier):
                 raise replayed()
-            decision = await self._decide(delivery)
             await self.servers.send(event_of(delivery, decision))
             accepted = True
         except ServiceError as error:
