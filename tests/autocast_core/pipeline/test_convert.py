@@ -162,8 +162,8 @@ def test_convert_to_f16_leaves_blocked_operands_in_fp32():
 
 def test_an_upgrade_that_cannot_be_names_the_node(tmp_path):
     model = onnx.parser.parse_model(
-        '<ir_version: 3, opset_import: ["": 8]> g (float[2,3] h, float[2,4,3] xs) => (float[2,3] l, '
-        "float[2,4,3] ys) { [s] l, ys = Scan(, h, xs) <num_scan_inputs = 1, body = b (float[3] a, "
+        '<ir_version: 3, opset_import: ["": 8]> g (int64[2] n, float[2,3] h, float[2,4,3] xs) => (float[2,3] l, '
+        "float[2,4,3] ys) { [s] l, ys = Scan(n, h, xs) <num_scan_inputs = 1, body = b (float[3] a, "
         "float[3] x) => (float[3] c, float[3] d) { c = Add(a, x) d = Neg(c) }> }"
     )
     onnx.save(model, tmp_path / "old.onnx")
