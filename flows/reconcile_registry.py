@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -53,14 +53,17 @@ def reconcile_registry(
     """Starts `deployment` for versions of the last `days` that opt in and were never tried.
 
     Versions of the last `leave_minutes` are left to their events. Returns ``requested`` (versions) and ``ended``
-    (tracking runs).
+    (tracking runs). ConfigError where a setting of what tags may choose is invalid.
     """
     set_defaults(home())
+    policy = TagPolicy.from_environment()
     tracking_uri = resolve_tracking_uri()
     client = connect(tracking_uri)
     ended = _end_abandoned_runs(client, tracking_uri)
     now = time.time()
-    requested = _start_missed(client, tracking_uri, deployment, now - days * 86400, now - leave_minutes * 60)
+    with tracking_errors(tracking_uri):
+        missed = list(find_missed(client, policy, now - days * 86400, now - leave_minutes * 60))
+    requested = _start_missed(missed, deployment)
     return {"requested": requested, "ended": ended}
 
 
@@ -74,10 +77,8 @@ def _end_abandoned_runs(client: MlflowClient, tracking_uri: str) -> list[str]:
     return ended
 
 
-def _start_missed(client: MlflowClient, tracking_uri: str, deployment: str, since: float, until: float) -> list[str]:
-    """Starts the missed conversions of versions created between two times; returns the versions' URIs."""
-    with tracking_errors(tracking_uri):
-        missed = list(find_missed(client, since, until))
+def _start_missed(missed: Iterable[MissedConversion], deployment: str) -> list[str]:
+    """Starts the conversions; returns the URIs of their versions."""
     requested = []
     for each in missed:
         if _start(deployment, each):
@@ -86,13 +87,13 @@ def _start_missed(client: MlflowClient, tracking_uri: str, deployment: str, sinc
     return requested
 
 
-def find_missed(client: MlflowClient, since: float, until: float) -> Iterator[MissedConversion]:
+def find_missed(client: MlflowClient, policy: TagPolicy, since: float, until: float) -> Iterator[MissedConversion]:
     """Versions created between two times (seconds since 1970) that opt in and have neither run nor output."""
     for version, model_tags in _opted_in(client):
         if not since <= version.creation_timestamp / 1000 <= until:
             continue
         try:
-            found = _missed(client, version, model_tags)
+            found = _missed(client, policy, version, model_tags)
         except Exception as error:
             if _is_unreachable(error):
                 raise
@@ -103,9 +104,11 @@ def find_missed(client: MlflowClient, since: float, until: float) -> Iterator[Mi
             yield found
 
 
-def _missed(client: MlflowClient, version: Any, model_tags: dict[str, str]) -> MissedConversion | None:
+def _missed(
+    client: MlflowClient, policy: TagPolicy, version: Any, model_tags: dict[str, str]
+) -> MissedConversion | None:
     tags = VersionTags(version.name, str(version.version), dict(version.tags), model_tags)
-    request = request_for(tags, read_spec_file, TagPolicy.from_environment())
+    request = request_for(tags, read_spec_file, policy)
     if not isinstance(request, ConversionRequest):
         return None
     tried, killed = _attempts(client, tags.uri)

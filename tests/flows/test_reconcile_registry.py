@@ -19,8 +19,9 @@ def register(name, source, model_tags=None, **tags):
 
 def missed(since=0.0, until=float("inf")):
     from flows.reconcile_registry import find_missed
+    from flows.request.tag_policy import TagPolicy
 
-    return {each.request.model for each in find_missed(client(), since, until)}
+    return {each.request.model for each in find_missed(client(), TagPolicy(), since, until)}
 
 
 def test_versions_that_opt_in_and_were_never_tried_are_missed(workplace, services):
@@ -102,3 +103,14 @@ def test_a_run_whose_tag_names_no_flow_run_is_left_alone(workplace, services):
     for owner in ("' or '1", dead):
         begin_run(services, "left", {}, {FLOW_RUN_TAG: owner})
     assert (dead, "its flow run no longer exists") in list(_ended_flow_runs(client(), services))
+
+
+def test_an_invalid_setting_of_what_tags_may_choose_fails_the_reconciliation_and_leaves_no_version_out(
+    workplace, services, monkeypatch
+):
+    from autocast_core.errors import ConfigError
+    from flows.reconcile_registry import reconcile_registry
+
+    monkeypatch.setenv("AUTOCAST_TAG_OPTIONS", "metric")
+    with pytest.raises(ConfigError, match="AUTOCAST_TAG_OPTIONS: 'metric' is not one of"):
+        reconcile_registry.with_options(retries=0)()
