@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +90,9 @@ class Cache:
 
     def recall(self, reference: str) -> CachedFile | None:
         """The file that `reference` resolved to, if it still exists; its content is not checked. Counts as a use."""
-        try:
+        with suppress(OSError):  # whoever may only read the cache can use it, too
             os.utime(self.root / "references" / reference)
+        try:
             entry = json.loads((self.root / "references" / reference).read_text())
             found = CachedFile(self.root / entry["path"], entry["digest"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -186,7 +186,6 @@ def _onnx_path(folder: Path, what: str) -> Path:
 @contextmanager
 def _explained(what: str, tracking_uri: str) -> Iterator[None]:
     """Raises InputError or ServiceError in place of what MLflow and its HTTP client raise inside the block."""
-    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -204,7 +203,7 @@ def _explained(what: str, tracking_uri: str) -> Iterator[None]:
                 f"{where}: access is denied; check MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN"
             ) from error
         raise ServiceError(f"{where}: the server fails ({error.error_code}); check MLFLOW_TRACKING_URI") from error
-    except (BotoCoreError, ClientError, Boto3Error) as error:
+    except (BotoCoreError, ClientError) as error:
         raise InputError(
             f"{where}: its artifacts in S3 cannot be read ({type(error).__name__}); check AWS_ENDPOINT_URL_S3,"
             f" {CREDENTIALS}"

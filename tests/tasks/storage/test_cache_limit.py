@@ -45,6 +45,16 @@ def test_using_a_file_makes_it_the_last_to_go(cache):
     assert prune(cache, 150) == (second,)
 
 
+def test_a_cache_that_may_only_be_read_is_used_all_the_same(cache, monkeypatch):
+    folder = fill(cache, "a", 100, 5)
+
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("tasks.storage.cache.os.utime", refused)
+    assert cache.recall("reference-a").path.parent == folder
+
+
 def test_what_was_used_since_the_oldest_run_began_stays(cache):
     used, unused = fill(cache, "a", 100, 2), fill(cache, "b", 100, 6)
     script = (
