@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, MutableMapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow, runtime
 from prefect.states import Completed
@@ -49,8 +50,7 @@ from flows.conversion.tracked_run import (
 )
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
-from flows.proof.keys import signing_key
-from flows.proof.proof import sign_version
+from flows.proof import SIGNING_KEY
 from flows.request.policy import check_metric, check_plugins, limits_for
 from flows.request.preflight import check_inputs_stay, check_request
 from flows.request.spec import Spec
@@ -70,6 +70,9 @@ from tasks.storage.publication import is_there, output_name
 from tasks.tracking.conversions import IDENTITY_TAG, discard, earlier_result, keep_result
 from tasks.tracking.reading import read_run, read_version
 from tasks.tracking.runs import RunRef, log
+
+if TYPE_CHECKING:
+    from flows.proof.keys import PrivateKey
 
 _DEFAULT = Spec()
 REPAIRED = "repaired"
@@ -144,6 +147,7 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
     run_name = f"{model_stem(model)}-{spec.precision_in_names}"
     with tracked_run(conversion.home, run_name, {"model": model, **spec.flat()}, tags, conversion.timings) as run:
         check_request(model, spec)
+        signing_key = _signing_key()
         inputs = _fetch(conversion)
         if spec.output:
             read = [data.path for data in (inputs.calibration, inputs.evaluation) if data]
@@ -156,19 +160,27 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
             if earlier is None or not is_there(earlier["output"]):
                 result = _convert(conversion, run, inputs, name, tags)
                 keep_result(run, result.to_json())
-                _sign(conversion, run, result)
+                if signing_key is not None and result.registered is not None:
+                    _sign(conversion, run, result.registered, signing_key)
                 return result
     discard(run)
     return ConversionResult.from_json(earlier)
 
 
-def _sign(conversion: _Conversion, run: RunRef, result: ConversionResult) -> None:
-    """Signs the registered version where this service has a key: AUTOCAST_SIGNING_KEY."""
-    key = signing_key()
-    if key is None or result.registered is None:
-        return
+def _signing_key() -> PrivateKey | None:
+    """The key with which this service signs what it registers, if it has one. ConfigError where it cannot be used."""
+    if not os.environ.get(SIGNING_KEY):
+        return None
+    from flows.proof.proof import service_key
+
+    return service_key()
+
+
+def _sign(conversion: _Conversion, run: RunRef, registered: str, key: PrivateKey) -> None:
+    from flows.proof.proof import sign_version
+
     with stage("sign", conversion.timings):
-        sign_version(read_version(run.tracking_uri, result.registered), read_run(run.tracking_uri, run.run_id), key)
+        sign_version(read_version(run.tracking_uri, registered), read_run(run.tracking_uri, run.run_id), key)
 
 
 def _fetch(conversion: _Conversion) -> Inputs:

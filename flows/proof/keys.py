@@ -19,12 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from autocast_core.errors import ConfigError
+from flows.proof import SIGNING_PASSWORD, TRUSTED_KEY
 
-SIGNING_KEY, SIGNING_PASSWORD, TRUSTED_KEY = (
-    "AUTOCAST_SIGNING_KEY",
-    "AUTOCAST_SIGNING_PASSWORD",
-    "AUTOCAST_TRUSTED_KEY",
-)
 _LARGEST = 1 << 16
 _HASHES: Mapping[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 """By the size of the curve, as model_signing does."""
@@ -94,12 +90,6 @@ def read_private_key(path: str | Path, password: str | None = None) -> PrivateKe
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.key_size not in _HASHES:
         raise ConfigError(f"{path}: holds a key of another kind: make one on the curve prime256v1")
     return PrivateKey(Path(path), password, key)
-
-
-def signing_key(environment: Mapping[str, str] = os.environ) -> PrivateKey | None:
-    """The key with which this service signs what it registers; None: it signs nothing. ConfigError as reading it."""
-    path = environment.get(SIGNING_KEY)
-    return read_private_key(path, environment.get(SIGNING_PASSWORD)) if path else None
 
 
 def trusted_key(environment: Mapping[str, str] = os.environ) -> PublicKey | None:

@@ -6,16 +6,19 @@ The proof lies among the artifacts of the version's run, in PROOF: an OpenSSF mo
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autocast_core.errors import ConfigError, GateError, InputError
 from autocast_core.text import one_line
+from flows.proof import SIGNING_KEY, SIGNING_PASSWORD
 from flows.proof.attestation import AttestedDifference, PublishedConversion, differences, statement
 from flows.proof.envelope import opened, sealed
-from flows.proof.keys import PrivateKey, PublicKey
+from flows.proof.keys import PrivateKey, PublicKey, read_private_key
 from tasks.storage.model_registry import download_folder, resolve_tracking_uri
 from tasks.tracking.artifacts import artifact_digests, download_artifact, folder_digests, upload_artifacts
 from tasks.tracking.reading import RunRecord, VersionRecord
@@ -45,6 +48,13 @@ class Proof:
     files: int
     artifacts: int
     metrics: int
+
+
+def service_key(environment: Mapping[str, str] = os.environ) -> PrivateKey:
+    """The key with which this service signs what it registers. ConfigError where it cannot be read, or where model
+    signing is not installed: before a conversion, not after it."""
+    _model_signing()
+    return read_private_key(environment[SIGNING_KEY], environment.get(SIGNING_PASSWORD))
 
 
 def sign_version(version: VersionRecord, run: RunRecord, key: PrivateKey) -> Proof:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.proof import SIGNING_KEY
 
 KEYS = ("version", "key", "files", "artifacts", "metrics")
 HELP = """Sign a registered conversion: its files, and what it read, measured and decided.
@@ -34,9 +35,7 @@ def add_to(app: typer.Typer) -> None:
 
 def sign(
     model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
-    key: Annotated[
-        str, typer.Option(envvar="AUTOCAST_SIGNING_KEY", help="The private key, a PEM file of an elliptic curve.")
-    ],
+    key: Annotated[str, typer.Option(envvar=SIGNING_KEY, help="The private key, a PEM file of an elliptic curve.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Sign a registered conversion."""
@@ -53,7 +52,8 @@ def signed(model: str, key: str) -> Mapping[str, Any]:
     from flows.local.session import reading_session
 
     with reading_session():
-        from flows.proof.keys import SIGNING_PASSWORD, read_private_key
+        from flows.proof import SIGNING_PASSWORD
+        from flows.proof.keys import read_private_key
         from flows.proof.proof import sign_version
         from flows.review.conversion_record import read_conversion
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.flows.conversions import batches, client, convert, mlp
+from autocast_core.errors import ConfigError
+from tests.flows.conversions import batches, client, convert, mlp, registered
 from tests.flows.proof.test_envelope import key_files
 
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -109,6 +110,14 @@ def test_a_service_that_trusts_a_key_promotes_only_what_it_signed(autocast, vers
     assert "champion" not in client().get_registered_model("signed").aliases
     monkeypatch.setenv("AUTOCAST_TRUSTED_KEY", str(version[0] / "public.pem"))
     assert autocast("promote", MODEL, "--alias", "champion").code == 0
+
+
+def test_a_worker_whose_key_cannot_be_read_converts_nothing(workplace, services, monkeypatch):
+    monkeypatch.setenv("AUTOCAST_SIGNING_KEY", str(batches(Path("no-key.npz"))))
+    mlp("never.onnx")
+    with pytest.raises(ConfigError, match=r"no-key\.npz: holds no private key"):
+        convert("never.onnx", name="never")
+    assert registered("never") == []
 
 
 def _sample(count, every):
