@@ -4,6 +4,8 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
 from autocast_core.process.file_lock import exclusive_lock, folder_lock, lock, try_lock
 
 HOLDER = """
@@ -30,20 +32,26 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
             assert try_lock(file)
 
 
-def test_a_second_thread_waits_until_the_first_leaves_its_block(tmp_path):
-    path, order = tmp_path / "lock", []
+@pytest.mark.parametrize(("taken", "name"), [(exclusive_lock, "lock"), (folder_lock, ".")], ids=["file", "folder"])
+def test_a_second_thread_waits_until_the_first_leaves_its_block(tmp_path, taken, name):
+    path, order = tmp_path / name, []
 
     def second():
-        with exclusive_lock(path):
+        with taken(path):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with exclusive_lock(path):
+    with taken(path):
         thread.start()
         thread.join(0.2)
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_a_locked_folder_holds_no_file_of_the_lock(tmp_path):
+    with folder_lock(tmp_path):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_keeps_what_is_in_the_file(tmp_path):
@@ -54,20 +62,3 @@ def test_a_lock_keeps_what_is_in_the_file(tmp_path):
     with open(path) as file:
         lock(file)
         assert file.read() == "kept"
-
-
-def test_a_folder_is_locked_without_a_file_in_it(tmp_path):
-    order = []
-
-    def second():
-        with folder_lock(tmp_path):
-            order.append("second")
-
-    thread = threading.Thread(target=second)
-    with folder_lock(tmp_path):
-        thread.start()
-        thread.join(0.2)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-    assert list(tmp_path.iterdir()) == []

@@ -54,14 +54,12 @@ def test_an_oci_layout_is_read_by_skopeo_and_has_the_files_as_layers(tmp_path):
 
 
 def test_a_bill_of_materials_names_the_model_its_data_and_what_was_measured():
-    bom = bill_of_materials(
-        "resnet-fp16",
-        "3",
-        PORTS,
-        {"model.onnx": "a" * 64},
-        {"source-model": ("s3://m/resnet.onnx", "b" * 64), "calibration": ("", "c" * 64)},
-        {"fidelity.worst.rel_l2": 0.001},
-    )
+    def made():
+        materials = {"source-model": ("s3://m/resnet.onnx", "b" * 64), "calibration": ("", "c" * 64)}
+        metrics = {"fidelity.worst.rel_l2": 0.001}
+        return bill_of_materials("resnet-fp16", "3", PORTS, {"model.onnx": "a" * 64}, materials, metrics)
+
+    bom = made()
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
     model = bom["metadata"]["component"]
     assert model["components"][0]["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
@@ -73,11 +71,4 @@ def test_a_bill_of_materials_names_the_model_its_data_and_what_was_measured():
         ("machine-learning-model", "source-model"),
     ]
     assert bom["dependencies"] == [{"ref": "resnet-fp16@3", "dependsOn": ["calibration", "source-model"]}]
-    assert bom == bill_of_materials(
-        "resnet-fp16",
-        "3",
-        PORTS,
-        {"model.onnx": "a" * 64},
-        {"source-model": ("s3://m/resnet.onnx", "b" * 64), "calibration": ("", "c" * 64)},
-        {"fidelity.worst.rel_l2": 0.001},
-    )
+    assert made() == bom
