@@ -17,7 +17,7 @@ from prefect.transactions import transaction
 from prefect.utilities.annotations import quote
 
 from autocast_core.engine.validation import Validation
-from autocast_core.evaluate import AskedGates, GateResult
+from autocast_core.evaluate import GateResult
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.measured import measured_model
@@ -202,7 +202,7 @@ def _request(conversion: _Conversion, inputs: Inputs) -> JobRequest:
         calibration=inputs.calibration.path if inputs.calibration else None,
         evaluation=inputs.evaluation.path if inputs.evaluation else None,
         metric=spec.metric,
-        gates=AskedGates(spec.gates, spec.keep_default_gates, spec.allow_random),
+        gates=spec.asked_gates(),
         allow_nonfinite=spec.allow_nonfinite,
         output=output_name(spec.output) if spec.output else MODEL_FILE,
     )
@@ -294,13 +294,7 @@ def _judge(conversion: _Conversion, request: JobRequest, inputs: Inputs, planned
         **(validated.metrics() if validated.package else {}),
     }
     gates = (
-        *check_gates(
-            spec.gates,
-            evaluated,
-            allow_random=spec.allow_random,
-            precision=parse_low_types(spec.precision)[0],
-            keep_default_gates=spec.keep_default_gates,
-        ),
+        *check_gates(spec.asked_gates(), evaluated, parse_low_types(spec.precision)[0]),
         *check_nonfinite(evaluated, plan.nonfinite_weights, allowed=spec.allow_nonfinite),
     )
     gates = with_blame(gates, read_attribution(made.made[Attribution].path))

@@ -22,7 +22,7 @@ OUTPUT_MARK = "autocast.source_sha256"
 """On every version that AutoCast Flow registered; a version with this tag never starts a conversion."""
 OPTIONS = ("calibration", "evaluation", "name")
 LONGEST_SPEC = 20_000
-"""Characters of a tag; MLflow's own limit is 5,000 for a run's tags, and less in some stores."""
+"""In characters: enough for every option. What is longer is not parsed."""
 REQUEST_TAGS = frozenset({OPT_IN, "autocast.spec", *(PREFIX + option for option in OPTIONS)})
 """Setting one of these on a version requests a conversion; setting any other does not."""
 
@@ -75,8 +75,8 @@ def request_for(
             **{option: tags[PREFIX + option] for option in OPTIONS if PREFIX + option in tags},
             "precision": tags[OPT_IN],
         }
-        make_spec(values, f"the tags of {version.uri}")
-        policy.check_options(version.name, values)
+        spec = make_spec(values, f"the tags of {version.uri}")
+        policy.check_options(version.name, values.keys(), spec)
     except ServiceError:
         raise
     except AutocastError as error:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,9 @@ from autocast_core.errors import AutocastError, ConfigError
 from autocast_core.json_values import lossless
 from autocast_core.precision import parse_low_types
 from flows.request.yaml_file import KeyPath, read_yaml
+
+if TYPE_CHECKING:
+    from autocast_core.evaluate import AskedGates
 
 LOCATIONS = ("calibration", "evaluation")
 """Fields that only say where data is; the identity of a conversion holds the digest of the data instead."""
@@ -195,6 +198,12 @@ class Spec(BaseModel):
     def precision_in_names(self) -> str:
         """The 16-bit types as names of models, files and runs have them: ``fp16``, ``bf16`` or ``fp16-bf16``."""
         return self.precision.replace(",", "-")
+
+    def asked_gates(self) -> AskedGates:
+        """What the converted model must reach."""
+        from autocast_core.evaluate import AskedGates
+
+        return AskedGates(self.gates, self.keep_default_gates, self.allow_random)
 
     def canonical(self) -> str:
         """Canonical JSON of every option that the result depends on, so not where data and files are.

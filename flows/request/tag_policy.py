@@ -11,13 +11,15 @@ Settings of the operator, each empty unless set:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from autocast_core.errors import ConfigError
 from autocast_core.text import visible
+from flows.request.spec import Spec
 
 TAG_LOCATIONS, TAG_NAMES, TAG_OPTIONS = "AUTOCAST_TAG_LOCATIONS", "AUTOCAST_TAG_NAMES", "AUTOCAST_TAG_OPTIONS"
 LOCATIONS = ("calibration", "evaluation", "output")
@@ -26,9 +28,10 @@ NOT_BY_TAG = frozenset(
 )
 """Options that load code, write to the worker's disk, weaken its isolation or drop gates: not for everyone who may set
 tags."""
-LOOSENING = frozenset({"allow_random", "allow_nonfinite", "validation"})
-"""Options that let a model pass which would be refused; `validation: required` asks for more and is always allowed."""
-_STRICT = (False, "required")
+LOOSENING: Mapping[str, Any] = MappingProxyType(
+    {"allow_random": False, "allow_nonfinite": False, "class_outputs": (), "validation": "required"}
+)
+"""Options that let a model pass which would be refused, each with the value that does not, and is always allowed."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class TagPolicy:
                     f"{TAG_LOCATIONS}: {prefix!r} is not a prefix: write s3://BUCKET/ or s3://BUCKET/KEY/"
                 )
         options = frozenset(environment.get(TAG_OPTIONS, "").split())
-        if unknown := sorted(options - LOOSENING):
+        if unknown := sorted(options - LOOSENING.keys()):
             raise ConfigError(f"{TAG_OPTIONS}: {unknown[0]!r} is not one of {', '.join(sorted(LOOSENING))}")
         return TagPolicy(locations, tuple(environment.get(TAG_NAMES, "").split()), options)
 
@@ -66,20 +69,23 @@ class TagPolicy:
                 f" deployment, or add its prefix to {TAG_LOCATIONS} of the bridge and of reconcile-registry's worker"
             )
 
-    def check_options(self, model: str, values: Mapping[str, Any]) -> None:
-        """ConfigError where the tags of a version of `model` set an option that is not theirs to set."""
-        for option in sorted(NOT_BY_TAG & values.keys()):
+    def check_options(self, model: str, given: Collection[str], spec: Spec) -> None:
+        """ConfigError where the tags of a version of `model`, which give these options of `spec`, set one that is not
+        theirs to set."""
+        for option in sorted(NOT_BY_TAG & set(given)):
             raise ConfigError(f"option {option} cannot be set by tags: set it on the deployment, or omit it")
-        for option in sorted((LOOSENING & values.keys()) - self.options):
-            if values[option] not in _STRICT:
+        for option in sorted(LOOSENING.keys() & set(given) - self.options):
+            value = getattr(spec, option)
+            if value != LOOSENING[option]:
                 raise ConfigError(
-                    f"option {option} is {values[option]!r}: tags may not loosen what is asked of a model: set it on"
-                    f" the deployment, or add it to {TAG_OPTIONS}"
+                    f"option {option} is {value!r}: tags may not loosen what is asked of a model: set it on the"
+                    f" deployment, or add it to {TAG_OPTIONS}"
                 )
         for option in LOCATIONS:
-            if values.get(option):
-                self.check_location(option, values[option])
-        name = values.get("name")
+            location = getattr(spec, option)
+            if location:
+                self.check_location(option, location)
+        name = spec.name
         if name is not None and not (name.startswith(f"{model}-") or any(fnmatchcase(name, one) for one in self.names)):
             raise ConfigError(
                 f"option name is {visible(name)!r}: tags may choose names that begin with {model}-, or that"

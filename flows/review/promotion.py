@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autocast_core.errors import GateError
-from autocast_core.evaluate import GateResult, default_gates, output_metric_names, parse_gate
+from autocast_core.evaluate import GateResult, output_metric_names, parse_gate
 from autocast_core.evaluate.gates import NO_NONFINITE
 from autocast_core.json_values import finite
 from autocast_core.precision import parse_low_types
@@ -70,13 +70,9 @@ def check_gates_again(version: VersionRecord, run: RunRecord, registered: Fetche
     the version's tag."""
     spec = spec_of(run)
     names = _metric_names(registered)
-    expressions: tuple[str, ...] = spec.gates
-    if spec.keep_default_gates or not expressions:
-        precision, _ = parse_low_types(spec.precision)
-        expressions = (*expressions, *default_gates(precision, run.metrics, names))
+    gates = spec.asked_gates().parsed(parse_low_types(spec.precision)[0], run.metrics, names)
     if run.metrics.get("fidelity.worst.nonfinite", 0.0) and not spec.allow_nonfinite:
-        expressions = (*expressions, NO_NONFINITE)
-    gates = [parse_gate(expression) for expression in expressions]
+        gates = (*gates, parse_gate(NO_NONFINITE))
     results = []
     for gate in gates:
         if run.tags.get("autocast.evaluation_data") == "random" and not spec.allow_random:

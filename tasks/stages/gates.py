@@ -15,21 +15,15 @@ NO_DATA = "no data: give evaluation or calibration data, or set allow_random in 
 
 
 def check_gates(
-    expressions: Sequence[str],
-    evaluated: Evaluated,
-    *,
-    allow_random: bool,
-    precision: Precision = Precision.FP16,
-    keep_default_gates: bool = False,
+    asked: AskedGates, evaluated: Evaluated, precision: Precision = Precision.FP16
 ) -> tuple[GateResult, ...]:
-    """Every gate against what was measured; without expressions, or beside them with `keep_default_gates`, the default
-    gates of `precision`. On random data none passes unless `allow_random`.
+    """Every gate that is `asked` of a model in `precision` against what was measured.
 
     ConfigError where a gate names an output that the model does not have.
     """
     metrics, names = evaluated.metrics, evaluated.names
-    gates = AskedGates(tuple(expressions), keep_default_gates).parsed(precision, metrics, names)
-    if evaluated.data == "random" and not allow_random:
+    gates = asked.parsed(precision, metrics, names)
+    if evaluated.data == "random" and not asked.allow_random:
         return tuple(gate.failed(NO_DATA) for gate in gates)
     if not evaluated.fidelity:
         return tuple(gate.failed("; ".join(evaluated.skipped) or "nothing was measured") for gate in gates)

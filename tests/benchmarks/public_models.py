@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core import Precision
+from autocast_core.evaluate import AskedGates
 from autocast_core.model import save_model
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.convert import planning_stages
@@ -105,7 +106,7 @@ def converted(model: PublicModel, path: Path, precision: Precision, decide: str)
         made = measured_model(job, run_stages((LOAD, *planning_stages(job.config)), around), around, around)
         found, evaluated = made[Converted], made[Evaluated]
         written = save_model(found.model, Path(scratch) / "converted.onnx")
-        gates = check_gates((), evaluated, allow_random=False, precision=precision)
+        gates = check_gates(AskedGates(allow_random=False), evaluated, precision)
         missed = "; ".join(f"{gate.expression}: {gate.reason}" for gate in gates if not gate.passed)
         task = model.task(_run(job, job.original(), samples), _run(job, simulate(found.model), samples))
         counts = found.plan.counts()

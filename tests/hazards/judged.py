@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from autocast_core import ConversionConfig, Precision
-from autocast_core.evaluate import GateResult
+from autocast_core.evaluate import AskedGates, GateResult
 from autocast_core.model import save_model
 from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
@@ -167,7 +167,7 @@ def judged(
     attribution = explain(found.job, replace(sanitized, model=sanitized.model.clone()), found.plan)
     evaluated = evaluate_candidate(found.job, found.converted(found.plan), (SIMULATION,))
     checked = (
-        *check_gates(gates, evaluated, allow_random=False, precision=precision),
+        *check_gates(AskedGates(gates, allow_random=False), evaluated, precision),
         *check_nonfinite(evaluated, found.plan.nonfinite_weights(), allowed=allow_nonfinite),
     )
     return Judged(found, evaluated, with_blame(checked, attribution), found.judge(found.plan))

@@ -93,6 +93,8 @@ def by_spec(policy=ALLOWED, **options):
         ({"allow_random": True}, "AUTOCAST_TAG_OPTIONS"),
         ({"allow_nonfinite": True}, "AUTOCAST_TAG_OPTIONS"),
         ({"validation": "off"}, "AUTOCAST_TAG_OPTIONS"),
+        ({"validation": False}, "AUTOCAST_TAG_OPTIONS"),
+        ({"class_outputs": ["boxes"]}, "AUTOCAST_TAG_OPTIONS"),
         ({"keep_default_gates": False}, "cannot be set by tags"),
     ],
     ids=str,

@@ -6,6 +6,7 @@ import pytest
 
 from autocast_core import ConversionConfig, Precision, convert_file
 from autocast_core.errors import ConfigError, DataError
+from autocast_core.evaluate import AskedGates
 from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.saved import JobRequest
@@ -75,7 +76,7 @@ def test_a_metric_of_the_users_own_takes_labels_of_any_kind(pair, tmp_path, monk
     data = batches(tmp_path / "l.npz", x=np.eye(8, dtype="f4"), labels=np.full((8, 1), 0.5))
     found = evaluate_model(source, converted, data, None, ConversionConfig(), metric="own_regression:fit")
     assert set(found.task) == {"task.metric", "task.metric_fp32", "task.metric_ratio"}
-    (gate,) = check_gates(("task_metric_ratio<=1.1",), found, allow_random=False)
+    (gate,) = check_gates(AskedGates(("task_metric_ratio<=1.1",), allow_random=False), found)
     assert gate.passed and gate.value == found.task["task.metric"] / found.task["task.metric_fp32"]
 
 
@@ -97,7 +98,8 @@ def test_labels_that_do_not_fit_are_bad_data(pair, tmp_path):
 def test_gates_hold_or_say_what_was_measured(pair):
     (source, converted), data = pair
     found = evaluate_model(source, converted, data, None, ConversionConfig())
-    held, missed, without = check_gates(("y.rel_l2<=5e-3", "sqnr_db>=1000", "top1_drop<=0"), found, allow_random=False)
+    asked = AskedGates(("y.rel_l2<=5e-3", "sqnr_db>=1000", "top1_drop<=0"), allow_random=False)
+    held, missed, without = check_gates(asked, found)
     assert held.passed and held.value == found.metrics["fidelity.y.rel_l2"]
     assert not missed.passed and missed.reason.startswith("fidelity.worst.sqnr_db is ")
     assert not without.passed and without.value is None and "labels" in without.reason
@@ -106,8 +108,8 @@ def test_gates_hold_or_say_what_was_measured(pair):
 def test_gates_fail_on_random_data_unless_it_is_allowed(pair):
     (source, converted), _ = pair
     found = evaluate_model(source, converted, None, None, ConversionConfig())
-    (refused,) = check_gates(("no_new_nonfinite",), found, allow_random=False)
-    (allowed,) = check_gates(("no_new_nonfinite",), found, allow_random=True)
+    (refused,) = check_gates(AskedGates(("no_new_nonfinite",), allow_random=False), found)
+    (allowed,) = check_gates(AskedGates(("no_new_nonfinite",)), found)
     assert (refused.passed, refused.reason) == (False, NO_DATA)
     assert allowed.passed
 
@@ -116,13 +118,11 @@ def test_a_gate_on_an_output_that_is_not_there_is_a_config_error(pair):
     (source, converted), data = pair
     found = evaluate_model(source, converted, data, None, ConversionConfig())
     with pytest.raises(ConfigError, match="no output 'logits'; the outputs are y"):
-        check_gates(("logits.rel_l2<=1",), found, allow_random=False)
+        check_gates(AskedGates(("logits.rel_l2<=1",), allow_random=False), found)
 
 
 def test_no_gate_holds_where_nothing_could_be_measured(pair):
-    (outcome,) = check_gates(
-        ("rel_l2<=1",), Evaluated("evaluation", None, 1, skipped=("no kernel",)), allow_random=True
-    )
+    (outcome,) = check_gates(AskedGates(("rel_l2<=1",)), Evaluated("evaluation", None, 1, skipped=("no kernel",)))
     assert (outcome.passed, outcome.reason) == (False, "no kernel")
 
 
