@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,14 @@ _FILE = "application/octet-stream"
 
 
 def write_layout(folder: Path, files: Mapping[str, Path], tag: str, annotations: Mapping[str, str]) -> str:
-    """Writes the layout into the folder, which is empty, and returns the manifest's digest."""
+    """Writes the layout into the folder, which is empty, and returns the manifest's digest.
+
+    `files`, by the names that they get, are moved there, so they must be on the same file system.
+    """
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     config = {"mediaType": _EMPTY, **_put(blobs, b"{}")}
-    layers = [{"mediaType": _FILE, **_copy(blobs, path), "annotations": _title(name)} for name, path in files.items()]
+    layers = [{"mediaType": _FILE, **_move(blobs, path), "annotations": _title(name)} for name, path in files.items()]
     manifest = _put(
         blobs,
         _json(
@@ -56,10 +58,10 @@ def _put(blobs: Path, content: bytes) -> dict[str, Any]:
     return {"digest": f"sha256:{digest}", "size": len(content)}
 
 
-def _copy(blobs: Path, file: Path) -> dict[str, Any]:
-    digest = file_digest(file)
-    shutil.copyfile(file, blobs / digest)
-    return {"digest": f"sha256:{digest}", "size": file.stat().st_size}
+def _move(blobs: Path, file: Path) -> dict[str, Any]:
+    digest, size = file_digest(file), file.stat().st_size
+    file.replace(blobs / digest)
+    return {"digest": f"sha256:{digest}", "size": size}
 
 
 def _json(value: Any) -> bytes:

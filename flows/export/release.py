@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from autocast_core.errors import InputError, OutputError
+from autocast_core.file_digest import file_digest
 from flows.export.bom import bill_of_materials
 from flows.export.oci import write_layout
 from flows.export.triton import config
@@ -17,7 +18,7 @@ from flows.proof.proof import ATTESTATION, MODEL_SIGNATURE
 from flows.review.conversion_record import read_conversion
 from tasks.storage.local import model_files, model_ref
 from tasks.storage.model_registry import download_folder, onnx_file, resolve_tracking_uri
-from tasks.tracking.artifacts import download_artifact, folder_digests
+from tasks.tracking.artifacts import download_artifact, folder_files
 from tasks.tracking.model_facts import ports_of
 from tasks.tracking.reading import RunRecord, VersionRecord
 
@@ -69,7 +70,7 @@ def _export(version: VersionRecord, run: RunRecord, form: ExportForm, output: Pa
     ports = ports_of(model)
     signed = _add_artifacts(run, content)
     names = [path.relative_to(content).as_posix() for path in model_files(model.path)]
-    digests = {name: digest for name, digest in folder_digests(content).items() if name in names}
+    digests = {name: file_digest(content / name) for name in names}
     materials = {name: (run.places.get(name, ""), digest) for name, digest in run.inputs.items()}
     bom = bill_of_materials(version.name, version.version, ports, digests, materials, run.metrics)
     (content / BOM).write_text(json.dumps(bom, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -77,12 +78,12 @@ def _export(version: VersionRecord, run: RunRecord, form: ExportForm, output: Pa
     if form is ExportForm.TRITON:
         _as_triton(made / version.name, version, content, names, config(version.name, ports, _precision(version)))
     elif form is ExportForm.OCI:
-        layers = {path: content / path for path in folder_digests(content)}
+        layers = {name: content / name for name in folder_files(content)}
         made.mkdir()
         digest = write_layout(made, layers, version.version, _annotations(version))
     else:
         content.rename(made)
-    files = tuple(folder_digests(made))
+    files = folder_files(made)
     made.rename(output)
     return Exported(str(version), form, str(output), files, signed, digest)
 
@@ -100,7 +101,10 @@ def _add_artifacts(run: RunRecord, content: Path) -> bool:
 
 
 def _as_triton(folder: Path, version: VersionRecord, content: Path, model: list[str], text: str) -> None:
-    """The model as Triton reads it; what else belongs to it lies in ``about``, which Triton ignores."""
+    """The model as Triton reads it, and in ``about``, which Triton ignores, what belongs to it.
+
+    The model is there once more, under the names that its proof speaks of: hard links, which take no room.
+    """
     folder.mkdir(parents=True)
     (folder / "config.pbtxt").write_text(text, encoding="utf-8")
     (folder / version.version).mkdir()
@@ -108,7 +112,7 @@ def _as_triton(folder: Path, version: VersionRecord, content: Path, model: list[
         # Triton's name of an ONNX file; its external data are found by their own.
         target = folder / version.version / ("model.onnx" if place == 0 else name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(content / name, target)
+        os.link(content / name, target)
     content.rename(folder / "about")
 
 

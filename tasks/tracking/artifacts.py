@@ -29,10 +29,14 @@ def artifact_digests(tracking_uri: str, run_id: str, *, but: str) -> dict[str, s
     return digests
 
 
+def folder_files(folder: Path) -> tuple[str, ...]:
+    """The relative paths of the files below the folder, in order."""
+    return tuple(path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file())
+
+
 def folder_digests(folder: Path) -> dict[str, str]:
     """sha256 in hex of every file below the folder by its relative path."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+    return {name: file_digest(folder / name) for name in folder_files(folder)}
 
 
 def download_artifact(tracking_uri: str, run_id: str, path: str, folder: Path) -> Path:
