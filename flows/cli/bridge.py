@@ -63,14 +63,14 @@ def _serve(host: str, port: int) -> dict[str, Any]:
     import uvicorn
 
     from flows.bridge.app import make_app
-    from flows.bridge.prompt_http import PromptH11Protocol
+    from flows.bridge.head_timeout import HeadTimeoutProtocol
     from flows.bridge.settings import from_environment
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     application = make_app(from_environment())
     uvicorn.run(
-        application, host=host, port=port, http=PromptH11Protocol, access_log=False, log_level="warning", **_LIMITS
+        application, host=host, port=port, http=HeadTimeoutProtocol, access_log=False, log_level="warning", **_LIMITS
     )
     return {}
 

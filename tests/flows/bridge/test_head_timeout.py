@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from flows.bridge import prompt_http
+from flows.bridge import head_timeout
 
 
 async def _answer(_):
@@ -20,7 +20,9 @@ async def _answer(_):
 async def _served():
     """The port of a server of this protocol."""
     application = Starlette(routes=[Route("/", _answer)])
-    config = uvicorn.Config(application, port=0, http=prompt_http.PromptH11Protocol, log_level="error", lifespan="off")
+    config = uvicorn.Config(
+        application, port=0, http=head_timeout.HeadTimeoutProtocol, log_level="error", lifespan="off"
+    )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     while not server.started:
@@ -34,7 +36,7 @@ async def _served():
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n"], ids=["nothing", "half a head"])
 def test_a_client_that_never_ends_its_head_is_cut_off(monkeypatch, sent):
-    monkeypatch.setattr(prompt_http, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(head_timeout, "HEAD_SECONDS", 0.2)
 
     async def ask():
         async with _served() as port:
@@ -48,7 +50,7 @@ def test_a_client_that_never_ends_its_head_is_cut_off(monkeypatch, sent):
 
 
 def test_requests_on_one_connection_are_answered_also_after_the_time_for_a_head(monkeypatch):
-    monkeypatch.setattr(prompt_http, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(head_timeout, "HEAD_SECONDS", 0.2)
 
     async def ask():
         answers = []

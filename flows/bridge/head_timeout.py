@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_SECONDS = 10.0
 
 
-class PromptH11Protocol(H11Protocol):
+class HeadTimeoutProtocol(H11Protocol):
     """Closes a connection on which the head of a request is not complete HEAD_SECONDS after its first byte, or after
     the connection was made."""
 
