@@ -22,8 +22,7 @@ def configure_logging(level: str | int | None = None, log_file: str | Path | Non
     """Write log lines of at least `level` to standard output and, where it is given, to `log_file` too.
 
     `level` is a name or number of Python's logging; None: INFO. Replaces what an earlier call set up, and leaves other
-    handlers alone. A file that cannot be opened is a warning in the log. ConfigError for an
-    unknown level.
+    handlers alone. A file that cannot be opened is a warning in the log. ConfigError for an unknown level.
     """
     try:
         LOGGER.setLevel(logging.INFO if level is None else level)

@@ -117,7 +117,7 @@ def _separate_outputs(function: ir.Function) -> None:
 
 
 def _finish(model: ir.Model, opsets: dict[OperatorId, int | None]) -> tuple[Change, ...]:
-    """UnusedNames the inlined nodes and brings all nodes to one opset."""
+    """Names the inlined nodes and brings all nodes to one opset."""
     names = UnusedNames(node.name for node in all_nodes(model.graph) if function_origin(node) is None)
     own = model.graph.opset_imports.get("")
     groups: dict[int, list[ir.Node]] = {}

@@ -92,19 +92,19 @@ class _Item:
 
     @property
     def inputs(self) -> list[str]:
-        """UnusedNames of the inputs; an omitted one is empty. A value read twice has one name."""
+        """Names of the inputs; an omitted one is empty. A value read twice has one name."""
         values = self.node.inputs
         first = {id(value): position for position, value in reversed(list(enumerate(values)))}
         return [f"i{self.index}_{first[id(value)]}" if value is not None else "" for value in values]
 
     @property
     def outputs(self) -> list[str]:
-        """UnusedNames of the outputs that exist."""
+        """Names of the outputs that exist."""
         return [name for name in self.all_outputs if name]
 
     @property
     def all_outputs(self) -> list[str]:
-        """UnusedNames of the outputs; an omitted one is empty."""
+        """Names of the outputs; an omitted one is empty."""
         return [f"o{self.index}_{j}" if value.name else "" for j, value in enumerate(self.node.outputs)]
 
     def proto(self) -> onnx.NodeProto:

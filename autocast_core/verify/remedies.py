@@ -22,7 +22,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     (r"differ in (rank|dimension)", "correct the declared shape"),
     (r"[Ii]ncompatible dimensions", "correct the shapes of its operands"),
 )
-"""Parts of findings of onnx.checker and of our own, and what to do about them."""
+"""Parts of findings, of onnx.checker and of `verify.consistency`, and what to do about them."""
 _LATE = re.compile(r"No Op registered for (?P<op_type>\w+) with domain_version of (?P<opset>\d+)")
 
 
