@@ -34,7 +34,6 @@ class SanitizedSource:
     interface: ModelInterface
     changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
-    opset_changed: bool = False
 
 
 @dataclass(frozen=True)

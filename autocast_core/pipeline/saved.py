@@ -79,7 +79,6 @@ class SavedSanitized:
     model: ModelRef
     changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
-    opset_changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,13 +215,13 @@ def _load_source(job: Job, ref: ModelRef) -> LoadedSource:
 def _save_sanitized(destination: Destination, made: SanitizedSource) -> SavedSanitized:
     ref = save_skeleton(made.model, destination.folder / "sanitized.onnx")
     destination.job.cache.keep_model(ref, made.model)
-    return SavedSanitized(ref, made.changes, made.warnings, made.opset_changed)
+    return SavedSanitized(ref, made.changes, made.warnings)
 
 
 def _load_sanitized(job: Job, saved: SavedSanitized) -> SanitizedSource:
     model = job.cache.model(saved.model)
     contract = repaired_interface(model_interface(job.original()), saved.changes)
-    return SanitizedSource(model, contract, saved.changes, saved.warnings, saved.opset_changed)
+    return SanitizedSource(model, contract, saved.changes, saved.warnings)
 
 
 def _save_statistics(destination: Destination, made: Statistics) -> SavedStatistics:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
+
+OPSET = "opset"
+"""The pass that raises the opset, which is the step of its change."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,11 @@ class Change:
     exponent: int = 0
 
 
+def opset_rewrote_nodes(changes: Iterable[Change]) -> bool:
+    """Whether raising the opset had nodes rewritten: whoever has a runtime should compare outputs before and after."""
+    return any(change.step == OPSET and change.nodes for change in changes)
+
+
 @dataclass(frozen=True)
 class Sanitized:
     """The sanitized copy of a model, the changes in the order they were made, and warnings for the user."""
@@ -30,8 +39,3 @@ class Sanitized:
     model: ir.Model
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
-
-    @property
-    def opset_changed(self) -> bool:
-        """Whether an opset had nodes rewritten: whoever has a runtime should compare outputs before and after."""
-        return any(change.step == "opset" and change.nodes for change in self.changes)

@@ -22,7 +22,7 @@ from autocast_core.graph.annotations import (
 )
 from autocast_core.graph.names import UnusedNames, node_names, value_names
 from autocast_core.graph.walk import all_nodes
-from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.change import OPSET, Change
 from autocast_core.sanitize.names import name_function_nodes
 from autocast_core.sanitize.upgrade import upgrade_nodes
 
@@ -142,4 +142,4 @@ def _finish(model: ir.Model, opsets: dict[OperatorId, int | None]) -> tuple[Chan
         unique = UnusedNames(node_names(model)), UnusedNames(value_names(model))
         replaced += upgrade_nodes(groups[opset], opset, target, *unique)
     detail = f"nodes at opset {', '.join(map(str, lower))} raised to {target}, which others of the model have"
-    return (Change("opset", detail, tuple(str(node.name) for node in replaced)),)
+    return (Change(OPSET, detail, tuple(str(node.name) for node in replaced)),)

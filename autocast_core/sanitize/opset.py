@@ -18,7 +18,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError
 from autocast_core.graph.names import UnusedNames, node_names, value_names
 from autocast_core.graph.walk import all_nodes
-from autocast_core.sanitize.change import Change
+from autocast_core.sanitize.change import OPSET, Change
 from autocast_core.sanitize.layernorm import FIRST_OPSET, is_decomposed
 from autocast_core.sanitize.upgrade import upgrade_nodes
 
@@ -108,7 +108,7 @@ def raise_opset(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
         return ()
     replaced = raise_nodes(model, choice.opset)
     detail = f"opset raised from {own} to {choice.opset}, {len(replaced)} nodes rewritten"
-    return (Change("opset", detail, tuple(str(node.name) for node in replaced)),)
+    return (Change(OPSET, detail, tuple(str(node.name) for node in replaced)),)
 
 
 def raise_nodes(model: ir.Model, opset: int) -> tuple[ir.Node, ...]:

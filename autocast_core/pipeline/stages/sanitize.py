@@ -21,7 +21,7 @@ def sanitize(job: Job, source: LoadedSource) -> SanitizedSource:
     for warning in warnings:
         LOG.warning("%s", warning)
     interface = repaired_interface(source.interface, changes)
-    return SanitizedSource(done.model, interface, changes, warnings, done.opset_changed)
+    return SanitizedSource(done.model, interface, changes, warnings)
 
 
 SANITIZE = Stage("sanitize", sanitize, (LoadedSource,), SanitizedSource)

@@ -8,6 +8,7 @@ from autocast_core.data import Batches
 from autocast_core.errors import BackendError, UnconvertibleError
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
+from autocast_core.sanitize.change import opset_rewrote_nodes
 
 LOG = logging.getLogger(__name__)
 
@@ -16,12 +17,12 @@ UPGRADE_TOLERANCE = 1e-3
 
 
 def check_upgrade(job: Job, sanitized: SanitizedSource, batches: Batches | None) -> None:
-    """Compare the outputs before and after, where sanitize raised the opset and there are `batches`.
+    """Compare the outputs before and after, where raising the opset had nodes rewritten and there are `batches`.
 
     UnconvertibleError where they differ by more than UPGRADE_TOLERANCE. Where the runtime cannot run one of the two
     models, a warning says that the upgrade was not checked.
     """
-    if not sanitized.opset_changed or batches is None:
+    if not opset_rewrote_nodes(sanitized.changes) or batches is None:
         return
     from autocast_core.evaluate import compare
 
