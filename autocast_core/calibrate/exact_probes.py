@@ -66,10 +66,16 @@ def probe(
                 parts.append(part)
     if not parts:
         return None
+    names = tuple(name for part in parts for name in part.names)
     joined = tuple(writer.joined(vectors) for vectors in zip(*(part.values for part in parts), strict=True))
-    for kind, value in enumerate(joined):
-        value.type = ir.TensorType(_DTYPES[kind])
-    return Vectors(tuple(name for part in parts for name in part.names), joined)
+    _declare(joined, len(names), small)
+    return Vectors(names, joined)
+
+
+def _declare(vectors: Sequence[ir.Value], tensors: int, small: bool) -> None:
+    """State type and shape: ONNX Runtime runs a Scan in the body of another only where outputs of bodies have both."""
+    for value, dtype, width in zip(vectors, _DTYPES, widths(small), strict=False):
+        value.type, value.shape = ir.TensorType(dtype), ir.Shape([width * tensors])
 
 
 def _exact(writer: TemporaryNodes, value: ir.Value, precision: Precision, small: bool) -> Vectors:
@@ -128,8 +134,7 @@ def _through(node: ir.Node, outer: TemporaryNodes, precision: Precision, small: 
             for name, vectors in present.items()
         ]
         outputs = [writer.joined([part[kind] for part in parts]) for kind in kinds]
-        for kind, value in enumerate(outputs):
-            value.type = ir.TensorType(_DTYPES[kind])
+        _declare(outputs, len(names), small)
         writer.commit()
         writer.add_outputs(outputs)
     results = _handed_out(node, outer, next(iter(bodies.values())), len(kinds))

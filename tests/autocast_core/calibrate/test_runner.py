@@ -24,8 +24,8 @@ CPU = OnnxRuntime(threads=1)
 FP16, BF16 = Precision.FP16, Precision.BF16
 
 
-def model_of(text: str) -> ir.Model:
-    proto = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 18]>' + text)
+def model_of(text: str, opset: int = 18) -> ir.Model:
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]>{text}')
     return ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(proto, data_prop=True))
 
 
@@ -294,6 +294,24 @@ def test_scan_and_its_axes_attribute() -> None:
     assert_stats(found["row"], x)
     assert_stats(found["next"], np.cumsum(x, axis=0))
     assert_stats(found["sums"], np.cumsum(x, axis=0))
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_a_scan_in_the_body_of_a_scan(opset: int) -> None:
+    text = """
+    g (float[2, 3, 4] x, float[2, 4] start) => (float[2, 4] final, float[2, 3, 4] sums) {
+        final, sums = Scan(start, x) <num_scan_inputs = 2,
+            body = batch (float[4] first, float[3, 4] rows) => (float[4] last, float[3, 4] each) {
+                last, each = Scan(first, rows) <num_scan_inputs = 1,
+                    body = body (float[4] state, float[4] row) => (float[4] next, float[4] out)
+                    { next = Add(state, row) out = Identity(next) }>
+            }>
+    }"""
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    found = run(model_of(text, opset), {"x": x, "start": np.zeros((2, 4), np.float32)}).tensors
+    assert_stats(found["row"], x)
+    assert_stats(found["next"], np.cumsum(x, axis=1))
+    assert_stats(found["each"], np.cumsum(x, axis=1))
 
 
 def test_sequence_map_bodies() -> None:
