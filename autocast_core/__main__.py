@@ -140,7 +140,7 @@ def _convert(arguments: argparse.Namespace) -> SavedModel:
 
 def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig) -> SavedModel:
     """The way back to FP32. ConfigError for options that ask for a plan."""
-    from autocast_core.pipeline.widen import widen_file
+    from autocast_core.pipeline.widen_file import widen_file
 
     if arguments.plan or arguments.save_plan:
         raise ConfigError("--widen makes no plan: omit --plan and --save_plan")
