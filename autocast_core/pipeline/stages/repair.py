@@ -11,7 +11,7 @@ from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.pipeline.stages.explain import MOST_WEIGHT_BYTES, weight_bytes
 from autocast_core.plan import PrecisionPlan
-from autocast_core.search.repair.repair import repair as repaired_plan
+from autocast_core.search.repair.repair_plan import repair_plan
 from autocast_core.search.repair.target import target_of
 from autocast_core.search.request import SearchSubject
 
@@ -31,7 +31,7 @@ def repair(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated:
     batches = job.batches(original, job.calibration or job.evaluation)
     subject = SearchSubject(model, batches, job.runtime, job.config, original, sanitized.changes)
     target = target_of(job.gates, plan.precision, evaluated.metrics, evaluated.names)
-    return repaired_plan(subject, plan, target, job.config.repair_evaluations, job.progress)
+    return repair_plan(subject, plan, target, job.config.repair_evaluations, job.progress)
 
 
 REPAIR = Stage("repair", repair, (SanitizedSource, PrecisionPlan, Evaluated), PrecisionPlan)

@@ -6,7 +6,7 @@ further data: the statistics of what they change follow from those that are know
 
 from autocast_core.sanitize.range_repairs.masked_rows import STEP as MASKED_ROWS
 from autocast_core.sanitize.range_repairs.masked_rows import keep_masked_rows
-from autocast_core.sanitize.range_repairs.repair import (
+from autocast_core.sanitize.range_repairs.repair_ranges import (
     RANGE_STEPS,
     Repaired,
     find_range_repairs,

@@ -17,7 +17,7 @@ from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.budget import Budget
 from autocast_core.search.measure import Measurements
-from autocast_core.search.repair.repair import repair
+from autocast_core.search.repair.repair_plan import repair_plan
 from autocast_core.search.repair.target import target_of
 from autocast_core.search.request import SearchSubject
 from autocast_core.search.search_space import repair_space
@@ -74,7 +74,7 @@ def test_a_repair_keeps_at_most_one_node_more_than_the_smallest_set(seed):
     for gain in (5, 25):
         gates = (f"worst_batch.sqnr_db>={everything.metrics[RATIO] + gain:.2f}", "no_new_nonfinite")
         target = target_of(AskedGates(gates), Precision.FP16, everything.metrics, everything.names)
-        found = repair(subject, plan, target, 12).data.repair
+        found = repair_plan(subject, plan, target, 12).data.repair
         smallest = everything.smallest(target)
         assert found.met == (smallest is not None)
         assert found.evaluations <= 12 and found.stopped in (None, "no plan comes closer")
@@ -98,7 +98,7 @@ def ill(planted):
 @pytest.mark.parametrize("most", [1, 2, 3, 12])
 def test_a_repair_ends_within_its_evaluations_with_a_plan_that_meets_the_target(ill, most):
     subject, plan = ill
-    found = repair(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=45"), most)
+    found = repair_plan(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=45"), most)
     record = found.data.repair
     assert record.evaluations <= most and record.met and record.sqnr_db_after >= 45
     assert record.stopped == (None if most == 12 else f"all evaluations are used up (repair_evaluations: {most})")
@@ -110,7 +110,9 @@ def test_a_repair_ends_within_its_evaluations_with_a_plan_that_meets_the_target(
 def test_progress_counts_evaluations(ill):
     heard = []
     subject, plan = ill
-    record = repair(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=45"), 12, heard.append).data.repair
+    record = repair_plan(
+        subject, plan, planted_target(subject, "worst_batch.sqnr_db>=45"), 12, heard.append
+    ).data.repair
     counted = [at.done for at in heard if at.stage == "repair"]
     assert counted == sorted(counted) and counted[-1] == record.evaluations
     assert {(at.total, at.unit) for at in heard if at.stage == "repair"} == {(12, "evaluations")}
@@ -119,12 +121,12 @@ def test_progress_counts_evaluations(ill):
 def test_the_same_input_gives_the_same_plan(ill):
     subject, plan = ill
     target = planted_target(subject, "worst_batch.sqnr_db>=45")
-    assert repair(subject, plan, target, 12).to_json() == repair(subject, plan, target, 12).to_json()
+    assert repair_plan(subject, plan, target, 12).to_json() == repair_plan(subject, plan, target, 12).to_json()
 
 
 def test_a_model_that_no_plan_saves_gets_what_comes_closest(ill):
     subject, plan = ill
-    record = repair(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=201"), 12).data.repair
+    record = repair_plan(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=201"), 12).data.repair
     assert not record.met and record.kept and np.isfinite(record.sqnr_db_after)
 
 
@@ -133,6 +135,6 @@ def test_without_an_attribution_a_repair_still_meets_the_target(ill, monkeypatch
         raise ValueError("too many outputs")
 
     subject, plan = ill
-    monkeypatch.setattr("autocast_core.search.repair.repair.attribute", broken)
-    record = repair(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=45"), 12).data.repair
+    monkeypatch.setattr("autocast_core.search.repair.repair_plan.attribute", broken)
+    record = repair_plan(subject, plan, planted_target(subject, "worst_batch.sqnr_db>=45"), 12).data.repair
     assert record.met and record.evaluations <= 12

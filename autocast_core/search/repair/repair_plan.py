@@ -39,7 +39,7 @@ from autocast_core.search.trials import MemoryTrials, Trial
 _LOG = logging.getLogger(__name__)
 
 
-def repair(
+def repair_plan(
     subject: SearchSubject, plan: PrecisionPlan, target: Target, most: int, progress: ProgressCallback = silent
 ) -> PrecisionPlan:
     """`plan` with the nodes kept in FP32 that the subject's model needs to reach `target`, and without those that rules
