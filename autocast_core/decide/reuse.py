@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import onnx_ir as ir
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import Precision
-from autocast_core.decide.ranges.nonfinite import nonfinite_weights
 from autocast_core.decide.rounding.guarded_nodes import find_guarded_nodes
 from autocast_core.decide.rules import GUARDS, INITIALIZER_RANGE, entry_of
+from autocast_core.decide.weight_changes import recounted_weights
 from autocast_core.errors import PlanError
 from autocast_core.graph.walk import all_nodes, is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
 from autocast_core.operators import OperandPolicy, float_operands
-from autocast_core.plan import PrecisionPlan, WeightChange
+from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.sanitize import mask_paths
 
@@ -33,8 +32,8 @@ def reuse_plan(
     """`plan` for a sanitized `model`: refused for another structure, checked anew for other weights.
 
     With other weights, nodes whose initializers now exceed `init_max` are kept in FP32, as are those whose guard
-    against zero the low type would lose, and a warning says so; another says which weights hold NaN or infinity. Raises
-    PlanError, naming nodes, when the structure differs.
+    against zero the low type would lose, and a warning says so; another says which weights hold NaN or infinity. What
+    the plan says of weights is counted anew. Raises PlanError, naming nodes, when the structure differs.
     """
     _require_same_structure(model, plan)
     digest = weights_digest(model)
@@ -52,21 +51,12 @@ def reuse_plan(
         violators, INITIALIZER_RANGE.name, f"an initializer of these weights exceeds init_max {init_max:g}"
     )
     reused = reused.with_precisions(guarded, GUARDS.name, f"{plan.precision} would lose a guard of these weights")
-    reused = replace(reused, weights=_with_nonfinite(plan.weights, nonfinite_weights(model, stats)))
+    reused = replace(reused, weights=recounted_weights(model, reused, stats))
     nonfinite = reused.nonfinite_weights()
     warnings = (warning,) if nonfinite is None else (warning, nonfinite)
     for each in warnings:
         logger.warning("%s", each)
     return replace(reused, weights_digest=digest, warnings=(*plan.warnings, *warnings))
-
-
-def _with_nonfinite(changes: Iterable[WeightChange], counts: Mapping[str, int]) -> tuple[WeightChange, ...]:
-    """`changes` with `counts` (by weight) as their non-finite elements."""
-    known = {each.tensor: each for each in changes if each.clamped or each.underflowed or each.tensor in counts}
-    return tuple(
-        replace(known.get(name, WeightChange(name)), nonfinite=counts.get(name, UNSET))
-        for name in sorted({*known, *counts})
-    )
 
 
 def _violators(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorStats], init_max: float) -> list[str]:

@@ -3,7 +3,7 @@ and those of any weight that are NaN or infinite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -12,9 +12,14 @@ from msgspec import UNSET
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import Precision
 from autocast_core.decide.node_facts import NodeFacts
-from autocast_core.graph.walk import all_graphs
+from autocast_core.decide.ranges.nonfinite import nonfinite_weights
+from autocast_core.graph.walk import all_graphs, nodes_with_ids
 from autocast_core.model import chunks
-from autocast_core.plan import NodeDecision, WeightChange
+from autocast_core.operators import OperandPolicy, float_operands
+from autocast_core.plan import NodeDecision, PrecisionPlan, WeightChange
+
+Reads = Iterable[tuple[Precision, str, TensorStats]]
+"""For each weight that a low node reads in its precision: that, the weight's name and statistics."""
 
 
 def weight_changes(
@@ -29,17 +34,50 @@ def weight_changes(
     Only weights that hold a magnitude over the largest of their type are read; the others are known by their
     statistics.
     """
+    reads = (
+        (precision, tensor.name, tensor.stats)
+        for each in facts
+        if (precision := decisions[each.id].precision).is_low
+        for tensor in each.tensors
+        if tensor.is_weight and tensor.stats is not None
+    )
+    return _changes(model, reads, nonfinite)
+
+
+def recounted_weights(
+    model: ir.Model, plan: PrecisionPlan, weights: Mapping[str, TensorStats]
+) -> tuple[WeightChange, ...]:
+    """`weight_changes` for a plan of other decisions or of other weights than those that its own were counted for.
+
+    `weights` are those of `model`, see `scan_weights`.
+    """
+    return _changes(model, _reads(model, plan, weights), nonfinite_weights(model, weights))
+
+
+def _reads(
+    model: ir.Model, plan: PrecisionPlan, weights: Mapping[str, TensorStats]
+) -> Iterator[tuple[Precision, str, TensorStats]]:
+    policy, decisions = OperandPolicy.of_plan(model, plan), plan.by_id()
+    for node_id, node in nodes_with_ids(model.graph):
+        decision = decisions.get(node_id)
+        if decision is None or not decision.precision.is_low:
+            continue
+        moves = float_operands(node, policy, decision.precision).inputs
+        for value, moving in zip(node.inputs, moves, strict=True):
+            name = "" if value is None or not moving else value.name or ""
+            if name in weights:
+                yield decision.precision, name, weights[name]
+
+
+def _changes(model: ir.Model, reads: Reads, nonfinite: Mapping[str, int]) -> tuple[WeightChange, ...]:
     stats: dict[str, TensorStats] = {}
     limits: dict[str, float] = {}
     lost: dict[str, int] = {}
-    for each in facts:
-        precision = decisions[each.id].precision
-        for tensor in each.tensors if precision.is_low else ():
-            if tensor.is_weight and tensor.stats is not None:
-                stats[tensor.name] = tensor.stats
-                limits[tensor.name] = min(precision.max, limits.get(tensor.name, precision.max))
-                if precision is Precision.FP16:
-                    lost[tensor.name] = tensor.stats.underflow or 0
+    for precision, name, each in reads:
+        stats[name] = each
+        limits[name] = min(precision.max, limits.get(name, precision.max))
+        if precision is Precision.FP16:
+            lost[name] = each.underflow or 0
     over = {name: limits[name] for name, each in stats.items() if each.absmax > limits[name]}
     clamped = _count_clamped(model, over) if over else {}
     return tuple(

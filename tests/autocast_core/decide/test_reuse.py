@@ -53,6 +53,14 @@ def test_other_weights_with_nan_are_warned_of_and_recorded_until_they_are_repair
     assert reuse_plan(repaired, reused, CONFIG.init_max).nonfinite_weights() is None
 
 
+def test_what_the_plan_says_of_weights_is_counted_for_the_other_ones(model):
+    _, plan = made(model, "1, 1e6, 3", nodes_to_include=("mul",))
+    other, own = made(model, "1e6, 1e6, 3", nodes_to_include=("mul",))
+    assert [each.clamped for each in plan.weights] == [1]
+    reused = reuse_plan(other, plan, CONFIG.init_max)
+    assert reused.weights == own.weights and [each.clamped for each in reused.weights] == [2]
+
+
 def test_a_node_that_was_to_be_included_stays_low_whatever_its_weights(model):
     _, plan = made(model, nodes_to_include=("mul",))
     other, _ = made(model, "4, 5, 1e6")

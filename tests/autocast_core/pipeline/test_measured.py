@@ -13,7 +13,7 @@ from autocast_core.pipeline.convert import convert_in_memory
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.outcome.missed_target import MissedTargetError
 from autocast_core.pipeline.stages.evaluate import Evaluated
-from autocast_core.plan import PrecisionPlan
+from autocast_core.plan import PrecisionPlan, WeightChange
 
 RUINED = """
 <ir_version: 9, opset_import: ["": 17]>
@@ -36,6 +36,17 @@ harmless (float[N, 8] x) => (float[N, 8] y) <float zero = {93.15}, float little 
 }
 """
 """What cancels in it is added to what is much larger."""
+
+BEYOND = """
+<ir_version: 9, opset_import: ["": 17]>
+beyond (float[N, 8] x) => (float[N, 8] y) <float large = {90000.0}>
+{
+    [before] b = Tanh(x)
+    [scale] d = Mul(b, large)
+    [behind] y = Tanh(d)
+}
+"""
+"""A weight that FP16 does not hold."""
 
 
 def data(seed=0, gain=100.0):
@@ -166,6 +177,17 @@ def test_nodes_kept_for_nothing_are_released(tmp_path):
     record = plan.data.repair
     assert record.released == ("graph/before", "graph/cancel") and record.kept == ()
     assert record.sqnr_db_after > record.sqnr_db_before - 0.1
+
+
+def test_a_repaired_plan_says_of_weights_what_its_own_decisions_do(tmp_path):
+    small = {"x": np.random.default_rng(0).normal(0.0, 1e-5, (24, 8)).astype("f4")}
+    options = {"init_max": float("inf"), "small_values": False}
+    lowered = converted(tmp_path, BEYOND, small, decide="thresholds", **options).plan
+    assert lowered.weights == (WeightChange("large", clamped=1),)
+    assert [warning.split()[:2] for warning in lowered.warnings] == [["weight", "'large'"]]
+    repaired = converted(tmp_path, BEYOND, small, **options).plan
+    assert rules(repaired)["scale"] == "repair"
+    assert repaired.weights == () and repaired.warnings == ()
 
 
 def test_nodes_that_cost_no_cast_are_not_measured(tmp_path):
