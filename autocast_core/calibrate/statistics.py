@@ -146,8 +146,10 @@ class TensorStats:
             self,
             min=self.min * factor,
             max=self.max * factor,
-            sum_squares=None if self.sum_squares is None else self.sum_squares * squares,
-            rounding_sum_squares=None if self.rounding_sum_squares is None else self.rounding_sum_squares * squares,
+            sum_squares=_product(self.sum_squares, squares),
+            rounding_sum_squares=_product(self.rounding_sum_squares, squares),
+            extreme_sum=_product(self.extreme_sum, factor),
+            extreme_squares=_product(self.extreme_squares, squares),
         )
 
     @staticmethod
@@ -206,6 +208,10 @@ def _sum(left: Any, right: Any) -> Any:
     if left is None or right is None:
         return right if left is None else left
     return left + right
+
+
+def _product(quantity: float | None, factor: float) -> float | None:
+    return None if quantity is None else quantity * factor
 
 
 @dataclass(frozen=True)

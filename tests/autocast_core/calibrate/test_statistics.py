@@ -148,3 +148,9 @@ def test_extremes_of_batches_survive_a_file():
     batch = TensorStats(count=2, min=-3.0, max=1.0).as_batch()
     found = Statistics.from_json(Statistics({"x": batch}).to_json()).tensors["x"]
     assert (found.batches, found.extreme_sum, found.extreme_squares) == (1, 3.0, 9.0)
+
+
+def test_statistics_times_a_factor_estimate_the_extreme_times_it():
+    batches = [TensorStats(count=2, min=-top, max=0.5).as_batch() for top in (1.0, 2.0, 3.0, 4.0)]
+    found = reduce(TensorStats.merge, batches, EMPTY)
+    assert found.times(2.0**-6).estimated_absmax == pytest.approx(found.estimated_absmax * 2.0**-6)
