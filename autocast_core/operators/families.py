@@ -29,13 +29,16 @@ KEEPS_QUANTIZATION = MOVES_ELEMENTS | _FAMILIES["picks"]
 CONTROL_FLOW = _FAMILIES["control_flow"]
 """Operators that hold bodies."""
 
+CONSTANTS = _FAMILIES["constants"]
+"""Output 0 holds elements of an attribute."""
+
 HANDS_ON = (
     MOVES_ELEMENTS
     | FILLS
     | _FAMILIES["picks"]
     | _FAMILIES["joins"]
     | _FAMILIES["changes_sign"]
-    | _FAMILIES["constants"]
+    | CONSTANTS
     | CONTROL_FLOW
 )
 """Outputs hold numbers of the inputs, their negatives, constants or zero: rounded inputs give rounded outputs."""
@@ -43,7 +46,7 @@ HANDS_ON = (
 SCATTERS = _FAMILIES["scatters"]
 """Output 0 holds elements of inputs 0 and 2, by position."""
 
-CARRIES = HANDS_ON - CONTROL_FLOW - _FAMILIES["constants"] | SCATTERS
+CARRIES = HANDS_ON - CONTROL_FLOW - CONSTANTS | SCATTERS
 """Output 0 holds numbers of float inputs (`numbers_of`), their negatives, or given constants."""
 
 ROUNDS = _FAMILIES["rounds"]

@@ -4,7 +4,8 @@ The margin h is on the side of the arguments: for y = f(x) the largest result is
 
 - exp(h·x) for Exp, b^(h·x) for Pow of a constant base, h^p·y for Pow with the constant exponent p > 0;
 - h·h·y for a product of two tensors, elementwise or summed up, and h³·y for (x·x)·x, and so on;
-- h·y for everything else, which is linear or grows more slowly, and y where the result is bounded (Sigmoid, Softmax).
+- h·y for everything else, which is linear or grows more slowly, and y where the result is bounded (Sigmoid, Softmax) or
+  constant.
 
 Sums, scalings and movements hand the larger growth on; a sum of products with weights does not, since its result is a
 tensor of its own that gets h times as large.
@@ -25,7 +26,7 @@ import onnx_ir as ir
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.decide.exact_quantities.exact_values import COMPARISONS
 from autocast_core.graph.constants import constant_tensor, scalar
-from autocast_core.operators.families import BOUNDED, CARRIES, SUMS_PRODUCTS, numbers_of
+from autocast_core.operators.families import BOUNDED, CARRIES, CONSTANTS, SUMS_PRODUCTS, numbers_of
 
 StatsOf = Callable[[ir.Value | None], TensorStats | None]
 
@@ -48,7 +49,7 @@ def find_overflows(
         growth = found.of_result(node) if node.domain == "" else headroom
         for value in node.outputs:
             stats = stats_of(value)
-            if stats is None or not math.isfinite(stats.absmax):
+            if stats is None or not math.isfinite(stats.absmax) or constant_tensor(value) is not None:
                 continue
             found.by_value[value] = growth
             if stats.absmax * growth > largest:
@@ -68,7 +69,7 @@ class _Growth:
     def of_result(self, node: ir.Node) -> float:
         """By how much output 0 grows; notes whether it is a product."""
         kind, operands = node.op_type, [value for value in numbers_of(node) if constant_tensor(value) is None]
-        if kind in BOUNDED or kind == "Reciprocal" or _is_cut(node):
+        if kind in BOUNDED or kind in CONSTANTS or kind == "Reciprocal" or _is_cut(node):
             return 1.0
         if kind in CARRIES or kind in _SUMS:
             if any(value in self.products for value in operands):

@@ -119,3 +119,14 @@ def test_what_may_become_zero_is_kept_where_a_zero_does_harm(plan, text, least, 
     graph = f"g (float[2,2] x) => (y) <float minus = {{-1}}, float plus = {{2}}> {{ {text} }}"
     ranges = {"x": (-1.0, 1.0), "s": (least, 0.9), "p": (least, 0.9), "y": (-3.0, 3.0)}
     assert kept(plan, graph, ranges) == expected
+
+
+@pytest.mark.parametrize(
+    "form", ["k = Constant<value_float = 10000.0>()", "k = ConstantOfShape<value = float[1] {1e4}>(n)"]
+)
+def test_a_constant_does_not_grow_with_the_data(plan, form):
+    text = f"""g (float[2] x) => (float[2] y) <int64[1] n = {{1}}> {{
+        [turn] b = Neg(x) [fill] {form} [add] a = Add(b, k) [out] y = Sigmoid(a)
+    }}"""
+    ranges = {"x": (-2e4, 1e4), "b": (-1e4, 2e4), "k": (1e4, 1e4), "a": (-1e4, 3e4), "y": (0.0, 1.0)}
+    assert kept(plan, text, ranges) == set()
