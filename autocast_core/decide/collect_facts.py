@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import onnx_ir as ir
@@ -26,45 +27,72 @@ from autocast_core.operators import OperandPolicy, Operands, element_type, float
 from autocast_core.operators.families import CONTROL_FLOW
 
 
-def collect_facts(
-    model: ir.Model,
-    nodes: Mapping[str, ir.Node],
-    statistics: Statistics,
-    weights: Mapping[str, TensorStats],
-    config: ConversionConfig,
-    policy: OperandPolicy,
-    limit_scale: float = 1.0,
-) -> list[NodeFacts]:
-    """The facts about `nodes` (by id, all those of a sanitized `model` that a plan decides), in their order.
+@dataclass(frozen=True)
+class FactSources:
+    """What facts are collected from: `nodes` are those of a sanitized `model` that a plan decides, all of them, by id;
+    `statistics` and `weights` are as `decide` takes them, and `policy` is that of the model."""
 
-    `statistics` and `weights` are as `decide` takes them; `policy` is that of `model` and `config`;
+    model: ir.Model
+    nodes: Mapping[str, ir.Node]
+    statistics: Statistics
+    weights: Mapping[str, TensorStats]
+    policy: OperandPolicy
+
+    def without_small_values(self) -> FactSources:
+        """The same without what is measured for FP16 alone."""
+        tensors = _without_small_values(self.statistics.tensors)
+        return replace(
+            self,
+            statistics=replace(self.statistics, tensors=tensors),
+            weights=_without_small_values(self.weights),
+        )
+
+    def stats_of(self, value: ir.Value | None) -> TensorStats | None:
+        """The statistics of a weight or of an activation; None where there are none."""
+        name = (value.name or "") if value is not None else ""
+        return self.weights.get(name) or self.statistics.tensors.get(name)
+
+
+def _without_small_values(tensors: Mapping[str, TensorStats]) -> dict[str, TensorStats]:
+    return {name: stats.without_small_values() for name, stats in tensors.items()}
+
+
+def collect_facts(sources: FactSources, config: ConversionConfig, limit_scale: float = 1.0) -> list[NodeFacts]:
+    """The facts about the nodes of `sources`, in their order, for the low type of `config`.
+
     `limit_scale` multiplies the limit of what amplifies rounding.
     """
-    measured = statistics.tensors
-
-    def stats_of(value: ir.Value | None) -> TensorStats | None:
-        name = (value.name or "") if value is not None else ""
-        return weights.get(name) or measured.get(name)
-
-    every = list(all_nodes(model.graph))
+    nodes, stats_of = sources.nodes, sources.stats_of
+    every = list(all_nodes(sources.model.graph))
     exact = find_exact_values(every)
     integer_ends = find_integer_ends(every, exact)
-    guards = find_guarded_nodes(nodes.values(), weights, config.precision)
+    guards = find_guarded_nodes(nodes.values(), sources.weights, config.precision)
+    is_measured = bool(sources.statistics.tensors)
     known = Knowledge(stats_of, exact, config.precision, limit_scale)
-    amplified = find_amplified_rounding(nodes.values(), known) if statistics.tensors else {}
-    asks_margin = config.headroom > 1.0 and bool(measured)
+    amplified = find_amplified_rounding(nodes.values(), known) if is_measured else {}
+    asks_margin = config.headroom > 1.0 and is_measured
     overflows = find_overflows(every, stats_of, config.headroom, config.precision.max) if asks_margin else {}
     least = TIE_TO_ZERO[config.precision]
     vanishing = find_vanishing_operands(nodes.values(), stats_of, config.headroom, least) if asks_margin else {}
-    walked = _Walked(exact, find_growing_angles(every, exact), overflows)
-    facts_of = _tensor_facts(model, stats_of, weights, config, walked)
+    facts_of = _tensor_facts(sources, config, _Walked(exact, find_growing_angles(every, exact), overflows))
     collected = []
     for node_id, node in nodes.items():
-        operands = float_operands(node, policy, config.precision)
-        tensors = tuple(map(facts_of, dict.fromkeys(_moved_values(node, operands))))
-        names = (node.name or "", *replaced_names(node))
-        noted = node in exact.sizes, integer_ends.get(node), guards.get(node), amplified.get(node), vanishing.get(node)
-        collected.append(NodeFacts(node_id, node, names, operands, tensors, config.precision, *noted))
+        operands = float_operands(node, sources.policy, config.precision)
+        collected.append(
+            NodeFacts(
+                node_id,
+                node,
+                (node.name or "", *replaced_names(node)),
+                operands,
+                tuple(map(facts_of, dict.fromkeys(_moved_values(node, operands)))),
+                config.precision,
+                makes_sizes=node in exact.sizes,
+                integer_end=integer_ends.get(node),
+                guard=guards.get(node),
+                amplification=amplified.get(node),
+                vanishing=vanishing.get(node),
+            )
+        )
     return collected
 
 
@@ -76,15 +104,10 @@ class _Walked(NamedTuple):
     overflows: Mapping[ir.Value, float]
 
 
-def _tensor_facts(
-    model: ir.Model,
-    stats_of: Callable[[ir.Value | None], TensorStats | None],
-    weights: Mapping[str, TensorStats],
-    config: ConversionConfig,
-    walked: _Walked,
-) -> Callable[[ir.Value], TensorFacts]:
+def _tensor_facts(sources: FactSources, config: ConversionConfig, walked: _Walked) -> Callable[[ir.Value], TensorFacts]:
     """The function that gives the facts about a value: made once for each, since many nodes share a value."""
-    masks = mask_ends(model, stats_of, config.data_max)
+    stats_of, results = sources.stats_of, sources.model.graph.outputs
+    masks = mask_ends(sources.model, stats_of, config.data_max)
     asks_sums = config.decide == "measured" and config.small_values and config.precision is Precision.FP16
     known: dict[ir.Value, TensorFacts] = {}
 
@@ -96,13 +119,13 @@ def _tensor_facts(
             found = known[value] = TensorFacts(
                 name,
                 stats,
-                is_weight=name in weights,
+                is_weight=name in sources.weights,
                 mask_end=masks.get(name, 0),
                 is_whole=value in walked.exact.whole,
                 is_position=value in walked.exact.positions,
                 is_angle=value in walked.angles,
                 may_reach=walked.overflows.get(value),
-                is_absorbed=suspect and is_absorbed(value, stats_of, model.graph.outputs),
+                is_absorbed=suspect and is_absorbed(value, stats_of, results),
             )
         return found
 

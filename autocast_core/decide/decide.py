@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig
-from autocast_core.decide.collect_facts import collect_facts
+from autocast_core.decide.collect_facts import FactSources, collect_facts
 from autocast_core.decide.exact_inputs import kept_io_types
 from autocast_core.decide.follow_neighbours import follow_neighbours
 from autocast_core.decide.groups import keep_together
@@ -21,7 +21,6 @@ from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.plan_warnings import overruled_includes, signs_of_ruin, unknown_io_names, unmatched_patterns
 from autocast_core.decide.ranges.nonfinite import nonfinite_activations, nonfinite_weights
 from autocast_core.decide.ranges.range_precision import (
-    HEADROOM,
     LIMIT_SCALE,
     RangeChoice,
     is_about_range,
@@ -57,12 +56,13 @@ def decide(
     """
     policy = OperandPolicy.of_config(model, config)
     nodes = {node_id: node for node_id, node in nodes_with_ids(model.graph) if is_counted(node)}
-    facts = collect_facts(model, nodes, statistics, weights, config, policy)
+    sources = FactSources(model, nodes, statistics, weights, policy)
+    facts = collect_facts(sources, config)
     rules = _rules(model, config)
     decisions: Mapping[str, NodeDecision] = {each.id: _decide_node(each, rules) for each in facts}
     choice = None
     if config.range_precision is not None and any(map(is_about_range, decisions.values())):
-        choice = _range_choice(model, nodes, statistics, weights, config, policy)
+        choice = _range_choice(sources, config)
         decisions = without_gain(with_range(decisions, choice, config.opset), decisions, nodes, choice)
     if config.decide == "measured":
         decisions = follow_neighbours(facts, decisions, _is_open, config, model.graph, NEIGHBOURS.name)
@@ -93,29 +93,17 @@ def decide(
     return replace(plan, warnings=tuple(warnings))
 
 
-def _range_choice(
-    model: ir.Model,
-    nodes: Mapping[str, ir.Node],
-    statistics: Statistics,
-    weights: Mapping[str, TensorStats],
-    config: ConversionConfig,
-    policy: OperandPolicy,
-) -> RangeChoice:
+def _range_choice(sources: FactSources, config: ConversionConfig) -> RangeChoice:
     """What the rules say of all nodes in the second 16-bit type, whose range is the only limit of magnitudes."""
     precision = config.range_precision
     assert precision is not None
     wide = dataclasses.replace(config, precision=precision, range_precision=None)
-    limit = precision.max / HEADROOM
-    measured = dataclasses.replace(statistics, tensors=_ranges(statistics.tensors))
-    facts = collect_facts(model, nodes, measured, _ranges(weights), wide, policy, LIMIT_SCALE)
-    rules = _rules(model, dataclasses.replace(wide, data_max=limit, init_max=limit))
+    facts = collect_facts(sources.without_small_values(), wide, LIMIT_SCALE)
+    limit = precision.max / config.headroom
+    rules = _rules(sources.model, dataclasses.replace(wide, data_max=limit, init_max=limit))
     decisions = {each.id: _decide_node(each, rules) for each in facts}
     left = config.precision.max / config.headroom if config.decide == "measured" else 0.0
     return RangeChoice(precision, {each.id: each for each in facts}, decisions, left)
-
-
-def _ranges(tensors: Mapping[str, TensorStats]) -> dict[str, TensorStats]:
-    return {name: stats.without_small_values() for name, stats in tensors.items()}
 
 
 def _settings(config: ConversionConfig, policy: OperandPolicy, keep_io_types: bool | tuple[str, ...]) -> PlanSettings:

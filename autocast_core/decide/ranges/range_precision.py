@@ -29,8 +29,6 @@ from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.constants import constant_tensor
 from autocast_core.plan import NodeDecision
 
-HEADROOM = 8.0
-"""How much larger than in calibration a tensor may become before BF16 overflows."""
 LIMIT_SCALE = 2.0**-3
 """BF16 has three bits less than FP16: amplified by so much less, its rounding is as large."""
 _MATRICES = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention"})

@@ -80,9 +80,11 @@ def test_not_finite_in_the_reference_stays_in_fp32():
     assert set(types(decide(model, statistics, {}, config)).values()) == {"fp32"}
 
 
-def test_a_tensor_near_the_end_of_bf16s_range_stays_in_fp32():
-    _, plan = planned("g (float[2] x) => (float[2] y) { [n] y = Neg(x) }", {"x": (0, 1e38), "y": (-1e38, 0)})
-    assert types(plan) == {"n": "fp32"}
+@pytest.mark.parametrize(("headroom", "expected"), [(1.0, "bf16"), (3.0, "bf16"), (4.0, "fp32"), (8.0, "fp32")])
+def test_a_tensor_near_the_end_of_bf16s_range_stays_in_fp32_unless_the_headroom_is_there(headroom, expected):
+    text = "g (float[2] x) => (float[2] y) { [n] y = Neg(x) }"
+    _, plan = planned(text, {"x": (0, 1e38), "y": (-1e38, 0)}, headroom=headroom)
+    assert types(plan) == {"n": expected}
 
 
 def test_a_users_exclusion_is_fp32():
