@@ -82,6 +82,13 @@ class TensorStats:
         return max(self.absmax, mean + scale * math.log(n * MORE_DATA))
 
     @property
+    def root_mean_square(self) -> float | None:
+        """Of the examined elements; None where it was not measured, as of large weights without a subnormal element."""
+        if self.sum_squares is None or not self.examined:
+            return None
+        return math.sqrt(self.sum_squares / self.examined)
+
+    @property
     def rounding_error(self) -> float | None:
         """Relative L2 of rounding the tensor to FP16: sqrt(sum (x - round x)^2 / sum x^2).
 

@@ -76,7 +76,7 @@ class Knowledge(NamedTuple):
         one, other = self.stats_of(value), self.stats_of(result)
         if one is None or other is None:
             return 0.0
-        sizes = _rms(one), _rms(other)
+        sizes = one.root_mean_square, other.root_mean_square
         above, below = (_guessed_rms(one), _guessed_rms(other)) if None in sizes else sizes
         return above / below if above and below and math.isfinite(above) and math.isfinite(below) else 0.0
 
@@ -113,20 +113,20 @@ def _sum_of_products(node: ir.Node, known: Knowledge) -> Condition | None:
     x, w, y = (known.stats_of(value) for value in (first, second, node.outputs[0]))
     if first is None or second is None or x is None or w is None or y is None:
         return None
-    above, below = _rms(x), _rms(y)
+    above, below = x.root_mean_square, y.root_mean_square
     addends = reduction_depth(node) if above and below else None
     if not above or not below or not addends:
         return None
     others = math.sqrt(addends) * above / below
     if others * w.absmax <= _CANCELS * known.limit_scale:
         return Condition(others * w.absmax, [])
-    return Condition(others * (_rms(w) or _constant_rms(second)), [first, second])
+    return Condition(others * (w.root_mean_square or _constant_rms(second)), [first, second])
 
 
 def _reduction(node: ir.Node, known: Knowledge) -> Condition | None:
     """c = √n |x| / |Σ x|, of n addends whose rounding errors are independent."""
     x, y = known.stats_of(node.inputs[0]), known.stats_of(node.outputs[0])
-    above, below = (_rms(stats) if stats is not None else None for stats in (x, y))
+    above, below = (stats.root_mean_square if stats is not None else None for stats in (x, y))
     if x is None or y is None or not above or not below or not y.count:
         return None
     addends = x.count / y.count
@@ -303,12 +303,6 @@ def _first(node: ir.Node) -> list[ir.Value]:
     return [value for value in node.inputs[:1] if value is not None]
 
 
-def _rms(stats: TensorStats) -> float | None:
-    if stats.sum_squares is None or not stats.examined:
-        return None
-    return math.sqrt(stats.sum_squares / stats.examined)
-
-
 def _guessed_rms(stats: TensorStats) -> float:
     """The middle of a range beside zero; of one around zero a third of its extreme, as of normal numbers."""
     if stats.min > 0.0 or stats.max < 0.0:
@@ -328,6 +322,5 @@ def _size(stats: TensorStats | None) -> float:
     """The root mean square where it was measured, else the largest magnitude; 0 where no finite one is known."""
     if stats is None or stats.min == -math.inf or stats.max == math.inf:
         return 0.0
-    if stats.sum_squares is None or not stats.examined:
-        return stats.absmax
-    return math.sqrt(stats.sum_squares / stats.examined)
+    measured = stats.root_mean_square
+    return stats.absmax if measured is None else measured

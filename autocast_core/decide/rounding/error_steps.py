@@ -277,7 +277,5 @@ _STEPS: Mapping[str, Callable[[_Reader, Loss], ErrorStep | None]] = {
 
 
 def rms(stats: TensorStats | None) -> float:
-    """Root mean square; 0 where it was not measured, as of large weights without a subnormal element."""
-    if stats is None or stats.sum_squares is None or not stats.examined or not math.isfinite(stats.absmax):
-        return 0.0
-    return math.sqrt(stats.sum_squares / stats.examined)
+    """Root mean square; 0 where it was not measured, or is of numbers beside infinities."""
+    return stats.root_mean_square or 0.0 if stats is not None and math.isfinite(stats.absmax) else 0.0
