@@ -134,8 +134,7 @@ def _tensor_facts(sources: FactSources, config: ConversionConfig, walked: _Walke
 
 def _moved_values(node: ir.Node, operands: Operands) -> list[ir.Value]:
     """The float values that would take the low type with the node: its inputs, its outputs, those of its bodies."""
-    moved = [v for v, moves in zip(node.inputs, operands.inputs, strict=True) if moves and v is not None]
-    moved += [v for v, moves in zip(node.outputs, operands.outputs, strict=True) if moves]
+    moved = operands.moved_inputs(node) + operands.moved_outputs(node)
     if moved and node.op_type in CONTROL_FLOW:
         moved += _values_through_bodies(node)
     return moved

@@ -21,15 +21,18 @@ from msgspec.structs import replace
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.graph.constants import SMALL_TENSOR_BYTES, constant_tensor
-from autocast_core.operators.families import CONTROL_FLOW, FILLS, MOVES_ELEMENTS, READS_NO_ELEMENTS, is_in
+from autocast_core.operators.families import (
+    CONTROL_FLOW,
+    FILLS,
+    MATRIX_PRODUCTS,
+    MOVES_ELEMENTS,
+    READS_NO_ELEMENTS,
+    is_in,
+)
 from autocast_core.plan import NodeDecision
 
 _MOVEMENTS = MOVES_ELEMENTS | FILLS | {"Concat"}
-
-_SUMS_PRODUCTS = frozenset(
-    {"Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN"}
-)
-"""What 16 bits speed up whatever the Casts around it cost."""
+_NEVER_LONE = MATRIX_PRODUCTS | CONTROL_FLOW
 
 Ends = frozenset[Precision | None]
 """The precisions of what makes or reads a value, None for what is not known (bodies)."""
@@ -98,9 +101,9 @@ class _Surroundings:
         self.read_by = {each.node: _NEUTRAL for each in moving}
         self.made_by = {each.node: _NEUTRAL for each in moving}
         for each in reversed(moving):
-            self.read_by[each.node] = _union(self.readers(value) for value in _moved_outputs(each))
+            self.read_by[each.node] = _union(self.readers(value) for value in each.operands.moved_outputs(each.node))
         for each in moving:
-            self.made_by[each.node] = _union(self.makers(value) for value in _moved_inputs(each))
+            self.made_by[each.node] = _union(self.makers(value) for value in each.operands.moved_inputs(each.node))
 
     def moves(self, facts: NodeFacts) -> bool:
         """Whether the node only moves elements, and may do so in either type."""
@@ -128,9 +131,9 @@ class _Surroundings:
         decision = self.decided[facts.id]
         if not decision.precision.is_low or not self.is_open(decision) or self.moves(facts):
             return False
-        if facts.node.domain != "" or facts.node.op_type in _SUMS_PRODUCTS or facts.node.op_type in CONTROL_FLOW:
+        if facts.node.domain != "" or is_in(facts.node, _NEVER_LONE):
             return False
-        inputs, outputs = _moved_inputs(facts), _moved_outputs(facts)
+        inputs, outputs = facts.operands.moved_inputs(facts.node), facts.operands.moved_outputs(facts.node)
         if any(_is_large(value) for value in inputs):
             return False
         return _union(map(self.makers, inputs)) == _FP32 and _union(map(self.readers, outputs)) == _FP32
@@ -171,7 +174,9 @@ class _Surroundings:
         return frozenset(found)
 
     def _shares_weight(self, facts: NodeFacts) -> bool:
-        return any(_is_large(value) and self._is_fp32_weight(value) for value in _moved_inputs(facts))
+        return any(
+            _is_large(value) and self._is_fp32_weight(value) for value in facts.operands.moved_inputs(facts.node)
+        )
 
     def _is_fp32_weight(self, value: ir.Value) -> bool:
         """Whether an FP32 node reads the constant as it is, so that it is stored in FP32 anyway."""
@@ -179,15 +184,6 @@ class _Surroundings:
             return False
         readers = (self.by_node.get(node) for node, _ in value.uses())
         return any(each is not None and self.decided[each.id].precision is Precision.FP32 for each in readers)
-
-
-def _moved_inputs(facts: NodeFacts) -> list[ir.Value]:
-    pairs = zip(facts.node.inputs, facts.operands.inputs, strict=True)
-    return [value for value, moved in pairs if moved and value is not None]
-
-
-def _moved_outputs(facts: NodeFacts) -> list[ir.Value]:
-    return [value for value, moved in zip(facts.node.outputs, facts.operands.outputs, strict=True) if moved]
 
 
 def _union(ends: Iterable[Ends]) -> Ends:

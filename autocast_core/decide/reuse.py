@@ -75,9 +75,8 @@ def _violators(model: ir.Model, plan: PrecisionPlan, stats: Mapping[str, TensorS
         decision = decisions.get(node_id)
         if decision is None or not decision.precision.is_low or entry_of(decision.rule).binds_low:
             continue
-        moves = float_operands(node, policy, decision.precision).inputs
         beyond = over.get(decision.precision, over[plan.precision])
-        if any(moving and v is not None and v.name in beyond for v, moving in zip(node.inputs, moves, strict=True)):
+        if any(value.name in beyond for value in float_operands(node, policy, decision.precision).moved_inputs(node)):
             found.append(node_id)
     return found
 

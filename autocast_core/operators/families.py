@@ -64,6 +64,9 @@ BOUNDED = _FAMILIES["bounded"]
 SUMS_PRODUCTS = _FAMILIES["sums_products"] | {"Einsum", "Gemm", "MatMul"}
 """Output 0 holds sums of products of elements of inputs."""
 
+MATRIX_PRODUCTS = SUMS_PRODUCTS | {"Attention"}
+"""Operators that engines run on matrix units: 16 bits speed them up whatever the Casts around them cost."""
+
 READS_NO_ELEMENTS = _FAMILIES["reads_no_elements"]
 """Outputs depend on shape or presence alone, so the element type of the input does not matter."""
 

@@ -41,6 +41,14 @@ class Operands:
     demanded: Precision | None = None
     needs_opset: int | None = None
 
+    def moved_inputs(self, node: ir.Node) -> list[ir.Value]:
+        """The inputs of `node`, whose operands these are, that move with it."""
+        return [value for value, moves in zip(node.inputs, self.inputs, strict=True) if moves and value is not None]
+
+    def moved_outputs(self, node: ir.Node) -> list[ir.Value]:
+        """The outputs of `node`, whose operands these are, that move with it."""
+        return [value for value, moves in zip(node.outputs, self.outputs, strict=True) if moves]
+
     @property
     def is_fixed(self) -> bool:
         """Whether the node has 16 bits already and nothing says that it may have others."""

@@ -27,12 +27,11 @@ from autocast_core.decide.rules import RANGE, entry_of
 from autocast_core.decide.rules.numeric.io_range import IO_RANGE
 from autocast_core.errors import UnconvertibleError
 from autocast_core.graph.constants import constant_tensor
+from autocast_core.operators.families import MATRIX_PRODUCTS, is_in
 from autocast_core.plan import NodeDecision
 
 LIMIT_SCALE = 2.0**-3
 """BF16 has three bits less than FP16: amplified by so much less, its rounding is as large."""
-_MATRICES = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "Attention"})
-"""Operators that engines run on matrix units in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +144,9 @@ def without_gain(
 
 def _gains(node_id: str, choice: RangeChoice, ids: Mapping[ir.Node, str], wide: Collection[str]) -> bool:
     node, operands = choice.facts[node_id].node, choice.facts[node_id].operands
-    if node.op_type in _MATRICES and node.domain == "":
+    if is_in(node, MATRIX_PRODUCTS):
         return True
-    moved = [v for v, moves in zip(node.inputs, operands.inputs, strict=True) if moves and v is not None]
-    made = [v for v, moves in zip(node.outputs, operands.outputs, strict=True) if moves]
+    moved, made = operands.moved_inputs(node), operands.moved_outputs(node)
     if any(_is_weight(value) or value.is_graph_input() for value in moved):
         return True
     if any(value.is_graph_output() for value in made):

@@ -18,16 +18,12 @@ from autocast_core.decide.node_facts import NodeFacts
 from autocast_core.decide.rule import INCLUDE_ONLY, Outcome, RuleEntry, RuleMatch
 from autocast_core.graph.constants import constant_tensor, stored_bytes
 from autocast_core.graph.walk import all_graphs, all_nodes
+from autocast_core.operators.families import MATRIX_PRODUCTS
 
 _QUANTIZERS = frozenset(
     {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat"}
 )
-_PRODUCTS = frozenset(
-    {
-        *("Attention", "Conv", "ConvTranspose", "DeformConv", "Einsum", "Gemm", "GRU", "LSTM", "MatMul", "RNN"),
-        *("FusedConv", "FusedGemm", "FusedMatMul", "GroupQueryAttention", "MultiHeadAttention"),
-    }
-)
+_PRODUCTS = MATRIX_PRODUCTS | {"FusedConv", "FusedGemm", "FusedMatMul", "GroupQueryAttention", "MultiHeadAttention"}
 _LARGE_WEIGHT = 1 << 16
 """Bytes of FP32 weights from which on a node is worth a Cast at either side."""
 
