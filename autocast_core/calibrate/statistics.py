@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import onnx_ir as ir
 
 from autocast_core.config import Precision
 from autocast_core.errors import DataError
@@ -172,6 +173,9 @@ class TensorStats:
         fields = small_values(values, precision) if small and precision is Precision.FP16 else {}
         return TensorStats(count=values.size, min=low, max=high, nonfinite=nonfinite, **fields)
 
+
+StatsOf = Callable[[ir.Value | None], TensorStats | None]
+"""Gives the statistics of a value; None where there are none."""
 
 EMPTY = TensorStats(count=0, min=math.inf, max=-math.inf)
 

@@ -177,7 +177,8 @@ def _with_groups(
     border = "a graph input or output that keeps its type" if config.keep_io_types is not False else None
     for entry in RULES:
         if entry.groups is not None:
-            decisions = keep_together(entry.groups(nodes), decisions, entry.name, border)
+            groups = tuple(entry.groups(nodes))
+            decisions = keep_together(groups, decisions, entry.name, border)
             if choice is not None:
-                decisions = joined(decisions, entry.groups(nodes), entry.name, choice)
+                decisions = joined(decisions, groups, entry.name, choice)
     return decisions

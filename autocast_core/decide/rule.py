@@ -102,7 +102,6 @@ class RuleEntry:
     - `build`: makes the check that `decide` runs on every node; None for a rule that checks no single node.
     - `exact_operands`: what the rule keeps must not read rounded numbers, graph inputs among them.
     - `groups`: finds nodes that need one precision: where one of a group is FP32, all are, by this rule.
-
     - `about_range`: what it keeps in FP32 needs more range than FP16 has, and no more precision.
 
     A rule with neither `build` nor `groups` is recorded once every node is decided: by `decide` for neighbours and for
@@ -157,5 +156,6 @@ INCLUDE_ONLY = frozenset({Override.INCLUDE})
 INCLUDE_OR_SEARCH = frozenset({Override.INCLUDE, Override.SEARCH})
 """For rules that propose FP32: a search measures instead whether the node needs it."""
 SOFT = INCLUDE_OR_SEARCH | {Override.RELEASE}
-"""For rules about nothing but rounding: what they keep is released where measuring shows that it gains nothing. They
-stand behind all others that keep nodes, so no other rule keeps a node for which a plan names one of them."""
+"""For rules about rounding, and for ``data_max``, beside which `headroom` sees to the range: what they keep is released
+where measuring shows that it gains nothing. They stand behind all others that keep nodes, so no other rule keeps a node
+for which a plan names one of them."""

@@ -18,17 +18,15 @@ tensor of its own that gets h times as large.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.calibrate.statistics import StatsOf
 from autocast_core.decide.exact_quantities.exact_values import COMPARISONS
 from autocast_core.graph.constants import constant_tensor, scalar
 from autocast_core.operators.families import BOUNDED, CARRIES, CONSTANTS, SUMS_PRODUCTS, numbers_of
-
-StatsOf = Callable[[ir.Value | None], TensorStats | None]
 
 _SUMS = frozenset({"Add", "Sub", "Sum", "ReduceSum", "ReduceMean", "ReduceL1"})
 _ABSORBS = frozenset({"Atan", "Erf", "HardSigmoid", "Reciprocal", "Sigmoid", "Tanh"}) | COMPARISONS

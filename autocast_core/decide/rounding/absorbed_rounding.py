@@ -20,13 +20,12 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.calibrate.statistics import StatsOf, TensorStats
 from autocast_core.decide.rounding.error_steps import (
     NORMALIZES_CHANNELS,
     NOTHING,
     ErrorStep,
     Loss,
-    StatsOf,
     rms,
     step_of,
 )

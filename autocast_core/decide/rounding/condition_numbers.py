@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.calibrate.statistics import StatsOf, TensorStats
 from autocast_core.config import Precision
 from autocast_core.decide.depth import reduction_depth
 from autocast_core.decide.exact_quantities.exact_values import WHOLE_LIMIT, ExactValues
@@ -52,7 +52,7 @@ class Knowledge(NamedTuple):
     """What is known of values: their statistics, which are exact by meaning, the low precision, and how much lower than
     for FP16 the limits are for it."""
 
-    stats_of: Callable[[ir.Value | None], TensorStats | None]
+    stats_of: StatsOf
     exact: ExactValues
     precision: Precision
     limit_scale: float = 1.0

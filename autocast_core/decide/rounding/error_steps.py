@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.calibrate.statistics import StatsOf, TensorStats
 from autocast_core.decide.depth import reduction_depth
 from autocast_core.graph.constants import scalar
 from autocast_core.operators import element_type
@@ -22,9 +22,6 @@ from autocast_core.operators.families import CONTROL_FLOW, FILLS, MOVES_ELEMENTS
 
 NOISE = 2.0**-12.8
 """The relative L2 of rounding a tensor of normal numbers to FP16."""
-
-StatsOf = Callable[[ir.Value | None], TensorStats | None]
-
 
 NORMALIZES_CHANNELS = frozenset({"BatchNormalization", "InstanceNormalization", "GroupNormalization"})
 """Operators that scale each channel by its own deviation."""

@@ -85,23 +85,23 @@ def _follow(node: ir.Node, floor: float, precision: Precision) -> _Protected | N
             continue
         seen.add(value)
         for reader, index in value.uses():
-            step = _step(reader, index, least)
-            if step is None:
+            effect = _effect(reader, index, least)
+            if effect is None:
                 # What takes a value of no representation needs it as it is, but only behind what the guard protects.
                 if protects and not is_held(least):
                     kept.update(dict.fromkeys((*path, reader)))
                 continue
-            spoilt = not is_held(least) or not is_held(step.least)
+            spoilt = not is_held(least) or not is_held(effect.least)
             on = (*path, reader) if spoilt else path
-            if step.protects:
+            if effect.protects:
                 operators.append(reader.op_type)
                 kept.update(dict.fromkeys(on))
-            if not step.ends:
-                pending.append((reader.outputs[0], step.least, on, protects or step.protects))
+            if not effect.ends:
+                pending.append((reader.outputs[0], effect.least, on, protects or effect.protects))
     return _Protected(operators[0], tuple(kept)) if operators and kept else None
 
 
-class _Step(NamedTuple):
+class _Effect(NamedTuple):
     """What a reader makes of a least value: `protects` where it needs it, `ends` where its result says no more."""
 
     least: float
@@ -109,33 +109,35 @@ class _Step(NamedTuple):
     ends: bool = False
 
 
-def _step(node: ir.Node, index: int, least: float) -> _Step | None:
+def _effect(node: ir.Node, index: int, least: float) -> _Effect | None:
     if node.domain != "":
         return None
     if is_in(node, MOVES_ELEMENTS) and index == 0:
-        return _Step(least)
+        return _Effect(least)
     match node.op_type:
         case "Sqrt":
-            return _Step(math.sqrt(least), protects=True)
+            return _Effect(math.sqrt(least), protects=True)
         case "Reciprocal":
-            return _Step(1.0 / least, protects=True)
+            return _Effect(1.0 / least, protects=True)
         case "Log":
-            return _Step(1.0, protects=True, ends=True)
+            return _Effect(1.0, protects=True, ends=True)
         case "Div" if index == 1:
             numerator = scalar(node.inputs[0])
-            return _Step(abs(numerator) / least, protects=True) if numerator else _Step(1.0, protects=True, ends=True)
+            return (
+                _Effect(abs(numerator) / least, protects=True) if numerator else _Effect(1.0, protects=True, ends=True)
+            )
         case "Pow" if index == 0:
             return _power(scalar(node.inputs[1]), least)
         case "Mul":
             factor = scalar(node.inputs[1 - index])
-            return _Step(least * factor) if factor is not None and factor > 0.0 else None
+            return _Effect(least * factor) if factor is not None and factor > 0.0 else None
     return None
 
 
-def _power(exponent: float | None, least: float) -> _Step | None:
+def _power(exponent: float | None, least: float) -> _Effect | None:
     """Pow of a constant: a root or a reciprocal protects, a power above 1 carries on."""
     if not exponent:
         return None
     logarithm = exponent * math.log(least)
     result = math.exp(min(logarithm, 700.0))
-    return _Step(result, protects=exponent < 1.0)
+    return _Effect(result, protects=exponent < 1.0)

@@ -6,22 +6,22 @@ results of Exp and Sigmoid below 1; all other numbers may get h times smaller. F
 6e-8, and log 0 or 1/0 ruins what comes after.
 
 - Looks at Log, Reciprocal, Pow with a negative exponent and the denominator of Div, whose operand was positive
-  throughout, and follows it through what moves or scales elements to the node that computes it.
+  throughout, and follows it through what moves elements to the node that computes it.
 - Leaves operands with a constant guard to rule ``guards``, and what was zero already to the reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import onnx_ir as ir
 
-from autocast_core.calibrate.statistics import TensorStats
+from autocast_core.calibrate.statistics import StatsOf
 from autocast_core.graph.constants import constant_tensor, scalar
 from autocast_core.operators.families import MOVES_ELEMENTS, is_in
 
-_TAKES: dict[str, int] = {"Log": 0, "Reciprocal": 0, "Div": 1, "Pow": 0}
+_TAKES: Mapping[str, int] = {"Log": 0, "Reciprocal": 0, "Div": 1, "Pow": 0}
 _EXPONENTIAL = frozenset({"Exp", "Sigmoid", "Softmax"})
 
 
@@ -36,7 +36,7 @@ class Vanishing(NamedTuple):
 
 def find_vanishing_operands(
     nodes: Iterable[ir.Node],
-    stats_of: Callable[[ir.Value | None], TensorStats | None],
+    stats_of: StatsOf,
     headroom: float,
     largest_zero: float,
 ) -> dict[ir.Node, Vanishing]:

@@ -4,7 +4,7 @@
 - AutoCast's kind, a NodeRuleBase or any object that has ``_check_inner`` or no `name`:
   ``check(node: onnx.NodeProto) -> bool``. Plans record it as ``custom``.
 
-It runs after all other rules, and can only keep nodes in FP32.
+It runs after all rules but those that a release may override, and can only keep nodes in FP32.
 """
 
 from __future__ import annotations
