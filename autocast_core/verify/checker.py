@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +10,7 @@ import onnx
 import onnx.checker
 import onnx.shape_inference
 
+from autocast_core.model.protobuf.proto_nodes import proto_nodes
 from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION
 from autocast_core.operators import is_runtime_operator
 from autocast_core.text import one_line
@@ -53,7 +53,7 @@ def _without_runtime_operators(structure: bytes) -> bytes:
     """The model with the operators that runtimes have in ONNX's own domain in one that the checker does not know."""
     model = onnx.ModelProto.FromString(structure)
     model.opset_import.add(domain=_RUNTIMES, version=1)
-    for node in _nodes(model.graph):
+    for node in proto_nodes(model.graph.node):
         if node.domain in ("", "ai.onnx") and is_runtime_operator(node.op_type):
             node.domain = _RUNTIMES
     content: bytes = model.SerializeToString()
@@ -63,22 +63,11 @@ def _without_runtime_operators(structure: bytes) -> bytes:
 def _with_names(structure: bytes) -> bytes:
     """The model with names for nodes without one, so that a message about them says which they are."""
     model = onnx.ModelProto.FromString(structure)
-    for node in _nodes(model.graph):
+    for node in proto_nodes(model.graph.node):
         if not node.name:
             node.name = f"of output {next(filter(None, node.output), '')!r}"
     content: bytes = model.SerializeToString()
     return content
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of the graph and of its bodies."""
-    pending = [graph]
-    while pending:
-        for node in pending.pop().node:
-            yield node
-            for attribute in node.attribute:
-                pending.extend([attribute.g] if attribute.HasField("g") else [])
-                pending.extend(attribute.graphs)
 
 
 def _finding(text: str, folder: str) -> str:

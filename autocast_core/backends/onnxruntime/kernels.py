@@ -15,6 +15,7 @@ from typing import TypeVar
 import onnx
 
 from autocast_core.errors import BackendError
+from autocast_core.model.protobuf.proto_nodes import proto_nodes
 
 T = TypeVar("T")
 
@@ -74,16 +75,7 @@ def _missing(refusal: str) -> str:
 
 def _operators(graph: onnx.GraphProto) -> set[str]:
     """The operators of the default domain that the graph and its bodies use."""
-    found: set[str] = set()
-    pending = [graph]
-    while pending:
-        for node in pending.pop().node:
-            if node.domain in ("", "ai.onnx"):
-                found.add(node.op_type)
-            for attribute in node.attribute:
-                pending.extend([attribute.g] if attribute.HasField("g") else [])
-                pending.extend(attribute.graphs)
-    return found
+    return {node.op_type for node in proto_nodes(graph.node) if node.domain in ("", "ai.onnx")}
 
 
 def _is_same(op_type: str, opset: int, lower: int) -> bool:

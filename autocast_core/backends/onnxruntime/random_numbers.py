@@ -7,12 +7,11 @@ Those of model-local functions are left as they are, since all calls of one shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx
 import onnx_ir as ir
 
 from autocast_core.graph.walk import all_nodes
+from autocast_core.model.protobuf.proto_nodes import proto_nodes
 
 _RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -29,20 +28,10 @@ def draws_without_seed(model: ir.Model) -> bool:
 def with_seeds(model: bytes) -> bytes:
     """The serialised model with a seed at each random operator of the main graph and of its bodies."""
     proto = onnx.ModelProto.FromString(model)
-    for number, node in enumerate(_random_nodes(proto.graph), 1):
+    nodes = proto_nodes(proto.graph.node)
+    random = (node for node in nodes if node.op_type in _RANDOM and node.domain in ("", "ai.onnx"))
+    for number, node in enumerate(random, 1):
         if all(attribute.name != "seed" for attribute in node.attribute):
             node.attribute.append(onnx.helper.make_attribute("seed", float(number)))
     content: bytes = proto.SerializeToString()
     return content
-
-
-def _random_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """In the order of the graph, a node before its bodies."""
-    for node in graph.node:
-        if node.op_type in _RANDOM and node.domain in ("", "ai.onnx"):
-            yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _random_nodes(attribute.g)
-            for body in attribute.graphs:
-                yield from _random_nodes(body)

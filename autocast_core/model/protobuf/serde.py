@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from graphlib import CycleError, TopologicalSorter
 
@@ -31,6 +31,7 @@ from autocast_core.graph.walk import note_flat
 from autocast_core.model.protobuf.attributes import check_attributes
 from autocast_core.model.protobuf.bodies import check_bodies
 from autocast_core.model.protobuf.encode import encode, encode_for_runtime, encode_undeclared
+from autocast_core.model.protobuf.proto_nodes import proto_bodies, proto_nodes
 from autocast_core.model.protobuf.scopes import check_scopes
 from autocast_core.operators.families import CONTROL_FLOW
 from autocast_core.text import one_line
@@ -84,7 +85,7 @@ def deserialize(proto: onnx.ModelProto, label: str) -> ir.Model:
         _refuse_duplicates(graph, label)
         _make_dense(graph, label)
     for function in proto.functions:
-        check_bodies(_nodes(function.node), opset, label)
+        check_bodies(proto_nodes(function.node), opset, label)
     _declare_passed_outputs(proto.graph)
     if len(graphs) > 1:
         check_scopes(proto.graph, label)
@@ -158,7 +159,7 @@ def _refuse_recursion(proto: onnx.ModelProto, label: str) -> None:
     """ModelError where a model-local function calls itself: type inference would never end."""
     names = {(function.domain, function.name) for function in proto.functions}
     calls = {
-        (function.domain, function.name): {(node.domain, node.op_type) for node in _nodes(function.node)} & names
+        (function.domain, function.name): {(node.domain, node.op_type) for node in proto_nodes(function.node)} & names
         for function in proto.functions
     }
     try:
@@ -168,27 +169,12 @@ def _refuse_recursion(proto: onnx.ModelProto, label: str) -> None:
         raise ModelError(f"{label}: function {domain}:{name} calls itself: ONNX does not allow that") from error
 
 
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for body in _bodies(node):
-            yield from _nodes(body.node)
-
-
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:
         if node.op_type in CONTROL_FLOW:
-            for body in _bodies(node):
+            for body in proto_bodies(node):
                 yield from _graphs(body)
-
-
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == onnx.AttributeProto.GRAPHS:
-            yield from attribute.graphs
 
 
 def _make_dense(graph: onnx.GraphProto, label: str) -> None:

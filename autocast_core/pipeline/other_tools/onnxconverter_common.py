@@ -17,6 +17,7 @@ from autocast_core.errors import ConfigError, DataError, ModelError
 from autocast_core.evaluate import TaskMetric
 from autocast_core.log_setup import configure_logging_if_nobody_has
 from autocast_core.model import runtime_model
+from autocast_core.model.protobuf.proto_nodes import proto_nodes
 from autocast_core.model.tensors import ConvertedTensor
 from autocast_core.model.traverse import map_tensors
 from autocast_core.pipeline.apply_plan import apply_plan_in_memory
@@ -69,7 +70,8 @@ def convert_float_to_float16(
     if check_fp16_ready and _has_fp16(model):
         raise ModelError("the model has FP16 tensors already: give the FP32 original, or check_fp16_ready=False")
     configure_logging_if_nobody_has()
-    blocked = op_block_list if op_block_list is not None else _operators(model.graph) & {*DEFAULT_OP_BLOCK_LIST}
+    used = {node.op_type for node in proto_nodes(model.graph.node)}
+    blocked = op_block_list if op_block_list is not None else used & {*DEFAULT_OP_BLOCK_LIST}
     config = ConversionConfig(
         op_types_to_exclude=tuple(sorted(blocked)),
         nodes_to_exclude=tuple(rf"{re.escape(name)}\Z" for name in node_block_list or ()),
@@ -180,12 +182,6 @@ def _proto(made: Artifacts) -> onnx.ModelProto:
     with runtime_model(made[Verified].structure) as converted:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(converted.bytes)
         return proto
-
-
-def _operators(graph: onnx.GraphProto) -> set[str]:
-    """The operator types of the graph and of its bodies."""
-    bodies = (body for node in graph.node for a in node.attribute for body in ([a.g] if a.HasField("g") else a.graphs))
-    return {node.op_type for node in graph.node}.union(*map(_operators, bodies))
 
 
 def _check_model(model: object) -> None:
