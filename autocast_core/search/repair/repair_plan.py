@@ -60,7 +60,7 @@ def repair_plan(
         step = _Step(plan, target, target.judged)
         if target.missed:
             step = _more_kept(passes, step)
-        if step.met:
+        if step.met and (not target.missed or _saves_casts(subject.model, step.plan)):
             step = _released(passes, step)
     record = step.record(passes.done, subject.batches.digest)
     made = structs.replace(step.plan, data=structs.replace(plan.data, repair=record))
@@ -234,8 +234,6 @@ def _released(passes: _Passes, step: _Step) -> _Step:
     """The step without those nodes in FP32 that a release may lower and that gain nothing: all of them together, or,
     where they gain something, the longest tried beginning of them in the order of what they gain."""
     space = release_space(passes.subject.model, step.plan)
-    if not _saves_casts(passes.subject.model, step.plan):
-        return step
     measure, everything = passes.measurements(space), frozenset(space.candidates)
     passes.together(measure, [everything, ALL_LOW])
     full, low = measure.known(everything), measure.known(ALL_LOW)
