@@ -22,8 +22,8 @@ from autocast_core.sanitize.batched_scan import FIRST_OPSET, has_lengths, split_
 from autocast_core.sanitize.corrections import correct, stand_in
 from autocast_core.text import one_line
 
-_KEPT = frozenset({"Constant", "If", "Loop", "SequenceMap", "Optional"})
-"""Later definitions of these only admit more types."""
+_KEPT = frozenset({"Constant", "If", "Loop", "Scan", "SequenceMap", "Optional"})
+"""Later definitions of these only admit more types; Scan of opset 8, which differs, is split before."""
 
 
 def upgrade_nodes(
@@ -67,9 +67,7 @@ def _definition_differs(node: ir.Node, source: int, target: int) -> bool:
     if node.domain != "" or node.op_type in _KEPT:
         return False
     before, after = _since(node.op_type, source), _since(node.op_type, target)
-    if before is None or before == after:
-        return False
-    return node.op_type != "Scan"  # later definitions only admit more types; the one before: see split_batch
+    return before is not None and before != after
 
 
 def _is_batched_scan(node: ir.Node, source: int, target: int) -> bool:

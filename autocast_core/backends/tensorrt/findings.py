@@ -59,7 +59,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
 
 
 def with_remedy(message: str) -> str:
-    """The message, and how to mend it where that is known."""
+    """The message, and what to do about it where that is known."""
     remedy = next((text for pattern, text in _REMEDIES if re.search(pattern, message, re.IGNORECASE)), None)
     return f"{message}; {remedy}" if remedy else message
 
