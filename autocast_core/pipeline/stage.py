@@ -66,8 +66,8 @@ def in_this_process(job: Job) -> Around:
 
 
 def run_stage(stage: Stage, job: Job, inputs: tuple[Any, ...]) -> Any:
-    """What the stage makes. ModelError with the checker's finding in place of an error that only a bug of ours can
-    explain, where onnx.checker's full check, which is made only then, refuses the source."""
+    """What the stage makes. ModelError with the checker's finding in place of an error that else only a bug in
+    AutoCast Flow explains, where onnx.checker's full check, which is made only then, refuses the source."""
     try:
         return stage.run(job, *inputs)
     except Exception as error:
