@@ -1,9 +1,12 @@
 """What the flow tests share: a small model, data, the flow as a call, and what the tracking store holds."""
 
 import os
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 
 MLP = """
 <ir_version: 9, opset_import: ["": 17]>
@@ -43,6 +46,21 @@ def client():
     from mlflow import MlflowClient
 
     return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+@contextmanager
+def working_in(folder):
+    """The current folder is `folder`, with a home below it, for a fixture of a module: `workplace` is one test's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("AUTOCAST_HOME", str(folder / ".autocast"))
+        yield patch
+
+
+def registered_folder(name, version):
+    """Where the files of a registered version are."""
+    source = client().get_model_version(name, version).source.removeprefix("models:/")
+    return Path(client().get_logged_model(source).artifact_location.removeprefix("file://"))
 
 
 def runs_of(model):

@@ -12,7 +12,7 @@ from autocast_core.model import file_digest
 from autocast_core.report.text import number, size
 from flows.local.home import home
 from flows.review.verification import verify_version
-from tests.flows.conversions import batches, client, convert, mlp, registered, runs_of
+from tests.flows.conversions import batches, client, convert, mlp, registered, runs_of, working_in
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -22,9 +22,7 @@ pytestmark = pytest.mark.xdist_group("prefect")
 def converted(services, tmp_path_factory):
     """One conversion with everything, and its folder."""
     folder = tmp_path_factory.mktemp("converted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("AUTOCAST_HOME", str(folder / ".autocast"))
+    with working_in(folder):
         rng = np.random.default_rng(2)
         evaluation = batches(
             folder / "eval.npz", x=rng.normal(size=(6, 8)).astype("f4"), labels=rng.integers(0, 4, size=6)

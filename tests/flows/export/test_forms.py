@@ -33,33 +33,44 @@ def test_what_triton_cannot_be_told_is_named(port):
         config("net", (port,), "fp16")
 
 
-def test_an_oci_layout_is_read_by_skopeo_and_has_the_files_as_layers(tmp_path):
+@pytest.fixture
+def layout(tmp_path):
+    """The folder of an OCI layout of two files, and its manifest."""
     (tmp_path / "a").write_bytes(b"one")
     (tmp_path / "b").write_bytes(b"two")
     files = {"model.onnx": tmp_path / "a", "about/README.md": tmp_path / "b"}
     digest = write_layout(tmp_path / "layout", files, "3", {"autocast.precision": "fp16"})
-    blobs = tmp_path / "layout" / "blobs"
-    manifest = json.loads((blobs / digest.replace(":", "/")).read_text())
+    manifest = (tmp_path / "layout" / "blobs" / digest.replace(":", "/")).read_text()
+    return tmp_path / "layout", json.loads(manifest)
+
+
+def test_an_oci_layout_has_the_files_as_layers(layout):
+    folder, manifest = layout
+    blobs = folder / "blobs"
     titles = {each["annotations"]["org.opencontainers.image.title"]: each for each in manifest["layers"]}
     assert {name: (blobs / each["digest"].replace(":", "/")).read_bytes() for name, each in titles.items()} == {
         "model.onnx": b"one",
         "about/README.md": b"two",
     }
-    if shutil.which("skopeo") is None:
-        pytest.skip("skopeo is not installed: the layout was checked without it")
-    command = ["skopeo", "inspect", "--raw", f"oci:{tmp_path / 'layout'}:3"]
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+def test_skopeo_reads_and_copies_an_oci_layout(layout, tmp_path):
+    folder, manifest = layout
+    command = ["skopeo", "inspect", "--raw", f"oci:{folder}:3"]
     assert json.loads(subprocess.run(command, check=True, capture_output=True).stdout) == manifest
-    command = ["skopeo", "copy", "--quiet", f"oci:{tmp_path / 'layout'}:3", f"dir:{tmp_path / 'copy'}"]
+    command = ["skopeo", "copy", "--quiet", f"oci:{folder}:3", f"dir:{tmp_path / 'copy'}"]
     assert subprocess.run(command, capture_output=True).returncode == 0
 
 
-def test_a_bill_of_materials_names_the_model_its_data_and_what_was_measured():
-    def made():
-        materials = {"source-model": ("s3://m/resnet.onnx", "b" * 64), "calibration": ("", "c" * 64)}
-        metrics = {"fidelity.worst.rel_l2": 0.001}
-        return bill_of_materials("resnet-fp16", "3", PORTS, {"model.onnx": "a" * 64}, materials, metrics)
+def bill():
+    materials = {"source-model": ("s3://m/resnet.onnx", "b" * 64), "calibration": ("", "c" * 64)}
+    metrics = {"fidelity.worst.rel_l2": 0.001}
+    return bill_of_materials("resnet-fp16", "3", PORTS, {"model.onnx": "a" * 64}, materials, metrics)
 
-    bom = made()
+
+def test_a_bill_of_materials_names_the_model_its_data_and_what_was_measured():
+    bom = bill()
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
     model = bom["metadata"]["component"]
     assert model["components"][0]["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
@@ -71,4 +82,7 @@ def test_a_bill_of_materials_names_the_model_its_data_and_what_was_measured():
         ("machine-learning-model", "source-model"),
     ]
     assert bom["dependencies"] == [{"ref": "resnet-fp16@3", "dependsOn": ["calibration", "source-model"]}]
-    assert made() == bom
+
+
+def test_equal_conversions_have_one_bill_of_materials():
+    assert bill() == bill()

@@ -3,24 +3,12 @@
 import json
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from autocast_core.errors import ConfigError
 from flows.proof.envelope import opened, sealed
 from flows.proof.keys import read_private_key, read_public_key
-
-PEM = serialization.Encoding.PEM
-
-
-def key_files(folder, key=None, password=None):
-    """The paths of a private and a public key."""
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    private, public = folder / "private.pem", folder / "public.pem"
-    private.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, protection))
-    public.write_bytes(key.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
-    return private, public
+from tests.flows.proof.key_files import key_files
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from flows.local.home import home
-from tests.flows.conversions import batches, client, convert
+from tests.flows.conversions import batches, client, convert, working_in
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -36,9 +36,7 @@ def run_id(services, tmp_path_factory) -> Iterator[str]:
     for output in model.graph.output:
         output.name = renamed[output.name]
     onnx.save(model, folder / "net.onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("AUTOCAST_HOME", str(folder / ".autocast"))
+    with working_in(folder):
         gates = ("a.b.rel_l2<=5e-3", f"{LONG}.rel_l2<=5e-3")
         data = batches(folder / "data.npz", x=np.random.default_rng(1).normal(size=(6, 8)).astype("f4"))
         result = convert(folder / "net.onnx", calibration=data, gates=gates, name="promoted")

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
-from tests.flows.conversions import batches, convert, mlp
+from tests.flows.conversions import batches, convert, mlp, working_in
+from tests.onnx_models import run_in_onnxruntime
 
 pytestmark = pytest.mark.xdist_group("prefect")
 MODEL = "models:/exported/1"
@@ -17,18 +17,16 @@ MODEL = "models:/exported/1"
 def folder(services, tmp_path_factory):
     """Where a conversion was registered."""
     made = tmp_path_factory.mktemp("exported")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(made)
-        patch.setenv("AUTOCAST_HOME", str(made / ".autocast"))
+    with working_in(made):
         mlp(made / "net.onnx")
         convert("net.onnx", calibration=batches(made / "c.npz").name, name="exported")
         yield made
 
 
-def runs(path):
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (value,) = session.run(None, {"x": np.ones((2, 8), np.float16)})
-    return value.shape == (2, 4)
+def assert_computes_as(source, path):
+    x = np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)
+    (expected,), (found,) = run_in_onnxruntime(source, {"x": x}), run_in_onnxruntime(path, {"x": x.astype(np.float16)})
+    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-2)
 
 
 def test_a_folder_holds_the_model_and_what_belongs_to_it(autocast, folder, workplace, tmp_path):
@@ -36,7 +34,7 @@ def test_a_folder_holds_the_model_and_what_belongs_to_it(autocast, folder, workp
     assert ended.code == 0
     assert ended.json["signed"] is False
     assert {"model.onnx", "README.md", "plan.json", "report.html", "bom.cdx.json"} <= set(ended.json["files"])
-    assert runs(tmp_path / "out" / "model.onnx")
+    assert_computes_as(folder / "net.onnx", tmp_path / "out" / "model.onnx")
     materials = {each["name"] for each in json.loads((tmp_path / "out" / "bom.cdx.json").read_text())["components"]}
     assert materials == {"calibration", "source-model"}
 
@@ -45,7 +43,7 @@ def test_a_triton_repository_holds_the_model_by_its_version(autocast, folder, wo
     assert autocast("export", MODEL, "--as", "triton", "--output", tmp_path / "repository").code == 0
     model = tmp_path / "repository" / "exported"
     assert sorted(path.name for path in model.iterdir()) == ["1", "about", "config.pbtxt"]
-    assert runs(model / "1" / "model.onnx")
+    assert_computes_as(folder / "net.onnx", model / "1" / "model.onnx")
     assert 'input [ { name: "x" data_type: TYPE_FP16 dims: [ -1, 8 ] } ]' in (model / "config.pbtxt").read_text()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from tests.flows.conversions import batches, client, convert, mlp
+from tests.flows.conversions import batches, client, convert, mlp, registered_folder, working_in
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -15,9 +15,7 @@ pytestmark = pytest.mark.xdist_group("prefect")
 def conversions(services, tmp_path_factory):
     """Two conversions of one model: all of it lowered, and with one node kept."""
     folder = tmp_path_factory.mktemp("reviewed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("AUTOCAST_HOME", str(folder / ".autocast"))
+    with working_in(folder):
         model, data = mlp(folder / "net.onnx", seed=5), batches(folder / "data.npz")
         gates = ("rel_l2<=5e-3", "y.sqnr_db>=20", "no_new_nonfinite")
         first = convert(model, calibration=data, gates=gates, name="reviewed")
@@ -97,8 +95,7 @@ def test_promote_refuses_a_version_whose_gate_does_not_hold(autocast, workplace,
 @pytest.fixture
 def tampered(workplace, conversions):
     """The registered file of version 1 with one bit of a weight changed."""
-    source = client().get_model_version("reviewed", "1").source.removeprefix("models:/")
-    file = Path(client().get_logged_model(source).artifact_location.removeprefix("file://")) / "model.onnx"
+    file = registered_folder("reviewed", "1") / "model.onnx"
     content = file.read_bytes()
     at = content.index(onnx.load(file).graph.initializer[0].raw_data)
     file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.flows.conversions import batches, client, convert, mlp
+from tests.flows.conversions import batches, client, convert, mlp, registered_folder, working_in
 
 pytestmark = pytest.mark.xdist_group("prefect")
 WIDE = '<ir_version: 9, opset_import: ["": 17]> g (float[N, 8] x) => (float[N, 512] y) { [second] y = MatMul(x, w) }'
@@ -19,9 +19,7 @@ MODEL = "models:/tampered/1"
 def version(services, tmp_path_factory):
     """A conversion whose source, and whose registered model, keep their weights in a file beside the model."""
     folder = tmp_path_factory.mktemp("tampered")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("AUTOCAST_HOME", str(folder / ".autocast"))
+    with working_in(folder) as patch:
         patch.setattr("autocast_core.model.writer.INLINE_LIMIT", 100)
         source = onnx.parser.parse_model(WIDE)
         weights = np.random.default_rng(3).normal(size=(8, 512)).astype(np.float32)
@@ -55,15 +53,10 @@ def flipped(path, at=-1):
         path.write_bytes(content)
 
 
-def registered_folder():
-    source = client().get_model_version("tampered", "1").source.removeprefix("models:/")
-    return Path(client().get_logged_model(source).artifact_location.removeprefix("file://"))
-
-
 def test_all_links_hold_where_nothing_was_changed(verify, version):
     ended, broken = verify()
     assert ended.code == 0 and broken == []
-    assert {path.name for path in registered_folder().iterdir()} >= {"model.onnx", "model.onnx.data"}
+    assert {path.name for path in registered_folder("tampered", "1").iterdir()} >= {"model.onnx", "model.onnx.data"}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +90,7 @@ def test_data_that_are_gone_verify_nothing(verify, version):
 
 @pytest.mark.parametrize("name", ["model.onnx.data", "model.onnx"])
 def test_a_bit_of_what_is_registered(verify, version, name):
-    path = registered_folder() / name
+    path = registered_folder("tampered", "1") / name
     at = path.read_bytes().index(b"second") if name == "model.onnx" else -1
     with flipped(path, at):
         ended, broken = verify()
