@@ -29,18 +29,18 @@ WITHIN = 0.5
 
 
 @dataclass(frozen=True)
-class Converted:
+class CastsAndFidelity:
     casts: int
     sqnr_db: float
     """Of the worst output, in simulation on evaluation data."""
 
 
-def converted(model: Path, calibration: Path, evaluation: Path, **options) -> Converted:
+def converted(model: Path, calibration: Path, evaluation: Path, **options) -> CastsAndFidelity:
     job = Job(model, ConversionConfig(**options), calibration, evaluation)
     planned = run_stages((LOAD, *planning_stages(job.config)), in_this_process(job))
     applied = apply_plan(planned[SanitizedSource].model, planned[PrecisionPlan])
     metrics = evaluate_candidate(job, applied.model, (SIMULATION,)).metrics
-    return Converted(applied.casts_inserted, metrics["fidelity.worst.sqnr_db"])
+    return CastsAndFidelity(applied.casts_inserted, metrics["fidelity.worst.sqnr_db"])
 
 
 def require_nothing_needless(model: Path, calibration: Path, evaluation: Path) -> None:

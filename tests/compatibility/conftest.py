@@ -3,7 +3,7 @@ import onnx.parser
 import pytest
 
 from autocast_core import convert_to_mixed_precision
-from tests.compatibility.converted import CHAIN, Converted
+from tests.compatibility.converted import CHAIN, ConvertedModel
 
 
 @pytest.fixture
@@ -25,6 +25,6 @@ def convert(saved):
     def convert(model=CHAIN, *arguments, **options):
         found = convert_to_mixed_precision(saved(model), *arguments, **options)
         onnx.checker.check_model(found, full_check=all(each.domain == "" for each in found.graph.node))
-        return Converted(found)
+        return ConvertedModel(found)
 
     return convert

@@ -33,7 +33,7 @@ X = np.array([[0.5, -1.0, 0.25, 1.0], [1.0, 0.5, -0.5, 0.0]], np.float32)
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedModel:
     """A converted model and what its tensors are."""
 
     model: onnx.ModelProto

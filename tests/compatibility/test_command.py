@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from autocast_core.__main__ import get_parser, main
-from tests.compatibility.converted import CHAIN, Converted, X
+from tests.compatibility.converted import CHAIN, ConvertedModel, X
 
 FLAGS = {
     "onnx_path": ("--onnx_path",),
@@ -64,7 +64,10 @@ def test_a_log_level_of_autocasts_is_taken(level):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_the_output_lies_beside_the_source_with_the_type_in_its_name(saved, tmp_path, precision):
     main(["--onnx_path", saved(CHAIN, "net.v2.onnx"), "-t", precision])
-    assert Converted(onnx.load(tmp_path / f"net.v2.{precision}.onnx")).interface == {"x": precision, "y": precision}
+    assert ConvertedModel(onnx.load(tmp_path / f"net.v2.{precision}.onnx")).interface == {
+        "x": precision,
+        "y": precision,
+    }
 
 
 @pytest.mark.parametrize(
@@ -85,19 +88,19 @@ def test_the_output_lies_beside_the_source_with_the_type_in_its_name(saved, tmp_
 )
 def test_main_returns_the_converted_model(saved, tmp_path, arguments, kept):
     found = main(["--onnx_path", saved(), "--output_path", str(tmp_path / "out.onnx"), *arguments])
-    assert Converted(found).kept == kept
+    assert ConvertedModel(found).kept == kept
     assert found == onnx.load(tmp_path / "out.onnx")
 
 
 def test_keep_io_types_is_a_switch(saved):
-    assert Converted(main(["--onnx_path", saved(), "--keep_io_types"])).interface == {"x": "fp32", "y": "fp32"}
-    assert Converted(main(["--onnx_path", saved()])).interface == {"x": "fp16", "y": "fp16"}
+    assert ConvertedModel(main(["--onnx_path", saved(), "--keep_io_types"])).interface == {"x": "fp32", "y": "fp32"}
+    assert ConvertedModel(main(["--onnx_path", saved()])).interface == {"x": "fp16", "y": "fp16"}
 
 
 def test_calibration_data_is_a_file(saved, tmp_path):
     np.savez(tmp_path / "data.npz", x=X * np.float32(1e4))
     found = main(["--onnx_path", saved(), "-d", str(tmp_path / "data.npz")])
-    assert Converted(found).kept == {"mm", "add", "relu", "exp", "mul"}
+    assert ConvertedModel(found).kept == {"mm", "add", "relu", "exp", "mul"}
 
 
 @pytest.mark.parametrize("arguments", [(), ("--onnx_path",), ("--onnx_path", "m.onnx", "-t", "fp8"), ("--wrong",)])

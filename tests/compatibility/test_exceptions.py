@@ -85,7 +85,7 @@ def test_a_file_that_is_no_model_is_a_value_error(tmp_path, content):
         convert_to_mixed_precision(str(tmp_path / "bad.onnx"))
 
 
-@pytest.mark.parametrize("options", [{"low_precision_type": "int8"}, {"opset": 99}])
-def test_convert_to_f16_raises_value_errors_too(options):
-    with pytest.raises(ValueError, match=r"int8|opset 99"):
+@pytest.mark.parametrize(("options", "said"), [({"low_precision_type": "int8"}, "int8"), ({"opset": 99}, "opset 99")])
+def test_convert_to_f16_raises_value_errors_too(options, said):
+    with pytest.raises(ValueError, match=said):
         convert_to_f16(onnx.parser.parse_model(CHAIN), **options)

@@ -9,7 +9,7 @@ import pytest
 
 from autocast_core import auto_convert_mixed_precision, convert_float_to_float16
 from autocast_core.pipeline.other_tools.onnxconverter_common import DEFAULT_OP_BLOCK_LIST
-from tests.compatibility.converted import Converted
+from tests.compatibility.converted import ConvertedModel
 
 EMPTY = inspect.Parameter.empty
 X = np.array([[0.5, -1.0, 0.25, 1.0], [1.0, 0.5, -0.5, 0.125]], np.float32)
@@ -83,16 +83,16 @@ def test_parameters_and_defaults_are_the_same(function, parameters):
 def test_block_lists_keep_operators_and_nodes(options, kept):
     found = convert_float_to_float16(model(), **options)
     onnx.checker.check_model(found, full_check=True)
-    assert Converted(found).kept == kept
+    assert ConvertedModel(found).kept == kept
 
 
 @pytest.mark.parametrize(("keep", "kind"), [(False, "fp16"), (True, "fp32")])
 def test_inputs_and_outputs_are_low_unless_they_keep_their_types(keep, kind):
-    assert Converted(convert_float_to_float16(model(), keep_io_types=keep)).interface == {"x": kind, "y": kind}
+    assert ConvertedModel(convert_float_to_float16(model(), keep_io_types=keep)).interface == {"x": kind, "y": kind}
 
 
 def test_an_input_that_only_a_blocked_node_reads_is_low():
-    found = Converted(convert_float_to_float16(model(), op_block_list=["MatMul", "Relu"]))
+    found = ConvertedModel(convert_float_to_float16(model(), op_block_list=["MatMul", "Relu"]))
     assert found.interface == {"x": "fp16", "y": "fp16"}
 
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_used_is_a_value_error(given, options, said):
 def test_the_fewest_nodes_stay_fp32_for_which_results_are_valid(validity):
     """Only `second` and `third` see 30000 squared; onnxconverter-common 1.16 ends with an error on this model."""
     source = onnx.parser.parse_model(OVERFLOWS)
-    found = Converted(auto_convert_mixed_precision(source, {"x": X}, **validity))
+    found = ConvertedModel(auto_convert_mixed_precision(source, {"x": X}, **validity))
     assert found.kept == {"second", "third"}
     assert found.interface == {"x": "fp16", "y": "fp16"}
     np.testing.assert_allclose(found.run(x=X)[0], 30000 * X, rtol=0.01)
@@ -184,8 +184,8 @@ def test_the_fewest_nodes_stay_fp32_for_which_results_are_valid(validity):
 
 def test_where_all_may_be_low_all_are():
     found = auto_convert_mixed_precision(model(), {"x": X}, rtol=0.01, atol=0.01, keep_io_types=True)
-    assert Converted(found).kept == set()
-    assert Converted(found).interface == {"x": "fp32", "y": "fp32"}
+    assert ConvertedModel(found).kept == set()
+    assert ConvertedModel(found).interface == {"x": "fp32", "y": "fp32"}
 
 
 def test_results_are_judged_with_the_roundings_of_fp16():
@@ -193,7 +193,7 @@ def test_results_are_judged_with_the_roundings_of_fp16():
     text = '<ir_version: 8, opset_import: ["": 17]> g (float[1] x) => (float[1] y) { [e] a = Exp(x) [l] y = Log(a) }'
     feeds = {"x": np.array([20], np.float32)}
     found = auto_convert_mixed_precision(onnx.parser.parse_model(text), feeds, rtol=0.01)
-    assert Converted(found).kept == {"e", "l"}
+    assert ConvertedModel(found).kept == {"e", "l"}
 
 
 def test_a_dynamic_batch_is_one_batch():

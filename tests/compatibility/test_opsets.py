@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from autocast_core import convert_to_f16
-from tests.compatibility.converted import Converted
+from tests.compatibility.converted import ConvertedModel
 
 
 def relu(opset, ir=8):
@@ -94,7 +94,7 @@ def test_the_ir_version_is_at_most_10_where_the_opset_allows_it(convert, ir, ops
 )
 def test_convert_to_f16_is_at_opset_19_or_22(own, precision, wanted, opset):
     model = onnx.parser.parse_model(relu(own, 10 if own > 19 else 8))
-    assert Converted(convert_to_f16(model, precision, opset=wanted)).opset == opset
+    assert ConvertedModel(convert_to_f16(model, precision, opset=wanted)).opset == opset
 
 
 def test_convert_to_f16_warns_of_an_opset_that_it_raises(caplog):

@@ -141,9 +141,13 @@ def test_without_a_hook_kept_nodes_are_logged_at_info(convert, caplog):
     assert "Inherited keeps node relu in FP32" in caplog.messages
 
 
-def test_a_base_class_without_check_inner_says_what_is_missing(saved):
-    with pytest.raises(NotImplementedError, match="Lacking must define _check_inner"):
-        convert_to_mixed_precision(saved(), custom_rule=type("Lacking", (NodeRuleBase,), {})())
+class RuleWithoutCheck(NodeRuleBase):
+    """What AutoCast's base class asks of a rule, `_check_inner`, is not defined."""
+
+
+def test_a_rule_that_does_not_define_autocasts_check_inner_is_refused_by_name(saved):
+    with pytest.raises(NotImplementedError, match="RuleWithoutCheck must define _check_inner"):
+        convert_to_mixed_precision(saved(), custom_rule=RuleWithoutCheck())
 
 
 def test_an_include_option_overrides_a_custom_rule(convert):

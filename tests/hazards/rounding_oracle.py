@@ -6,7 +6,7 @@ that ONNX's own inference gives them. So an operator computes in FP32 inside and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -26,19 +26,19 @@ def run_rounding(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> lis
     """The outputs of `model` in order; 16-bit ones as FP32 arrays of their values."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=False)
     opsets = {each.domain: each.version for each in model.opset_import}
-    run = _Interpreter(opsets, _types((), inferred.graph))
+    run = _Interpreter(opsets, _types(inferred.graph))
     with np.errstate(all="ignore"):
         return run.graph(inferred.graph, {**feeds}, {})
 
 
-def _types(outer: Iterable[tuple[str, int]], graph: onnx.GraphProto) -> _Types:
-    found = dict(outer)
+def _types(graph: onnx.GraphProto) -> _Types:
+    found: _Types = {}
     for each in (*graph.value_info, *graph.input, *graph.output):
         found[each.name] = each.type.tensor_type.elem_type
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                found |= _types((), attribute.g)
+                found |= _types(attribute.g)
     return found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autocast_core import Precision
-from tests.hazards.fidelity import agreement
+from tests.hazards.fidelity import EQUAL_SHARE, TARGET, agreement
 from tests.hazards.hazard import Hazard
 from tests.hazards.judged import all_lowered, judged, planned
 from tests.hazards.nets import HAZARDS, KINDS
@@ -59,8 +59,8 @@ def test_lowering_everything_ruins_a_hazard_and_does_a_look_alike_no_harm(name):
 def test_a_net_is_saved_or_misses_a_gate_that_names_output_and_node(name, precision):
     found = judged(HAZARDS[name], precision)
     if found.passed:
-        assert found.oracle.db >= (40.0 if precision is Precision.FP16 else 22.0) - CLEAR
-        assert found.oracle.equal >= 0.95
+        assert found.oracle.db >= TARGET[precision.value] - CLEAR
+        assert found.oracle.equal >= EQUAL_SHARE
     else:
         assert not HAZARDS[name].harmless
         assert "output '" in found.missed
@@ -106,7 +106,7 @@ def test_integers_are_judged_by_how_many_are_equal(name):
         "worst_batch.equal_share>=0.5",
         "no_new_nonfinite",
     }
-    assert found.passed == (found.evaluated.metrics["fidelity.worst.equal_share"] >= 0.95)
+    assert found.passed == (found.evaluated.metrics["fidelity.worst.equal_share"] >= EQUAL_SHARE)
 
 
 HARMLESS = Hazard(
@@ -115,7 +115,7 @@ HARMLESS = Hazard(
 )
 
 
-@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+@pytest.mark.parametrize("precision", BOTH)
 def test_what_16_bits_do_no_harm_passes_the_default_gates(precision):
     found = judged(HARMLESS, precision)
     assert found.passed

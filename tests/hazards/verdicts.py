@@ -25,7 +25,7 @@ class Verdict:
         return self.oracle is not None and self.oracle.good(precision)
 
     def hidden(self, precision: str) -> bool:
-        """Whether there is a ruined model and nobody says so."""
+        """Whether there is a ruined model and nothing says so."""
         return self.oracle is not None and not self.good(precision) and self.passed
 
     def cell(self, precision: str) -> str:
@@ -55,7 +55,7 @@ def totals(verdicts: Mapping[str, Sequence[Verdict]], precision: str) -> Iterato
         share = f"; needless: {needless} of {kept} kept ({needless / kept:.1%})" if known and kept else ""
         yield (
             f"{way}, {precision}: {sum(each.good(precision) for each in hazards)} of {len(hazards)} hazards saved, "
-            f"{sum(each.hidden(precision) for each in found)} ruined ones not told, "
+            f"{sum(each.hidden(precision) for each in found)} ruined without a word, "
             f"{sum(each.good(precision) for each in harmless)} of {len(harmless)} look-alikes good with "
             f"{sum(each.kept for each in harmless)} nodes kept{share}"
         )

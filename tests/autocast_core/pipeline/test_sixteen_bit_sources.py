@@ -36,12 +36,7 @@ MIXED = (
 
 def saved(path, text, dtype=FP16):
     model = onnx.parser.parse_model(text.replace("float16", {FP16: "float16", BF16: "bfloat16"}[dtype]))
-    weight = onnx.numpy_helper.from_array(W.astype(np.float32), "w")
-    if dtype == FP16:
-        weight = onnx.numpy_helper.from_array(W, "w")
-    else:
-        weight = onnx.helper.make_tensor("w", BF16, W.shape, W.astype(np.float32).ravel())
-    model.graph.initializer.append(weight)
+    model.graph.initializer.append(onnx.helper.make_tensor("w", dtype, W.shape, W.astype(np.float32).ravel()))
     onnx.save(model, path)
     return path
 
@@ -219,7 +214,7 @@ def test_a_bf16_source_is_evaluated_beside_itself_in_fp32(tmp_path):
     assert np.isclose(made[Evaluated].metrics["fidelity.worst.max_abs"], 0, atol=2**-8 * expected.max())
 
 
-def test_the_command_widens(half, caplog):
+def test_the_command_widens(half):
     assert command(["--onnx_path", str(half), "--widen"]) == 0
     assert interface_types(onnx.load(half.with_suffix(".fp32.onnx"))) == {"x": FLOAT, "y": FLOAT}
 

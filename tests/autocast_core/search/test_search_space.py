@@ -9,10 +9,10 @@ import pytest
 
 from autocast_core.calibrate import scan_weights
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide import RuleMatch
 from autocast_core.errors import PlanError
 from autocast_core.sanitize import sanitize
 from autocast_core.search.search_space import SearchSpace, search_space
+from tests.autocast_core.decide.keep_exponentials import KeepExponentials
 
 CHAIN = """g (float[2,3] x) => (float[2,3] y) <float[3] w = {1, 2, 1e6}> {
   [first] a = Mul(x, w) [second] b = Exp(a) [third] y = Neg(b)
@@ -31,13 +31,6 @@ def space_of(text: str, opset: int = 19, **options) -> SearchSpace:
 
 def rules(space: SearchSpace) -> dict[str, str]:
     return {decision.id.removeprefix("graph/"): decision.rule for decision in space.lowest.nodes}
-
-
-class KeepExponentials:
-    name = "no_exponentials"
-
-    def check(self, facts):
-        return RuleMatch("it is an Exp") if facts.node.op_type == "Exp" else None
 
 
 def test_rules_that_judge_by_ranges_do_not_run():

@@ -1,4 +1,4 @@
-"""Sources that no repair can mend: the finding, the node, what to correct, exit code 2."""
+"""Invalid sources that the converter cannot repair: the finding, the node, what to correct, exit code 2."""
 
 import re
 
@@ -88,7 +88,7 @@ def test_a_missing_import_of_the_default_domain_is_not_guessed(tmp_path):
 def test_two_initializers_of_one_name_are_refused(tmp_path, value):
     model = onnx.parser.parse_model(HEAD + "g (float[4] x) => (float[4] y) <float[4] w = {1,1,1,1}> { y = Add(x, w) }")
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(4, value, np.float32), "w"))
-    model.graph.ClearField("name")  # what another repair would mend
+    model.graph.ClearField("name")  # which is repaired: the initializers are not
     assert "two initializers of graph '' are named 'w': rename or remove one" in refusal(tmp_path, model)
 
 

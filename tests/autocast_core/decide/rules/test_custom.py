@@ -1,18 +1,10 @@
 import onnx
 import pytest
 
-from autocast_core.decide import NodeRuleBase, RuleMatch
+from autocast_core.decide import NodeRuleBase
+from tests.autocast_core.decide.keep_exponentials import KeepExponentials
 
 CHAIN = "g (float[2] x) => (float[2] y) { [first] a = Exp(x) [second] y = Neg(a) }"
-
-
-class KeepExponentials:
-    """A rule of our own kind: an object with a name and check(facts)."""
-
-    name = "no_exponentials"
-
-    def check(self, facts):
-        return RuleMatch("it is an Exp") if facts.node.op_type == "Exp" else None
 
 
 class KeepNegations(NodeRuleBase):
