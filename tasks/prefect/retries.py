@@ -1,4 +1,4 @@
-"""How tasks that talk to servers are tried again: only for what a later try can mend, with growing, scattered waits."""
+"""How tasks that talk to servers are tried again: only where a later try may succeed, with growing, scattered waits."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _BUSY = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestTime
 def explained(location: S3Location, endpoint: str) -> Iterator[None]:
     """Raises InputError, ConfigError or ServiceError in place of what boto3 and botocore raise inside the block.
 
-    InputError: a bucket, key, version, permission or credential that a person has to mend. ServiceError: an endpoint
+    InputError: a bucket, key, version, permission or credential that a person has to correct. ServiceError: an endpoint
     that does not answer, is overloaded or fails, or an object that changed meanwhile; a later try may succeed.
     """
     from boto3.exceptions import Boto3Error

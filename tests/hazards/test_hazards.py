@@ -25,7 +25,12 @@ UNSAVED = (
     "one ruined batch",
 )
 """What the rules by thresholds miss, and the gates find."""
-UNSAVED_IN_BF16 = ("log-mel spectrum with silent bands",)
+UNSAVED_IN_BF16 = (
+    "log-mel spectrum with silent bands",
+    "divergence of near-equal distributions",
+    "difference of a slow signal",
+)
+"""What BF16 is too coarse for by thresholds, although FP16 is not; the gates find it."""
 
 
 def _sampled(*, without: tuple[str, ...] = ()) -> list[object]:
@@ -69,12 +74,11 @@ def test_a_net_is_saved_or_misses_a_gate_that_names_output_and_node(name, precis
 
 @pytest.mark.parametrize("precision", BOTH)
 @pytest.mark.parametrize("name", _sampled(without=(*UNSAVED, *_HARMLESS)))
-def test_the_rules_save_a_hazard(name, precision):
-    if precision is Precision.BF16 and name in UNSAVED_IN_BF16:
-        pytest.skip("BF16 is too coarse for it, and a gate says so")
+def test_the_rules_save_a_hazard_or_a_gate_finds_it(name, precision):
     found = judged(HAZARDS[name], precision, decide="thresholds")
-    assert found.passed
-    assert found.oracle.good(precision.value)
+    saved = not (precision is Precision.BF16 and name in UNSAVED_IN_BF16)
+    assert found.passed == saved
+    assert found.oracle.good(precision.value) == saved
 
 
 @pytest.mark.parametrize("precision", BOTH)

@@ -262,6 +262,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     another_import,
     another_name,
     another_ir_version,
-    a_node_in_between,
-    a_node_in_between,
+    *(2 * [a_node_in_between]),  # drawn twice as often as each of the others
 )

@@ -86,7 +86,7 @@ def test_what_is_known_to_be_refused_is_accepted_after_no_round():
 
 
 @installed
-def test_a_refusal_that_nobody_knew_is_mended_in_a_round_with_the_parsers_words(monkeypatch):
+def test_a_refusal_that_nobody_knew_is_corrected_in_a_round_with_the_parsers_words(monkeypatch):
     monkeypatch.setattr("autocast_core.targets.fitting.target_named", lambda name: UNKNOWING)
     model = _model(CHAIN)
     config = ConversionConfig(precision=Precision.BF16, target="tensorrt")
@@ -220,7 +220,7 @@ def test_rounds_are_capped():
     assert len(asked) == 3
 
 
-def test_what_no_precision_mends_is_left_alone():
+def test_what_no_precision_helps_is_left_alone():
     model = _model(CHAIN)
     judge = _judge(lambda found: Finding("", "", "PLUGIN", "plugin libx.so does not load"))
     fitted = fit_plan(model, _plan(model, Precision.FP16), UNKNOWING, judge)

@@ -98,5 +98,8 @@ def test_transfers_that_nobody_went_on_with_for_a_week_go(cache):
 def test_a_limit_that_is_no_number_of_bytes_is_named(text):
     with pytest.raises(ConfigError, match="AUTOCAST_CACHE_BYTES"):
         limit_from_environment({"AUTOCAST_CACHE_BYTES": text})
+
+
+def test_the_limit_is_what_is_set_or_64_gib():
     assert limit_from_environment({"AUTOCAST_CACHE_BYTES": "5"}) == 5
     assert limit_from_environment({}) == 64 << 30

@@ -132,7 +132,7 @@ def test_a_fetched_model_is_not_transferred_again(client, bucket, options, write
     assert fetch_model(f"s3://{bucket}/net.onnx", tmp_path / "cache", options=options) == first
 
 
-def test_a_damaged_cache_is_mended(client, bucket, options, write_model, tmp_path):
+def test_a_damaged_cache_is_repaired(client, bucket, options, write_model, tmp_path):
     path = write_model(tmp_path / "net.onnx")
     client.upload_file(str(path), bucket, "net.onnx")
     first = fetch_model(f"s3://{bucket}/net.onnx", tmp_path / "cache", options=options)

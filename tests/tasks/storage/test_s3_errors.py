@@ -46,7 +46,7 @@ def test_a_missing_version_is_named(client, versioned_bucket):
         ("SomethingNew", "SomethingNew"),
     ],
 )
-def test_a_refusal_says_what_to_mend_and_no_secret(client, code, remedy):
+def test_a_refusal_says_what_to_correct_and_no_secret(client, code, remedy):
     with pytest.raises(InputError, match=remedy) as error:
         refused(client, code, 403)
     message = str(error.value)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.autocast_core.sanitize.range_repairs.measured import LIMIT, every_value, inferred, repaired
+from tests.autocast_core.sanitize.range_repairs.repaired_models import LIMIT, every_value, inferred, repaired
 from tests.onnx_models import operator_types, run_in_onnxruntime
 
 HEADS, TOKENS = 2, 6
