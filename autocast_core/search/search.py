@@ -14,6 +14,7 @@ from msgspec import structs
 from autocast_core.calibrate import scan_weights
 from autocast_core.config import Precision
 from autocast_core.data import Batches
+from autocast_core.decide.own_signs import with_own_signs
 from autocast_core.decide.rules import SEARCH
 from autocast_core.errors import DataError, GateError
 from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
@@ -59,7 +60,8 @@ def search(
     budget = _budget(request, subject)
     measuring = _measuring(limits)
     store = trials_store if trials_store is not None else MemoryTrials()
-    space = search_space(model, config, scan_weights(model, config.precision), subject.changes)
+    weights = scan_weights(model, config.precision)
+    space = search_space(model, config, weights, subject.changes)
     context = _context(space, batches, request.metric, config.class_outputs)
     _require_finite_weights(subject, space)
     attribution = _attribution(subject, space, store, context, progress)
@@ -91,11 +93,11 @@ def search(
         ranking = ranked(space, attribution, _costs(model, space, request.cost))
         found = minimal_set(ranking, attribution, measure, budget, measuring)
         result = _result(space, found, attribution, measure, budget, batches)
-        if config.range_precision is None or found.stopped is not None:
-            return result
-        return _with_second_type(
-            subject, config.range_precision, result, ranking, measurements, budget=budget, limits=measuring
-        )
+        if config.range_precision is not None and found.stopped is None:
+            result = _with_second_type(
+                subject, config.range_precision, result, ranking, measurements, budget=budget, limits=measuring
+            )
+    return replace(result, plan=with_own_signs(model, result.plan, space.lowest, weights))
 
 
 def _with_second_type(

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide import decide
+from autocast_core.decide.own_signs import with_own_signs
 from autocast_core.decide.rule import Override
 from autocast_core.decide.rules import RELEASE, REPAIR, RULES, SEARCH, entry_of
 from autocast_core.graph.walk import is_counted, nodes_with_ids
@@ -56,6 +57,7 @@ def search_space(
     plan = decide(model, Statistics(), weights, unlimited, changes)
     lowered = {d.id: config.precision for d in plan.nodes if d.precision is Precision.FP32 and _is_open(d)}
     lowest = plan.with_precisions(lowered, SEARCH.name, "the search lowers what no budget needs in FP32")
+    lowest = with_own_signs(model, lowest, plan, weights)
     return _space(model, lowest, {d.id for d in lowest.nodes if d.precision.is_low and _is_open(d)}, SEARCH.name)
 
 

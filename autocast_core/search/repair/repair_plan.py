@@ -20,8 +20,7 @@ from msgspec import structs
 
 from autocast_core.apply import apply_plan
 from autocast_core.calibrate import scan_weights
-from autocast_core.decide.plan_warnings import signs_of_ruin
-from autocast_core.decide.weight_changes import recounted_weights
+from autocast_core.decide.own_signs import with_own_signs
 from autocast_core.evaluate import Recording, output_metric_names, recorded
 from autocast_core.operators import OperandPolicy
 from autocast_core.plan import PrecisionPlan, RepairRecord
@@ -65,19 +64,9 @@ def repair_plan(
     record = step.record(passes.done, subject.batches.digest)
     made = structs.replace(step.plan, data=structs.replace(plan.data, repair=record))
     if record.kept or record.released:
-        made = _with_weights_of(subject, plan, made, progress)
+        weights = scan_weights(subject.model, plan.precision, progress)
+        made = with_own_signs(subject.model, made, plan, weights)
     return made if record.met else structs.replace(made, warnings=(record.summary(), *made.warnings))
-
-
-def _with_weights_of(
-    subject: SearchSubject, before: PrecisionPlan, plan: PrecisionPlan, progress: ProgressCallback
-) -> PrecisionPlan:
-    """`plan` with what its own decisions mean for weights, in place of what those of the rules' plan `before` did."""
-    weights = scan_weights(subject.model, plan.precision, progress)
-    plan = structs.replace(plan, weights=recounted_weights(subject.model, plan, weights))
-    stale = signs_of_ruin(before, None)
-    others = (warning for warning in plan.warnings if warning not in stale)
-    return structs.replace(plan, warnings=(*signs_of_ruin(plan, None), *others))
 
 
 @dataclass(frozen=True)

@@ -55,3 +55,10 @@ def test_the_plan_says_why(found):
     assert decision.rule == "search"
     assert "lowered too: no_new_nonfinite fails" in decision.reason
     assert found.plan.data.attribution[0].id in {f"graph/{name}" for name in SENSITIVE}
+
+
+def test_the_plan_says_of_weights_what_its_own_decisions_do(found):
+    """Weight m is beyond FP16's range, and its only reader is kept."""
+    assert found.plan.by_id()["graph/down"].precision == "fp32"
+    assert "m" not in {each.tensor for each in found.plan.weights}
+    assert not [warning for warning in found.plan.warnings if "'m'" in warning]
