@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autocast_core.engine.devices import DEFAULT_DEVICE, devices
 from autocast_core.errors import ConfigError
 from autocast_core.name_patterns import check_name_pattern
 from autocast_core.options import declared, options_of
@@ -280,6 +281,19 @@ class ConversionConfig:
             "Fit the plan to this engine: what it refuses changes its precision, in at most eight rounds.",
             flags=("--target",),
             choices=("tensorrt",),
+        ),
+    )
+    device: str = field(
+        default=DEFAULT_DEVICE,
+        metadata=declared(
+            "Device on which the time of a built engine is estimated.",
+            choices=tuple(devices()),
+        ),
+    )
+    fp32_engine: bool = field(
+        default=False,
+        metadata=declared(
+            "Also build an engine of the FP32 model, to show its kernels and estimated time beside the mixed one's."
         ),
     )
     profiles: Mapping[str, tuple[tuple[int, ...], ...]] = field(

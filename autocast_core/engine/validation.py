@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from autocast_core.engine.devices import Device
+from autocast_core.engine.roofline import Estimate, estimated
 from autocast_core.engine.view import EngineView
 
 Depth = Literal["none", "parsed", "built", "executed"]
+MIXED, FP32 = "mixed", "fp32"
+"""The two engines of a validation."""
 DEPTHS: tuple[Depth, ...] = ("none", "parsed", "built", "executed")
 _DISAGREEMENTS = frozenset({"TYPE", "OUTPUT_TYPE", "PLAN"})
 """Codes of findings where the engine took the model, in other types than it should have."""
@@ -127,7 +131,9 @@ class Validation:
 
     `depth` is the deepest stage that succeeded; `skipped` says why the next ones were not tried; `findings` why one
     failed. `layers` has one entry per node whose network tensor was found. `engine_view` is there where an engine was
-    built and its log could be read; else `skipped` says why not. `accepted` is the verdict within `depth`.
+    built and its log could be read; else `skipped` says why not. `fp32_view` is that of the FP32 model's engine, where
+    it was built too. `estimates` are of the time of both, by ``mixed`` and ``fp32``. `accepted` is the verdict within
+    `depth`.
     """
 
     depth: Depth = "none"
@@ -142,6 +148,8 @@ class Validation:
     """What the engine said while parsing and building, details aside."""
     execution: Execution | None = None
     engine_view: EngineView | None = None
+    fp32_view: EngineView | None = None
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -154,15 +162,28 @@ class Validation:
         refusals = [each for each in self.findings if each.code not in _DISAGREEMENTS]
         return next((each for each in refusals if each.node), refusals[0] if refusals else None)
 
+    def estimated_on(self, device: Device) -> Validation:
+        """This validation with the estimates of its engines' times on `device`, or with why there is none."""
+        estimates, reasons = {}, []
+        for side, view in ((MIXED, self.engine_view), (FP32, self.fp32_view)):
+            found = estimated(view, device) if view is not None else None
+            if isinstance(found, Estimate):
+                estimates[side] = found
+            elif found is not None:
+                reasons.append(f"estimate of the {side} engine's time: {found}")
+        return replace(self, estimates=estimates, skipped=(*self.skipped, *reasons))
+
     def metrics(self) -> dict[str, float]:
         """Every number under its metric name; ``tensorrt.depth`` counts the stages: 0 none, 1 parsed, 2 built, 3
-        executed."""
+        executed. Of the FP32 engine: ``engine.fp32.*``."""
         found: dict[str, float] = {"tensorrt.depth": DEPTHS.index(self.depth)}
         if self.engine_bytes is not None:
             found["tensorrt.engine_bytes"] = self.engine_bytes
-        for part in (self.engine_view, self.execution):
-            found |= part.metrics() if part is not None else {}
-        return found
+        for side, view in ((MIXED, self.engine_view), (FP32, self.fp32_view)):
+            found |= {_of(side, name): value for name, value in (view.metrics() if view is not None else {}).items()}
+        for side, each in self.estimates.items():
+            found[_of(side, f"engine.estimated_ms.{each.device}")] = each.ms
+        return found | (self.execution.metrics() if self.execution is not None else {})
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -186,4 +207,11 @@ class Validation:
             log=tuple(raw["log"]),
             execution=Execution.from_json(raw["execution"]) if raw.get("execution") else None,
             engine_view=EngineView.from_json(raw["engine_view"]) if raw.get("engine_view") else None,
+            fp32_view=EngineView.from_json(raw["fp32_view"]) if raw.get("fp32_view") else None,
+            estimates={side: Estimate(**each) for side, each in raw.get("estimates", {}).items()},
         )
+
+
+def _of(side: str, metric: str) -> str:
+    """The name of an ``engine.*`` metric of the mixed or of the FP32 engine."""
+    return metric if side == MIXED else metric.replace("engine.", f"engine.{side}.", 1)

@@ -19,6 +19,7 @@ class Kernel:
     `nodes` are the ids of the ONNX nodes that it computes (none for one that the engine added). `reads`, constants
     among them, and `writes` are element types, as ONNX names them (``float16``), one per tensor. `flops` counts a
     multiply-add as two, of matrix products, convolutions and fused attention; None where shapes do not tell.
+    `operand_type` is the element type of those products' operands, the wider where they differ; empty without `flops`.
     `only_moves`: it moves or casts values and computes nothing.
     """
 
@@ -33,6 +34,7 @@ class Kernel:
     stream: int = 0
     only_moves: bool = False
     fused_attention: bool = False
+    operand_type: str = ""
 
     @property
     def traffic_bytes(self) -> int | None:

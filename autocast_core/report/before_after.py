@@ -9,6 +9,7 @@ from autocast_core.report.text import number, size
 
 NOISE_FLOOR = "noise_floor"
 """The prefix of the metrics that compare the source with itself under another graph optimisation level."""
+_ESTIMATED = "engine.estimated_ms."
 _NOISE_QUANTITY = "Noise floor: FP32 without graph optimisation"
 
 
@@ -42,11 +43,12 @@ class QuantityChange:
 def changes(
     metrics: Mapping[str, float], precision: str, backends: Mapping[str, str], engine: str = "TensorRT"
 ) -> Iterator[QuantityChange]:
-    """Size, node share, casts, accuracy, noise floor, the task's metrics and latency, as far as `metrics` have them.
+    """Size, node share, casts, accuracy, noise floor, the task's metrics, latency and its estimate, as far as `metrics`
+    have them.
 
     `precision` is what the nodes were lowered to; `backends` says by prefix of its metrics (``fidelity``,
     ``fidelity_onnxruntime``, ``noise_floor``) what measured each fidelity that is shown, the task's first; `engine` is
-    what measured latency.
+    what measured latency, and built the engine whose time is estimated.
     """
     measured = {name: Measured(name, number(value)) for name, value in metrics.items()}
     if "model.bytes_before" in metrics:
@@ -67,6 +69,13 @@ def changes(
     latencies = [measured.get(f"tensorrt.latency_ms.{kind}") for kind in ("fp32", "mixed")]
     if latencies[0] is not None and latencies[1] is not None:
         yield QuantityChange("Latency, median", (latencies[0], " ms"), (latencies[1], " ms"), engine)
+    for name in metrics:
+        if name.startswith(_ESTIMATED):
+            device = name.removeprefix(_ESTIMATED)
+            beside = measured.get(f"engine.fp32.estimated_ms.{device}")
+            before: Cell = ("–",) if beside is None else (beside, " ms")
+            backend = f"estimate: roofline over kernels of {engine}"
+            yield QuantityChange(f"Estimated time on {device}", before, (measured[name], " ms"), backend)
 
 
 def _size(metrics: Mapping[str, float]) -> QuantityChange:

@@ -59,6 +59,12 @@ def run(
         str | None, typer.Option(help="module:function(outputs, labels) for task_metric_ratio. Default: top-1.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Engine to fit the plan to: tensorrt.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device to estimate the engine's time on: l4 (default), h100 …")
+    ] = None,
+    fp32_engine: Annotated[
+        bool | None, typer.Option("--fp32-engine", help="Also build the FP32 model's engine, to compare with.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan; write and register nothing.")
     ] = False,
@@ -73,6 +79,8 @@ def run(
         "name": name,
         "target": target,
         "metric": metric,
+        "device": device,
+        "fp32_engine": fp32_engine,
     }
     known: dict[str, str] = {}
     result = finish(lambda: convert(model, spec, given, dry_run, known), KEYS, as_json, known)

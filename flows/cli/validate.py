@@ -31,14 +31,14 @@ Examples:
 
   autocast validate model.fp16.onnx --reference model.onnx --on onnxruntime
 
-  autocast validate model.fp16.onnx --reference model.onnx --on tensorrt
+  autocast validate model.fp16.onnx --reference model.onnx --on tensorrt --device h100
 
 Fidelity is over all batches; the worst batch of each output is named. noise_floor.* is the FP32 model against itself
 without graph optimisation: smaller errors say nothing. An array `labels` in the data adds task.top1 and task.top5.
 
 Exit code 3 where TensorRT refuses the model or has it in other types than the model says; the node is named.
 """
-KEYS = ("depth", "skipped", "fidelity", "layers", "engine_view", "versions")
+KEYS = ("depth", "skipped", "fidelity", "layers", "engine_view", "fp32_view", "estimates", "versions")
 
 
 class ModelRefusedError(GateError):
@@ -81,16 +81,25 @@ def validate(
         str | None, typer.Option(help="module:function(outputs, labels), measured of both models; more is better.")
     ] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options: providers, profiles, plugins …")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device to estimate the engine's time on: l4 (default), h100 …")
+    ] = None,
+    fp32_engine: Annotated[
+        bool | None, typer.Option("--fp32-engine", help="Also build the FP32 model's engine, to compare with.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Judge a converted model."""
-    result = finish(lambda: accepted(judged(model, reference, evaluation, on, spec, metric)), KEYS, as_json)
+    given = {"metric": metric, "device": device, "fp32_engine": fp32_engine}
+    result = finish(lambda: accepted(judged(model, reference, evaluation, on, spec, given)), KEYS, as_json)
     if not as_json:
         say(f"depth: {result['depth']}")
         for line in (*result["skipped"], *result["notes"]):
             say(f"- {line}")
         for name, value in result["fidelity"].items():
             say(f"{name} = {value:.6g}")
+        for side, each in result["estimates"].items():
+            say(f"{side} engine: estimated {each['ms']:.3g} ms on {each['name']}, by a roofline over its kernels")
 
 
 def accepted(found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -107,9 +116,9 @@ def judged(
     evaluation: str | None,
     on: Backend,
     spec_file: Path | None = None,
-    metric: str | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
-    """Fetches both models and the data, and measures."""
+    """Fetches both models and the data, and measures; `given` are options that stand above those of the spec's file."""
     from flows.local.session import settled_home
     from flows.request.policy import check_file_code, limits_of_a_command
     from flows.request.spec import load_spec
@@ -117,9 +126,11 @@ def judged(
     from tasks.stages.conversion import is_valid
     from tasks.stages.fetch import fetch_source
 
-    spec = load_spec(spec_file, {"metric": metric})
-    check_file_code(spec_file, spec, metric)
-    if on is Backend.TENSORRT and metric is not None:
+    given = given or {}
+    spec = load_spec(spec_file, given)
+    spec.config()
+    check_file_code(spec_file, spec, given.get("metric"))
+    if on is Backend.TENSORRT and given.get("metric") is not None:
         raise ConfigError("--metric is measured --on simulation or onnxruntime: TensorRT's outputs are not kept for it")
     where = settled_home()
     with isolation(limits_of_a_command(spec)):
@@ -154,6 +165,8 @@ def _measured(
             "fidelity": found.metrics() if found.package else {},
             "layers": plain["layers"],
             "engine_view": plain["engine_view"],
+            "fp32_view": plain["fp32_view"],
+            "estimates": plain["estimates"],
             "versions": {**versions(), **found.versions},
             "notes": (),
         }
@@ -171,6 +184,8 @@ def _measured(
         "fidelity": evaluated.metrics,
         "layers": [],
         "engine_view": None,
+        "fp32_view": None,
+        "estimates": {},
         "versions": versions(),
         "notes": _notes(evaluated, prefix),
     }

@@ -44,6 +44,8 @@ _YOUNGER = (
     "lower_all_io",
     "max_ir_version",
     "repair_ranges",
+    "device",
+    "fp32_engine",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -147,6 +149,8 @@ class Spec(BaseModel):
     providers: Texts = _option("providers")
     class_outputs: Texts = _option("class_outputs")
     target: Literal["tensorrt"] | None = _option("target")
+    device: str = _option("device")
+    fp32_engine: bool = _option("fp32_engine")
     profiles: dict[str, tuple[Shape, Shape, Shape]] = _option("profiles")
     workspace_bytes: int | None = _option("workspace_bytes")
     timing_cache: str | None = _option("timing_cache")

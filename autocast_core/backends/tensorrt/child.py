@@ -7,8 +7,8 @@ it, so this module only reads a request and appends what it found, stage by stag
 - parsed: ``ok``, ``errors``, ``seconds``, ``tensors`` (name to [element type, layer, layer type]), ``outputs``
 - built: ``ok``, ``errors``, ``seconds``, ``bytes``
 - engine: ``messages`` that describe the engine (see `autocast_core.engine.build_log`), ``left_out`` where too long
-- with a trial, parsed and built of the reference under ``reference parsed`` and ``reference built``, and what
-  `autocast_core.backends.tensorrt.gpu.execute` emits
+- with a reference, the same of it: ``reference parsed``, ``reference built``, ``reference engine``
+- with a trial, what `autocast_core.backends.tensorrt.gpu.execute` emits
 - log: ``lines``
 """
 
@@ -87,12 +87,16 @@ def _examine(trt: Any, request: Mapping[str, Any], emit: Emit) -> None:
         engine = _engine(trt, request["model"], request, logger, emit)
         if engine is None:
             return
-        left_out = sum(map(len, logger.engine)) > _LONGEST_ENGINE
-        emit("engine", messages=[] if left_out else logger.engine, left_out=left_out)
         if request["engine"]:
             Path(request["engine"]).write_bytes(engine)
+        engines = {"mixed": engine}
+        if request["reference"]:
+            reference = _reference_engine(trt, request, logger, emit)
+            engines |= {} if reference is None else {"fp32": reference}
         if request["trial"]:
-            _try_out(trt, engine, request, logger, emit)
+            from autocast_core.backends.tensorrt.gpu import execute
+
+            execute(trt, logger, engines, request["trial"], emit)
     finally:
         emit("log", lines=logger.lines)
 
@@ -103,20 +107,20 @@ def _engine(trt: Any, model: str, request: Mapping[str, Any], logger: Any, emit:
     # The parser does not keep the network alive.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if _parse(parser, network, model, logger, emit) and request["build"]:
-        return _build(trt, builder, network, request, logger, emit)
-    return None
+    if not _parse(parser, network, model, logger, emit) or not request["build"]:
+        return None
+    engine = _build(trt, builder, network, request, logger, emit)
+    if engine is not None:
+        left_out = sum(map(len, logger.engine)) > _LONGEST_ENGINE
+        emit("engine", messages=[] if left_out else logger.engine, left_out=left_out)
+    return engine
 
 
-def _try_out(trt: Any, engine: Any, request: Mapping[str, Any], logger: Any, emit: Emit) -> None:
-    from autocast_core.backends.tensorrt.gpu import execute
-
+def _reference_engine(trt: Any, request: Mapping[str, Any], logger: Any, emit: Emit) -> Any:
     def emit_of_reference(event: str, **facts: Any) -> None:
         emit(f"reference {event}", **facts)
 
-    reference = _engine(trt, request["trial"]["reference"], request, logger, emit_of_reference)
-    engines = {"mixed": engine} if reference is None else {"mixed": engine, "fp32": reference}
-    execute(trt, logger, engines, request["trial"], emit)
+    return _engine(trt, request["reference"], request, logger, emit_of_reference)
 
 
 def _load_plugins(trt: Any, libraries: Sequence[str], emit: Emit) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.engine.build_log import BuildLog, read
+from autocast_core.engine.build_log import read
+from autocast_core.engine.kernels import EngineDescription
 from autocast_core.engine.view import EngineView
 from autocast_core.graph.constants import constant_tensor, small_array
 from autocast_core.graph.walk import nodes_with_ids
@@ -40,7 +41,7 @@ def engine_view(event: Mapping[str, Any], model: ir.Model) -> tuple[EngineView |
     return _bound(log, model), None
 
 
-def _bound(log: BuildLog, model: ir.Model) -> EngineView:
+def _bound(log: EngineDescription, model: ir.Model) -> EngineView:
     """The view with ids for names. A name that no node of the model has is of one that TensorRT's parser added;
     one that nodes of several bodies have stands for all of them."""
     nodes = dict(nodes_with_ids(model.graph))

@@ -14,14 +14,13 @@ import onnx_ir as ir
 
 from autocast_core.backends.tensorrt.findings import engine_layers
 from autocast_core.data import Batches
-from autocast_core.engine.validation import Execution, Spread
+from autocast_core.engine.validation import FP32, MIXED, Execution, Spread
 from autocast_core.errors import BackendError, DataError
 from autocast_core.evaluate import class_score_outputs, compare
 from autocast_core.model import load_model
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.runtime import Session
 
-MIXED, FP32 = "mixed", "fp32"
 PREFIX = "tensorrt.fidelity"
 ROUNDS = 50
 
@@ -51,7 +50,6 @@ def write_feeds(trial: EngineTrial, folder: Path) -> dict[str, Any]:
         np.savez(folder / f"feeds-{count}.npz", *(_plain(feeds[name]) for name in names))
         count += 1
     return {
-        "reference": str(trial.reference),
         "folder": str(folder),
         "inputs": names,
         "batches": count,

@@ -54,21 +54,23 @@ def validate_model(
     build: bool = True,
     trial: EngineTrial | None = None,
     engine: Path | None = None,
+    reference: Path | None = None,
 ) -> Validation:
     """Validates the model at `path` with TensorRT, as far as this machine allows: parse, build, execute.
 
     Parses it, compares the element type of every network tensor with the ONNX value it stands for (and with `plan`,
-    where given), then builds a strongly typed engine ahead of time and reads its kernels from the build log. With a
-    `trial` and an NVIDIA GPU it also runs the engine beside one of the FP32 reference. `engine` is a file to write the
-    engine to; `model` is what the file at `path` holds, where the caller has read it already. Raises ModelError when a
-    file cannot be read as a model, DataError when the trial's data does not fit; whatever TensorRT does is in the
-    result.
+    where given), then builds a strongly typed engine ahead of time and reads its kernels from the build log; with a
+    `reference`, the FP32 model, those of its engine too. With a `trial` and an NVIDIA GPU it also runs the engine
+    beside one of the trial's reference. `engine` is a file to write the engine to; `model` is what the file at `path`
+    holds, where the caller has read it already. Raises ModelError when a file cannot be read as a model, DataError when
+    the trial's data does not fit; whatever TensorRT does is in the result.
     """
     options = options or EngineOptions()
     model = model or load_model(path)
     if not any(find_spec(name) for name in PACKAGES):
         return Validation(skipped=(NOT_INSTALLED,))
     tried = trial if build and has_driver() else None
+    beside = tried.reference if tried else reference if build else None
     with tempfile.TemporaryDirectory(prefix="autocast-tensorrt-") as folder:
         request = {
             "model": str(path),
@@ -78,31 +80,50 @@ def validate_model(
             "workspace_bytes": options.workspace_bytes,
             "timing_cache": str(options.timing_cache) if options.timing_cache else None,
             "engine": str(engine) if engine else None,
+            "reference": str(beside) if beside else None,
             "trial": write_feeds(tried, Path(folder)) if tried else None,
         }
         events, problem = _run_child(request, Path(folder), options.timeout)
-        found = _read(events, problem, model, build, trial)
+        of_reference = problem if beside is not None and tried is None and "engine" in events else None
+        found = _read(events, None if of_reference else problem, model, build, trial)
         if "parsed" not in events or not events["parsed"]["ok"]:
             return found
         layers = network_layers(model, events["parsed"]["tensors"])
         disagreements = (*type_findings(layers), *output_findings(model, events["parsed"]["outputs"]))
         against_plan = plan_findings(layers, plan, model) if plan is not None else ()
         found = replace(found, layers=layers, findings=(*found.findings, *disagreements, *against_plan))
-        found = _with_view(found, events, model)
+        found = _with_views(found, events, model, beside, of_reference)
         if tried is None or "ran" not in events:
             return found
         execution = execution_of(tried, events, model, Path(folder), found.package or "tensorrt")
         return replace(found, depth="executed", execution=execution)
 
 
-def _with_view(found: Validation, events: Mapping[str, Any], model: ir.Model) -> Validation:
-    """The validation with the view of the engine that was built, or with the reason why there is none."""
-    if "engine" not in events:
-        return found
-    view, problem = engine_view(events["engine"], model)
-    if problem is None:
-        return replace(found, engine_view=view)
-    return replace(found, skipped=(*found.skipped, f"engine view: {problem} ({found.package})"))
+def _with_views(
+    found: Validation, events: Mapping[str, Any], model: ir.Model, reference: Path | None, failed: str | None
+) -> Validation:
+    """The validation with the views of the engines that were built, or with the reasons why there is none; `failed`
+    says how the child failed at that of the reference."""
+    reasons, view, fp32_view = [], None, None
+    if "engine" in events:
+        view, problem = engine_view(events["engine"], model)
+        reasons += [f"engine view: {problem} ({found.package})"] if problem else []
+    if "reference engine" in events and reference is not None:
+        fp32_view, problem = engine_view(events["reference engine"], load_model(reference))
+        reasons += [f"engine view of the FP32 model: {problem} ({found.package})"] if problem else []
+    elif reference is not None and "engine" in events:
+        reasons.append(f"engine of the FP32 model: {failed or _refusal(events)}")
+    return replace(found, engine_view=view, fp32_view=fp32_view, skipped=(*found.skipped, *reasons))
+
+
+def _refusal(events: Mapping[str, Any]) -> str:
+    """Why no engine of the reference came out, in TensorRT's words."""
+    parsed, built = events.get("reference parsed"), events.get("reference built")
+    if parsed is not None and not parsed["ok"]:
+        return short(parsed["errors"][0]["words"]) or "it is refused"
+    if built is not None and not built["ok"]:
+        return short(built["errors"][0]) or "it is refused"
+    return "it was not built"
 
 
 def _run_child(request: Mapping[str, Any], folder: Path, timeout: float) -> tuple[dict[str, Any], str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autocast_core.engine.devices import devices
 from autocast_core.engine.validation import Validation
 from autocast_core.model import ModelRef
 from autocast_core.pipeline.job import Job
@@ -16,8 +17,9 @@ def validate(
     """Parse and build the model at `candidate`; on a GPU also run it beside the job's source, which is a file too.
 
     Runs are on the evaluation data, else on the calibration data, else on seeded random data. Types are compared with
-    `plan` where it is given. Shapes of dynamic inputs are those of the config's profiles, else of the data. `engine` is
-    a file to write the engine to. DataError where the data does not fit the model.
+    `plan` where it is given. Shapes of dynamic inputs are those of the config's profiles, else of the data. Times of
+    engines are estimated for the config's device. `engine` is a file to write the engine to. DataError where the data
+    does not fit the model.
     """
     from autocast_core.backends.tensorrt.execution import EngineTrial
     from autocast_core.backends.tensorrt.validate import validate_model
@@ -28,4 +30,6 @@ def validate(
     batches, model = job.batches(job.original(), data), job.cache.model(candidate)
     options = engine_options(model, job.config, batches if data is not None else None)
     trial = EngineTrial(job.source.path, batches, progress=job.progress)
-    return validate_model(candidate.path, plan, options, model=model, trial=trial, engine=engine)
+    reference = job.source.path if job.config.fp32_engine else None
+    found = validate_model(candidate.path, plan, options, model=model, trial=trial, engine=engine, reference=reference)
+    return found.estimated_on(devices()[job.config.device])

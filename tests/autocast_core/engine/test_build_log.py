@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from autocast_core.engine.build_log import BuildLog, is_needed, read
+from autocast_core.engine.build_log import is_needed, read
+from autocast_core.engine.kernels import EngineDescription
 from autocast_core.engine.view import Kernel
 
 LOGS = Path(__file__).parent / "logs"
@@ -43,6 +44,7 @@ def test_a_line_gives_types_bytes_operations_stream_and_nodes():
         read_bytes=2 * (2 * 8 * 64) + 2 * (2 * 64 * 16),
         written_bytes=4 * (2 * 8 * 16),
         flops=2 * (2 * 8 * 16) * 64,
+        operand_type="float16",
         stream=1,
     )
 
@@ -144,7 +146,7 @@ def test_a_log_in_another_form_gives_no_kernels_and_says_so(messages, problem):
 
 
 def test_an_engine_without_kernels_is_no_problem():
-    assert read(["Layers:\n\nI/O Tensors:\n"]) == BuildLog()
+    assert read(["Layers:\n\nI/O Tensors:\n"]) == EngineDescription()
 
 
 def test_only_the_messages_that_are_read_are_needed():

@@ -54,3 +54,10 @@ def test_latencies_name_the_engine_that_measured_them() -> None:
     assert rows({"tensorrt.latency_ms.fp32": 2.0, "tensorrt.latency_ms.mixed": 1.0}) == [
         ("Latency, median", "2 ms", "1 ms", "tensorrt_rtx")
     ]
+
+
+def test_an_estimated_time_says_that_it_is_one_and_of_which_device() -> None:
+    backend = "estimate: roofline over kernels of tensorrt_rtx"
+    mixed = {"engine.estimated_ms.l4": 1.5}
+    assert rows(mixed) == [("Estimated time on l4", "–", "1.5 ms", backend)]
+    assert rows({**mixed, "engine.fp32.estimated_ms.l4": 4.0}) == [("Estimated time on l4", "4 ms", "1.5 ms", backend)]

@@ -5,7 +5,7 @@ import pytest
 from autocast_core import convert_file
 from tests.flows.conversions import batches, mlp
 
-KEYS = {"ok", "error", "depth", "skipped", "fidelity", "layers", "engine_view", "versions"}
+KEYS = {"ok", "error", "depth", "skipped", "fidelity", "layers", "engine_view", "fp32_view", "estimates", "versions"}
 
 
 @pytest.fixture

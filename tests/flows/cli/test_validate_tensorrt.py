@@ -6,6 +6,7 @@ import onnx
 import onnx.parser
 import pytest
 
+from autocast_core.errors import ConfigError
 from flows.cli.validate import KEYS, Backend, ModelRefusedError, accepted, judged
 
 pytestmark = pytest.mark.skipif(
@@ -40,6 +41,23 @@ def test_depth_what_was_skipped_layers_and_versions_are_given(models):
     assert found["fidelity"]["tensorrt.engine_bytes"] > 0
     assert "graph/activate" in {node for each in found["engine_view"]["kernels"] for node in each["nodes"]}
     assert accepted(found) is found
+
+
+def test_the_time_is_estimated_on_the_device_that_is_named_and_beside_fp32_where_asked(models):
+    found = judged(models["float16"], models["float"], None, Backend.TENSORRT, given={"device": "h100"})
+    assert set(found["estimates"]) == {"mixed"}
+    assert found["estimates"]["mixed"]["name"] == "NVIDIA H100 SXM 80 GB"
+    assert found["fidelity"]["engine.estimated_ms.h100"] == found["estimates"]["mixed"]["ms"] > 0
+    assert found["fp32_view"] is None
+    found = judged(models["float16"], models["float"], None, Backend.TENSORRT, given={"fp32_engine": True})
+    assert {"engine.estimated_ms.l4", "engine.fp32.estimated_ms.l4", "engine.fp32.kernels"} <= set(found["fidelity"])
+    assert found["fp32_view"]["kernels"]
+
+
+def test_an_unknown_device_is_one_line_with_the_known_ones(models):
+    with pytest.raises(ConfigError, match=r"device is h900: give h100 or h200 or a100 .* or orin") as raised:
+        judged(models["float16"], models["float"], None, Backend.TENSORRT, given={"device": "h900"})
+    assert "\n" not in str(raised.value)
 
 
 def test_a_refusal_is_in_tensorrts_words_with_the_name_of_the_node(models):

@@ -88,6 +88,47 @@ def test_a_core_of_attention_is_found_and_fused_and_what_changes_nothing_is_list
 
 
 @installed
+def test_the_engine_of_the_reference_is_seen_beside_the_models(tmp_path):
+    low, reference = tmp_path / "low", tmp_path / "fp32"
+    low.mkdir(), reference.mkdir()
+    text = CORE.replace("float16[", "float[")
+    found = validate_model(_saved(low, CORE), reference=_saved(reference, text))
+    assert (found.engine_view.attention_fused, found.fp32_view.attention_fused) == (1, 0)
+    assert found.fp32_view.traffic_bytes > 2 * found.engine_view.traffic_bytes
+    assert {node for kernel in found.fp32_view.kernels for node in kernel.nodes} >= {"graph/qk", "graph/pv"}
+
+
+@installed
+def test_a_reference_that_is_refused_is_said_and_the_model_is_still_accepted(tmp_path):
+    low, reference = tmp_path / "low", tmp_path / "bf16"
+    low.mkdir(), reference.mkdir()
+    text = """
+    <ir_version: 10, opset_import: ["" : 22]>
+    main (bfloat16[2, 4] x) => (bfloat16[2, 4] y) { [activate] y = Mish (x) }
+    """
+    found = validate_model(_saved(low, CORE), reference=_saved(reference, text))
+    assert (found.accepted, found.fp32_view) == (True, None)
+    assert any(each.startswith("engine of the FP32 model: ") and "BF16" in each for each in found.skipped)
+    assert found.engine_view is not None
+
+
+@installed
+def test_a_crash_at_the_reference_is_no_finding_of_the_model(tmp_path, monkeypatch):
+    path = _saved(tmp_path, CORE)
+    run = validate._run_child
+
+    def crashing(*arguments):
+        events, _ = run(*arguments)
+        del events["reference engine"]
+        return events, "crashed: SIGSEGV"
+
+    monkeypatch.setattr(validate, "_run_child", crashing)
+    found = validate_model(path, reference=path)
+    assert (found.accepted, found.depth, found.fp32_view) == (True, "built", None)
+    assert "engine of the FP32 model: crashed: SIGSEGV" in found.skipped
+
+
+@installed
 def test_with_shapes_of_the_run_the_bytes_are_not_known(tmp_path):
     text = """
     <ir_version: 10, opset_import: ["" : 22]>

@@ -14,11 +14,11 @@ import pytest
 
 from autocast_core.backends.tensorrt import gpu as tensorrt_gpu
 from autocast_core.backends.tensorrt import validate as tensorrt
-from autocast_core.backends.tensorrt.execution import FP32, MIXED, EngineTrial, execution_of, write_feeds
+from autocast_core.backends.tensorrt.execution import EngineTrial, execution_of, write_feeds
 from autocast_core.backends.tensorrt.findings import engine_layers, has_remedy, with_remedy
 from autocast_core.backends.tensorrt.gpu import EngineError, LoadedEngine
 from autocast_core.data import input_specs, open_batches
-from autocast_core.engine.validation import Execution, Spread, Validation
+from autocast_core.engine.validation import FP32, MIXED, Execution, Spread, Validation
 from autocast_core.errors import DataError
 from autocast_core.model import load_model
 
