@@ -13,6 +13,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
+from autocast_core.attention import attention_cores, fusion_obstacles
 from autocast_core.backends.tensorrt import child, validate
 from autocast_core.backends.tensorrt.engine_view import engine_view
 from autocast_core.backends.tensorrt.validate import validate_model
@@ -149,6 +150,9 @@ def _check(name: str, folder: Path, cores: int, unnamed: tuple[str, ...]) -> Non
     assert {each for kernel in view.kernels for each in kernel.nodes} | set(view.without_kernel) == ids
     assert tuple(node for node, reason in view.without_kernel.items() if reason == "unnamed") == unnamed
     assert view.attention_found == cores
+    recognised = attention_cores(model.graph)
+    assert len(recognised) == cores
+    assert view.attention_fused == sum(not fusion_obstacles(core) for core in recognised)
     print(json.dumps({"model": name, **view.metrics(), **Counter(view.without_kernel.values())}))
 
 

@@ -1,0 +1,93 @@
+"""Products of two matrices that are computed: what they sum over, and the sizes of their operands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from autocast_core.graph.constants import constant_tensor, small_array
+
+PRODUCTS = frozenset({("", "MatMul"), ("", "Einsum"), ("", "Gemm"), ("com.microsoft", "FusedMatMul")})
+_MOST_STEPS = 12
+
+
+def is_product(node: ir.Node) -> bool:
+    """Whether the node multiplies two matrices."""
+    return (node.domain, node.op_type) in PRODUCTS and len(node.inputs) >= 2 and None not in node.inputs[:2]
+
+
+def contracted_size(product: ir.Node) -> int | None:
+    """How many products each element of the result sums up; None where shapes do not tell."""
+    left, right = product.inputs[:2]
+    if product.op_type == "Einsum":
+        return _einsum_size(product, in_left=True, in_right=True, in_result=False)
+    axes = (-2 if _is_transposed(product, "transA") else -1, -1 if _is_transposed(product, "transB") else -2)
+    return next((size for size in (size_of(left, axes[0]), size_of(right, axes[1])) if size is not None), None)
+
+
+def columns(product: ir.Node, operand: int) -> int | None:
+    """The size of `operand` (0 or 1) that the result keeps and the other operand lacks; None where it is not known."""
+    if product.op_type == "Einsum":
+        return _einsum_size(product, in_left=operand == 0, in_right=operand == 1, in_result=True)
+    if operand == 0:
+        return size_of(product.inputs[0], -1 if _is_transposed(product, "transA") else -2)
+    return size_of(product.inputs[1], -2 if _is_transposed(product, "transB") else -1)
+
+
+def _is_transposed(product: ir.Node, attribute: str) -> bool:
+    return product.op_type in ("Gemm", "FusedMatMul") and product.attributes.get_int(attribute, 0) == 1
+
+
+def _einsum_size(product: ir.Node, *, in_left: bool, in_right: bool, in_result: bool) -> int | None:
+    """The product of the sizes of the labels that stand exactly there; None where one is not known."""
+    equation = (product.attributes.get_string("equation") or "").replace(" ", "")
+    sides, arrow, result = equation.partition("->")
+    left, comma, right = sides.partition(",")
+    if not arrow or not comma or "." in equation:
+        return None
+    found = 1
+    for label in dict.fromkeys(left + right):
+        if (label in left, label in right, label in result) == (in_left, in_right, in_result):
+            operand, labels = (0, left) if label in left else (1, right)
+            size = size_of(product.inputs[operand], labels.index(label) - len(labels))
+            if size is None:
+                return None
+            found *= size
+    return found
+
+
+def size_of(value: ir.Value | None, axis: int) -> int | None:
+    """The size of `value` along `axis`, counted from the end (-1 is the last), also where only an exporter's Reshape
+    says it; None where it is not known."""
+    for _ in range(_MOST_STEPS):
+        if value is None:
+            return None
+        shape = _shape(value)
+        if shape is not None:
+            size = shape[axis] if -axis <= len(shape) else None
+            if isinstance(size, int):
+                return size
+        node = value.producer()
+        if node is None or node.domain != "":
+            return None
+        if node.op_type == "Reshape" and len(node.inputs) == 2:
+            target = small_array(node.inputs[1])
+            given = int(target[axis]) if target is not None and -axis <= target.size else 0
+            return given if given > 0 else None
+        if node.op_type == "Transpose":
+            order = node.attributes.get_ints("perm")
+            if order is None:
+                return None
+            axis = order[axis] - len(order)
+        elif node.op_type not in ("Cast", "Dropout", "Identity", "Softmax"):
+            return None
+        value = node.inputs[0]
+    return None
+
+
+def _shape(value: ir.Value) -> Sequence[object] | None:
+    if value.shape is not None:
+        return [size if isinstance(size, int) else None for size in value.shape]
+    tensor = constant_tensor(value)
+    return None if tensor is None else list(tensor.shape)
