@@ -180,9 +180,10 @@ class Validation:
         if self.engine_bytes is not None:
             found["tensorrt.engine_bytes"] = self.engine_bytes
         for side, view in ((MIXED, self.engine_view), (FP32, self.fp32_view)):
-            found |= {_of(side, name): value for name, value in (view.metrics() if view is not None else {}).items()}
-        for side, each in self.estimates.items():
-            found[_of(side, f"engine.estimated_ms.{each.device}")] = each.ms
+            of_engine = view.metrics() if view is not None else {}
+            if side in self.estimates:
+                of_engine[f"engine.estimated_ms.{self.estimates[side].device}"] = self.estimates[side].ms
+            found |= of_engine if side == MIXED else {of_fp32(name): value for name, value in of_engine.items()}
         return found | (self.execution.metrics() if self.execution is not None else {})
 
     def to_json(self) -> dict[str, Any]:
@@ -212,6 +213,6 @@ class Validation:
         )
 
 
-def _of(side: str, metric: str) -> str:
-    """The name of an ``engine.*`` metric of the mixed or of the FP32 engine."""
-    return metric if side == MIXED else metric.replace("engine.", f"engine.{side}.", 1)
+def of_fp32(metric: str) -> str:
+    """The name of the FP32 engine's metric beside that of the mixed one's, ``engine.*``."""
+    return metric.replace("engine.", "engine.fp32.", 1)

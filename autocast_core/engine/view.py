@@ -79,8 +79,9 @@ class EngineView:
 
     def metrics(self) -> dict[str, float]:
         """The counts and sums that are known, under their metric names."""
-        found = {
+        found: dict[str, float | None] = {
             "engine.kernels": len(self.kernels),
+            "engine.cast_kernels": len(self.moving),
             "engine.attention.found": self.attention_found,
             "engine.attention.fused": self.attention_fused,
             "engine.traffic_bytes": self.traffic_bytes,

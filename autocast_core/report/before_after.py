@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from autocast_core.engine.validation import of_fp32
 from autocast_core.report.text import number, size
 
 NOISE_FLOOR = "noise_floor"
@@ -72,7 +73,7 @@ def changes(
     for name in metrics:
         if name.startswith(_ESTIMATED):
             device = name.removeprefix(_ESTIMATED)
-            beside = measured.get(f"engine.fp32.estimated_ms.{device}")
+            beside = measured.get(of_fp32(name))
             before: Cell = ("–",) if beside is None else (beside, " ms")
             backend = f"estimate: roofline over kernels of {engine}"
             yield QuantityChange(f"Estimated time on {device}", before, (measured[name], " ms"), backend)

@@ -16,6 +16,7 @@ from autocast_core.report.content import (
     output_errors,
     unchecked,
 )
+from autocast_core.report.engine_section import engine_section
 from autocast_core.report.operators import operator_counts
 from autocast_core.report.page_data import page_data, script_json
 from autocast_core.report.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
@@ -47,6 +48,7 @@ def page(report: ReportInput) -> str:
             error_names=ERRORS,
             sources=error_sources(report, SOURCES),
             source_backend=first_backend(report),
+            engine=engine_section(report.validation) if report.validation is not None else None,
             operators=operator_counts(report.plan, 40),
             kept=len(kept_nodes(report.plan)),
             ranges=_range_drawing(report),

@@ -17,6 +17,7 @@ from autocast_core.report.content import (
     output_errors,
     unchecked,
 )
+from autocast_core.report.engine_section import engine_section
 from autocast_core.report.sources import error_sources
 from autocast_core.report.text import markdown, number, shown, table
 
@@ -131,6 +132,16 @@ def _engine(report: ReportInput) -> str:
     if found.findings:
         rows = ((markdown(f.node), markdown(f.op), markdown(f.code), markdown(f.words, 300)) for f in found.findings)
         lines.append(table(("node", "operator", "code", "the engine's words"), rows))
+    section = engine_section(found)
+    if section is not None:
+        rows = ((markdown(each.name), each.fp32, each.mixed, markdown(each.metric)) for each in section.figures)
+        lines.append(table(("of the built engine", "FP32", "mixed", "name in metrics"), rows))
+    if section is not None and section.estimate is not None:
+        device = section.estimate
+        lines.append(
+            "Times are estimated by a roofline over the engine's kernels, not measured; figures of "
+            f"{markdown(device.name)}: {markdown(device.source, 300)}."
+        )
     if report.engine:
         lines.append(_pairs({name: number(value) for name, value in report.engine.items()}))
     return "\n\n".join(lines)

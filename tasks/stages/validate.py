@@ -7,7 +7,10 @@ from typing import Any
 
 from prefect import task
 
-from autocast_core.engine.validation import Validation
+from autocast_core.engine.devices import Device, devices
+from autocast_core.engine.roofline import Estimate, kernel_seconds
+from autocast_core.engine.validation import FP32, MIXED, Validation
+from autocast_core.engine.view import EngineView, Kernel
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.saved import JobRequest
 from tasks.isolation import isolated
@@ -50,20 +53,12 @@ def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, li
             "types": [", ".join(each.types) for each in found.layers],
             "expected": [", ".join(each.expected) for each in found.layers],
         }
-    if found.engine_view is not None:
-        kernels = found.engine_view.kernels
-        tables["tensorrt/kernels.json"] = {
-            "kernel": [each.name for each in kernels],
-            "kind": [each.kind for each in kernels],
-            "nodes": [", ".join(each.nodes) for each in kernels],
-            "reads": [", ".join(each.reads) for each in kernels],
-            "writes": [", ".join(each.writes) for each in kernels],
-            "read_bytes": [each.read_bytes for each in kernels],
-            "written_bytes": [each.written_bytes for each in kernels],
-            "flops": [each.flops for each in kernels],
-            "stream": [each.stream for each in kernels],
-            "only_moves": [each.only_moves for each in kernels],
-        }
+    for side, view, file in (
+        (MIXED, found.engine_view, "tensorrt/kernels.json"),
+        (FP32, found.fp32_view, "tensorrt/kernels_fp32.json"),
+    ):
+        if view is not None:
+            tables[file] = _kernels(view, found.estimates.get(side))
     if found.execution is not None and found.execution.layers:
         layers = found.execution.layers
         tables["tensorrt/engine_layers.json"] = {
@@ -74,6 +69,32 @@ def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, li
             "writes": [", ".join(each.writes) for each in layers],
         }
     return texts, tables
+
+
+def _kernels(view: EngineView, estimate: Estimate | None) -> dict[str, list[Any]]:
+    """A row for each kernel; ``estimated_us`` is its part of the estimate, None where there is none."""
+    device = devices()[estimate.device] if estimate is not None else None
+    kernels = view.kernels
+    return {
+        "kernel": [each.name for each in kernels],
+        "kind": [each.kind for each in kernels],
+        "nodes": [", ".join(each.nodes) for each in kernels],
+        "reads": [", ".join(each.reads) for each in kernels],
+        "writes": [", ".join(each.writes) for each in kernels],
+        "read_bytes": [each.read_bytes for each in kernels],
+        "written_bytes": [each.written_bytes for each in kernels],
+        "flops": [each.flops for each in kernels],
+        "operand_type": [each.operand_type for each in kernels],
+        "stream": [each.stream for each in kernels],
+        "only_moves": [each.only_moves for each in kernels],
+        "fused_attention": [each.fused_attention for each in kernels],
+        "estimated_us": [None if device is None else _microseconds(each, device) for each in kernels],
+    }
+
+
+def _microseconds(kernel: Kernel, device: Device) -> float | None:
+    seconds = kernel_seconds(kernel, device)
+    return None if seconds is None else round(1e6 * seconds, 3)
 
 
 validate_isolated = isolated(validate_model, Validation, name="validate")

@@ -24,7 +24,7 @@ def judge(reference: Path, candidate: Path, evaluation: Path) -> dict[str, Any]:
         batches = open_batches(str(evaluation), input_specs(before), table_sizes=table_sizes(before))
         runtime = OnnxRuntime()
         worst = compare(runtime.open(before), runtime.open(simulate(after), few_runs=True), batches).worst
-        found.update(rel_l2=worst.rel_l2, new_nonfinite=worst.new_nonfinite)
+        found.update(rel_l2=worst.rel_l2, sqnr_db=worst.sqnr_db, new_nonfinite=worst.new_nonfinite)
     except AutocastError as error:
         found["fidelity"] = str(error)
     return found

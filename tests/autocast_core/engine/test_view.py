@@ -21,6 +21,7 @@ VIEW = EngineView(
 def test_metrics_count_kernels_attention_and_bytes():
     assert VIEW.metrics() == {
         "engine.kernels": 3,
+        "engine.cast_kernels": 1,
         "engine.attention.found": 2,
         "engine.attention.fused": 1,
         "engine.traffic_bytes": 66,
