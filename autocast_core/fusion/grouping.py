@@ -1,0 +1,216 @@
+"""Groups the nodes of a graph into estimated kernels; the package says by which rules."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from autocast_core.fusion.cores import attention_cores
+from autocast_core.fusion.node_kinds import NORMALIZATIONS, NodeKind, known_when_built, node_kind, only_moves
+from autocast_core.fusion.readers import readers_of, source_of
+from autocast_core.graph.constants import constant_tensor
+from autocast_core.operators import element_type
+
+
+@dataclass(eq=False)
+class Group:
+    """The nodes of one estimated kernel. `anchor` is its product, `core` says that it is a whole attention core, and
+    `closed` that nothing more is taken in."""
+
+    nodes: list[ir.Node] = field(default_factory=list)
+    anchor: ir.Node | None = None
+    core: bool = False
+    closed: bool = False
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether elementwise nodes and reductions may join."""
+        return self.anchor is None and not self.core and not self.closed
+
+
+def kernel_groups(nodes: Sequence[ir.Node]) -> list[Group]:
+    """The groups of one graph, whose nodes are given in graph order, in the order in which they could run. Views and
+    what is known when building are in none."""
+    known = known_when_built(nodes)
+    grouping = _Grouping(known)
+    for core in attention_cores(nodes, known):
+        grouping.add(Group(list(core.nodes), core=True))
+    for group in _merged_products(nodes, grouping):
+        grouping.add(group)
+    for node in nodes:
+        if node not in known and node not in grouping.group_of and node_kind(node) is not NodeKind.VIEW:
+            grouping.place(node)
+    grouping.absorb_layouts()
+    return grouping.in_order(nodes)
+
+
+def _merged_products(nodes: Iterable[ir.Node], grouping: _Grouping) -> Iterator[Group]:
+    """Products of one tensor with several weights, where no core has them."""
+    by_operand: dict[tuple[ir.Value, str], list[ir.Node]] = {}
+    for node in nodes:
+        if node.op_type in ("MatMul", "Gemm") and node not in grouping.group_of and node not in grouping.known:
+            left, right = node.inputs[0], node.inputs[1]
+            if left is not None and constant_tensor(right and source_of(right).stored) is not None:
+                by_operand.setdefault((source_of(left).stored, str(element_type(node.outputs[0]))), []).append(node)
+    for merged in by_operand.values():
+        if len(merged) > 1:
+            yield Group(merged, anchor=merged[0], closed=True)
+
+
+@dataclass
+class _Grouping:
+    """The groups so far. `known` are the nodes that cost nothing."""
+
+    known: Collection[ir.Node]
+    group_of: dict[ir.Node, Group] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
+
+    def add(self, group: Group) -> None:
+        self.groups.append(group)
+        self.group_of.update(dict.fromkeys(group.nodes, group))
+
+    def place(self, node: ir.Node) -> None:
+        """Let the node join a group that makes one of its operands, or begin one."""
+        kind = node_kind(node)
+        if kind is NodeKind.PRODUCT:
+            self.add(Group([node], anchor=node))
+            return
+        if kind is NodeKind.ALONE:
+            self.add(Group([node], closed=True))
+            return
+        makers = list(dict.fromkeys(self._makers(node)))
+        for group in reversed(makers):
+            if self._takes(group, node) and not self._depends(makers, group):
+                group.nodes.append(node)
+                self.group_of[node] = group
+                self._merge(makers, group)
+                return
+        self.add(Group([node]))
+
+    def _makers(self, node: ir.Node) -> Iterator[Group]:
+        """The groups that make the operands of the node, in their order."""
+        found = {self.group_of[each] for each in _producers(node) if each in self.group_of}
+        yield from sorted(found, key=self.groups.index)
+
+    def _takes(self, group: Group, node: ir.Node) -> bool:
+        if group.is_generated:
+            normalizes = any(each.op_type in NORMALIZATIONS for each in group.nodes)
+            return not (normalizes and (node.op_type in NORMALIZATIONS or only_moves(node)))
+        if group.anchor is None or group.closed or node_kind(node) is not NodeKind.ELEMENTWISE or only_moves(node):
+            return False
+        return _joins_product(group, node)
+
+    def _depends(self, makers: Iterable[Group], group: Group) -> bool:
+        """Whether another maker needs what `group` makes, so that a node of both would close a circle."""
+        return any(self._needs(maker, group, set()) for maker in makers if maker is not group)
+
+    def _needs(self, group: Group, other: Group, seen: set[Group]) -> bool:
+        if group is other:
+            return True
+        if group in seen:
+            return False
+        seen.add(group)
+        makers = {self.group_of.get(each) for node in group.nodes for each in _producers(node)} - {group, None}
+        return any(self._needs(maker, other, seen) for maker in makers if maker is not None)
+
+    def _merge(self, makers: Iterable[Group], group: Group) -> None:
+        """Take in generated groups whose every value only `group` reads."""
+        for maker in makers:
+            if maker is group or not (maker.is_generated and group.is_generated):
+                continue
+            readers = {self.group_of.get(each) if each else None for each in _readers(maker)}
+            if readers <= {group, maker} and not _has_norm(maker):
+                group.nodes[:0] = maker.nodes
+                self.group_of.update(dict.fromkeys(maker.nodes, group))
+                self.groups.remove(maker)
+
+    def in_order(self, nodes: Iterable[ir.Node]) -> list[Group]:
+        """The groups, each behind those that it reads from."""
+        ordered: dict[Group, None] = {}
+        begun = set[Group]()
+        for node in nodes:
+            waiting = [self.group_of[node]] if node in self.group_of else []
+            while waiting:
+                group = waiting[-1]
+                makers = {self.group_of.get(each) for member in group.nodes for each in _producers(member)}
+                new = [each for each in makers if each is not None and each not in begun and each not in ordered]
+                begun.add(group)
+                if new:
+                    waiting += sorted(new, key=self.groups.index)
+                else:
+                    ordered[waiting.pop()] = None
+        return list(ordered)
+
+    def absorb_layouts(self) -> None:
+        """Let cores take in what only lays out their operands and results: a kernel reads and writes another place."""
+        for group in list(self.groups):
+            if not (group.is_generated and all(map(only_moves, group.nodes))):
+                continue
+            biased = any(
+                each.op_type == "Gemm" and len(each.inputs) > 2 for node in group.nodes for each in _producers(node)
+            )
+            for ends in (
+                () if biased else _readers(group),
+                (each for node in group.nodes for each in _producers(node)),
+            ):
+                cores = {self.group_of.get(each) if each else None for each in ends} - {group}
+                core = cores.pop() if len(cores) == 1 else None
+                if core is not None and core.core:
+                    core.nodes.extend(group.nodes)
+                    self.group_of.update(dict.fromkeys(group.nodes, core))
+                    self.groups.remove(group)
+                    break
+
+
+def _producers(node: ir.Node) -> Iterator[ir.Node]:
+    for value in node.inputs:
+        producer = source_of(value).stored.producer() if value is not None else None
+        if producer is not None:
+            yield producer
+
+
+def _readers(group: Group) -> Iterator[ir.Node | None]:
+    for node in group.nodes:
+        for value in node.outputs:
+            yield from readers_of(value)
+
+
+def _has_norm(group: Group) -> bool:
+    return any(node_kind(each) is NodeKind.REDUCTION for each in group.nodes)
+
+
+def _joins_product(group: Group, node: ir.Node) -> bool:
+    """Whether a kernel whose anchor is a product takes in the elementwise node."""
+    anchor = group.anchor
+    assert anchor is not None
+    convolves = anchor.op_type.startswith("Conv")
+    biased = convolves or any(_adds_constant(each) for each in group.nodes) or len(anchor.inputs) > 2
+    if node.op_type == "Sigmoid" and convolves:
+        return False  # Sigmoid(x) · x is a kernel of its own
+    operands = [value for value in node.inputs if value is not None and not _is_constant(value)]
+    inside = [value for value in operands if source_of(value).stored.producer() in group.nodes]
+    if len(inside) < len(operands):
+        typed = all(element_type(value) == element_type(anchor.outputs[0]) for value in operands)
+        return biased and typed and node.op_type in ("Add", "Sum") and not (not convolves and _ends_in_norm(node))
+    if _adds_constant(node) and not biased:
+        return not _ends_in_norm(node)
+    return biased or len(operands) == len(node.inputs) == 1
+
+
+def _adds_constant(node: ir.Node) -> bool:
+    return node.op_type == "Add" and any(_is_constant(value) for value in node.inputs)
+
+
+def _is_constant(value: ir.Value | None) -> bool:
+    return value is not None and constant_tensor(source_of(value).stored) is not None
+
+
+def _ends_in_norm(node: ir.Node) -> bool:
+    """Whether a normalization alone reads the result, directly or behind further sums."""
+    readers = list(dict.fromkeys(readers_of(node.outputs[0])))
+    reader = readers[0] if len(readers) == 1 else None
+    if reader is None:
+        return False
+    return reader.op_type in NORMALIZATIONS or (reader.op_type == "Add" and _ends_in_norm(reader))
