@@ -7,6 +7,7 @@ from math import prod
 
 import onnx_ir as ir
 
+from autocast_core.attention import AttentionCore, attention_cores, fusion_obstacles
 from autocast_core.engine.view import EngineView, Kernel
 from autocast_core.fusion.grouping import Group, kernel_groups
 from autocast_core.fusion.node_kinds import NodeKind, node_kind, only_moves
@@ -27,17 +28,24 @@ def estimated_view(model: ir.Model, shapes: Shapes) -> EngineView:
     ids = {node: node_id for node_id, node in nodes_with_ids(model.graph)}
     traffic = _Traffic(shapes)
     kernels, unnamed = list[Kernel](), dict[str, str]()
-    fused = 0
+    found = attention_cores(model.graph)
+    nodes = {node_id: node for node, node_id in ids.items()}
+    cores = [[nodes[each] for each in _in_kernel(core)] for core in found if not fusion_obstacles(core)]
     for graph in all_graphs(model.graph):
-        groups = kernel_groups(list(graph))
+        groups = kernel_groups(list(graph), [core for core in cores if core[0].graph is graph])
         for number, group in enumerate(groups):
             kernels.append(_kernel(group, f"estimated_{number}", ids, traffic))
         grouped = {node for group in groups for node in group.nodes}
-        fused += sum(group.core for group in groups)
         for node in graph:
             if node not in grouped:
                 unnamed[ids[node]] = "layout" if node_kind(node) is NodeKind.VIEW else "constant"
-    return EngineView(tuple(kernels), fused, unnamed)
+    return EngineView(tuple(kernels), len(found), unnamed)
+
+
+def _in_kernel(core: AttentionCore) -> tuple[str, ...]:
+    """The members of a core, without a scale in front of it, which other kernels take in."""
+    ahead = {scale.node for scale in core.scales if scale.place != "behind"}
+    return tuple(each for each in core.members if each not in ahead)
 
 
 def _kernel(group: Group, name: str, ids: Mapping[ir.Node, str], traffic: _Traffic) -> Kernel:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from autocast_core.fusion.cores import attention_cores
 from autocast_core.fusion.node_kinds import NORMALIZATIONS, NodeKind, known_when_built, node_kind, only_moves
 from autocast_core.fusion.readers import readers_of, source_of
 from autocast_core.graph.constants import constant_tensor
@@ -30,13 +29,13 @@ class Group:
         return self.anchor is None and not self.core and not self.closed
 
 
-def kernel_groups(nodes: Sequence[ir.Node]) -> list[Group]:
-    """The groups of one graph, whose nodes are given in graph order, in the order in which they could run. Views and
-    what is known when building are in none."""
+def kernel_groups(nodes: Sequence[ir.Node], cores: Iterable[Sequence[ir.Node]]) -> list[Group]:
+    """The groups of one graph, whose nodes are given in graph order, in the order in which they could run. `cores` are
+    the attention cores that are one kernel each. Views and what is known when building are in none."""
     known = known_when_built(nodes)
     grouping = _Grouping(known)
-    for core in attention_cores(nodes, known):
-        grouping.add(Group(list(core.nodes), core=True))
+    for core in cores:
+        grouping.add(Group(list(core), core=True))
     for group in _merged_products(nodes, grouping):
         grouping.add(group)
     for node in nodes:

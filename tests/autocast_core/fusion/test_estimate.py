@@ -102,7 +102,7 @@ WITH_SCALE = """[up] r = Cast<to = 1> (s) [wide] f = Cast<to = 1> (w_s) [scale] 
         ("bfloat16", PLAIN, 1),
         ("float", PLAIN, 0),
         ("float16", SOFTMAX_ALONE, 1),
-        ("float16", WITH_SCALE, 0),
+        ("float16", WITH_SCALE, 1),
         ("float16", "[scale] t = Mul (s, w_s) [cap] u = Tanh (t) [soften] p = Softmax (u)", 0),
     ],
 )
