@@ -57,6 +57,7 @@ class TuningResult:
     budgets: tuple[Mapping[str, Any], ...] = ()
     attribution: tuple[Mapping[str, Any], ...] = ()
     stopped: str | None = None
+    proof: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -164,6 +165,7 @@ def _tuned(search: _Search, run: RunRef) -> TuningResult:
         budgets=tuned.budgets,
         attribution=tuned.attribution,
         stopped=tuned.stopped,
+        proof=tuned.proof(),
         timings=timings,
     )
 
@@ -224,7 +226,7 @@ def report(tuned: Tuned, spec: Spec) -> str:
         f"# {tuned.summary}",
         "",
         f"{len(tuned.kept_fp32)} nodes kept in FP32 after {tuned.trials} evaluations"
-        + (f"; ended early: {tuned.stopped}." if tuned.stopped else "; none of them can be lowered alone."),
+        + (f"; ended early: {tuned.stopped}." if tuned.stopped else f"; {tuned.proof()}."),
         "",
         *(
             f"- {budget['expression']}: {budget['value']:.6g}"
@@ -248,6 +250,10 @@ def report(tuned: Tuned, spec: Spec) -> str:
     shares = {row["id"].removeprefix("graph/"): row["share"] for row in tuned.attribution}
     for entry in tuned.certificate:
         failing = "; ".join(f"{gate['expression']} fails: {gate['reason']}" for gate in entry["failing"])
+        failing = failing or "every budget is met and nothing saved"
         share = f", {shares[entry['node']]:.1%} of the error" if entry["node"] in shares else ""
-        lines += [f"- `{entry['node']}`{share}. Lowered too, {failing}. Check it:", f"  `{entry['command']}`"]
+        lines += [
+            f"- `{entry['node']}`{share}: {entry['price']}. Lowered too, {failing}. Check it:",
+            f"  `{entry['command']}`",
+        ]
     return "\n".join(lines) + "\n"

@@ -38,7 +38,8 @@ def tune_file(
     `evaluation` is an .npz file, a folder of them, Polygraphy JSON, or arrays by input name, `labels` among them for
     budgets on accuracy; None: seeded random data. A budget is an expression as in ``sqnr_db>=40``, ``top1_drop<=0.001``
     (see autocast_core.evaluate.parse_gate). `metric` (``module:function`` or a TaskMetric) is what
-    ``task_metric_ratio`` speaks of. Smallest is by `cost`: ``nodes`` or ``weight_bytes``. At most `max_trials` passes
+    ``task_metric_ratio`` speaks of. Smallest is by `cost`: ``nodes``, ``weight_bytes``
+    or ``traffic`` (bytes that wider tensors and Casts move). At most `max_trials` passes
     over the data are made, and none begun after `minutes`; `workers` run side by side. The file `trials` remembers what
     was measured, for a search that goes on after an interruption.
 

@@ -11,6 +11,7 @@ workers measure and however often it was interrupted.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from autocast_core.search.trials import Trial
 _LOG = logging.getLogger(__name__)
 _ROUND = 3
 """Passes in which a certificate's plans are measured; side by side where there are several workers."""
+_RATIO = "fidelity.worst.sqnr_db"
 _POINTS = 6
 """Sets that are tried in one pass where the largest that passes is looked for."""
 
@@ -89,12 +91,22 @@ class Tester:
         return self.budget.met(self.trials([kept])[0])
 
 
+Shrink = Callable[[Tester], tuple[CertificateEntry, ...]]
+"""Makes a tester's best set smaller; the certificate of what is left."""
+
+
 def minimal_set(
-    ranking: Ranking, attribution: Attribution, measure: Measurements, budget: Budget, limits: MeasuringLimits
+    ranking: Ranking,
+    attribution: Attribution,
+    measure: Measurements,
+    budget: Budget,
+    limits: MeasuringLimits,
+    shrink: Shrink,
 ) -> MinimalSet:
     """The smallest set of candidates to keep that meets `budget`; GateError where not even keeping all of them does.
 
-    Within `limits`; the set of all candidates is measured whatever they say.
+    Within `limits`; the set of all candidates is measured whatever they say. `shrink` makes the first passing prefix of
+    the ranking smaller and certifies what is left.
     """
     everything = ranking.everything
     tester = Tester(ranking, measure, budget, limits, everything)
@@ -105,16 +117,21 @@ def minimal_set(
             _LOG.info("every node may be low: the budget needs no FP32 node")
             return MinimalSet((), ())
         tester.best = _shortest_prefix(tester, _expected_length(tester, attribution))
-        tester.best = lowered_from(tester, ranking.least_important_first(tester.best))
-        certificate = certified(tester)
+        certificate = shrink(tester)
         return MinimalSet(ranking.ordered(tester.best), certificate)
     except LimitReachedError as limit:
         _LOG.warning("the search ends early: %s", limit)
         return MinimalSet(ranking.ordered(tester.best), known_entries(tester), str(limit))
 
 
+def smaller_certified(tester: Tester) -> tuple[CertificateEntry, ...]:
+    """Lowers as much of `tester.best` as passes, the least important nodes first; one entry for each node left."""
+    tester.best = lowered_from(tester, tester.ranking.least_important_first(tester.best))
+    return certified(tester)
+
+
 def smaller_set(
-    ranking: Ranking, measure: Measurements, budget: Budget, limits: MeasuringLimits, start: Kept
+    ranking: Ranking, measure: Measurements, budget: Budget, limits: MeasuringLimits, start: Kept, shrink: Shrink
 ) -> MinimalSet | None:
     """The smallest set within `start` that meets `budget`, as `minimal_set`.
 
@@ -127,7 +144,8 @@ def smaller_set(
     except LimitReachedError:
         return None
     try:
-        return MinimalSet(ranking.ordered(tester.best), certified(tester))
+        certificate = shrink(tester)
+        return MinimalSet(ranking.ordered(tester.best), certificate)
     except LimitReachedError as limit:
         _LOG.warning("the search ends early: %s", limit)
         return MinimalSet(ranking.ordered(tester.best), known_entries(tester), str(limit))
@@ -203,7 +221,7 @@ def certified(tester: Tester, passes: int = _ROUND) -> tuple[CertificateEntry, .
         needless = [(trial, node) for trial, node in zip(trials, nodes, strict=True) if tester.budget.met(trial)]
         tester.best = base
         if not needless:
-            return tuple(_entry(tester, node, trial) for node, trial in zip(nodes, trials, strict=True))
+            return tuple(entry_of_trial(tester, node, trial) for node, trial in zip(nodes, trials, strict=True))
         needless.sort(key=lambda each: _damage(ranking, *each))
         tester.best = lowered_from(tester, [node for _, node in needless])
 
@@ -211,24 +229,43 @@ def certified(tester: Tester, passes: int = _ROUND) -> tuple[CertificateEntry, .
 def _damage(ranking: Ranking, trial: Trial, node: str) -> tuple[float, float, int]:
     """What lowering `node` costs: error for each unit of what keeping it costs, the least important first."""
     error = trial.metrics.get("fidelity.worst.rel_l2", 0.0)
-    return error / ranking.costs.get(node, 1.0), error, -ranking.places[node]
+    return error / max(ranking.costs.own.get(node, 1.0), 1.0), error, -ranking.places[node]
 
 
 def known_entries(tester: Tester) -> tuple[CertificateEntry, ...]:
     """The certificate as far as it was measured."""
     ranking, best = tester.ranking, tester.best
     known = ((node, tester.measure.known(ranking.without(best, node))) for node in ranking.ordered(best))
-    return tuple(_entry(tester, node, trial) for node, trial in known if trial is not None)
+    return tuple(entry_of_trial(tester, node, trial) for node, trial in known if trial is not None)
 
 
-def _entry(tester: Tester, node: str, trial: Trial) -> CertificateEntry:
+def entry_of_trial(tester: Tester, node: str, trial: Trial) -> CertificateEntry:
+    """The entry of a node of the best set; `trial` is that set's without it."""
     failing = tuple(result for result in tester.budget.results(trial) if not result.passed)
-    lowered = tuple(sorted(tester.ranking.space.together([node])))
-    return CertificateEntry(node, lowered, failing, trial.metrics, trial.error)
+    ranking, best = tester.ranking, tester.best
+    lowered = tuple(sorted(ranking.space.together([node])))
+    return CertificateEntry(
+        node,
+        lowered,
+        failing,
+        trial.metrics,
+        trial.error,
+        costs=ranking.saved(best, node),
+        unit=ranking.costs.unit,
+        buys_db=_gained(tester.measure.known(best), trial),
+    )
 
 
-def spread(low: int, high: int) -> list[int]:
-    """At most _POINTS whole numbers between two, at even distances, the last one before `high` among them."""
+def _gained(whole: Trial | None, without: Trial) -> float | None:
+    """The SQNR of the worst output that `whole` has more, in dB; None where either is not a number."""
+    if whole is None:
+        return None
+    gained = whole.metrics.get(_RATIO, math.nan) - without.metrics.get(_RATIO, math.nan)
+    return gained if math.isfinite(gained) else None
+
+
+def spread(low: int, high: int, points: int = _POINTS) -> list[int]:
+    """At most `points` whole numbers between two, at even distances, the last one before `high` among them."""
     between = high - low - 1
-    count = min(_POINTS, between)
+    count = max(0, min(points, between))
     return sorted({low + -(-between * number // count) for number in range(1, count + 1)})

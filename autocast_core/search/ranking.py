@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from autocast_core.apply.placement import PrecisionCosts
 from autocast_core.search.attribution import Attribution
 from autocast_core.search.attribution.error_sites import ErrorSite, Step, steps
 from autocast_core.search.search_space import SearchSpace
+from autocast_core.search.set_costs import node_costs
+from autocast_core.search.trade_offs import trade_offs
 
 Kept = frozenset[str]
 """The candidates that a plan keeps in FP32."""
@@ -15,7 +19,7 @@ Kept = frozenset[str]
 
 @dataclass(frozen=True)
 class Ranking:
-    """The candidates of `space` by what they cost (one each where `costs` has none) and what keeping them removes.
+    """The candidates of `space` by what they cost and what keeping them removes.
 
     `sites` are the attribution's, as sets that can be kept; `steps` rank their nodes, and `places` are the nodes'
     places in that order.
@@ -25,7 +29,7 @@ class Ranking:
     sites: Mapping[ErrorSite, float]
     steps: tuple[Step, ...]
     places: Mapping[str, int]
-    costs: Mapping[str, float]
+    costs: PrecisionCosts
 
     @property
     def everything(self) -> Kept:
@@ -38,7 +42,11 @@ class Ranking:
 
     def cost(self, kept: Kept) -> tuple[float, int]:
         """What keeping these nodes costs; their number decides between equals."""
-        return sum(sorted(self.costs.get(node, 1.0) for node in kept)), len(kept)
+        return self.costs.of(kept), len(kept)
+
+    def saved(self, kept: Kept, node: str) -> float:
+        """What lowering `node` saves; less than nothing where Casts cost more than it does."""
+        return self.costs.of(kept) - self.costs.of(self.without(kept, node))
 
     def prefix(self, length: int) -> Kept:
         """The nodes of the first `length` steps."""
@@ -62,13 +70,29 @@ class Ranking:
         return sorted(self.ordered(kept), key=lambda node: (self.returning(kept, node), -self.places[node]))
 
 
-def ranked(space: SearchSpace, attribution: Attribution, costs: Mapping[str, float] | None = None) -> Ranking:
-    """The ranking of the candidates of `space`; without an attribution each is as good as any other."""
-    costs = costs or {}
+def ranked(space: SearchSpace, attribution: Attribution, costs: PrecisionCosts | None = None) -> Ranking:
+    """The ranking of the candidates of `space`, one each without `costs`; without an attribution each is as good as any
+    other. Where Casts cost, steps lead along the best trade-offs, since one node says little."""
+    costs = node_costs(space.candidates) if costs is None else costs
     sites = _keepable(space, attribution.sites)
-    found = tuple(steps(sites, space.candidates, costs))
+    found = tuple(steps(sites, space.candidates, costs.own))
+    if costs.crossings:
+        place = {node: index for index, node in enumerate(node for step in found for node in step.nodes)}
+        found = _steps_along(trade_offs(space, costs, sites), sites, place)
     nodes = [node for step in found for node in step.nodes]
     return Ranking(space, sites, found, {node: index for index, node in enumerate(nodes)}, costs)
+
+
+def _steps_along(sets: Sequence[Kept], sites: Mapping[ErrorSite, float], place: Mapping[str, int]) -> tuple[Step, ...]:
+    """The steps from each of `sets` to the next, nodes in the order of `place`."""
+    total = sum(sites.values()) or 1.0
+    return tuple(
+        Step(
+            tuple(sorted(more - less, key=place.__getitem__)),
+            max(0.0, 1.0 - sum(sorted(share for site, share in sites.items() if site <= more)) / total),
+        )
+        for less, more in pairwise(sets)
+    )
 
 
 def _keepable(space: SearchSpace, sites: Mapping[ErrorSite, float]) -> dict[ErrorSite, float]:

@@ -14,8 +14,8 @@ from autocast_core.errors import ConfigError
 from autocast_core.evaluate import TaskMetric
 from autocast_core.runtime import Runtime
 from autocast_core.sanitize import Change
+from autocast_core.search.set_costs import COSTS
 
-COSTS = ("nodes", "weight_bytes")
 OVERHEAD = 2
 """Evaluations that are no trials of plans: the reference's and the attribution's."""
 
@@ -54,7 +54,7 @@ class SearchRequest:
 
     def __post_init__(self) -> None:
         if self.cost not in COSTS:
-            raise ConfigError(f"cost {self.cost!r}: give {' or '.join(COSTS)}")
+            raise ConfigError(f"cost {self.cost!r}: give {', '.join(COSTS[:-1])} or {COSTS[-1]}")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ class CertificateEntry:
     """The measurement that shows why `node` is kept: the final plan with that node lowered as well.
 
     `failing` are the budgets that it misses. `lowered` names all nodes that went with it: itself, and those that
-    cannot have another precision than it. `error` says why a runtime could not run that model.
+    cannot have another precision than it. `error` says why a runtime could not run that model. The node `costs` what
+    lowering it would save of the search's cost, in `unit`: 0 or less where Casts beside it would cost more, which is
+    then why it is kept. It `buys_db` of SQNR on the worst output; None where that is not a number.
     """
 
     node: str
@@ -24,6 +26,16 @@ class CertificateEntry:
     failing: tuple[GateResult, ...]
     metrics: Mapping[str, float]
     error: str | None = None
+    costs: float = 1.0
+    unit: str = "nodes"
+    buys_db: float | None = None
+
+    def price(self) -> str:
+        """What the node costs and buys, in words."""
+        bought = "" if self.buys_db is None else f" and buys {self.buys_db:.2f} dB"
+        if self.costs > 0:
+            return f"costs {self.costs:,.0f} {self.unit}{bought}"
+        return f"saves {-self.costs:,.0f} {self.unit} of Casts beside it{bought}"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import onnx_ir as ir
 from msgspec import structs
 
 from autocast_core.calibrate import scan_weights
@@ -19,19 +18,28 @@ from autocast_core.decide.rules import SEARCH
 from autocast_core.errors import DataError, GateError
 from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
 from autocast_core.evaluate.gates import ALLOW_NONFINITE, NO_NONFINITE
-from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.operators import OperandPolicy
 from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.budget import Budget, parse_budget
+from autocast_core.search.cheaper_sets import cheaper_certified
 from autocast_core.search.measure import Measurements
-from autocast_core.search.minimal_set import MeasuringLimits, MinimalSet, minimal_set, smaller_set
+from autocast_core.search.minimal_set import (
+    MeasuringLimits,
+    MinimalSet,
+    Shrink,
+    certified,
+    minimal_set,
+    smaller_certified,
+    smaller_set,
+)
 from autocast_core.search.ranking import Ranking, ranked
 from autocast_core.search.request import OVERHEAD, SearchLimits, SearchRequest, SearchSubject
 from autocast_core.search.result import CertificateEntry, SearchResult
 from autocast_core.search.search_space import SearchSpace, search_space
 from autocast_core.search.second_type import in_second_type, second_type_choices
+from autocast_core.search.set_costs import set_costs
 from autocast_core.search.trials import MemoryTrials, Trial, TrialListener, TrialStore, no_listener
 
 _DEFAULT_LIMITS = SearchLimits()
@@ -90,14 +98,19 @@ def search(
             )
 
         measure = measurements(space, 0)
-        ranking = ranked(space, attribution, _costs(model, space, request.cost))
-        found = minimal_set(ranking, attribution, measure, budget, measuring)
+        ranking = ranked(space, attribution, set_costs(model, space, request.cost, batches, runtime))
+        found = minimal_set(ranking, attribution, measure, budget, measuring, _shrink(ranking, smaller_certified))
         result = _result(space, found, attribution, measure, budget, batches)
         if config.range_precision is not None and found.stopped is None:
             result = _with_second_type(
                 subject, config.range_precision, result, ranking, measurements, budget=budget, limits=measuring
             )
     return replace(result, plan=with_own_signs(model, result.plan, space.lowest, weights))
+
+
+def _shrink(ranking: Ranking, by_itself: Shrink) -> Shrink:
+    """How sets become smaller: where Casts cost, not node by node."""
+    return cheaper_certified if ranking.costs.crossings else by_itself
 
 
 def _with_second_type(
@@ -118,7 +131,8 @@ def _with_second_type(
         again = measurements(wide, len(result.trials))
         left = _left(limits, result.evaluations)
         start = frozenset(kept) - chosen
-        smaller = smaller_set(replace(ranking, space=wide), again, budget, left, start)
+        shrink = _shrink(ranking, certified)
+        smaller = smaller_set(replace(ranking, space=wide), again, budget, left, start, shrink)
         if smaller is not None:
             return _after(result, _result(wide, smaller, attribution, again, budget, subject.batches))
         result = replace(result, trials=(*result.trials, *again.trials), evaluations=result.evaluations + again.passes)
@@ -216,19 +230,6 @@ def _nan(subject: SearchSubject, said: str) -> DataError | GateError:
     return GateError(f"gate missed: {NO_NONFINITE} {said}; {remedy}")
 
 
-def _costs(model: ir.Model, space: SearchSpace, cost: str) -> dict[str, float] | None:
-    """By candidate, what keeping it costs; None for one each."""
-    if cost == "nodes":
-        return None
-    candidates = set(space.candidates)
-    return {
-        # One byte more, so that nodes without weights are not free.
-        node_id: 1.0 + sum(v.const_value.nbytes for v in node.inputs if v is not None and v.const_value is not None)
-        for node_id, node in nodes_with_ids(model.graph)
-        if node_id in candidates
-    }
-
-
 def _result(
     space: SearchSpace,
     found: MinimalSet,
@@ -284,8 +285,10 @@ def _plan(
 
 def _explained(decision: NodeDecision, entry: CertificateEntry | None, share: float | None) -> NodeDecision:
     details = [] if share is None else [f"{share:.2%} of the output error of the fully lowered model enters here"]
-    if entry is not None and entry.failing:
-        details += [f"lowered too: {gate.expression} fails ({gate.reason})" for gate in entry.failing]
+    reason = "kept to meet the budget; not certified"
+    if entry is not None:
+        failing = [f"lowered too: {gate.expression} fails ({gate.reason})" for gate in entry.failing]
+        details += [entry.price(), *failing]
+        reason = failing[-1] if failing else f"to lower it saves nothing: it {entry.price()}"
     evidence = tuple(Evidence(detail=detail) for detail in details)
-    reason = details[-1] if entry is not None and entry.failing else "kept to meet the budget; not certified"
     return structs.replace(decision, rule=SEARCH.name, reason=reason, evidence=evidence)

@@ -29,8 +29,9 @@ Measured in simulation: 16-bit storage, FP32 accumulation. An interrupted search
 class Cost(StrEnum):
     """What a search minimizes."""
 
-    NODES = "nodes"
+    TRAFFIC = "traffic"
     WEIGHT_BYTES = "weight_bytes"
+    NODES = "nodes"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,7 +49,7 @@ def tune(
     ] = None,
     max_trials: Annotated[int | None, typer.Option(help="Maximum number of evaluations.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Start no evaluation after this many minutes.")] = None,
-    minimize: Annotated[Cost, typer.Option(help="What to minimize.")] = Cost.NODES,
+    minimize: Annotated[Cost, typer.Option(help="What the FP32 nodes shall cost least of.")] = Cost.NODES,
     workers: Annotated[int, typer.Option(help="Number of evaluations to run concurrently.")] = 1,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
@@ -104,7 +105,7 @@ def show(result: Mapping[str, Any]) -> None:
         say(f"budget {budget['expression']}: {'met' if budget['passed'] else 'missed'} ({budget['value']})")
     say(result["measured"])
     kept, stopped = len(result["kept_fp32"]), result["stopped"]
-    ending = f"ended early: {stopped}" if stopped else "none of them can be lowered alone"
+    ending = f"ended early: {stopped}" if stopped else result["proof"]
     say(f"{kept} nodes kept in FP32 after {result['trials']} evaluations; {ending if kept else 'none is needed'}")
     shares = {row["id"].removeprefix("graph/"): row["share"] for row in result["attribution"]}
     certified = {entry["node"]: entry for entry in result["certificate"]}
@@ -114,6 +115,7 @@ def show(result: Mapping[str, Any]) -> None:
         if name in certified:
             for gate in certified[name]["failing"]:
                 say(f"    lowered too: {gate['expression']} fails: {gate['reason']}")
+            say(f"    it {certified[name]['price']}")
             say(f"    check it: {certified[name]['command']}")
     say(f"plan: {result['plan']}")
     say(f"run: {result['run_id']}")

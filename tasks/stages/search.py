@@ -70,6 +70,12 @@ class Tuned:
     batches: int
     stopped: str | None = None
 
+    def proof(self) -> str:
+        """What a whole certificate shows of the kept nodes."""
+        if all(entry["failing"] for entry in self.certificate):
+            return "none of them can be lowered alone"
+        return "lowering any of them misses a budget or saves nothing"
+
 
 def tune_model(
     request: JobRequest, sanitized: SavedSanitized, budgets: Budgets, files: SearchFiles, run: RunRef
@@ -171,6 +177,10 @@ def _entry(entry: CertificateEntry, plan: Path, command: str) -> dict[str, Any]:
         "failing": [{"expression": g.expression, "value": g.value, "reason": g.reason} for g in entry.failing],
         "metrics": dict(entry.metrics),
         "error": entry.error,
+        "costs": entry.costs,
+        "unit": entry.unit,
+        "buys_db": entry.buys_db,
+        "price": entry.price(),
         "plan": str(plan),
         "command": command,
     }

@@ -1,0 +1,101 @@
+"""Searching for the least traffic in place of the fewest nodes."""
+
+import numpy as np
+import onnx
+import pytest
+
+from autocast_core.config import ConversionConfig
+from autocast_core.data import input_specs, open_batches, table_sizes
+from autocast_core.model import load_model, load_proto
+from autocast_core.pipeline.job import open_runtime
+from autocast_core.sanitize import sanitize
+from autocast_core.search import MemoryTrials, SearchRequest, SearchSubject, search
+from autocast_core.search.measured_sizes import measured_sizes
+from autocast_core.search.search_space import search_space
+from autocast_core.search.set_costs import set_costs
+from tests.autocast_core.search.planted import names, searched
+from tests.models import ARCHITECTURES, build
+
+CONFIG = ConversionConfig()
+RATIO = "fidelity.worst.sqnr_db"
+
+
+def both_searches(name, folder, layers, beyond=3.0):
+    """What the searches for nodes and for traffic cost in bytes: pairs (all, of Casts). Both reach `beyond` dB more
+    than the model with everything low."""
+    built = build(name, folder, layers=layers)
+    source = load_model(built.path)
+    model = sanitize(source, CONFIG).model
+    batches = open_batches(built.evaluation, input_specs(source), batch_size=1, table_sizes=table_sizes(source))
+    subject, store = SearchSubject(model, batches, open_runtime(CONFIG), CONFIG, source), MemoryTrials()
+    costs = set_costs(model, search_space(model, CONFIG, {}), "traffic", batches, subject.runtime)
+    lowest = search(subject, SearchRequest(("sqnr_db>=0",)), trials_store=store).metrics[RATIO]
+    found = {}
+    for cost in ("nodes", "traffic"):
+        result = search(subject, SearchRequest((f"sqnr_db>={lowest + beyond!r}",), cost), trials_store=store)
+        assert result.complete and result.metrics[RATIO] >= lowest + beyond
+        kept = frozenset(result.kept_fp32)
+        found[cost] = costs.of(kept), costs.casts(kept)
+    return found["nodes"], found["traffic"]
+
+
+def test_less_traffic_is_found_than_with_the_fewest_nodes(tmp_path):
+    (nodes, node_casts), (traffic, casts) = both_searches("mobilenet_v2", tmp_path, 2)
+    assert traffic < nodes
+    assert casts < 0.75 * node_casts
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_traffic_is_never_costlier_than_nodes_and_casts_a_quarter_cheaper_on_three_models(tmp_path):
+    found = {name: both_searches(name, tmp_path / name, 2) for name in ARCHITECTURES}
+    assert not [name for name, (nodes, traffic) in found.items() if traffic[0] > nodes[0]]
+    assert sum(traffic[1] <= 0.75 * nodes[1] for nodes, traffic in found.values()) >= 3
+
+
+def test_the_certificate_says_what_each_node_costs_and_buys(planted):
+    found = searched(*planted, "sqnr_db>=55", "no_new_nonfinite", cost="traffic")
+    assert found.complete and found.certificate
+    for entry in found.certificate:
+        assert entry.unit == "bytes"
+        assert entry.failing or entry.costs <= 0
+        assert entry.buys_db is None or entry.failing == () or entry.buys_db > 0
+    decision = found.plan.by_id()[found.certificate[0].node]
+    assert any("costs" in each.detail or "saves" in each.detail for each in decision.evidence)
+
+
+def test_of_a_search_for_few_nodes_each_costs_one(planted):
+    found = searched(*planted, "sqnr_db>=55", "no_new_nonfinite")
+    assert {(entry.costs, entry.unit) for entry in found.certificate} == {(1.0, "nodes")}
+    assert "costs 1 nodes" in found.certificate[0].price()
+
+
+SHIFTED = """
+<ir_version: 9, opset_import: ["": 18]>
+shifted (float[N, 64] x) => (float[N, 64] y) <float far = {3000}, float scale = {1}> {
+    [s] a = Sin(x) [there] b = Add(a, far) [between] c = Mul(b, scale) [over] d = Neg(c) [back] e = Add(d, far)
+    [end] f = Tanh(e) [last] y = Sin(f)
+}
+"""
+
+
+def test_a_node_between_two_needed_ones_is_kept_where_casts_cost_more():
+    """Between `there` and `back` the values lie near 3,000: all that is there must be FP32, cast once at either end."""
+    data = {"x": np.random.default_rng(0).normal(size=(8, 64)).astype("f4")}
+    found = searched(onnx.parser.parse_model(SHIFTED), data, "sqnr_db>=50", cost="traffic")
+    assert {"there", "between", "over", "back"} <= names(found.kept_fp32)
+
+
+OPEN = """
+<ir_version: 9, opset_import: ["": 18]>
+open (float[N, M] x) => (float[K] y) <int64[1] flat = {-1}, int64 first = {0}> {
+    [pick] i = NonZero(x) [row] j = Gather <axis = 0> (i, first) [take] t = Gather <axis = 0> (x, j)
+    [flatten] f = Reshape(t, flat) [end] y = Sin(f)
+}
+"""
+
+
+def test_sizes_that_shapes_do_not_tell_are_measured():
+    model = sanitize(load_proto(onnx.parser.parse_model(OPEN)), CONFIG).model
+    found = measured_sizes(model, {"x": np.array([[1, 0], [2, 3]], "f4")}, open_runtime(CONFIG))
+    assert {name: found[name] for name in ("j", "t", "f", "y")} == {"j": 3, "t": 6, "f": 6, "y": 6}
