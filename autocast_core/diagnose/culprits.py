@@ -1,0 +1,180 @@
+"""The culprits of a divergence: where its error arises, ranked by what mending each does to the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from autocast_core.diagnose.culprit_kinds import explanation, kind_of
+from autocast_core.diagnose.culprit_remedies import remedy_of
+from autocast_core.diagnose.distances import array_distance
+from autocast_core.diagnose.error_shares import Measured, error_shares
+from autocast_core.diagnose.matching.segments import Segment
+from autocast_core.diagnose.own_errors import ReferenceValues, mended_outputs
+from autocast_core.diagnose.result import Begins, Culprit, Kind, OutputDistance, Recorded, Swallowed
+from autocast_core.errors import BackendError
+from autocast_core.graph.walk import ROOT
+from autocast_core.runtime import Runtime
+
+_NAMED, _TRIED = 5, 3
+_LEAST_SHARE = 0.05
+_WORST = 1e6
+_MENDS = 0.5
+
+
+@dataclass(frozen=True)
+class WorstBatch:
+    """The worst batch: what the candidate is fed, its outputs in question with the reference's results, the largest
+    relative error of these, and the candidate as it is simulated."""
+
+    simulated: ir.Model
+    feeds: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+    error: float
+    runtime: Runtime
+
+
+def find_culprits(
+    segments: Sequence[Segment],
+    measured: Measured,
+    values: ReferenceValues,
+    outputs: Sequence[tuple[ir.Value, OutputDistance]],
+    batch: WorstBatch,
+) -> tuple[Culprit, ...]:
+    """The culprits of the error of `outputs`, those that diverge; the worst first. Each of the first three is mended
+    alone on the worst batch."""
+    if not outputs:
+        return ()
+    weights = {value: min(measured.error(value) / max(each.tolerance, 1e-9), _WORST) for value, each in outputs}
+    shares = error_shares(segments, measured, weights)
+    by_value = {segment.value: segment for segment in segments}
+    gathered: dict[ir.Value, float] = {}
+    for value, share in shares.items():
+        start = _where_it_begins(by_value[value], by_value, measured)
+        gathered[start.value] = gathered.get(start.value, 0.0) + share
+    ranked = sorted(gathered, key=lambda value: -gathered[value])[:_NAMED]
+    names = tuple(each.reference for _, each in outputs)
+    culprits = [
+        _culprit(by_value[value], measured, values, gathered[value], names)
+        for value in ranked
+        if gathered[value] >= _LEAST_SHARE
+    ]
+    return _by_effect(culprits, {str(v.name): s for v, s in by_value.items()}, values, batch)
+
+
+def begins(segments: Sequence[Segment], measured: Measured) -> tuple[Begins, ...]:
+    """Where infinity, NaN and vanished values begin: nodes whose inputs have none of it."""
+    found = []
+    for segment in segments:
+        sums = measured.distances.get(segment.value)
+        if sums is None:
+            continue
+        before = [measured.distances[v] for v in segment.inputs if v in measured.distances]
+        ruined = any(each.nonfinite for each in before)
+        faults = (
+            (Kind.OVERFLOW, sums.new_infinite, ruined),
+            (Kind.NAN, sums.new_nan, ruined),
+            (Kind.UNDERFLOW, sums.vanished, ruined or any(each.vanished for each in before)),
+        )
+        found += [_begins(kind, segment, count) for kind, count, known in faults if count and not known]
+    return tuple(found)
+
+
+def swallowed(segments: Sequence[Segment], measured: Measured) -> tuple[Swallowed, ...]:
+    """The nodes into which infinity or NaN goes and out of which finite numbers come."""
+    found = []
+    for segment in segments:
+        sums = measured.distances.get(segment.value)
+        ruined = [v for v in segment.inputs if v in measured.distances and measured.distances[v].nonfinite]
+        if sums is not None and ruined and not sums.nonfinite:
+            name = str(segment.value.name)
+            found.append(Swallowed(node_id(segment.node), segment.node.op_type, name, str(ruined[0].name)))
+    return tuple(found)
+
+
+def node_id(node: ir.Node) -> str:
+    """The id of a node of the main graph."""
+    return f"{ROOT}/{node.name}"
+
+
+def _begins(kind: Kind, segment: Segment, count: int) -> Begins:
+    return Begins(kind, node_id(segment.node), segment.node.op_type, str(segment.value.name), count)
+
+
+def _where_it_begins(segment: Segment, by_value: Mapping[ir.Value, Segment], measured: Measured) -> Segment:
+    """Where an input that vanished makes NaN or infinity of a segment: what made it vanish; else the segment."""
+    own = measured.own.get(segment.value)
+    while own is not None and measured.is_amplified(segment) and own.rounded.nonfinite:
+        lost = [v for v in segment.inputs if v in by_value and _vanishes(v, measured)]
+        if not lost:
+            break
+        segment = by_value[lost[0]]
+        own = measured.own.get(segment.value)
+    return segment
+
+
+def _vanishes(value: ir.Value, measured: Measured) -> bool:
+    sums = measured.distances.get(value)
+    return sums is not None and sums.vanished > 0
+
+
+def _culprit(
+    segment: Segment, measured: Measured, values: ReferenceValues, share: float, outputs: tuple[str, ...]
+) -> Culprit:
+    own = measured.own.get(segment.value)
+    kind = kind_of(segment, measured, values)
+    return Culprit(
+        kind=kind,
+        op_type=segment.node.op_type,
+        candidate_nodes=tuple(map(node_id, segment.nodes)),
+        reference_nodes=tuple(map(node_id, segment.reference_nodes)),
+        candidate_value=str(segment.value.name),
+        reference_value=str(segment.reference.name),
+        own=measured.own_error(segment) if own is None else own.exact.rel_l2,
+        amplified=measured.own_error(segment) if own is None else own.rounded.rel_l2,
+        came_in=measured.came_in(segment),
+        share=share,
+        mended=None,
+        effect=None,
+        outputs=outputs,
+        explanation=explanation(kind, segment, measured, own),
+        remedy=remedy_of(kind, segment),
+        recorded=None
+        if own is None
+        else Recorded(
+            {str(v.name): values.of(r) for v, r in segment.fed.items()}, values.of(segment.reference), own.found
+        ),
+    )
+
+
+def _by_effect(
+    culprits: Sequence[Culprit], by_name: Mapping[str, Segment], values: ReferenceValues, batch: WorstBatch
+) -> tuple[Culprit, ...]:
+    """The culprits, those first whose mending takes away most of the error."""
+    tried = [_mended(c, by_name[c.candidate_value], values, batch) for c in culprits[:_TRIED]]
+    rest = list(culprits[_TRIED:])
+    mending = [each for each in tried if each.effect is not None and each.effect >= _MENDS]
+    return (*mending, *(each for each in tried if each not in mending), *rest)
+
+
+def _mended(culprit: Culprit, segment: Segment, values: ReferenceValues, batch: WorstBatch) -> Culprit:
+    """The culprit with what its mending does; as it is where that does not run."""
+    if str(segment.reference.name) not in values.arrays:
+        return culprit
+    names = list(batch.outputs)
+    try:
+        found = mended_outputs(
+            batch.simulated, segment.value, values.of(segment.reference), names, batch.feeds, batch.runtime
+        )
+    except BackendError:
+        return culprit
+    after = max(_error(batch.outputs[name], array) for name, array in zip(names, found, strict=True))
+    effect = 1.0 - min(after, _WORST) / min(max(batch.error, 1e-30), _WORST)
+    return replace(culprit, mended=after, effect=max(0.0, effect))
+
+
+def _error(expected: np.ndarray, found: np.ndarray) -> float:
+    return array_distance(expected, found).rel_l2 if expected.size == found.size else float("inf")

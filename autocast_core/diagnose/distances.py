@@ -1,0 +1,111 @@
+"""Distances between matched tensors, added up over batches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from autocast_core.diagnose.result import TensorDistance
+from autocast_core.diagnose.sampled_values import Sample
+
+_ZERO_SCALE = 1e-3
+"""What an error is compared with where the reference is 0 throughout."""
+
+
+_INDICES = (np.dtype(np.int64), np.dtype(np.int32))
+
+
+@dataclass
+class DistanceSums:
+    """Sums over the elements that were compared, in float64."""
+
+    elements: int = 0
+    error: float = 0.0
+    energy: float = 0.0
+    max_abs: float = 0.0
+    new_infinite: int = 0
+    new_nan: int = 0
+    vanished: int = 0
+    reference_max: float = 0.0
+    nonfinite: bool = False
+    sampled: bool = False
+
+    def merge(self, other: DistanceSums) -> None:
+        """Add what another batch gave."""
+        self.elements += other.elements
+        self.error += other.error
+        self.energy += other.energy
+        self.max_abs = max(self.max_abs, other.max_abs)
+        self.new_infinite += other.new_infinite
+        self.new_nan += other.new_nan
+        self.vanished += other.vanished
+        self.reference_max = max(self.reference_max, other.reference_max)
+        self.nonfinite |= other.nonfinite
+        self.sampled |= other.sampled
+
+    @property
+    def rel_l2(self) -> float:
+        """The relative L2 error; infinite with new non-finite elements or another number of elements."""
+        if self.nonfinite or not math.isfinite(self.error):
+            return math.inf
+        if self.error == 0.0:
+            return 0.0
+        if self.energy == 0.0:
+            return min(1.0, math.sqrt(self.error / self.elements) / _ZERO_SCALE)
+        return math.sqrt(self.error / self.energy)
+
+    def result(self) -> TensorDistance:
+        """The distance."""
+        return TensorDistance(
+            self.rel_l2,
+            self.max_abs,
+            self.elements,
+            self.new_infinite,
+            self.new_nan,
+            self.vanished,
+            self.reference_max,
+            self.nonfinite,
+            self.sampled,
+        )
+
+
+def distance(reference: Sample, candidate: Sample) -> DistanceSums:
+    """The distance of one batch's samples; infinite where they have different numbers of elements."""
+    left, right = reference.elements, candidate.elements
+    if left.size != right.size:
+        return DistanceSums(max(left.size, right.size), math.inf, max_abs=math.inf, sampled=reference.sampled)
+    sums = array_distance(left, right)
+    sums.nonfinite |= reference.finite and not candidate.finite
+    sums.sampled = reference.sampled or candidate.sampled
+    return sums
+
+
+def array_distance(reference: np.ndarray, candidate: np.ndarray) -> DistanceSums:
+    """The distance of two arrays of one size, element by element.
+
+    Of indices and booleans the error is how many are unequal: rel_l2 is then the root of their share.
+    """
+    if reference.dtype.kind == "b" or reference.dtype in _INDICES:
+        unequal = int(np.count_nonzero(reference.reshape(-1) != candidate.reshape(-1)))
+        return DistanceSums(reference.size, float(unequal), float(reference.size), float(unequal > 0))
+    with np.errstate(all="ignore"):
+        left, right = reference.reshape(-1).astype(np.float64), candidate.reshape(-1).astype(np.float64)
+        known = np.isfinite(left)
+        finite = known & np.isfinite(right)
+        new_infinite = int(np.count_nonzero(known & np.isinf(right)))
+        new_nan = int(np.count_nonzero(np.isnan(right) & ~np.isnan(left)))
+        a, b = (left, right) if finite.all() else (left[finite], right[finite])
+        error = np.abs(a - b)
+        return DistanceSums(
+            left.size,
+            float(np.dot(error, error)),
+            float(np.dot(a, a)),
+            float(error.max(initial=0.0)),
+            new_infinite,
+            new_nan,
+            int(np.count_nonzero((b == 0.0) & (a != 0.0))),
+            float(np.abs(left[known]).max(initial=0.0)),
+            new_infinite + new_nan > 0,
+        )

@@ -1,0 +1,155 @@
+"""Values of chosen tensors of one model, batch by batch, a sample of each that is large.
+
+A tensor of at most 16,384 elements comes out whole. Of a larger one, or of one whose size only the run knows, come
+16,384 elements spread over it (one of each of as many equal stretches, at places drawn once and for all, so that no
+regularity of the tensor can hide and two models give the same ones) and its sum of squares over all elements, which is
+finite only where they all are. Nothing else leaves the graph, so memory is that of one inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import onnx_ir as ir
+
+from autocast_core.calibrate.temporary_nodes import TemporaryNodes
+from autocast_core.calibrate.tensor_sizes import Sizes, sizes_of
+from autocast_core.graph.names import unused_names
+from autocast_core.number_formats import LOW_DTYPES
+from autocast_core.runtime import Runtime, Session
+
+SAMPLE_ELEMENTS = 1 << 14
+_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
+_OTHERS = frozenset(
+    {*LOW_DTYPES, ir.DataType.BOOL, ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT8, ir.DataType.UINT8}
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Of one tensor: the compared elements, 1-d; whether they are not all there are; whether all, compared or not, are
+    finite."""
+
+    elements: np.ndarray
+    sampled: bool
+    finite: bool
+
+
+@dataclass
+class SampledModel:
+    """A model that gives samples of `names`. Sessions are opened for the shapes of a batch, again where they change."""
+
+    model: ir.Model
+    names: Sequence[str]
+    runtime: Runtime
+    _session: Session | None = None
+    _whole: frozenset[str] = frozenset()
+    _floats: frozenset[str] = frozenset()
+    _shapes: Mapping[str, tuple[int, ...]] | None = None
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Sample]:
+        """The samples for one batch. BackendError where the model does not run."""
+        shapes = {name: np.shape(value) for name, value in feeds.items()}
+        if self._session is None or shapes != self._shapes:
+            self.close()
+            self._open(feeds)
+            self._shapes = shapes
+        assert self._session is not None
+        rest = iter(self._session.run(feeds))
+        found = {}
+        for name in self.names:
+            elements = np.asarray(next(rest))
+            whole = name in self._whole
+            finite = bool(np.isfinite(next(rest)).all()) if not whole and name in self._floats else True
+            if elements.dtype.kind == "f" and finite:
+                finite = bool(np.isfinite(elements).all())
+            found[name] = Sample(elements.reshape(-1), not whole, finite)
+        return found
+
+    @property
+    def backend(self) -> str:
+        """What executes it."""
+        return "" if self._session is None else self._session.backend
+
+    def close(self) -> None:
+        """Frees the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _open(self, feeds: Mapping[str, np.ndarray]) -> None:
+        sizes = sizes_of(self.model, feeds)
+        names = set(self.names)
+        values = {str(v.name): v for node in self.model.graph for v in node.outputs if v.name in names}
+        values |= {str(v.name): v for v in self.model.graph.inputs if v.name in names}
+        self._whole = frozenset(n for n in names if sizes.counts.get(n, SAMPLE_ELEMENTS + 1) <= SAMPLE_ELEMENTS)
+        self._floats = frozenset(name for name, value in values.items() if value.dtype in _FLOATS)
+        with _sampled(self.model, [values[name] for name in self.names], self._whole, sizes):
+            self._session = self.runtime.open(self.model, exact=True, few_runs=True)
+
+
+def is_measurable(value: ir.Value) -> bool:
+    """Whether samples of `value` can be taken and compared."""
+    return isinstance(value.type, ir.TensorType) and value.dtype in _FLOATS | _OTHERS
+
+
+@contextmanager
+def sampled_model(model: ir.Model, names: Collection[str], runtime: Runtime) -> Iterator[SampledModel]:
+    """`model` as it gives samples of `names`, values of its main graph; closed at the end."""
+    with closing(SampledModel(model, tuple(names), runtime)) as sampled:
+        yield sampled
+
+
+@contextmanager
+def _sampled(model: ir.Model, values: Sequence[ir.Value], whole: Collection[str], sizes: Sizes) -> Iterator[None]:
+    graph = model.graph
+    with ExitStack() as undo:
+        write = TemporaryNodes(graph, unused_names(graph).numbered("sampled"), model.opset_imports.get("", 1), undo)
+        made: dict[ir.Value, list[ir.Value]] = {}
+        # ONNX Runtime takes leaves last in, first out; in forward order every intermediate would stay alive.
+        for value in reversed(_in_graph_order(graph, values)):
+            name = str(value.name)
+            made[value] = [value] if name in whole else _outputs(write, value, sizes.counts.get(name))
+        write.commit()
+        write.set_outputs(output for value in values for output in made[value])
+        yield
+
+
+def _in_graph_order(graph: ir.Graph, values: Sequence[ir.Value]) -> list[ir.Value]:
+    wanted = set(values)
+    return [v for vs in (graph.inputs, *(node.outputs for node in graph)) for v in vs if v in wanted]
+
+
+def _outputs(write: TemporaryNodes, value: ir.Value, count: int | None) -> list[ir.Value]:
+    flat = write("Reshape", value, write.constant(np.array([-1])))
+    elements = write("Gather", flat, _indices(write, value, count))
+    elements.type = value.type
+    if value.dtype not in _FLOATS:
+        return [elements]
+    squares = write("ReduceSumSquare", value, keepdims=0)
+    squares.type = value.type
+    return [elements, squares]
+
+
+def _indices(write: TemporaryNodes, value: ir.Value, count: int | None) -> ir.Value:
+    if count is not None:
+        return write.once(("indices", count), lambda: write.constant(_places(count)))
+    size = write("Size", value)
+    scaled = write("Mul", write("Cast", size, to=int(ir.DataType.DOUBLE)), write.constant(_positions()))
+    indices = write("Cast", scaled, to=int(ir.DataType.INT64))
+    one = write.constant(np.array([1]))
+    most = write("Reshape", write("Mul", size, write.constant(np.array(SAMPLE_ELEMENTS))), one)
+    return write("Slice", indices, write.constant(np.array([0])), most)
+
+
+def _places(count: int) -> np.ndarray:
+    return (_positions() * count).astype(np.int64)
+
+
+@lru_cache(maxsize=1)
+def _positions() -> np.ndarray:
+    return (np.arange(SAMPLE_ELEMENTS) + np.random.default_rng(0).random(SAMPLE_ELEMENTS)) / SAMPLE_ELEMENTS

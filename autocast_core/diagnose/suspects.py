@@ -1,0 +1,56 @@
+"""The segments whose own error is worth measuring: all of a small model, those where the error jumps in a large one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from autocast_core.calibrate.tensor_sizes import sizes_of
+from autocast_core.diagnose.culprit_kinds import differences
+from autocast_core.diagnose.error_shares import Measured, unit_rounding
+from autocast_core.diagnose.matching.segments import Segment
+
+_ALL_ELEMENTS = 1 << 24
+_MOST = 24
+_UNKNOWN = 1 << 20
+
+
+def suspects(
+    reference: ir.Model,
+    segments: Sequence[Segment],
+    measured: Measured,
+    diverging: Sequence[ir.Value],
+    feeds: Mapping[str, np.ndarray],
+) -> list[Segment]:
+    """The segments to measure, in graph order: all where their tensors have at most 2^24 elements together, else at
+    most 24, by how far the error exceeds that of what they read; none of a large model whose outputs agree."""
+    usable = [each for each in segments if each.value in measured.distances and each.fed and _can_be_fed(each)]
+    sizes = sizes_of(reference, feeds).counts
+    tensors = {value for each in usable for value in (each.reference, *each.fed.values())}
+    if sum(sizes.get(str(value.name), _UNKNOWN) for value in tensors) <= _ALL_ELEMENTS:
+        return usable
+    if not diverging:
+        return []
+    scores = {each.value: _score(each, measured) for each in usable}
+    best = sorted(usable, key=lambda each: -scores[each.value])[:_MOST]
+    chosen = {each.value for each in best}
+    return [each for each in usable if each.value in chosen]
+
+
+def _can_be_fed(segment: Segment) -> bool:
+    """Whether the reference's values can be given as what the candidate reads: floats are no integers."""
+    pairs = segment.fed.items()
+    return all(_is_float(value) or not _is_float(reference) for value, reference in pairs)
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.is_floating_point()
+
+
+def _score(segment: Segment, measured: Measured) -> float:
+    """How much larger the error is than what came in; more where the candidate computes something else."""
+    floor = unit_rounding(segment.value.dtype)
+    error, came = measured.error(segment.value), max(measured.came_in(segment), floor)
+    return error / came * (10.0 if differences(segment) else 1.0)

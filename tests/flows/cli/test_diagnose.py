@@ -1,0 +1,60 @@
+"""`autocast diagnose`: where a model goes wrong."""
+
+import numpy as np
+import onnx
+import pytest
+
+from flows.cli.diagnose import KEYS
+from tests.autocast_core.diagnose.diagnosed import model, normal, whole_fp16
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUTOCAST_HOME", str(tmp_path / "home"))
+    source = model(
+        "a = Mul(x, k)\nb = Mul(a, a)\nc = Div(a, b)\nd = Mul(c, k)\ny = Add(d, x)",
+        "(float[N, 16] x) => (float[N, 16] y)",
+        "float k = {500.0}",
+    )
+    onnx.save(source, tmp_path / "m.onnx")
+    onnx.save(whole_fp16(source), tmp_path / "low.onnx")
+    np.savez(tmp_path / "d.npz", x=np.abs(normal(8, 16)) + 0.6)
+    return tmp_path
+
+
+def test_the_culprit_is_named_and_the_reference_converted_without_it(autocast, files):
+    ended = autocast(
+        *("diagnose", files / "m.onnx", files / "low.onnx", "--data", files / "d.npz", "--json"),
+        *("--html", files / "d.html", "--fix", files / "mended.onnx"),
+    )
+    assert ended.code == 3
+    assert set(ended.json) == {"ok", "error", *KEYS}
+    assert ended.json["culprits"][0]["kind"] == "overflow"
+    assert ended.json["culprits"][0]["reference_value"] == "b"
+    assert "Overflow at graph/Mul" in ended.errors[-1]
+    assert "finite values become infinite" in (files / "d.html").read_text()
+    assert ended.json["fixed"]["sentence"].startswith("No divergence")
+    assert (files / "mended.onnx").is_file()
+
+
+def test_models_that_agree_end_with_0(autocast, files):
+    ended = autocast("diagnose", files / "m.onnx", files / "m.onnx")
+    assert ended.code == 0
+    assert "No divergence" in ended.out
+    assert "seeded random data" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--map", "x"), "write REFERENCE=CANDIDATE"),
+        (("--map", "x=z"), "inputs differ"),
+        (("--tolerance", "nan"), "give a number of decibels"),
+        (("--data", "none.npz"), "none.npz"),
+        (("--html", "/none/d.html"), "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_and_ends_with_2(autocast, files, options, message):
+    ended = autocast("diagnose", files / "m.onnx", files / "m.onnx", *options)
+    assert ended.code == 2
+    assert len(ended.errors) == 1 and message in ended.errors[0]
