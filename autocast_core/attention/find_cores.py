@@ -38,7 +38,8 @@ def attention_cores(graph: ir.Graph) -> tuple[AttentionCore, ...]:
 
 
 def _may_be_core(node: ir.Node) -> bool:
-    return (node.op_type == "Softmax" and node.domain == "") or is_fused_operator(node)
+    is_softmax = node.op_type == "Softmax" and node.domain == ""
+    return bool(node.inputs and node.outputs) and (is_softmax or is_fused_operator(node))
 
 
 def _core(node: ir.Node, ids: _Ids) -> AttentionCore | None:

@@ -82,7 +82,8 @@ def _of_form(core: AttentionCore) -> Iterator[Obstacle]:
 def _of_types(core: AttentionCore, types: _Types) -> Iterator[Obstacle]:
     computed = {node: _type_of(node, core, types) for node in core.computing}
     wide = [link for link in core.links if _link_type(link, types) == ir.DataType.FLOAT]
-    if set(computed.values()) == {ir.DataType.FLOAT} and len(wide) == len(core.links):
+    inner = [link for link in core.links if link.source in computed and link.target in computed]
+    if set(computed.values()) == {ir.DataType.FLOAT} and all(link in wide for link in inner):
         yield Obstacle("all_fp32", core.computing, "all of it computes in FP32")
         return
     narrow = set()

@@ -42,19 +42,19 @@ class Step:
 
 def is_cast(node: ir.Node) -> bool:
     """Whether the node changes the element type and nothing else."""
-    return is_in(node, CASTS)
+    return is_in(node, CASTS) and bool(node.inputs) and bool(node.outputs)
 
 
 def is_layout(node: ir.Node) -> bool:
     """Whether the node hands on its elements as they are."""
-    return is_in(node, LAYOUT)
+    return is_in(node, LAYOUT) and bool(node.inputs) and bool(node.outputs)
 
 
 def is_constant(value: ir.Value | None) -> bool:
     """Whether the value is a constant, perhaps cast or laid out anew."""
     while value is not None and constant_tensor(value) is None:
         node = value.producer()
-        if node is None or not (is_cast(node) or is_in(node, MOVES_ELEMENTS)):
+        if node is None or not (is_cast(node) or is_in(node, MOVES_ELEMENTS)) or not node.inputs:
             return False
         value = node.inputs[0]
     return value is not None
@@ -120,7 +120,7 @@ def steps_to_product(softmax: ir.Node) -> tuple[tuple[Step, ...], Step] | None:
             if is_product(node) and operand < 2 and node.inputs[1 - operand] not in seen:
                 return steps, Step(node, operand)
             passes = (is_cast(node) or is_layout(node)) and operand == 0
-            guards = node.domain == "" and operand in _GUARD_AT.get(node.op_type, ())
+            guards = node.domain == "" and bool(node.outputs) and operand in _GUARD_AT.get(node.op_type, ())
             if (passes or guards) and len(steps) < _LONGEST and node.outputs[0] not in seen:
                 seen.add(node.outputs[0])
                 pending.append((node.outputs[0], (*steps, Step(node, operand))))
@@ -142,7 +142,7 @@ def back_through(value: ir.Value | None, families: frozenset[str]) -> tuple[tupl
     while value is not None:
         values.append(value)
         node = value.producer()
-        if node is None or not is_in(node, families):
+        if node is None or not is_in(node, families) or not node.inputs:
             break
         nodes.append(node)
         value = node.inputs[0]

@@ -14,7 +14,8 @@ _MOST_STEPS = 12
 
 def is_product(node: ir.Node) -> bool:
     """Whether the node multiplies two matrices."""
-    return (node.domain, node.op_type) in PRODUCTS and len(node.inputs) >= 2 and None not in node.inputs[:2]
+    is_whole = len(node.inputs) >= 2 and None not in node.inputs[:2] and bool(node.outputs)
+    return is_whole and (node.domain, node.op_type) in PRODUCTS
 
 
 def contracted_size(product: ir.Node) -> int | None:
@@ -69,7 +70,7 @@ def size_of(value: ir.Value | None, axis: int) -> int | None:
             if isinstance(size, int):
                 return size
         node = value.producer()
-        if node is None or node.domain != "":
+        if node is None or node.domain != "" or not node.inputs:
             return None
         if node.op_type == "Reshape" and len(node.inputs) == 2:
             target = small_array(node.inputs[1])
@@ -77,7 +78,7 @@ def size_of(value: ir.Value | None, axis: int) -> int | None:
             return given if given > 0 else None
         if node.op_type == "Transpose":
             order = node.attributes.get_ints("perm")
-            if order is None:
+            if order is None or -axis > len(order):
                 return None
             axis = order[axis] - len(order)
         elif node.op_type not in ("Cast", "Dropout", "Identity", "Softmax"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from autocast_core.__main__ import get_parser
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.rules import rules_table
+from autocast_core.lint.checks import CHECKS
 from autocast_core.options import options_of, options_table
 from flows.request.spec import Spec
 
@@ -50,7 +51,17 @@ def _shown(default: object) -> str:
     return f"`[{', '.join(default)}]`" if isinstance(default, tuple) else f"`{default}`"
 
 
+def lint_codes() -> str:
+    """Every check of the linter, with its page."""
+    rows = ["| Code | Level | Finds |", "| --- | --- | --- |"]
+    for check in CHECKS:
+        reference = ", with `--reference`" if check.needs_reference else ""
+        rows.append(f"| [{check.code}](lint/{check.code}.md) | {check.level.word} | {check.title}{reference} |")
+    return "\n".join(rows) + "\n"
+
+
 TABLES = {
+    "lint-codes": lint_codes,
     "rules": rules_table,
     "converter-options": converter_options,
     "command-arguments": command_arguments,

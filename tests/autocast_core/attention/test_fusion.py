@@ -87,6 +87,7 @@ def test_a_product_in_fp32_is_named_with_what_is_fp32_beside_it():
         (FRONT, ("v", "o"), ["fp32_product"]),
         (FRONT, ("o", "y"), ["fp32_product"]),
         (FRONT, ("q", "k", "v", "qs", "a", "c", "p", "o", "y"), ["all_fp32"]),
+        (FRONT, ("qs", "a", "c", "p", "o"), ["all_fp32"]),
         (BEHIND, ("b", "p"), []),
         (BEHIND, ("a", "b"), ["fp32_product"]),
     ],

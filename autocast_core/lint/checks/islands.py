@@ -1,0 +1,122 @@
+"""Nodes in FP32 between casts, in a model of mixed precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from autocast_core.graph.constants import constant_tensor
+from autocast_core.lint.finding import Check, Level, Spot
+from autocast_core.lint.subject import Subject, float_type, is_cast, size_in_bytes, total
+from autocast_core.number_formats import LOW_DTYPES
+from autocast_core.operators.families import MOVES_ELEMENTS, is_in
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Island:
+    """FP32 nodes that hand values to each other, and the casts from and to 16 bits at their border."""
+
+    nodes: tuple[ir.Node, ...]
+    entries: tuple[ir.Node, ...]
+    exits: tuple[ir.Node, ...]
+
+    @property
+    def cast_bytes(self) -> int | None:
+        """What the casts at the border read and write in a run."""
+        values = (value for cast in (*self.entries, *self.exits) for value in (cast.inputs[0], cast.outputs[0]))
+        return total(size_in_bytes(value) for value in values)
+
+
+def islands(subject: Subject) -> Iterator[Island]:
+    """The islands of a model of mixed precision, in the order of their first nodes."""
+    if not subject.is_mixed:
+        return
+    waiting = {node: None for node in subject.ids if _is_fp32(node)}
+    while waiting:
+        first = next(iter(waiting))
+        members: dict[ir.Node, None] = {}
+        entries: dict[ir.Node, None] = {}
+        exits: dict[ir.Node, None] = {}
+        pending = [first]
+        while pending:
+            node = pending.pop()
+            if node in members:
+                continue
+            members[node] = None
+            waiting.pop(node, None)
+            pending += _neighbours(node, entries, exits)
+        yield Island(tuple(node for node in subject.ids if node in members), tuple(entries), tuple(exits))
+
+
+def _is_fp32(node: ir.Node) -> bool:
+    return not is_cast(node) and node.op_type != "Constant" and float_type(node) == ir.DataType.FLOAT
+
+
+def _neighbours(node: ir.Node, entries: dict[ir.Node, None], exits: dict[ir.Node, None]) -> Iterator[ir.Node]:
+    """The FP32 nodes that give or take values of `node`; casts at the border are noted on the way."""
+    for value in node.inputs:
+        maker = None if value is None or value.dtype != ir.DataType.FLOAT else value.producer()
+        if maker is None:
+            continue
+        if _is_fp32(maker):
+            yield maker
+        elif is_cast(maker) and _is_narrow(maker.inputs[0]):
+            entries[maker] = None
+    for value in node.outputs:
+        for use in value.uses() if value.dtype == ir.DataType.FLOAT else ():
+            if _is_fp32(use.node):
+                yield use.node
+            elif is_cast(use.node) and use.node.outputs[0].dtype in LOW_DTYPES:
+                exits[use.node] = None
+
+
+def _is_narrow(value: ir.Value | None) -> bool:
+    """Whether the value is computed in 16 bits."""
+    return value is not None and value.dtype in LOW_DTYPES and constant_tensor(value) is None
+
+
+def _computing(subject: Subject) -> Iterator[Spot]:
+    for island in islands(subject):
+        if (island.entries or island.exits) and not _only_moves(island):
+            yield Spot(subject.ids[island.nodes[0]], _described(island), island.cast_bytes)
+
+
+def _moving(subject: Subject) -> Iterator[Spot]:
+    for island in islands(subject):
+        if island.entries and island.exits and _only_moves(island):
+            yield Spot(subject.ids[island.nodes[0]], f"{_described(island)} and only move values", island.cast_bytes)
+
+
+def _only_moves(island: Island) -> bool:
+    return all(is_in(node, MOVES_ELEMENTS) for node in island.nodes)
+
+
+def _described(island: Island) -> str:
+    kinds = list(dict.fromkeys(node.op_type for node in island.nodes))
+    more = ", …" if len(kinds) > _SHOWN else ""
+    casts = len(island.entries) + len(island.exits)
+    return f"{len(island.nodes)} nodes in FP32 ({', '.join(kinds[:_SHOWN])}{more}) behind {casts} casts"
+
+
+ISLANDS = (
+    Check(
+        "AC301",
+        "FP32 island",
+        Level.NOTE,
+        "its casts move values where an engine does not fuse them into kernels beside it",
+        "`autocast tune FP32.onnx --calibration DATA --budget …` finds the smallest set of FP32 nodes",
+        _computing,
+    ),
+    Check(
+        "AC302",
+        "FP32 island that computes nothing",
+        Level.WARNING,
+        "values are cast up, moved at twice the width, and cast down",
+        "move them in 16 bits: remove the casts; or `autocast run FP32.onnx --calibration DATA`",
+        _moving,
+    ),
+)

@@ -1,0 +1,68 @@
+"""Runs every check over a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from autocast_core.attention import fusion_obstacles
+from autocast_core.lint.checks import CHECKS
+from autocast_core.lint.finding import Finding, Level, finding
+from autocast_core.lint.subject import Subject, float_type, type_word
+from autocast_core.operators import infer_missing_types
+
+MOST_FINDINGS = 1000
+"""Of one check; a model that has more is wrong as a whole."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found, errors first, then in the order of codes and of the graph.
+
+    `attention` counts the cores and those that nothing is known to keep from being one kernel; `types` the nodes that
+    compute, by type.
+    """
+
+    findings: tuple[Finding, ...]
+    attention_cores: int
+    attention_whole: int
+    types: Mapping[str, int]
+
+    def at_least(self, level: Level) -> tuple[Finding, ...]:
+        """The findings of that level and above."""
+        return tuple(found for found in self.findings if found.level >= level)
+
+
+def inspect_model(model: ir.Model, reference: ir.Model | None = None) -> Inspection:
+    """Everything that the checks find in `model`, compared with the FP32 `reference` where that is given.
+
+    Types that the file does not declare are inferred into `model`; else nothing is changed. ModelError where weights
+    cannot be read.
+    """
+    infer_missing_types(model)
+    subject = Subject(model, reference)
+    found = sorted(_found(subject), key=lambda each: (-each.level, each.code))
+    whole = sum(not fusion_obstacles(core) for core in subject.cores)
+    return Inspection(tuple(found), len(subject.cores), whole, _types(subject))
+
+
+def _found(subject: Subject) -> Iterator[Finding]:
+    for check in CHECKS:
+        if check.needs_reference and subject.reference is None:
+            continue
+        for number, spot in enumerate(check.find(subject), 1):
+            yield finding(check, spot)
+            if number == MOST_FINDINGS:
+                break
+
+
+def _types(subject: Subject) -> Mapping[str, int]:
+    counts: dict[str, int] = {}
+    for node in subject.ids:
+        dtype = float_type(node)
+        if dtype is not None and node.op_type not in ("Cast", "CastLike", "Constant"):
+            word = type_word(dtype).lower()
+            counts[word] = counts.get(word, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,34 @@
+"""The linter finds every defect that is planted, where it is, and nothing else that it should not."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from autocast_core.lint import Finding, Level, inspect_model
+from autocast_core.lint.checks import CHECKS
+from autocast_core.model.reader import load_proto
+from tests.autocast_core.lint.planted import PLANTED
+
+
+def findings(model: ir.Model, reference: ir.Model | None = None) -> tuple[Finding, ...]:
+    return inspect_model(model, reference).findings
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_defect_is_found_where_it_is(name):
+    planted = PLANTED[name]
+    found = findings(load_proto(planted.model()))
+    assert [each.node for each in found if each.code == planted.code] == [planted.node]
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_nothing_else_is_found_above_notes(name):
+    planted = PLANTED[name]
+    found = findings(load_proto(planted.model()))
+    assert {each.code for each in found if each.level > Level.NOTE} <= {planted.code}
+
+
+def test_there_are_at_least_forty_and_every_code_that_needs_no_reference_is_planted():
+    assert len(PLANTED) >= 40
+    assert {planted.code for planted in PLANTED.values()} == {each.code for each in CHECKS if not each.needs_reference}
