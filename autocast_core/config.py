@@ -275,6 +275,13 @@ class ConversionConfig:
             "Softmax or a last linear layer."
         ),
     )
+    judges: tuple[str, ...] = field(
+        default=(),
+        metadata=declared(
+            "Judges of the task, for example `boxes:layout=yolov8`: boxes, masks, tokens, embeddings, ranking, depth, "
+            "speech. Default: those that gates name, and those that the outputs' names leave no doubt about."
+        ),
+    )
     target: str | None = field(
         default=None,
         metadata=declared(

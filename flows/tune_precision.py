@@ -11,6 +11,7 @@ from typing import Any
 from prefect import flow, runtime
 
 from autocast_core.errors import DataError
+from autocast_core.evaluate import AskedGates
 from autocast_core.json_values import finite
 from autocast_core.model.atomic import check_inputs_stay, check_plain
 from autocast_core.pipeline.job import files_of_data
@@ -176,6 +177,10 @@ def _options(search: _Search) -> str | None:
     asked = search.spec.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
     if search.budgets.metric is not None:
         asked["metric"] = search.budgets.metric
+    said = {text.partition(":")[0].strip() for text in search.spec.judges}
+    named = AskedGates(search.budgets.expressions).judges
+    if unsaid := [judge for judge in named if judge not in said]:
+        asked["judges"] = [*search.spec.judges, *unsaid]
     # JSON is YAML.
     return json.dumps(asked, indent=1, sort_keys=True) + "\n" if asked else None
 

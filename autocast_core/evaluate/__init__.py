@@ -6,6 +6,7 @@ from autocast_core.evaluate.default_gates import DEFAULT_GATES, AskedGates, defa
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
 from autocast_core.evaluate.fidelity import Comparison, Evaluation, Fidelity, compare, evaluate, output_metric_names
 from autocast_core.evaluate.gates import Gate, GateResult, parse_gate
+from autocast_core.evaluate.judges import AskedJudge, Judged, asked_judges, parse_judge
 from autocast_core.evaluate.metric import TaskMetric, load_metric, task_metric_values
 from autocast_core.evaluate.recording import Recording, recorded
 from autocast_core.evaluate.task import TaskMetrics, TopK
@@ -13,6 +14,7 @@ from autocast_core.evaluate.task import TaskMetrics, TopK
 __all__ = [
     "DEFAULT_GATES",
     "AskedGates",
+    "AskedJudge",
     "ClassAgreement",
     "Comparison",
     "ErrorSums",
@@ -20,11 +22,13 @@ __all__ = [
     "Fidelity",
     "Gate",
     "GateResult",
+    "Judged",
     "OutputFidelity",
     "Recording",
     "TaskMetric",
     "TaskMetrics",
     "TopK",
+    "asked_judges",
     "class_score_outputs",
     "compare",
     "default_gates",
@@ -32,6 +36,7 @@ __all__ = [
     "load_metric",
     "output_metric_names",
     "parse_gate",
+    "parse_judge",
     "recorded",
     "task_metric_values",
 ]

@@ -51,6 +51,12 @@ class AskedGates:
     keep_default: bool = False
     allow_random: bool = True
 
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The judges that the expressions speak of. ConfigError as `parse_gate`."""
+        named = (parse_gate(expression).judge for expression in self.expressions)
+        return tuple(dict.fromkeys(judge for judge in named if judge is not None))
+
     def parsed(self, precision: Precision, metrics: Mapping[str, float], names: Mapping[str, str]) -> tuple[Gate, ...]:
         """The gates for what was measured, see `default_gates`. ConfigError as `parse_gate`."""
         defaults = default_gates(precision, metrics, names) if self.keep_default or not self.expressions else ()

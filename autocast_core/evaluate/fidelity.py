@@ -17,6 +17,7 @@ from autocast_core.errors import DataError
 from autocast_core.evaluate.class_scores import called_class_scores
 from autocast_core.evaluate.classification import CLASS_METRICS, ClassAgreement
 from autocast_core.evaluate.errors import ERROR_METRICS, ErrorSums, OutputFidelity
+from autocast_core.evaluate.judges import AskedJudge, Judged, JudgeTally
 from autocast_core.evaluate.metric import TaskMetric, joined
 from autocast_core.evaluate.percentiles import PERCENTILES
 from autocast_core.evaluate.task import TaskMetrics, TopK
@@ -191,20 +192,28 @@ def _named(prefix: str, output: OutputFidelity) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Fidelity and, where the data has labels, task accuracy; `metric` is that of the user's own, of the candidate."""
+    """Fidelity and, where the data has labels, task accuracy; `metric` is that of the user's own, of the candidate;
+    `judged` is what each judge found."""
 
     fidelity: Fidelity
     task: TaskMetrics | None
     metric: float | None = None
+    judged: tuple[Judged, ...] = ()
+
+    def task_metrics(self) -> dict[str, float]:
+        """The accuracy's and the judges' metrics, by the names that runs are logged under."""
+        found = {} if self.task is None else self.task.metrics()
+        return found | {name: value for each in self.judged for name, value in each.metrics().items()}
 
 
 class Comparison:
     """Adds up how a candidate differs from the reference, batch by batch in the order of `labels`.
 
     Outputs are matched by name: DataError where the candidate lacks one. With labels both models' accuracy is counted
-    for the first output: DataError where they do not fit; beside a `metric` of the user's own, whose labels may be
-    anything, those that are no class indices of that output are left to it. Agreement on classes is counted for
-    `class_outputs` (None: those whose name says that they hold class scores) and for the output with labels.
+    for the first output: DataError where they do not fit; beside a `metric` of the user's own or `judges` that take
+    labels, whose labels may be anything, those that are no class indices of that output are left to them. Agreement on
+    classes is counted for `class_outputs` (None: those whose name says that they hold class scores) and for the output
+    with labels.
     """
 
     def __init__(
@@ -214,8 +223,11 @@ class Comparison:
         labels: np.ndarray | None = None,
         metric: TaskMetric | None = None,
         class_outputs: Collection[str] | None = None,
+        judges: Sequence[AskedJudge] = (),
     ) -> None:
         self._order = _order(reference, candidate)
+        self._tallies = [JudgeTally(judge, labels) for judge in judges]
+        self._others_take_labels = metric is not None or any(judge.takes_labels for judge in judges)
         self._class_outputs = called_class_scores(reference) if class_outputs is None else frozenset(class_outputs)
         self._labels, self._metric = labels, metric
         self._sums = [ErrorSums(name) for name in reference]
@@ -243,6 +255,8 @@ class Comparison:
             with self._lenient():
                 for top, output in zip(self._top, (expected[0], matched[0]), strict=True):
                     top.add(np.asarray(output))
+        for tally in self._tallies:
+            tally.add([total.name for total in self._sums], expected, matched)
 
     def result(self, backend: str) -> Evaluation:
         """What was added up; `backend` executed the candidate."""
@@ -257,14 +271,15 @@ class Comparison:
         if self._metric is not None:
             names = [total.name for total in self._sums]
             metric = self._metric(joined(names, self._collected), self._labels)
-        return Evaluation(fidelity, task, metric)
+        judged = tuple(found for tally in self._tallies if (found := tally.result()) is not None)
+        return Evaluation(fidelity, task, metric, judged)
 
     @contextmanager
     def _lenient(self) -> Iterator[None]:
         try:
             yield
         except DataError:
-            if self._metric is None:
+            if not self._others_take_labels:
                 raise
             self._top = None
 
@@ -295,16 +310,19 @@ def evaluate(
     progress: ProgressCallback = silent,
     metric: TaskMetric | None = None,
     class_outputs: Collection[str] | None = None,
+    judges: Sequence[AskedJudge] = (),
 ) -> Evaluation:
-    """`compare`, and in the same pass accuracy and the metric of the user's own.
+    """`compare`, and in the same pass accuracy, the metric of the user's own and what `judges` find.
 
     With labels (integers, shape [samples, …]; one class index a row of the first output, [batch, …, classes]) the task
     metrics are top-1 and top-5 accuracy of both models, shares from 0 to 1. `metric` is called once, with each output
-    of all batches joined along the first axis: they stay in memory.
+    of all batches joined along the first axis: they stay in memory. `judges` see one batch at a time.
 
-    Raises as `compare`; DataError too where labels and outputs do not fit, ConfigError where `metric` fails.
+    Raises as `compare`; DataError too where labels and outputs do not fit or a judge cannot read the outputs,
+    ConfigError where `metric` fails.
     """
-    comparison = Comparison(reference.output_names, candidate.output_names, batches.labels, metric, class_outputs)
+    names = reference.output_names, candidate.output_names
+    comparison = Comparison(*names, batches.labels, metric, class_outputs, judges)
     return _run(comparison, reference, candidate, batches, progress)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from autocast_core.errors import ConfigError
 from autocast_core.evaluate.classification import CLASS_METRICS
 from autocast_core.evaluate.errors import ERROR_METRICS
+from autocast_core.evaluate.judges import JUDGES, logged_metric
 from autocast_core.evaluate.worst_batch import BATCH_METRICS, WORST_BATCH
 
 _FIDELITY = (*ERROR_METRICS, "equal_share", *CLASS_METRICS)
@@ -37,7 +38,8 @@ _EXPRESSION = re.compile(r"(?P<left>[^<>=]+)(?P<operator>>=|<=|==|>|<)(?P<value>
 """No two neighbours match the same letter, so that matching takes linear time; anyone's text comes here."""
 _KNOWN = (
     f"{', '.join(_FIDELITY)} (also as OUTPUT.METRIC, worst_batch.METRIC, OUTPUT.worst_batch.METRIC),"
-    f" {', '.join(_TASK)} with one of {' '.join(_OPERATORS)} and a number, or {NO_NEW_NONFINITE}, {NO_NONFINITE}"
+    f" {', '.join(_TASK)}, JUDGE.METRIC of the judges {', '.join(JUDGES)}, with one of {' '.join(_OPERATORS)} and a"
+    f" number, or {NO_NEW_NONFINITE}, {NO_NONFINITE}"
 )
 
 
@@ -53,8 +55,8 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Gate:
-    """One parsed expression: the worst output's metric, or that of `output`, compared with `limit`; over all batches,
-    or in the worst batch."""
+    """One parsed expression: the worst output's metric, or that of `output` or of a `judge`, compared with `limit`;
+    over all batches, or in the worst batch."""
 
     expression: str
     metric: str
@@ -62,11 +64,20 @@ class Gate:
     limit: float
     output: str | None = None
     worst_batch: bool = False
+    judge: str | None = None
 
     @property
     def is_fidelity(self) -> bool:
         """Whether it judges how far the outputs are from the original's, and not a task."""
-        return self.metric not in _TASK
+        return self.metric not in _TASK and self.judge is None
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it judges answers by labels."""
+        if self.judge is None:
+            return self.metric in _TASK
+        metric = JUDGES[self.judge].metric(self.metric)
+        return metric is not None and metric.with_labels
 
     def check(
         self,
@@ -92,6 +103,8 @@ class Gate:
         return GateResult(self.expression, None, False, reason)
 
     def _key(self, metrics: Mapping[str, float], names: Mapping[str, str]) -> str:
+        if self.judge is not None:
+            return f"task.{self.judge}.{f'{WORST_BATCH}.' if self.worst_batch else ''}{self.metric}"
         if self.metric in _TASK:
             return _TASK[self.metric]
         if self.output is None:
@@ -107,6 +120,9 @@ class Gate:
 
 
 def _missing(key: str, metrics: Mapping[str, float]) -> str:
+    judged = logged_metric(key.replace(f".{WORST_BATCH}.", "."))
+    if judged is not None and not judged[1].with_labels:
+        return f"the judge {judged[0].name} found nothing to compare in the data"
     if key.startswith("task."):
         no_top5 = "task.top1" in metrics and "top5" in key
         return "no more than five classes" if no_top5 else "no labels in the evaluation data"
@@ -122,7 +138,7 @@ def _missing(key: str, metrics: Mapping[str, float]) -> str:
 
 def parse_gate(expression: str) -> Gate:
     """The gate that `expression` says, like ``sqnr_db>=40``, ``worst_batch.sqnr_db>=40`` or ``logits.rel_l2<=5e-3``.
-    ConfigError otherwise."""
+    ``boxes.map_ratio>=0.995`` is about a judge. ConfigError otherwise."""
     if (metric := _NO_ELEMENT.get(expression.strip())) is not None:
         return Gate(expression, metric, "<=", 0.0)
     match = _EXPRESSION.fullmatch(expression)
@@ -130,8 +146,9 @@ def parse_gate(expression: str) -> Gate:
         raise ConfigError(f"gate {expression!r} is not a comparison; known are {_KNOWN}")
     left, value = match["left"].strip(), match["value"].strip()
     output, metric, worst_batch = _left(left)
+    judge = _judge(expression, output, metric, worst_batch)
     known = BATCH_METRICS if worst_batch else _FIDELITY
-    if metric not in known and (output or worst_batch or metric not in _TASK):
+    if judge is None and metric not in known and (output or worst_batch or metric not in _TASK):
         of_batches = f"; of worst_batch {', '.join(BATCH_METRICS)}" if worst_batch else ""
         raise ConfigError(f"gate {expression!r}: unknown metric {left!r}; known are {_KNOWN}{of_batches}")
     try:
@@ -140,7 +157,8 @@ def parse_gate(expression: str) -> Gate:
         raise ConfigError(f"gate {expression!r}: {value!r} is not a number; known are {_KNOWN}") from error
     if limit != limit:
         raise ConfigError(f"gate {expression!r}: NaN cannot be compared with; give a number")
-    return Gate(expression, metric, match["operator"], limit, output or None, worst_batch)
+    of = None if judge is not None else output or None
+    return Gate(expression, metric, match["operator"], limit, of, worst_batch, judge)
 
 
 def _left(text: str) -> tuple[str, str, bool]:
@@ -151,3 +169,21 @@ def _left(text: str) -> tuple[str, str, bool]:
     if output.endswith(f".{WORST_BATCH}"):
         return output.removesuffix(f".{WORST_BATCH}"), metric, True
     return output, metric, False
+
+
+def _judge(expression: str, name: str, metric: str, worst_batch: bool) -> str | None:
+    """The judge that the gate is about; None where `name` is an output's or there is none. ConfigError where a judge of
+    that name has no such metric, or where a judge has to be named."""
+    if metric in (*_FIDELITY, *_TASK):
+        return None
+    owners = [each for each, judge in JUDGES.items() if judge.metric(metric) is not None]
+    if name not in JUDGES:
+        if owners and not name:
+            written = " or ".join(f"{each}.{metric}" for each in owners)
+            raise ConfigError(f"gate {expression!r}: {metric} is a metric of a judge: write {written}")
+        return None
+    known = [each.name for each in JUDGES[name].metrics if each.by_batch or not worst_batch]
+    if metric not in known:
+        of = f"{name}.{WORST_BATCH}" if worst_batch else name
+        raise ConfigError(f"gate {expression!r}: {of} has no metric {metric!r}; it has {', '.join(known)}")
+    return name

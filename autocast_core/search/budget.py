@@ -11,7 +11,6 @@ from autocast_core.evaluate import Gate, GateResult, parse_gate
 from autocast_core.search.trials import Trial
 
 _RATIO = "task_metric_ratio"
-_TASK = frozenset({"top1", "top1_drop", "top5", "top5_drop", _RATIO})
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,11 @@ class Budget:
         if trial.error is not None:
             return tuple(gate.failed(trial.error) for gate in self.gates)
         return tuple(gate.check(trial.metrics, self.names) for gate in self.gates)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The judges that the expressions speak of."""
+        return tuple(dict.fromkeys(gate.judge for gate in self.gates if gate.judge is not None))
 
     def met(self, trial: Trial) -> bool:
         """Whether every expression holds."""
@@ -57,7 +61,7 @@ def parse_budget(
             raise ConfigError(
                 f"budget {gate.expression!r}: no output {gate.output!r}; the outputs are {', '.join(outputs)}"
             )
-        if gate.metric in _TASK and not has_labels and not (has_metric and gate.metric == _RATIO):
+        if gate.needs_labels and not has_labels and not (has_metric and gate.metric == _RATIO):
             raise DataError(
                 f"budget {gate.expression!r} needs labels: add an array `labels` to the evaluation data, or give a"
                 " budget on sqnr_db, rel_l2 or another fidelity"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from autocast_core.apply import apply_plan
 from autocast_core.data import Batches
 from autocast_core.errors import BackendError
-from autocast_core.evaluate import Comparison, Evaluation, Recording, TaskMetric, task_metric_values
+from autocast_core.evaluate import AskedJudge, Comparison, Evaluation, Recording, TaskMetric, task_metric_values
 from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.runtime import Runtime
 from autocast_core.search.merge_models import merge_models
@@ -45,6 +45,7 @@ class Measurements:
         context: str,
         store: TrialStore,
         metric: TaskMetric | None = None,
+        judges: Sequence[AskedJudge] = (),
         workers: int = 1,
         listener: TrialListener = no_listener,
         earlier: int = 0,
@@ -52,7 +53,7 @@ class Measurements:
         self._model, self._space, self._recording, self._batches = model, space, recording, batches
         self._runtime, self._context, self._store = runtime, context, store
         self._workers, self._listener = workers, listener
-        self._metric = metric
+        self._metric, self._judges = metric, judges
         self._known: dict[Kept, Trial] = {}
         self._earlier = earlier
         self.passes = 0
@@ -113,7 +114,9 @@ class Measurements:
         names = [tuple(str(value.name) for value in model.graph.outputs) for model in models]
         reference = self._recording.output_names
         scores = self._recording.class_outputs
-        comparisons = [Comparison(reference, each, self._batches.labels, self._metric, scores) for each in names]
+        comparisons = [
+            Comparison(reference, each, self._batches.labels, self._metric, scores, self._judges) for each in names
+        ]
         few = len(self._batches) <= FEW_BATCHES
         with closing(self._runtime.open(merge_models(models), exact=True, few_runs=few)) as session:
             for number, feeds in enumerate(self._batches):
@@ -125,8 +128,7 @@ class Measurements:
 
     def _named(self, evaluation: Evaluation) -> dict[str, float]:
         """Everything that gates know, by name."""
-        task: Mapping[str, float] = evaluation.task.metrics() if evaluation.task is not None else {}
-        found = {**evaluation.fidelity.metrics(), **task}
+        found = {**evaluation.fidelity.metrics(), **evaluation.task_metrics()}
         return (
             found
             if evaluation.metric is None

@@ -16,7 +16,7 @@ from autocast_core.data import Batches
 from autocast_core.decide.own_signs import with_own_signs
 from autocast_core.decide.rules import SEARCH
 from autocast_core.errors import DataError, GateError
-from autocast_core.evaluate import Recording, TaskMetric, output_metric_names, recorded
+from autocast_core.evaluate import AskedJudge, Recording, TaskMetric, asked_judges, output_metric_names, recorded
 from autocast_core.evaluate.gates import ALLOW_NONFINITE, NO_NONFINITE
 from autocast_core.operators import OperandPolicy
 from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
@@ -67,10 +67,11 @@ def search(
     model, batches, runtime, config = subject.model, subject.batches, subject.runtime, subject.config
     budget = _budget(request, subject)
     measuring = _measuring(limits)
+    judges = asked_judges(config.judges, budget.judges)
     store = trials_store if trials_store is not None else MemoryTrials()
     weights = scan_weights(model, config.precision)
     space = search_space(model, config, weights, subject.changes)
-    context = _context(space, batches, request.metric, config.class_outputs)
+    context = _context(space, batches, request.metric, config.class_outputs, judges)
     _require_finite_weights(subject, space)
     attribution = _attribution(subject, space, store, context, progress)
     _require_no_nan(subject, attribution)
@@ -89,9 +90,10 @@ def search(
                 recording,
                 batches,
                 runtime,
-                context=_context(of, batches, request.metric, config.class_outputs),
+                context=_context(of, batches, request.metric, config.class_outputs, judges),
                 store=store,
                 metric=request.metric,
+                judges=judges,
                 workers=limits.workers,
                 listener=heard,
                 earlier=earlier,
@@ -171,7 +173,13 @@ def _measuring(limits: SearchLimits) -> MeasuringLimits:
     return MeasuringLimits(passes, deadline, limits.clock)
 
 
-def _context(space: SearchSpace, batches: Batches, metric: TaskMetric | None, class_outputs: Sequence[str]) -> str:
+def _context(
+    space: SearchSpace,
+    batches: Batches,
+    metric: TaskMetric | None,
+    class_outputs: Sequence[str],
+    judges: Sequence[AskedJudge],
+) -> str:
     """What decides every measurement, as one digest."""
     plan = space.lowest
     decided = [[d.id, d.precision] for d in plan.nodes]
@@ -179,6 +187,7 @@ def _context(space: SearchSpace, batches: Batches, metric: TaskMetric | None, cl
     settings = plan.settings.to_json()
     data = [batches.digest, len(batches), list(class_outputs)]
     parts = [plan.structure_digest, plan.weights_digest, *data, settings, decided, judged]
+    parts += [[each.judge.name, dict(each.options)] for each in judges]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

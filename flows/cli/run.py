@@ -58,6 +58,10 @@ def run(
     metric: Annotated[
         str | None, typer.Option(help="module:function(outputs, labels) for task_metric_ratio. Default: top-1.")
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(help="A judge of the task, for example boxes:layout=yolov8; may be repeated."),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Engine to fit the plan to: tensorrt.")] = None,
     device: Annotated[
         str | None, typer.Option(help="Device to estimate the engine's time on: l4 (default), h100 …")
@@ -81,6 +85,7 @@ def run(
         "metric": metric,
         "device": device,
         "fp32_engine": fp32_engine,
+        "judges": judge or None,
     }
     known: dict[str, str] = {}
     result = finish(lambda: convert(model, spec, given, dry_run, known), KEYS, as_json, known)

@@ -47,6 +47,10 @@ def tune(
     metric: Annotated[
         str | None, typer.Option(help="module:function(outputs, labels) for task_metric_ratio. Default: top-1.")
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(help="A judge of the task, for example boxes:layout=yolov8; may be repeated."),
+    ] = None,
     max_trials: Annotated[int | None, typer.Option(help="Maximum number of evaluations.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Start no evaluation after this many minutes.")] = None,
     minimize: Annotated[Cost, typer.Option(help="What the FP32 nodes shall cost least of.")] = Cost.NODES,
@@ -58,7 +62,7 @@ def tune(
 ) -> None:
     """Find the smallest set of FP32 nodes."""
     asked = {"metric": metric, "max_trials": max_trials, "minutes": minutes, "cost": minimize.value, "workers": workers}
-    given = {"evaluation": evaluation, "precision": precision}
+    given = {"evaluation": evaluation, "precision": precision, "judges": judge or None}
     result = finish(lambda: tuned(model, tuple(budget), asked, spec, given, output), KEYS, as_json)
     if not as_json:
         show(result)

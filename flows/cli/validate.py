@@ -80,6 +80,10 @@ def validate(
     metric: Annotated[
         str | None, typer.Option(help="module:function(outputs, labels), measured of both models; more is better.")
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(help="A judge of the task, for example boxes:layout=yolov8; may be repeated."),
+    ] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options: providers, profiles, plugins …")] = None,
     device: Annotated[
         str | None, typer.Option(help="Device to estimate the engine's time on: l4 (default), h100 …")
@@ -90,7 +94,7 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Judge a converted model."""
-    given = {"metric": metric, "device": device, "fp32_engine": fp32_engine}
+    given = {"metric": metric, "device": device, "fp32_engine": fp32_engine, "judges": judge or None}
     result = finish(lambda: accepted(judged(model, reference, evaluation, on, spec, given)), KEYS, as_json)
     if not as_json:
         say(f"depth: {result['depth']}")
@@ -130,8 +134,11 @@ def judged(
     spec = load_spec(spec_file, given)
     spec.config()
     check_file_code(spec_file, spec, given.get("metric"))
-    if on is Backend.TENSORRT and given.get("metric") is not None:
-        raise ConfigError("--metric is measured --on simulation or onnxruntime: TensorRT's outputs are not kept for it")
+    for name, option in (("metric", "--metric"), ("judges", "--judge")):
+        if on is Backend.TENSORRT and given.get(name) is not None:
+            raise ConfigError(
+                f"{option} is measured --on simulation or onnxruntime: TensorRT's outputs are not kept for it"
+            )
     where = settled_home()
     with isolation(limits_of_a_command(spec)):
         candidate, original = (fetch_source(uri, where.cache).ref for uri in (model, reference))

@@ -46,6 +46,7 @@ _YOUNGER = (
     "repair_ranges",
     "device",
     "fp32_engine",
+    "judges",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -148,6 +149,7 @@ class Spec(BaseModel):
     repair_evaluations: int = _option("repair_evaluations")
     providers: Texts = _option("providers")
     class_outputs: Texts = _option("class_outputs")
+    judges: Texts = _option("judges")
     target: Literal["tensorrt"] | None = _option("target")
     device: str = _option("device")
     fp32_engine: bool = _option("fp32_engine")
@@ -180,6 +182,17 @@ class Spec(BaseModel):
             except AutocastError as error:
                 raise ValueError(str(error)) from error
         return gates
+
+    @field_validator("judges")
+    @classmethod
+    def _judges_are_judges(cls, judges: tuple[str, ...]) -> tuple[str, ...]:
+        from autocast_core.evaluate.judges import asked_judges
+
+        try:
+            asked_judges(judges)
+        except AutocastError as error:
+            raise ValueError(str(error)) from error
+        return judges
 
     @field_validator("metric")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +12,12 @@ import onnx_ir as ir
 from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.evaluate import (
+    AskedJudge,
     Evaluation,
     Fidelity,
     Recording,
     TaskMetric,
+    asked_judges,
     evaluate,
     load_metric,
     recorded,
@@ -39,8 +41,8 @@ NOISE_FLOOR = "noise_floor"
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Fidelities by the prefix of their metrics, task metrics where the data has labels or there is a metric of the
-    user's own, and on which data (``evaluation``, ``calibration``, ``random``).
+    """Fidelities by the prefix of their metrics, task metrics where the data has labels or there are judges or a metric
+    of the user's own, and on which data (``evaluation``, ``calibration``, ``random``).
 
     `noise_floor` is the fidelity of the source to itself under another graph optimisation level, on the runtime that
     measured the others; `skipped` says what was not measured and why.
@@ -53,6 +55,8 @@ class Evaluated:
     task: Mapping[str, float] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     noise_floor: Fidelity | None = None
+    judged_places: Mapping[str, str] = field(default_factory=dict)
+    """By metric of a judge where its worst value was found."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -81,8 +85,9 @@ class Evaluated:
 
     @property
     def places(self) -> Mapping[str, str]:
-        """Where the worst of each metric ``fidelity.*`` was found."""
-        return self.fidelity[SIMULATION].places(SIMULATION) if SIMULATION in self.fidelity else {}
+        """Where the worst of each metric ``fidelity.*`` and of each judge's was found."""
+        found = self.fidelity[SIMULATION].places(SIMULATION) if SIMULATION in self.fidelity else {}
+        return {**found, **self.judged_places}
 
     @property
     def nonfinite_results(self) -> str | None:
@@ -104,13 +109,16 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
     """`candidate` beside the job's source on its evaluation data, else its calibration data, else seeded random data.
 
     The source runs once, and once more for the noise floor. The job's `metric` is ``module:function``, see
-    autocast_core.evaluate.TaskMetric; its ratio takes the place of top-1's. DataError where the data does not fit;
-    ConfigError where the metric cannot be used.
+    autocast_core.evaluate.TaskMetric; its ratio takes the place of top-1's. Its judges, and those that its gates name,
+    judge what was measured first. DataError where the data does not fit or a judge cannot read the outputs;
+    ConfigError where the metric or a judge cannot be used.
     """
     own = load_metric(job.metric) if job.metric is not None else None
     original = job.reference()
     batches = job.batches(original, job.evaluation or job.calibration)
     kind = "evaluation" if job.evaluation else "calibration" if job.calibration else "random"
+    named = job.gates.judges if job.gates is not None else ()
+    judges = asked_judges(job.config.judges, named, (str(value.name) for value in original.graph.outputs))
     found: dict[str, Evaluation] = {}
     skipped = []
     with recorded(original, batches, job.runtime, job.config.class_outputs) as recording:
@@ -121,7 +129,8 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
                 continue
             try:
                 measured = simulate(candidate) if prefix == SIMULATION else candidate
-                found[prefix] = comparison.measure(measured, exact=prefix == SIMULATION)
+                still = () if found else judges
+                found[prefix] = comparison.measure(measured, exact=prefix == SIMULATION, judges=still)
             except BackendError as error:
                 skipped.append(f"{prefix}: {error}")
         try:
@@ -129,7 +138,9 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
         except BackendError as error:  # runtimes may load a source only with their own graph optimisation
             floor = None
             skipped.append(f"noise floor: {error}")
-        task = comparison.task_metrics(next(iter(found.values()), None))
+        first = next(iter(found.values()), None)
+        task = comparison.task_metrics(first)
+    judged = () if first is None else first.judged
     return Evaluated(
         kind,
         batches.digest,
@@ -138,6 +149,7 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
         task,
         tuple(skipped),
         floor,
+        {name: place for each in judged for name, place in each.places().items()},
     )
 
 
@@ -150,7 +162,7 @@ class _Comparison:
     batches: Batches
     metric: TaskMetric | None
 
-    def measure(self, model: ir.Model, *, exact: bool) -> Evaluation:
+    def measure(self, model: ir.Model, *, exact: bool, judges: Sequence[AskedJudge] = ()) -> Evaluation:
         few = len(self.batches) <= FEW_BATCHES
         with closing(self.job.runtime.open(model, exact=exact, few_runs=few)) as session:
             return evaluate(
@@ -160,13 +172,14 @@ class _Comparison:
                 self.job.progress,
                 self.metric,
                 self.recording.class_outputs,
+                judges,
             )
 
     def task_metrics(self, found: Evaluation | None) -> dict[str, float]:
         """The task metrics of what was measured first, beside the source's."""
         if found is None:
             return {}
-        metrics = found.task.metrics() if found.task is not None else {}
+        metrics = found.task_metrics()
         if self.metric is None or found.metric is None:
             return metrics
         reference = self.metric(self.recording.joined(), self.batches.labels)

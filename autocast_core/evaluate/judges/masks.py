@@ -1,0 +1,195 @@
+"""The judge `masks`: whether a segmentation marks the same pixels, and the true ones.
+
+- Counts pixels, class by class, over all pictures; it does not tell instances of a class apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from autocast_core.errors import DataError
+from autocast_core.evaluate.judges.judge import (
+    Judge,
+    JudgeMetric,
+    JudgeOption,
+    LabelRows,
+    Outputs,
+    Values,
+    chosen_output,
+    number,
+    one_of,
+    output_option,
+)
+
+IGNORED = 255
+"""The class of pixels that do not count, as in labels of Pascal VOC and Cityscapes."""
+_NONE = -1
+_JACCARD = "Jaccard; as scikit-learn's jaccard_score, macro"
+_DICE = "Dice; as scikit-learn's f1_score, macro"
+_METRICS = (
+    JudgeMetric(
+        "miou",
+        "mean over classes of |A ∩ B| / |A ∪ B|, A and B the pixels that both models give the class",
+        _JACCARD,
+        higher_is_better=True,
+        by_batch=True,
+    ),
+    JudgeMetric("dice", "mean over classes of 2 |A ∩ B| / (|A| + |B|)", _DICE, higher_is_better=True, by_batch=True),
+    JudgeMetric(
+        "pixel_agreement",
+        "share of pixels of the same class",
+        "accuracy of pixels (Long et al., 2015)",
+        higher_is_better=True,
+        by_batch=True,
+    ),
+    JudgeMetric(
+        "label_miou", "`miou` of the converted model and labels", _JACCARD, higher_is_better=True, with_labels=True
+    ),
+    JudgeMetric("label_miou_fp32", "the same of the FP32 model", _JACCARD, higher_is_better=True, with_labels=True),
+    JudgeMetric(
+        "label_miou_drop", "`label_miou_fp32` − `label_miou`", _JACCARD, higher_is_better=False, with_labels=True
+    ),
+)
+_FORMS = ("classes", "binary", "map")
+
+
+class PixelSums:
+    """Of each class the pixels that both, that the first and that the second have."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((3, 0), np.int64)
+        self._pixels = self._same = 0
+
+    def add(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Add class numbers of equally many pixels; -1 is no class, and differs from all."""
+        size = max(int(first.max(initial=0)), int(second.max(initial=0))) + 1
+        same = (first == second) & (first >= 0)
+        sets = (first[same], first[first >= 0], second[second >= 0])
+        self._grow(np.stack([np.bincount(each.reshape(-1), minlength=size) for each in sets]))
+        self._pixels += first.size
+        self._same += int(np.count_nonzero(same))
+
+    def merge(self, other: PixelSums) -> None:
+        """Add the pixels of `other`."""
+        self._grow(other._counts)
+        self._pixels += other._pixels
+        self._same += other._same
+
+    def _grow(self, counts: np.ndarray) -> None:
+        size = max(self._counts.shape[1], counts.shape[1])
+        both = [np.pad(each, ((0, 0), (0, size - each.shape[1]))) for each in (self._counts, counts)]
+        self._counts = both[0] + both[1]
+
+    def values(self) -> dict[str, float]:
+        """`miou` and `dice` over the classes that either has, and `pixel_agreement`; empty without pixels."""
+        if not self._pixels:
+            return {}
+        common, first, second = self._counts.astype(np.float64)
+        seen = first + second > 0
+        common, first, second = common[seen], first[seen], second[seen]
+        if not seen.any():
+            return {"pixel_agreement": self._same / self._pixels}
+        return {
+            "miou": float((common / (first + second - common)).mean()),
+            "dice": float((2 * common / (first + second)).mean()),
+            "pixel_agreement": self._same / self._pixels,
+        }
+
+
+class _Masks:
+    def __init__(self, output: str, form: str, threshold: float) -> None:
+        self._output, self._form, self._threshold = output, form, threshold
+        self._both, self._truth, self._truth_fp32 = PixelSums(), PixelSums(), PixelSums()
+
+    def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
+        left, right = (self._pixels(each[self._output]) for each in (expected, found))
+        truth = labels.take(len(left))
+        known = left >= 0
+        self._both.add(left[known], right[known])
+        if truth is None:
+            return
+        if truth.dtype.kind not in "iu" or truth.size != left.size:
+            raise DataError(
+                f"judge masks: labels of {truth.dtype} {[None, *truth.shape[1:]]} do not fit the classes"
+                f" {[None, *left.shape[1:]]}; give integers of that shape, {IGNORED} where a pixel does not count"
+            )
+        truth = truth.reshape(left.shape).astype(np.int64)
+        known = (truth != IGNORED) & (truth >= 0)
+        self._truth_fp32.add(truth[known], left[known])
+        self._truth.add(truth[known], right[known])
+
+    def _pixels(self, array: np.ndarray) -> np.ndarray:
+        """The class number of each pixel, -1 where a score is NaN."""
+        if self._form == "map":
+            return array.astype(np.int64)
+        if self._form == "binary":
+            return np.where(np.isnan(array), _NONE, (array > self._threshold).astype(np.int64))
+        return np.where(np.isnan(array).any(axis=1), _NONE, array.argmax(axis=1))
+
+    def merge(self, other: _Masks) -> None:
+        self._both.merge(other._both)
+        self._truth.merge(other._truth)
+        self._truth_fp32.merge(other._truth_fp32)
+
+    def result(self) -> Values:
+        values, right, left = (each.values() for each in (self._both, self._truth, self._truth_fp32))
+        if "miou" not in right or "miou" not in left:
+            return values
+        return {
+            **values,
+            "label_miou": right["miou"],
+            "label_miou_fp32": left["miou"],
+            "label_miou_drop": left["miou"] - right["miou"],
+        }
+
+
+def _form(array: np.ndarray) -> str | None:
+    """What the shape says; None where it may be several or none."""
+    if array.dtype.kind in "iub":
+        return "map" if array.ndim in (3, 4) else None
+    if array.ndim == 4:
+        return "binary" if array.shape[1] == 1 else "classes"
+    return "binary" if array.ndim == 3 else None
+
+
+def _start(outputs: Outputs, options: Mapping[str, Any]) -> Callable[[], _Masks]:
+    name = chosen_output(MASKS, outputs, options["output"], lambda array: _form(array) is not None)
+    array = outputs[name]
+    form = str(options["form"] or _form(array))
+    if (form == "classes" and array.ndim != 4) or (form == "map") != (array.dtype.kind in "iub"):
+        raise MASKS.unreadable({name: array}, f"form={form} does not fit")
+    threshold = options["threshold"]
+    if threshold is None:
+        # Probabilities have no negative values, and logits of a picture are hardly ever all between 0 and 1.
+        known = array[~np.isnan(array)] if form == "binary" else np.zeros(0)
+        threshold = 0.5 if known.size and known.min() >= 0.0 and known.max() <= 1.0 else 0.0
+    return lambda: _Masks(name, form, threshold)
+
+
+MASKS = Judge(
+    "masks",
+    _METRICS,
+    "scores [batch, classes, height, width]; scores [batch, height, width] or [batch, 1, height, width] of one class;"
+    " class numbers (integers) [batch, height, width] or [batch, 1, height, width]",
+    f"[pictures, height, width], integers: the class of each pixel, {IGNORED} where it does not count",
+    _start,
+    (
+        JudgeOption(
+            "form",
+            "classes (the best channel wins), binary (each element by itself) or map (class numbers); without it as the"
+            " shape says",
+            one_of(*_FORMS),
+            None,
+        ),
+        JudgeOption(
+            "threshold",
+            "over which a pixel belongs to a binary mask; without it 0.5 for probabilities, 0 for logits",
+            number,
+            None,
+        ),
+        output_option(),
+    ),
+)

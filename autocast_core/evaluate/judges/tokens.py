@@ -1,0 +1,201 @@
+"""The judge `tokens`: whether a language model chooses the same tokens, and how likely it finds the true ones.
+
+- Judges logits position by position as they are given (teacher forcing); it does not feed choices back into the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from autocast_core.errors import DataError
+from autocast_core.evaluate.classification import AgreementSums
+from autocast_core.evaluate.judges.judge import (
+    Judge,
+    JudgeMetric,
+    JudgeOption,
+    LabelRows,
+    Outputs,
+    Values,
+    as_floats,
+    chosen_output,
+    is_float,
+    output_option,
+    whole_number,
+)
+
+IGNORED = -100
+"""The label of positions that do not count, as in Hugging Face's data collators and PyTorch's cross entropy."""
+_OURS = "defined here"
+_PERPLEXITY = "Jelinek et al., 1977; exp of PyTorch's cross_entropy"
+_METRICS = (
+    JudgeMetric(
+        "agreement",
+        "share of positions at which greedy decoding (argmax) chooses the same token",
+        "accuracy, as scikit-learn's accuracy_score",
+        higher_is_better=True,
+        by_batch=True,
+    ),
+    JudgeMetric(
+        "first_difference",
+        "the earliest position at which any sequence's token differs; without any, the length of the shortest",
+        _OURS,
+        higher_is_better=True,
+        by_batch=True,
+    ),
+    JudgeMetric(
+        "same_sequences", "share of sequences without a differing token", _OURS, higher_is_better=True, by_batch=True
+    ),
+    JudgeMetric(
+        "kl_divergence",
+        "mean over positions of Σ p (log p − log q), p FP32's and q the converted model's softmax; nats",
+        "Kullback and Leibler, 1951",
+        higher_is_better=False,
+        by_batch=True,
+    ),
+    JudgeMetric(
+        "perplexity_change",
+        "perplexity of the converted model over the FP32 model's, − 1: on labels where there are any, else on the FP32"
+        " model's own choices",
+        _PERPLEXITY,
+        higher_is_better=False,
+    ),
+    JudgeMetric(
+        "perplexity",
+        "exp of the mean over positions of −log q(label), of the converted model",
+        _PERPLEXITY,
+        higher_is_better=False,
+        with_labels=True,
+    ),
+    JudgeMetric("perplexity_fp32", "the same of the FP32 model", _PERPLEXITY, higher_is_better=False, with_labels=True),
+)
+
+
+class _Tokens:
+    def __init__(self, output: str, shift: int) -> None:
+        self._output, self._shift = output, shift
+        self._positions = self._same = self._sequences = self._same_sequences = self._scored = 0
+        self._first: float = math.inf
+        self._loss = self._loss_fp32 = 0.0
+        self._agreement = AgreementSums()
+        self._has_labels = False
+
+    def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
+        left, right = (_three(as_floats(each[self._output])) for each in (expected, found))
+        truth = labels.take(len(left))
+        left, right = (each[:, : each.shape[1] - self._shift] for each in (left, right))
+        counted = np.ones(left.shape[:2], bool) & ~np.isnan(left).any(axis=-1)
+        if truth is not None:
+            truth = self._fitted(truth, left)
+            counted &= truth != IGNORED
+            self._has_labels = True
+        best = left.argmax(axis=-1)
+        differs = counted & ((best != right.argmax(axis=-1)) | np.isnan(right).any(axis=-1))
+        self._count(counted, differs)
+        if counted.any():
+            self._agreement.add(left[counted], right[counted])
+            targets = (best if truth is None else truth)[counted]
+            self._loss_fp32 += _loss(left[counted], targets)
+            self._loss += _loss(right[counted], targets)
+            self._scored += targets.size
+
+    def _fitted(self, truth: np.ndarray, left: np.ndarray) -> np.ndarray:
+        rows = truth.reshape(len(truth), -1)[:, self._shift :]
+        tokens = left.shape[2]
+        bad = truth.dtype.kind not in "iu" or rows.shape != left.shape[:2]
+        if bad or (rows[rows != IGNORED] >= tokens).any() or (rows[rows != IGNORED] < 0).any():
+            raise DataError(
+                f"judge tokens: labels of {truth.dtype} {[None, *truth.shape[1:]]} do not fit the logits"
+                f" {[None, *left.shape[1:]]}; give the token of each position, from 0 to {tokens - 1}, or {IGNORED}"
+            )
+        return rows.astype(np.int64)
+
+    def _count(self, counted: np.ndarray, differs: np.ndarray) -> None:
+        self._positions += int(np.count_nonzero(counted))
+        self._same += int(np.count_nonzero(counted & ~differs))
+        self._sequences += len(differs)
+        any_differs = differs.any(axis=1)
+        self._same_sequences += int(np.count_nonzero(~any_differs))
+        lengths = np.where(any_differs, differs.argmax(axis=1), differs.shape[1])
+        self._first = min(self._first, float(lengths.min(initial=differs.shape[1])))
+
+    def merge(self, other: _Tokens) -> None:
+        self._positions += other._positions
+        self._same += other._same
+        self._sequences += other._sequences
+        self._same_sequences += other._same_sequences
+        self._scored += other._scored
+        self._first = min(self._first, other._first)
+        self._loss += other._loss
+        self._loss_fp32 += other._loss_fp32
+        self._agreement.merge(other._agreement)
+        self._has_labels = self._has_labels or other._has_labels
+
+    def result(self) -> Values:
+        if not self._positions:
+            return {}
+        values = {
+            "agreement": self._same / self._positions,
+            "first_difference": self._first,
+            "same_sequences": self._same_sequences / self._sequences,
+            "kl_divergence": self._agreement.result().kl,
+            "perplexity_change": _exp((self._loss - self._loss_fp32) / self._scored) - 1.0,
+        }
+        if self._has_labels:
+            values["perplexity"] = _exp(self._loss / self._scored)
+            values["perplexity_fp32"] = _exp(self._loss_fp32 / self._scored)
+        return values
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700.0 else math.inf
+
+
+def _loss(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Sum over rows of -log softmax(scores)[target]; infinite where a row holds NaN."""
+    if np.isnan(scores).any() or (scores == np.inf).any():
+        return math.inf
+    highest = scores.max(axis=1, keepdims=True)
+    total = np.log(np.exp(scores - highest).sum(axis=1)) + highest[:, 0]
+    return float((total - np.take_along_axis(scores, targets[:, None], axis=1)[:, 0]).sum())
+
+
+def _three(array: np.ndarray) -> np.ndarray:
+    """[batch, positions, tokens]; of [batch, tokens], the last position's logits, one position."""
+    return array[:, None] if array.ndim == 2 else array
+
+
+def _is_readable(array: np.ndarray) -> bool:
+    return array.ndim in (2, 3) and array.shape[-1] >= 2 and is_float(array)
+
+
+def _start(outputs: Outputs, options: Mapping[str, Any]) -> Callable[[], _Tokens]:
+    name = chosen_output(TOKENS, outputs, options["output"], _is_readable)
+    array = outputs[name]
+    shift = options["shift"]
+    if shift and (array.ndim == 2 or array.shape[1] <= shift):
+        raise TOKENS.unreadable({name: array}, f"shift={shift} leaves no position")
+    return lambda: _Tokens(name, shift)
+
+
+TOKENS = Judge(
+    "tokens",
+    _METRICS,
+    "logits [batch, positions, tokens], or [batch, tokens] of one position",
+    f"[sequences, positions], integers: the token that each position should give, {IGNORED} where it does not count (in"
+    " no metric); with shift=1 the input tokens themselves",
+    _start,
+    (
+        JudgeOption(
+            "shift",
+            "by how many positions labels come before the logits that should give them; 1 where labels are the inputs"
+            " of a causal model",
+            whole_number(0),
+            0,
+        ),
+        output_option(),
+    ),
+)
