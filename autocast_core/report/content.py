@@ -11,6 +11,7 @@ import onnx_ir as ir
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
+from autocast_core.evaluate.judges import logged_metric
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.precision import types_text
@@ -122,8 +123,11 @@ class ReportInput:
 
     @property
     def task(self) -> dict[str, float]:
-        """The metrics ``task.*``."""
-        return {name: value for name, value in self.metrics.items() if name.startswith("task.")}
+        """The metrics ``task.*`` but those of judges."""
+        of_judges = {name for row in judged(self.metrics) for name in (row.metric, row.worst_batch)}
+        return {
+            name: value for name, value in self.metrics.items() if name.startswith("task.") and name not in of_judges
+        }
 
     @property
     def engine(self) -> dict[str, float]:
@@ -182,6 +186,37 @@ def first_backend(report: ReportInput) -> str:
 
 
 @dataclass(frozen=True)
+class JudgedMetric:
+    """A judge's metric: the names of its value and of the worst batch's in the run's metrics (None: there is none), and
+    what it means."""
+
+    metric: str
+    worst_batch: str | None
+    better: str
+    meaning: str
+    with_labels: bool
+
+    @property
+    def name(self) -> str:
+        """As gates name it."""
+        return self.metric.removeprefix("task.")
+
+
+def judged(metrics: Mapping[str, float]) -> tuple[JudgedMetric, ...]:
+    """What judges found, in the order of the metrics."""
+    rows = []
+    for name in metrics:
+        found = logged_metric(name)
+        if found is not None:
+            judge, metric = found
+            worst = f"task.{judge.name}.worst_batch.{metric.name}"
+            better = "higher" if metric.higher_is_better else "lower"
+            meaning = metric.meaning.replace("`", "")
+            rows.append(JudgedMetric(name, worst if worst in metrics else None, better, meaning, metric.with_labels))
+    return tuple(rows)
+
+
+@dataclass(frozen=True)
 class OutputErrors:
     """One output's errors by one backend; `values` follows ERRORS, None where not measured."""
 
@@ -221,7 +256,7 @@ def unchecked(report: ReportInput) -> tuple[str, ...]:
             found.append("Accuracy on unseen data: the evaluation used the calibration data.")
         elif data.purpose == "evaluation" and data.origin == "random":
             found.append("Accuracy on real data: the evaluation used random data.")
-    if not report.task:
+    if not report.task and not any(row.with_labels for row in judged(report.metrics)):
         found.append("Task accuracy: no labels were given.")
     if report.attribution is None or report.attribution.skipped:
         reason = report.attribution.skipped if report.attribution else "no attribution took place"

@@ -13,6 +13,7 @@ from autocast_core.report.content import (
     all_warnings,
     before_after,
     gate_outcome,
+    judged,
     kept_nodes,
     output_errors,
     unchecked,
@@ -35,6 +36,7 @@ def summary(report: ReportInput) -> str:
         _section("Error per output", _errors(report)),
         _section("Where the error comes from", _sources(report)),
         _section("Task", _task(report)),
+        _section("Judges", _judges(report)),
         _section(f"Nodes kept in FP32 ({len(kept_nodes(report.plan)):,})", _kept(report)),
         _section("Target engine", _engine(report)),
         _section("Not checked", _bullets(unchecked(report))),
@@ -105,6 +107,20 @@ def _sources(report: ReportInput) -> str:
 
 def _task(report: ReportInput) -> str:
     return _pairs({name: number(value) for name, value in report.task.items()})
+
+
+def _judges(report: ReportInput) -> str:
+    rows = [
+        (
+            markdown(row.name),
+            number(report.metrics[row.metric]),
+            "–" if row.worst_batch is None else number(report.metrics[row.worst_batch]),
+            row.better,
+            markdown(row.meaning, 400),
+        )
+        for row in judged(report.metrics)
+    ]
+    return table(("metric", "value", "worst batch", "better", "meaning"), rows) if rows else ""
 
 
 def _kept(report: ReportInput) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from autocast_core.__main__ import get_parser
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.rules import rules_table
+from autocast_core.evaluate.judges import judges_table
 from autocast_core.lint.checks import CHECKS
 from autocast_core.options import options_of, options_table
 from flows.request.spec import Spec
@@ -66,6 +67,7 @@ TABLES = {
     "converter-options": converter_options,
     "command-arguments": command_arguments,
     "flow-options": flow_options,
+    "judges": judges_table,
 }
 BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n\n).*?(\n<!-- end of table -->)", re.DOTALL)
 

@@ -43,11 +43,13 @@ _METRICS = (
     ),
     JudgeMetric(
         "matched_map",
-        "mAP at overlaps (IoU) from 0.50 to 0.95, with the FP32 model's boxes of at least `score` as the truth",
+        "mAP: mean over classes and overlaps (IoU) t = 0.50, 0.55, …, 0.95 of the average precision, the mean over"
+        " recalls r = 0, 0.01, …, 1 of the best precision at a recall of at least r; the truth are FP32's boxes of at"
+        " least `score`",
         _COCO,
         higher_is_better=True,
     ),
-    JudgeMetric("matched_map50", "the same at an overlap of 0.50", _COCO, higher_is_better=True),
+    JudgeMetric("matched_map50", "the same at t = 0.50 alone", _COCO, higher_is_better=True),
     JudgeMetric(
         "lost",
         "boxes of at least `score` in FP32 to which no such box of the same class and an overlap of at least `overlap`"
@@ -75,13 +77,13 @@ _METRICS = (
         by_batch=True,
     ),
     JudgeMetric("mean_iou", "mean overlap (IoU) of the boxes that belong together", _OURS, higher_is_better=True),
-    JudgeMetric("boxes", "the FP32 model's boxes of at least `score`", _OURS, higher_is_better=True),
-    JudgeMetric("map", "mAP of the converted model", _COCO, higher_is_better=True, with_labels=True),
+    JudgeMetric("count", "the FP32 model's boxes of at least `score`", _OURS, higher_is_better=True),
+    JudgeMetric(
+        "map", "mAP of the converted model, labels being the truth", _COCO, higher_is_better=True, with_labels=True
+    ),
     JudgeMetric("map_fp32", "mAP of the FP32 model", _COCO, higher_is_better=True, with_labels=True),
     JudgeMetric("map_drop", "`map_fp32` − `map`", _COCO, higher_is_better=False, with_labels=True),
-    JudgeMetric(
-        "map50", "mAP of the converted model at an overlap of 0.50", _COCO, higher_is_better=True, with_labels=True
-    ),
+    JudgeMetric("map50", "mAP of the converted model at t = 0.50", _COCO, higher_is_better=True, with_labels=True),
     JudgeMetric("map50_fp32", "the same of the FP32 model", _COCO, higher_is_better=True, with_labels=True),
 )
 _OPTIONS = (
@@ -181,7 +183,7 @@ class _Boxes:
         self._has_labels = self._has_labels or other._has_labels
 
     def result(self) -> Values:
-        counts = {"lost": self._lost, "new": self._new, "class_flips": self._flips, "boxes": self._boxes}
+        counts = {"lost": self._lost, "new": self._new, "class_flips": self._flips, "count": self._boxes}
         values = {name: float(count) for name, count in counts.items()} | {"lost_score": self._lost_score}
         if self._pairs:
             values["mean_iou"] = self._overlap / self._pairs

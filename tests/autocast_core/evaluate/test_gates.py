@@ -126,3 +126,51 @@ def test_an_expression_is_read_in_linear_time(text):
     with pytest.raises(ConfigError):
         parse_gate(text)
     assert time.process_time() - started < 1.0
+
+
+JUDGED = {"task.boxes.lost": 3.0, "task.boxes.worst_batch.lost": 2.0, "task.boxes.map_ratio": 0.998}
+
+
+@pytest.mark.parametrize(
+    ("expression", "value", "passed"),
+    [
+        ("boxes.map_ratio>=0.995", 0.998, True),
+        ("boxes.lost<=2", 3.0, False),
+        ("boxes.worst_batch.lost<=2", 2.0, True),
+    ],
+)
+def test_gates_compare_what_judges_found(expression: str, value: float, passed: bool) -> None:
+    gate = parse_gate(expression)
+    found = gate.check(JUDGED, {"y": "y"})
+    assert (gate.judge, gate.output, gate.is_fidelity) == ("boxes", None, False)
+    assert (found.value, found.passed) == (value, passed)
+
+
+def test_a_missed_gate_on_the_worst_batch_says_which_it_was() -> None:
+    gate = parse_gate("boxes.worst_batch.lost<=1")
+    found = gate.check(JUDGED, {}, {"task.boxes.worst_batch.lost": "batch 3 of 8"})
+    assert found.reason == "task.boxes.worst_batch.lost is 2 (batch 3 of 8)"
+
+
+def test_an_output_may_have_the_name_of_a_judge() -> None:
+    gate = parse_gate("boxes.rel_l2<=0.1")
+    assert (gate.output, gate.judge, gate.is_fidelity) == ("boxes", None, True)
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("boxes.loss<=1", "boxes has no metric 'loss'; it has map_ratio, matched_map"),
+        ("boxes.worst_batch.map<=1", "boxes.worst_batch has no metric 'map'; it has lost, new, class_flips"),
+        ("map_ratio>=1", "map_ratio is a metric of a judge: write boxes.map_ratio"),
+        ("bxs.map_ratio>=1", "unknown metric 'bxs.map_ratio'; known are .* of the judges boxes, masks"),
+    ],
+)
+def test_a_wrong_metric_of_a_judge_is_named_with_those_that_there_are(expression: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_gate(expression)
+
+
+def test_a_judge_that_found_nothing_fails_with_the_reason() -> None:
+    assert parse_gate("boxes.map_ratio>=1").check({}).reason == "the judge boxes found nothing to compare in the data"
+    assert parse_gate("boxes.map>=0").check({}).reason == "no labels in the evaluation data"

@@ -3,7 +3,7 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.engine.validation import Finding, Validation
-from autocast_core.report.content import DataUsed, before_after, gate_outcome, unchecked, wiring
+from autocast_core.report.content import DataUsed, before_after, gate_outcome, judged, unchecked, wiring
 
 
 def test_the_outcome_counts_failed_gates(make_report, gate):
@@ -63,3 +63,25 @@ def test_wiring_enters_bodies_and_leaves_casts_out():
         ("graph/choose:then_branch/up", ("x",), ("l",)),
         ("graph/choose:else_branch/down", ("x",), ("r",)),
     ]
+
+
+def test_judges_metrics_are_rows_of_their_own_and_no_metrics_of_the_task(make_report):
+    metrics = {
+        "task.top1": 0.5,
+        "task.boxes.lost": 3.0,
+        "task.boxes.worst_batch.lost": 2.0,
+        "task.boxes.map_ratio": 0.99,
+    }
+    report = make_report(metrics=metrics)
+    assert report.task == {"task.top1": 0.5}
+    rows = {row.name: row for row in judged(report.metrics)}
+    assert list(rows) == ["boxes.lost", "boxes.map_ratio"]
+    assert (rows["boxes.lost"].worst_batch, rows["boxes.lost"].better) == ("task.boxes.worst_batch.lost", "lower")
+    assert (rows["boxes.map_ratio"].worst_batch, rows["boxes.map_ratio"].better) == (None, "higher")
+
+
+def test_a_judge_with_labels_checks_the_task_and_one_without_does_not(make_report):
+    unlabelled = make_report(metrics={"task.boxes.lost": 3.0})
+    assert "Task accuracy: no labels were given." in unchecked(unlabelled)
+    labelled = make_report(metrics={"task.boxes.lost": 3.0, "task.boxes.map": 0.4})
+    assert "Task accuracy: no labels were given." not in unchecked(labelled)

@@ -153,3 +153,15 @@ def test_numbers_that_people_read_name_their_metric(make_report):
     assert read["nodes.low_precision_share"] == "66.67%"
     assert (read["task.top1_fp32"], read["task.top1"]) == ("0.99", "0.9871")
     assert read["fidelity.worst.sqnr_db"] == "66.25"
+
+
+def test_judges_have_a_table_with_the_worst_batch(make_report):
+    metrics = {"task.boxes.lost": 3.0, "task.boxes.worst_batch.lost": 2.0, "task.boxes.map_ratio": 0.99}
+    section = page(make_report(metrics=metrics)).split('<h2 id="judges">')[1].split("</section>")[0]
+    assert re.findall(r"<code>([^<]*)</code>", section) == ["boxes.lost", "boxes.map_ratio"]
+    assert re.findall(r'title="([^"]*)">([^<]*)<', section) == [
+        ("task.boxes.lost", "3"),
+        ("task.boxes.worst_batch.lost", "2"),
+        ("task.boxes.map_ratio", "0.99"),
+    ]
+    assert '<h2 id="judges">' not in page(make_report())

@@ -47,3 +47,11 @@ def test_hostile_names_break_no_table(make_report):
 def test_a_long_list_of_kept_nodes_is_cut(make_report):
     text = summary(make_report(names=[f"n{i}" for i in range(1000)]))
     assert "… and 60 more nodes: see report.html." in text
+
+
+def test_judges_have_a_table_with_the_worst_batch(make_report):
+    metrics = {"task.boxes.lost": 3.0, "task.boxes.worst_batch.lost": 2.0, "task.boxes.map_ratio": 0.99}
+    section = summary(make_report(metrics=metrics)).split("## Judges\n")[1].split("\n## ")[0]
+    lost, ratio = section.strip().splitlines()[2:]
+    assert lost.startswith("| boxes.lost | 3 | 2 | lower | boxes of at least score in FP32")
+    assert ratio.startswith("| boxes.map\\_ratio | 0.99 | – | higher |")

@@ -122,7 +122,7 @@ def test_mask_coefficients_are_not_class_scores_where_the_classes_are_counted() 
     rows = outputs("yolov8")["output0"]
     with_masks = np.concatenate([rows, np.full((1, 32, 50), 7.0, np.float32)], axis=1)
     model = {"output0": with_masks, "output1": np.zeros((1, 32, 5, 5), np.float32)}
-    assert values("boxes:output=output0,classes=3", model)["boxes"] == 3.0
+    assert values("boxes:output=output0,classes=3", model)["count"] == 3.0
 
 
 def test_overlapping_boxes_of_a_class_are_suppressed_and_of_two_classes_not() -> None:
