@@ -26,7 +26,7 @@ _RECORD = re.compile(
 )
 _TENSOR = re.compile(r"\{ Name: .*?, Dimensions: \[(?P<shape>[-\d,]*)\], .*?Datatype: (?P<type>\w+)[,} ]")
 _NODE = "[ONNX Layer: "
-_TYPES = {
+TYPES = {
     "Float": "float",
     "Half": "float16",
     "BFloat16": "bfloat16",
@@ -98,20 +98,20 @@ def _kernel(line: str) -> Kernel | str:
     name, kind = record.group("name", "kind")
     inputs, constants, outputs = sides
     return kernel_of(
-        name, kind, _nodes(record.group("metadata")), inputs, constants, outputs, int(record.group("stream"))
+        name, kind, nodes_in(record.group("metadata")), inputs, constants, outputs, int(record.group("stream"))
     )
 
 
 def _tensor(found: re.Match[str]) -> Tensor | str:
     """The tensor, or the name of an element type that is not known."""
     name = found.group("type")
-    if name not in _TYPES:
+    if name not in TYPES:
         return name
     shape = tuple(int(size) for size in found.group("shape").split(",") if size)
-    return Tensor(shape, _TYPES[name])
+    return Tensor(shape, TYPES[name])
 
 
-def _nodes(metadata: str) -> tuple[str, ...]:
+def nodes_in(metadata: str) -> tuple[str, ...]:
     """The ONNX nodes in a kernel's metadata, once each.
 
     A name may hold brackets; control characters part the entries, and a suffix may follow the last bracket

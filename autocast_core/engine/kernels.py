@@ -47,8 +47,9 @@ class Tensor:
 
     @property
     def size(self) -> int | None:
-        """Bytes; None where a dimension is known at run time only."""
-        return None if min(self.shape, default=0) < 0 else -(-prod(self.shape) * _BITS[self.type] // 8)
+        """Bytes; None where a dimension is known at run time only, or the type is not known."""
+        bits = _BITS.get(self.type)
+        return None if bits is None or min(self.shape, default=0) < 0 else -(-prod(self.shape) * bits // 8)
 
 
 @dataclass(frozen=True)

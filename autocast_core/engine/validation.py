@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +17,6 @@ MIXED, FP32 = "mixed", "fp32"
 DEPTHS: tuple[Depth, ...] = ("none", "parsed", "built", "executed")
 _DISAGREEMENTS = frozenset({"TYPE", "OUTPUT_TYPE", "PLAN"})
 """Codes of findings where the engine took the model, in other types than it should have."""
-_CONVERTS = re.compile(r"reformat|cast|CopyNode", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -61,24 +59,12 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class EngineLayer:
-    """A layer of the finished engine as its inspector describes it: the ids of the ONNX nodes that it covers (none for
-    one that the engine added), and the element types that it reads and writes."""
-
-    name: str
-    kind: str
-    nodes: tuple[str, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Execution:
     """What an engine did on a GPU.
 
     `latency_ms` and `speedup` come from runs of the FP32 and the mixed engine in turns (TF32 off in the former);
     `speedup` is the median of the ratios of neighbouring runs. `memory_bytes` is what loading and running an engine
-    takes of the device. `fidelity` holds metrics by name, against `reference`. `layers` are the mixed engine's.
+    takes of the device. `fidelity` holds metrics by name, against `reference`.
     """
 
     device: str
@@ -91,14 +77,6 @@ class Execution:
     speedup: Spread | None = None
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     engine_bytes: Mapping[str, int] = field(default_factory=dict)
-    layers: tuple[EngineLayer, ...] = ()
-
-    @property
-    def added(self) -> tuple[EngineLayer, ...]:
-        """The layers that convert types or formats and stand for no ONNX node."""
-        return tuple(
-            layer for layer in self.layers if not layer.nodes and _CONVERTS.search(f"{layer.kind} {layer.name}")
-        )
 
     def metrics(self) -> dict[str, float]:
         """Every number under its metric name."""
@@ -108,8 +86,6 @@ class Execution:
         if self.speedup is not None:
             found["tensorrt.speedup"] = self.speedup.median
             found["tensorrt.speedup.lower"], found["tensorrt.speedup.upper"] = self.speedup.lower, self.speedup.upper
-        if self.layers:
-            found["tensorrt.layers"], found["tensorrt.layers.added"] = len(self.layers), len(self.added)
         return found
 
     @staticmethod
@@ -118,10 +94,7 @@ class Execution:
         values = dict(raw)
         values["latency_ms"] = {kind: Spread(**each) for kind, each in raw["latency_ms"].items()}
         values["speedup"] = Spread(**raw["speedup"]) if raw["speedup"] else None
-        values["layers"] = tuple(
-            EngineLayer(each["name"], each["kind"], *(tuple(each[key]) for key in ("nodes", "reads", "writes")))
-            for each in raw["layers"]
-        )
+        values.pop("layers", None)  # of before the engine view had them
         return Execution(**values)
 
 
@@ -131,9 +104,9 @@ class Validation:
 
     `depth` is the deepest stage that succeeded; `skipped` says why the next ones were not tried; `findings` why one
     failed. `layers` has one entry per node whose network tensor was found. `engine_view` is there where an engine was
-    built and its log could be read; else `skipped` says why not. `fp32_view` is that of the FP32 model's engine, where
-    it was built too. `estimates` are of the time of both, by ``mixed`` and ``fp32``. `accepted` is the verdict within
-    `depth`.
+    built and its log, or the inspector where it was executed, could be read; else `skipped` says why not. `fp32_view`
+    is that of the FP32 model's engine, where it was built too. `estimates` are of the time of both, by ``mixed`` and
+    ``fp32``. `accepted` is the verdict within `depth`.
     """
 
     depth: Depth = "none"

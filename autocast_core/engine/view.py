@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+DescribedBy = Literal["build log", "inspector"]
+"""What tells the kernels of an engine: the log of its build, or TensorRT's inspector on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,13 @@ class EngineView:
     each ONNX node that no kernel names why: ``constant`` (known when building), ``layout`` (only changes how values
     are laid out), ``control flow``, ``neutral`` (× 1 or + 0), ``in the weights`` (a folded BatchNormalization),
     ``mask`` (makes one that a fused attention kernel takes as it is), or ``unnamed`` where it computes and the log does
-    not tell in which kernel.
+    not tell in which kernel. `described_by` is what told the kernels.
     """
 
     kernels: tuple[Kernel, ...]
     attention_found: int = 0
     without_kernel: Mapping[str, str] = field(default_factory=dict)
+    described_by: DescribedBy = "build log"
 
     @property
     def attention_fused(self) -> int:
@@ -94,7 +98,8 @@ class EngineView:
         """The view that `dataclasses.asdict` made plain, perhaps by way of JSON."""
         lists = ("nodes", "reads", "writes")
         kernels = (Kernel(**{**each, **{key: tuple(each[key]) for key in lists}}) for each in raw["kernels"])
-        return EngineView(tuple(kernels), raw["attention_found"], dict(raw["without_kernel"]))
+        described_by = raw.get("described_by", "build log")
+        return EngineView(tuple(kernels), raw["attention_found"], dict(raw["without_kernel"]), described_by)
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from autocast_core.engine.devices import Device, devices
 from autocast_core.engine.roofline import Estimate, kernel_seconds
 from autocast_core.engine.validation import FP32, MIXED, Validation, of_fp32
-from autocast_core.engine.view import EngineView, Kernel
+from autocast_core.engine.view import DescribedBy, EngineView, Kernel
 from autocast_core.report.text import number, size
 from autocast_core.text import visible
 
@@ -80,8 +80,10 @@ class CostlyKernel:
 
 @dataclass(frozen=True)
 class EngineSection:
-    """All that the section shows; `unit` is what widths stand for; times are those of `estimate`'s device."""
+    """All that the section shows; `described_by` is what told the kernels; `unit` is what widths stand for; times are
+    those of `estimate`'s device."""
 
+    described_by: DescribedBy
     figures: tuple[Figure, ...]
     strips: tuple[Strip, ...]
     unit: str
@@ -106,6 +108,7 @@ def engine_section(validation: Validation) -> EngineSection | None:
     costs = {side: [_cost(kernel, drawn_on) for kernel in each.kernels] for side, each in views.items()}
     scale = WIDTH / (max(map(sum, costs.values())) or 1.0)
     return EngineSection(
+        described_by=view.described_by,
         figures=tuple(_figures(validation.metrics())),
         strips=tuple(_strip(side, each, costs[side], scale, drawn_on is not None) for side, each in views.items()),
         unit="estimated time" if drawn_on is not None else "bytes",

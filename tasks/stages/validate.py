@@ -59,15 +59,6 @@ def artifacts(found: Validation) -> tuple[dict[str, str], dict[str, dict[str, li
     ):
         if view is not None:
             tables[file] = _kernels(view, found.estimates.get(side))
-    if found.execution is not None and found.execution.layers:
-        layers = found.execution.layers
-        tables["tensorrt/engine_layers.json"] = {
-            "layer": [each.name for each in layers],
-            "kind": [each.kind for each in layers],
-            "nodes": [", ".join(each.nodes) for each in layers],
-            "reads": [", ".join(each.reads) for each in layers],
-            "writes": [", ".join(each.writes) for each in layers],
-        }
     return texts, tables
 
 

@@ -2,6 +2,8 @@
 
     python -m tests.gpu [--layers 2] [--only TEXT] [--out FILE]
 
+for example `--only estimates --out tests/gpu/results/DEVICE.jsonl`,
+
 from the root of a checkout, with any Python that has numpy, onnx, onnx-ir, onnxruntime and TensorRT (or TensorRT for
 RTX); torch brings the CUDA libraries of ONNX Runtime's CUDA provider.
 """
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.gpu import checks
+from tests.gpu import checks, estimates
 
 
 def _all(layers: int | None) -> dict[str, Callable[[Path], checks.Facts]]:
@@ -28,6 +30,7 @@ def _all(layers: int | None) -> dict[str, Callable[[Path], checks.Facts]]:
                 found[f"benchmark {backend} {name} {precision}"] = partial(
                     measure, name=name, precision=precision, layers=layers
                 )
+    found["estimates"] = partial(estimates.estimates_rank_engines_as_their_times_do, layers=layers)
     return found
 
 
@@ -55,6 +58,7 @@ def main() -> int:
             lines.append(_line(name, check))
             print(json.dumps(lines[-1], default=str), flush=True)
     if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text("".join(json.dumps(line, default=str) + "\n" for line in lines), encoding="utf-8")
     return int(any(line["result"] == "failed" for line in lines))
 

@@ -102,7 +102,7 @@ def tensorrt_accepts_the_device(folder: Path) -> Facts:
         raise Skipped("; ".join((*found.skipped, *(each.words for each in found.findings))))
     assert found.accepted, found.findings
     assert found.execution.fidelity["tensorrt.fidelity.y.max_abs"] < 1e-2
-    assert found.execution.layers
+    assert found.engine_view is not None and found.engine_view.described_by == "inspector", found.skipped
     return _facts(found)
 
 
@@ -240,9 +240,10 @@ def _facts(found: Validation) -> dict[str, Any]:
     execution = found.execution
     assert execution is not None
     worst = {key: value for key, value in execution.fidelity.items() if ".worst." in key}
+    view = found.engine_view
     kinds: dict[str, int] = {}
-    for layer in execution.layers:
-        for each in set(layer.writes):
+    for kernel in view.kernels if view is not None else ():
+        for each in set(kernel.writes):
             kinds[each] = kinds.get(each, 0) + 1
     return {
         "backend": found.package,
@@ -256,12 +257,9 @@ def _facts(found: Validation) -> dict[str, Any]:
         "speedup": asdict(execution.speedup) if execution.speedup else None,
         "memory_bytes": dict(execution.memory_bytes),
         "engine_bytes": dict(execution.engine_bytes),
-        "layers": {
-            "engine": len(execution.layers),
-            "added": len(execution.added),
-            "with_nodes": sum(bool(layer.nodes) for layer in execution.layers),
-            "by_written_type": kinds,
-        },
+        "engine": view.metrics() if view is not None else {},
+        "described_by": view.described_by if view is not None else None,
+        "kernels_by_written_type": kinds,
     }
 
 

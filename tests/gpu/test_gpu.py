@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu import checks
+from tests.gpu import checks, estimates
 
 pytestmark = pytest.mark.gpu
 
@@ -25,6 +25,10 @@ def _run(name: str, check: Callable[[], checks.Facts]) -> None:
 @pytest.mark.parametrize("name", checks.CHECKS)
 def test_the_gpu_check(name: str, tmp_path: Path) -> None:
     _run(name, lambda: checks.CHECKS[name](tmp_path))
+
+
+def test_estimates_rank_engines_as_their_times_do(tmp_path: Path) -> None:
+    _run("estimates", lambda: estimates.estimates_rank_engines_as_their_times_do(tmp_path))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

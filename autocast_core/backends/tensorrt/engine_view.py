@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.engine.build_log import read
+from autocast_core.engine import build_log, inspector
 from autocast_core.engine.kernels import EngineDescription
-from autocast_core.engine.view import EngineView
+from autocast_core.engine.view import DescribedBy, EngineView
 from autocast_core.graph.constants import constant_tensor, small_array
 from autocast_core.graph.walk import nodes_with_ids
 
@@ -30,18 +30,26 @@ _RANDOM = frozenset(
 _MASKS = frozenset({"And", "BitwiseAnd", "BitwiseOr", "Not", "Or", "Where"})
 """Operators that make an additive mask of boolean ones; a fused attention kernel takes those as they are."""
 
-
-def engine_view(event: Mapping[str, Any], model: ir.Model) -> tuple[EngineView | None, str | None]:
-    """The view of the engine of `model`, from the child's event ``engine``; else None and why."""
-    if event["left_out"]:
-        return None, "the build log is too long to be read"
-    log = read(event["messages"])
-    if log.problem is not None:
-        return None, log.problem
-    return _bound(log, model), None
+_TOO_LONG = EngineDescription(problem="the build log is too long to be read")
 
 
-def _bound(log: EngineDescription, model: ir.Model) -> EngineView:
+def engine_view(
+    event: Mapping[str, Any], model: ir.Model, inspected: str | None = None
+) -> tuple[EngineView | None, str | None]:
+    """The view of the engine of `model`, and why one of its sources could not be read.
+
+    The sources are the inspector's JSON, where the engine was executed, else the build log in the child's event
+    ``engine``. The view is None where neither can be read.
+    """
+    log = _TOO_LONG if event["left_out"] else build_log.read(event["messages"])
+    found = log if inspected is None else inspector.read(inspected)
+    if found.problem is None and inspected is not None:
+        # Only the log names the members of attention patterns that were not fused.
+        return _bound(replace(found, attention=log.attention), model, "inspector"), None
+    return (_bound(log, model, "build log") if log.problem is None else None), found.problem
+
+
+def _bound(log: EngineDescription, model: ir.Model, described_by: DescribedBy) -> EngineView:
     """The view with ids for names. A name that no node of the model has is of one that TensorRT's parser added;
     one that nodes of several bodies have stands for all of them."""
     nodes = dict(nodes_with_ids(model.graph))
@@ -56,7 +64,7 @@ def _bound(log: EngineDescription, model: ir.Model) -> EngineView:
     members = (nodes[each].op_type for name in log.attention for each in ids.get(name, ()))
     found = max(sum(kernel.fused_attention for kernel in kernels), sum(op_type == "Softmax" for op_type in members))
     fused = {nodes[node_id] for kernel in kernels if kernel.fused_attention for node_id in kernel.nodes}
-    return EngineView(kernels, found, dict(_without_kernel(nodes, named, fused)))
+    return EngineView(kernels, found, dict(_without_kernel(nodes, named, fused)), described_by)
 
 
 def _without_kernel(

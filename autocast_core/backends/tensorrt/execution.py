@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.backends.tensorrt.findings import engine_layers
 from autocast_core.data import Batches
 from autocast_core.engine.validation import FP32, MIXED, Execution, Spread
-from autocast_core.errors import BackendError, DataError
+from autocast_core.errors import DataError
 from autocast_core.evaluate import class_score_outputs, compare
 from autocast_core.model import load_model
 from autocast_core.progress import ProgressCallback, silent
@@ -109,7 +107,6 @@ def execution_of(
         speedup=Spread.of([a / b for a, b in zip(timed[FP32], timed[MIXED], strict=True)]) if FP32 in timed else None,
         memory_bytes={name: each["memory_bytes"] for name, each in engines.items()},
         engine_bytes={name: each["engine_bytes"] for name, each in engines.items()},
-        layers=engine_layers(model, _inspected(loaded["inspected"])),
     )
 
 
@@ -123,11 +120,3 @@ def _reference(trial: EngineTrial, beside: Mapping[str, Any] | None, folder: Pat
 
     with closing(OnnxRuntime().open(load_model(trial.reference))) as session:
         yield session
-
-
-def _inspected(text: str) -> Mapping[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise BackendError(f"TensorRT's engine inspector wrote invalid JSON: {error}") from error
-    return found if isinstance(found, dict) else {}

@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from autocast_core.config import Precision
-from autocast_core.engine.validation import EngineLayer, Finding, LayerTypes
+from autocast_core.engine.validation import Finding, LayerTypes
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.operators.types import element_type, type_string
 from autocast_core.plan import PrecisionPlan
@@ -23,20 +23,6 @@ _TENSOR_IN_LOG = re.compile(r"operation:\s+\d+: \w+: (.+?)-\(")
 """They begin with the tensor that the operation writes."""
 _NO_DEVICE = re.compile(r"\s*(?:In function \w+:\s*)?[^.\n]*cudaError 35[^\n]*")
 """Without a GPU every message ends in this, whatever went wrong."""
-_ONNX_LAYER = "[ONNX Layer: "
-_REFORMATS = re.compile(r"^Reformatting CopyNode for (?:Input|Output) Tensor \d+ to (.+)$")
-_ENGINE_TYPES = {
-    r"fp32|float|float32": "float",
-    r"fp16|half|float16": "float16",
-    r"bf16|bfloat16": "bfloat16",
-    r"fp8|float8": "float8e4m3fn",
-    r"int64": "int64",
-    r"int32": "int32",
-    r"int8": "int8",
-    r"uint8": "uint8",
-    r"bool": "bool",
-}
-"""Words for element types in the inspector's ``Format/Datatype`` (TensorRT 10) and ``Datatype`` (11)."""
 _REMEDIES: tuple[tuple[str, str], ...] = (
     (
         r"out of memory|outofmemory|insufficient memory|cudaError 2\b",
@@ -169,44 +155,6 @@ def plan_findings(layers: Iterable[LayerTypes], plan: PrecisionPlan, model: ir.M
             message = f"TensorRT writes {_list(sorted(floats))} where the plan says {decision.precision}"
             findings.append(Finding(each.node, each.op, "PLAN", message))
     return tuple(findings)
-
-
-def engine_layers(model: ir.Model, inspected: Mapping[str, Any]) -> tuple[EngineLayer, ...]:
-    """The layers that an engine inspector describes (its JSON, read), with the ids of the ONNX nodes they cover.
-
-    A reformat that TensorRT put before a node is no layer of that node. Where the inspector gives only names, types and
-    nodes are empty.
-    """
-    ids = {node.name: node_id for node_id, node in nodes_with_ids(model.graph)}
-    layers = []
-    for raw in inspected.get("Layers") or []:
-        described = {"Name": raw} if isinstance(raw, str) else raw
-        name = str(described.get("Name", ""))
-        covered = dict.fromkeys(ids[each] for each in _onnx_names(described) if each in ids)
-        layers.append(
-            EngineLayer(
-                name,
-                str(described.get("LayerType", "")),
-                () if _REFORMATS.match(name) else tuple(covered),
-                *(tuple(map(_engine_type, described.get(side) or ())) for side in ("Inputs", "Outputs")),
-            )
-        )
-    return tuple(layers)
-
-
-def _onnx_names(layer: Mapping[str, Any]) -> list[str]:
-    """The ONNX nodes in a layer's metadata: ``[ONNX Layer: name]`` once or more, with a separator between."""
-    parts = str(layer.get("Metadata", "")).split(_ONNX_LAYER)[1:]
-    return [part.rstrip("\x1e\x1f ").removesuffix("]") for part in parts]
-
-
-def _engine_type(tensor: Any) -> str:
-    if not isinstance(tensor, Mapping):
-        return ""
-    said = str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
-    return next(
-        (name for pattern, name in _ENGINE_TYPES.items() if re.search(rf"\b(?:{pattern})\b", said, re.IGNORECASE)), said
-    )
 
 
 def _list(names: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ from autocast_core.backends.tensorrt.findings import (
     with_remedy,
 )
 from autocast_core.engine.options import EngineOptions
-from autocast_core.engine.validation import Depth, Finding, Validation
+from autocast_core.engine.validation import FP32, MIXED, Depth, Finding, Validation
 from autocast_core.model import load_model
 from autocast_core.plan import PrecisionPlan
 from autocast_core.process.child import ending, last_line, module_command, with_package_path
@@ -106,14 +106,20 @@ def _with_views(
     says how the child failed at that of the reference."""
     reasons, view, fp32_view = [], None, None
     if "engine" in events:
-        view, problem = engine_view(events["engine"], model)
+        view, problem = engine_view(events["engine"], model, _inspected(events, MIXED))
         reasons += [f"engine view: {problem} ({found.package})"] if problem else []
     if "reference engine" in events and reference is not None:
-        fp32_view, problem = engine_view(events["reference engine"], load_model(reference))
+        fp32_view, problem = engine_view(events["reference engine"], load_model(reference), _inspected(events, FP32))
         reasons += [f"engine view of the FP32 model: {problem} ({found.package})"] if problem else []
     elif reference is not None and "engine" in events:
         reasons.append(f"engine of the FP32 model: {failed or _refusal(events)}")
     return replace(found, engine_view=view, fp32_view=fp32_view, skipped=(*found.skipped, *reasons))
+
+
+def _inspected(events: Mapping[str, Any], side: str) -> str | None:
+    """The inspector's JSON of the engine that was executed."""
+    text: str | None = events.get(f"loaded {side}", {}).get("inspected")
+    return text
 
 
 def _refusal(events: Mapping[str, Any]) -> str:

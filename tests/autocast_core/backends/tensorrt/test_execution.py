@@ -14,11 +14,13 @@ import pytest
 
 from autocast_core.backends.tensorrt import gpu as tensorrt_gpu
 from autocast_core.backends.tensorrt import validate as tensorrt
+from autocast_core.backends.tensorrt.engine_view import engine_view
 from autocast_core.backends.tensorrt.execution import EngineTrial, execution_of, write_feeds
-from autocast_core.backends.tensorrt.findings import engine_layers, has_remedy, with_remedy
+from autocast_core.backends.tensorrt.findings import has_remedy, with_remedy
 from autocast_core.backends.tensorrt.gpu import EngineError, LoadedEngine
 from autocast_core.data import input_specs, open_batches
 from autocast_core.engine.validation import FP32, MIXED, Execution, Spread, Validation
+from autocast_core.engine.view import EngineView
 from autocast_core.errors import DataError
 from autocast_core.model import load_model
 
@@ -196,7 +198,7 @@ def test_an_engine_for_another_device_is_said_with_the_remedy():
     assert with_remedy(str(raised.value)).endswith("the engine is for another device: build it on this one")
 
 
-def test_an_execution_has_fidelity_times_memory_and_layers(tmp_path):
+def test_an_execution_has_fidelity_times_and_memory(tmp_path):
     trial, events = _executed(tmp_path, {MIXED: b"mixed", FP32: b"fp32"})
     model = onnx.parser.parse_model(TEXT)
     onnx.save(model, str(tmp_path / "low.onnx"))
@@ -206,9 +208,6 @@ def test_an_execution_has_fidelity_times_memory_and_layers(tmp_path):
     assert execution.latency_ms == {MIXED: Spread(2, 2, 2, 3), FP32: Spread(2, 2, 2, 3)}
     assert execution.speedup == Spread(1, 1, 1, 3)
     assert execution.memory_bytes == {MIXED: 2 * 4 * 2 * 2, FP32: 2 * 4 * 2 * 4}
-    assert [layer.nodes for layer in execution.layers] == [(), ("graph/double", "graph/negate")]
-    assert [layer.reads + layer.writes for layer in execution.layers] == [("float", "float16"), ("float16", "bfloat16")]
-    assert [layer.kind for layer in execution.added] == ["Reformat"]
     assert sorted(path.name for path in tmp_path.glob("*-?.npz") if "feeds" not in path.name) == []
 
 
@@ -246,12 +245,6 @@ def test_sequences_are_refused_before_anything_is_built(tmp_path):
     trial = _trial(tmp_path)
     with pytest.raises(DataError, match="tensors only"):
         write_feeds(EngineTrial(trial.reference, [{"x": [np.zeros(2)]}]), tmp_path)  # type: ignore[arg-type]
-
-
-def test_an_inspector_that_gives_only_names_leaves_types_out(tmp_path):
-    model = load_model(_trial(tmp_path).reference)
-    (layer,) = engine_layers(model, {"Layers": ["double"]})
-    assert (layer.name, layer.nodes, layer.reads) == ("double", (), ())
 
 
 @pytest.mark.parametrize(
@@ -296,6 +289,8 @@ def test_a_trial_on_a_gpu_reaches_the_executed_depth(tmp_path, monkeypatch):
         events["parsed"] = {"ok": True, "errors": [], "seconds": 0.1, "tensors": {}, "outputs": {"y": "float16"}}
         events["built"] = {"ok": True, "errors": [], "seconds": 0.2, "bytes": 5}
         events["device"] = {"name": "Fake", "capability": "9.9", "driver": "CUDA 0.0"}
+        for name in ("engine", "reference engine"):
+            events[name] = {"messages": [], "left_out": False}
         device, emit = Device(), lambda event, **facts: events.__setitem__(event, facts)
         blobs = {MIXED: memoryview(b"mixed"), FP32: memoryview(b"fp32")}
         tensorrt_gpu._execute(
@@ -312,6 +307,23 @@ def test_a_trial_on_a_gpu_reaches_the_executed_depth(tmp_path, monkeypatch):
     assert (found.depth, found.accepted, found.skipped) == ("executed", True, ())
     assert found.execution is not None
     assert found.execution.speedup == Spread(1, 1, 1, 3)
+    view = found.engine_view
+    assert (view.described_by, found.fp32_view.described_by) == ("inspector", "inspector")
+    assert [kernel.nodes for kernel in view.kernels] == [(), ("graph/double", "graph/negate")]
+    types = [(kernel.reads, kernel.writes) for kernel in view.kernels]
+    assert types == [(("float",), ("float16",)), (("float16",), ("bfloat16",))]
+    assert [kernel.kind for kernel in view.moving] == ["Reformat"]
+    assert found.metrics()["engine.kernels"] == 2
+    assert "engine.traffic_bytes" not in found.metrics()
+
+
+def test_an_inspector_that_tells_names_only_leaves_the_view_to_the_build_log(tmp_path, monkeypatch):
+    monkeypatch.setitem(INSPECTED, "Layers", ["double + negate"])
+    trial, events = _executed(tmp_path, {MIXED: b"mixed", FP32: b"fp32"})
+    log = {"messages": ["Layers:\n\nI/O Tensors:"], "left_out": False}
+    view, problem = engine_view(log, load_model(trial.reference), events[f"loaded {MIXED}"]["inspected"])
+    assert view == EngineView((), 0, {"graph/double": "unnamed", "graph/negate": "unnamed"})
+    assert problem == "the engine inspector tells no more than names of layers"
 
 
 def test_an_engine_that_does_not_run_stays_built_with_the_reason(tmp_path, monkeypatch):
