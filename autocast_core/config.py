@@ -321,6 +321,13 @@ class ConversionConfig:
             python_only=True,
         ),
     )
+    recipe: Any = field(
+        default=None,
+        metadata=declared(
+            "What was learnt about the model's family: a recipe of the library by name; in Python and on the command"
+            " line also a file of one."
+        ),
+    )
     operands_to_exclude: Mapping[str, Mapping[str, Sequence[int]]] = field(
         default_factory=dict,
         metadata=declared(

@@ -18,7 +18,13 @@ from autocast_core.decide.exact_inputs import kept_io_types
 from autocast_core.decide.follow_neighbours import follow_neighbours
 from autocast_core.decide.groups import keep_together
 from autocast_core.decide.node_facts import NodeFacts
-from autocast_core.decide.plan_warnings import overruled_includes, signs_of_ruin, unknown_io_names, unmatched_patterns
+from autocast_core.decide.plan_warnings import (
+    overruled_includes,
+    signs_of_ruin,
+    unknown_io_names,
+    unmatched_patterns,
+    unmatched_recipe,
+)
 from autocast_core.decide.ranges.nonfinite import nonfinite_activations, nonfinite_weights
 from autocast_core.decide.ranges.range_precision import (
     LIMIT_SCALE,
@@ -69,6 +75,7 @@ def decide(
     decisions = _with_groups(decisions, nodes, config, choice)
     warnings = [
         *unmatched_patterns(facts, config),
+        *unmatched_recipe(facts, config),
         *unknown_io_names(model.graph, config),
         *overruled_includes(facts, decisions, next((rule for entry, rule in rules if entry is INCLUDE), None)),
     ]

@@ -13,6 +13,7 @@ from autocast_core.decide.rule import Outcome, Override, Rule
 from autocast_core.decide.rules import entry_of
 from autocast_core.name_patterns import NamePattern
 from autocast_core.plan import NodeDecision, PrecisionPlan
+from autocast_core.recipes import DecisionMatcher, recipe_of
 
 
 def signs_of_ruin(plan: PrecisionPlan, nonfinite_activations: str | None) -> list[str]:
@@ -45,6 +46,17 @@ def unmatched_patterns(facts: Sequence[NodeFacts], config: ConversionConfig) -> 
             if op_type not in op_types
         )
     return warnings
+
+
+def unmatched_recipe(facts: Sequence[NodeFacts], config: ConversionConfig) -> list[str]:
+    """A warning where no decision of the recipe for the conversion's type is about a node of the model."""
+    if config.recipe is None:
+        return []
+    recipe = recipe_of(config.recipe)
+    matcher = DecisionMatcher(recipe.for_type(config.precision))
+    if any(matcher.match(each.node, each.names) is not None for each in facts):
+        return []
+    return [f"recipe {recipe.name!r} is about no node of this model in {config.precision}: it is for {recipe.family}"]
 
 
 def unknown_io_names(graph: ir.Graph, config: ConversionConfig) -> list[str]:

@@ -103,6 +103,7 @@ class RuleEntry:
     - `exact_operands`: what the rule keeps must not read rounded numbers, graph inputs among them.
     - `groups`: finds nodes that need one precision: where one of a group is FP32, all are, by this rule.
     - `about_range`: what it keeps in FP32 needs more range than FP16 has, and no more precision.
+    - `from_data`: it looks at what was measured, so that without such data it would not decide so; see recipes.
 
     A rule with neither `build` nor `groups` is recorded once every node is decided: by `decide` for neighbours and for
     range, by a later stage such as a search.
@@ -117,6 +118,7 @@ class RuleEntry:
     groups: FindGroups | None = None
     exact_operands: bool = False
     about_range: bool = False
+    from_data: bool = False
 
     def precision_of(self, facts: NodeFacts) -> Precision:
         """The precision of a node to which the rule applies.

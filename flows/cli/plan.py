@@ -1,4 +1,4 @@
-"""`autocast plan show|diff|apply|import|schema`: plan files."""
+"""`autocast plan show|diff|apply|import|recipe|schema`: plan files."""
 
 from __future__ import annotations
 
@@ -53,12 +53,28 @@ Examples:
 """
 
 
+RECIPE = """Make a recipe of a plan: its decisions that rest on data, by pattern, for other models of the family.
+
+With --model nodes are known again by what they read and what reads them, else by name; with --evaluation it also holds
+what the decisions are worth.
+
+Examples:
+
+  autocast plan recipe plan.json --name my-family --output recipe.json
+
+  autocast plan recipe plan.json --name my-family --model model.onnx --evaluation data.npz --output recipe.json
+
+  autocast run other.onnx --recipe recipe.json
+"""
+
+
 def add_to(app: typer.Typer) -> None:
     plans = typer.Typer(no_args_is_help=True, help="Show, compare, apply and edit precision plans; their schema.")
     plans.command("show", help=SHOW)(show)
     plans.command("diff", help=DIFF)(diff)
     plans.command("apply", help=APPLY)(apply)
     plans.command("import", help=IMPORT)(import_)
+    plans.command("recipe", help=RECIPE)(recipe)
     plans.command("schema", help="Print the JSON schema of plan files, for those who read or write them.")(schema)
     app.add_typer(plans, name="plan")
 
@@ -130,6 +146,24 @@ def import_(
     from flows.cli.terminal.imported import KEYS, imported_within_limits, lines
 
     result = finish(lambda: imported_within_limits(settings, subject, output), KEYS, as_json)
+    if not as_json:
+        for line in lines(result):
+            say(line)
+
+
+def recipe(
+    plan: Annotated[list[Path], typer.Argument(help="Plans of one model, for one 16-bit type each.")],
+    name: Annotated[str, typer.Option(help="The recipe's name: small letters, digits and hyphens.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")],
+    family: Annotated[str | None, typer.Option(help="Which models it is for, in one sentence.")] = None,
+    model: Annotated[Path | None, typer.Option(help="The FP32 ONNX file that the plans were made for.")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="Data to measure the plans on.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a recipe."""
+    from flows.cli.terminal.learnt_recipe import KEYS, learnt_within_limits, lines
+
+    result = finish(lambda: learnt_within_limits(plan, name, family, model, evaluation, output), KEYS, as_json)
     if not as_json:
         for line in lines(result):
             say(line)

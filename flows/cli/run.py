@@ -62,6 +62,9 @@ def run(
         list[str] | None,
         typer.Option(help="A judge of the task, for example boxes:layout=yolov8; may be repeated."),
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="What was learnt about the model's family: a recipe's name, or its file.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Engine to fit the plan to: tensorrt.")] = None,
     device: Annotated[
         str | None, typer.Option(help="Device to estimate the engine's time on: l4 (default), h100 …")
@@ -81,6 +84,7 @@ def run(
         "precision": precision,
         "output": output,
         "name": name,
+        "recipe": recipe,
         "target": target,
         "metric": metric,
         "device": device,

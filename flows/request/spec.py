@@ -47,6 +47,7 @@ _YOUNGER = (
     "device",
     "fp32_engine",
     "judges",
+    "recipe",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -150,6 +151,7 @@ class Spec(BaseModel):
     providers: Texts = _option("providers")
     class_outputs: Texts = _option("class_outputs")
     judges: Texts = _option("judges")
+    recipe: str | dict[str, Any] | None = _option("recipe")
     target: Literal["tensorrt"] | None = _option("target")
     device: str = _option("device")
     fp32_engine: bool = _option("fp32_engine")
@@ -194,6 +196,31 @@ class Spec(BaseModel):
             raise ValueError(str(error)) from error
         return judges
 
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _recipe_is_unpacked(cls, recipe: Any) -> Any:
+        """What `flat` made of a recipe's content is that again."""
+        from autocast_core.recipes.packed import unpacked
+
+        try:
+            content = unpacked(recipe) if isinstance(recipe, str) else None
+        except AutocastError as error:
+            raise ValueError(str(error)) from error
+        return recipe if content is None else content
+
+    @field_validator("recipe")
+    @classmethod
+    def _recipe_is_known(cls, recipe: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+        from autocast_core.recipes import library_recipe, recipe_of
+
+        try:
+            # A path is read only where the user gave it, see load_spec: a spec may come from a registry's tags.
+            if recipe is not None:
+                library_recipe(recipe) if isinstance(recipe, str) else recipe_of(recipe)
+        except AutocastError as error:
+            raise ValueError(str(error)) from error
+        return recipe
+
     @field_validator("metric")
     @classmethod
     def _metric_is_a_function(cls, metric: str | None) -> str | None:
@@ -209,6 +236,10 @@ class Spec(BaseModel):
         """The options of the converter. ConfigError where a value cannot be used."""
         values = {name: getattr(self, name) for name in OPTIONS.keys() & type(self).model_fields}
         precision, range_precision = parse_low_types(self.precision)
+        if self.recipe is not None:
+            from autocast_core.recipes import recipe_of
+
+            values["recipe"] = recipe_of(self.recipe)
         return ConversionConfig(**{**values, "precision": precision, "range_precision": range_precision})
 
     @property
@@ -236,6 +267,10 @@ class Spec(BaseModel):
     def flat(self) -> dict[str, str]:
         """A short text for each option that is set, for the parameters of a tracking run."""
         values = self.model_dump(mode="json", exclude_none=True)
+        if isinstance(self.recipe, dict):
+            from autocast_core.recipes.packed import packed
+
+            values["recipe"] = packed(self.recipe)
         return {
             key: value if isinstance(value, str) else json.dumps(value)
             for key, value in values.items()
@@ -246,10 +281,16 @@ class Spec(BaseModel):
 def load_spec(path: str | Path | None, overrides: Mapping[str, Any]) -> Spec:
     """The spec in the YAML file at `path` (an empty one without), with `overrides` that are not None on top.
 
-    ConfigError with one line that names the file, the line, the key and what is allowed.
+    A `recipe` that is not of the library is read from that file, so that the spec holds all of it.
+    ConfigError with one line that names the file, the line, the key and what is allowed; PlanError for a recipe's file.
     """
     values, lines = read_yaml(path) if path else ({}, {})
     given = {key: value for key, value in overrides.items() if value is not None}
+    recipe = given.get("recipe", values.get("recipe"))
+    if isinstance(recipe, str):
+        from autocast_core.recipes import library, read_recipe
+
+        given["recipe"] = recipe if recipe in library() else read_recipe(recipe).plain()
     return make_spec({**values, **given}, str(path) if path else "options", lines)
 
 

@@ -14,6 +14,7 @@ from autocast_core.decide.rules import rules_table
 from autocast_core.evaluate.judges import judges_table
 from autocast_core.lint.checks import CHECKS
 from autocast_core.options import options_of, options_table
+from autocast_core.recipes import library, library_recipe
 from flows.request.spec import Spec
 
 
@@ -44,6 +45,18 @@ def flow_options() -> str:
     return "\n".join(rows) + "\n"
 
 
+def recipes() -> str:
+    """The recipes that come with the project, and what they are worth."""
+    rows = ["| Recipe | For | Learnt from | Type | Nodes in FP32 | By the plan | All low |", "| --- " * 7 + "|"]
+    for recipe in map(library_recipe, library()):
+        rows += [
+            f"| `{recipe.name}` | {recipe.family} | {each.model} | {each.precision}"
+            f" | {each.fp32} of {each.fp32 + each.low} | {each.sqnr_db:.1f} dB | {each.sqnr_db_all_low:.1f} dB |"
+            for each in recipe.measured
+        ]
+    return "\n".join(rows) + "\n"
+
+
 def _shown(default: object) -> str:
     if default is None:
         return ""
@@ -68,6 +81,7 @@ TABLES = {
     "command-arguments": command_arguments,
     "flow-options": flow_options,
     "judges": judges_table,
+    "recipes": recipes,
 }
 BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n\n).*?(\n<!-- end of table -->)", re.DOTALL)
 

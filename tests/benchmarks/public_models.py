@@ -92,9 +92,9 @@ def converted(model: PublicModel, path: Path, precision: Precision, decide: str)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         calibration, held_out = (Path(scratch) / name for name in ("calibration", "evaluation"))
-        _write(model.samples(np.random.default_rng(1), path), calibration)
+        write_samples(model.samples(np.random.default_rng(1), path), calibration)
         samples = model.samples(np.random.default_rng(2), path)
-        _write(samples, held_out)
+        write_samples(samples, held_out)
         job = Job(
             path,
             Spec(precision=precision.value, decide=decide).config(),
@@ -122,7 +122,7 @@ def converted(model: PublicModel, path: Path, precision: Precision, decide: str)
         )
 
 
-def _write(samples: list[Sample], folder: Path) -> None:
+def write_samples(samples: list[Sample], folder: Path) -> None:
     folder.mkdir()
     for number, sample in enumerate(samples):
         np.savez(folder / f"{number:03}.npz", **sample)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ from autocast_core.decide.rules.numeric.shape_arithmetic import SHAPE_ARITHMETIC
 from autocast_core.decide.rules.numeric.small_values import SMALL_VALUES
 from autocast_core.decide.rules.numeric.whole_numbers import WHOLE_NUMBERS
 from autocast_core.decide.rules.quantization_pair import QUANTIZATION_PAIR
+from autocast_core.decide.rules.recipe import RECIPE, RECIPE_LOW
 
 __all__ = [
     "CUSTOM",
@@ -65,6 +66,8 @@ RULES: tuple[RuleEntry, ...] = (
     INITIALIZER_RANGE,
     REDUCTION_DEPTH,
     CUSTOM,
+    RECIPE,
+    RECIPE_LOW,
     IO_RANGE,
     SMALL_VALUES,
     CONDITIONING,

@@ -11,6 +11,7 @@ RANGE = RuleEntry(
     description="`precision: [fp16, bf16]`: the range of FP16 alone kept the node in FP32, and BF16 has the range.",
     outcome=Outcome.LOW,
     overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
+    from_data=True,
 )
 SEARCH = RuleEntry(
     name="search",
@@ -18,6 +19,7 @@ SEARCH = RuleEntry(
     description="A search made the node low, or kept it in FP32 to meet the budget.",
     outcome=Outcome.EITHER,
     overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
+    from_data=True,
 )
 REPAIR = RuleEntry(
     name="repair",
@@ -25,6 +27,7 @@ REPAIR = RuleEntry(
     description="The simulated model missed its target with the node lowered, and meets it with the node in FP32.",
     outcome=Outcome.FP32,
     overridden_by=frozenset({Override.SEARCH}),
+    from_data=True,
 )
 RELEASE = RuleEntry(
     name="release",
@@ -32,6 +35,7 @@ RELEASE = RuleEntry(
     description="A rule had kept the node, and the simulated model is as good without that.",
     outcome=Outcome.LOW,
     overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
+    from_data=True,
 )
 TARGET = RuleEntry(
     name="target",

@@ -8,6 +8,7 @@ import pytest
 
 from autocast_core.config import OPTIONS, ConversionConfig, Precision
 from autocast_core.errors import ConfigError
+from autocast_core.recipes import library, library_recipe
 from flows.request.spec import Spec, load_spec, make_spec
 
 
@@ -181,3 +182,30 @@ def test_a_file_that_is_no_file_of_options_is_refused_unread(tmp_path):
 def test_a_gate_of_a_million_characters_is_refused_at_once():
     with pytest.raises(ConfigError, match="at most 1000 characters"):
         make_spec({"gates": "a" * 10**6}, "options")
+
+
+def test_a_recipe_is_a_name_of_the_library_or_its_content_but_no_path():
+    assert Spec(recipe="log-mel").config().recipe.name == "log-mel"
+    assert '"recipe":"log-mel"' in Spec(recipe="log-mel").canonical() and "recipe" not in Spec().canonical()
+    with pytest.raises(ConfigError, match=r"there is no recipe '/etc/passwd'; there are .*log-mel"):
+        make_spec({"recipe": "/etc/passwd"}, "tags")
+
+
+def test_a_recipe_in_a_file_becomes_part_of_the_spec(tmp_path):
+    recipe = {"name": "mine", "family": "f", "decisions": [
+        {"op_type": "Add", "precision": "fp32", "reason": "r", "types": ["fp16"], "names": ["a_{n}"]}
+    ]}  # fmt: skip
+    (tmp_path / "r.json").write_text(json.dumps(recipe))
+    spec = load_spec(None, {"recipe": str(tmp_path / "r.json")})
+    assert spec.recipe["name"] == "mine" and spec.config().recipe.decisions[0].names == ("a_{n}",)
+    assert spec_of_json(spec) == spec
+
+
+@pytest.mark.parametrize("name", library())
+def test_a_recipes_content_is_short_enough_for_a_runs_parameter_and_read_back_whole(name):
+    spec = Spec(recipe=library_recipe(name).plain())
+    text = spec.flat()["recipe"]
+    assert text.startswith(f"{name} zlib:") and len(text) < 5000
+    assert make_spec({"recipe": text}, "the parameters") == spec
+    with pytest.raises(ConfigError, match="recipe: the recipe"):
+        make_spec({"recipe": text[:-30]}, "the parameters")

@@ -39,4 +39,5 @@ CONDITIONING = RuleEntry(
     overridden_by=SOFT,
     build=lambda model, config: ConditioningRule(),
     exact_operands=True,
+    from_data=True,
 )

@@ -52,4 +52,5 @@ HEADROOM = RuleEntry(
     overridden_by=INCLUDE_ONLY,
     about_range=True,
     build=lambda model, config: HeadroomRule(config.headroom) if config.headroom > 1.0 else None,
+    from_data=True,
 )

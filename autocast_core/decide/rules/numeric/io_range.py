@@ -70,4 +70,5 @@ IO_RANGE = RuleEntry(
     overridden_by=SOFT,
     build=lambda model, config: IORangeRule(range_limit(config, "data_max")),
     about_range=True,
+    from_data=True,
 )

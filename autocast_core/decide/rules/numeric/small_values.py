@@ -54,4 +54,5 @@ SMALL_VALUES = RuleEntry(
         SmallValuesRule() if config.small_values and config.precision is Precision.FP16 else None
     ),
     about_range=True,
+    from_data=True,
 )

@@ -13,6 +13,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.decide import rules
 from autocast_core.decide.rule import Outcome, Override, RuleEntry
 from autocast_core.decide.rules import INCLUDE, RULES, entry_of, rules_table
+from autocast_core.recipes import Recipe, RecipeDecision
 
 MODULES = [
     module.name.removeprefix(f"{rules.__name__}.")
@@ -44,6 +45,8 @@ IN_PLANS = {
     "default": set(),
     "neighbours": set(),
     "range": set(),
+    "recipe": set(),
+    "recipe_low": set(),
     "quantization_pair": {"binds a search"},
     "search": set(),
     "repair": set(),
@@ -89,6 +92,9 @@ def test_a_rule_is_recorded_under_the_name_that_the_registry_has_for_it(model):
         nodes_to_include=("b",),
         max_depth_of_reduction=1,
         headroom=8.0,
+        recipe=Recipe(
+            "r", "f", tuple(RecipeDecision("Add", kind, "", ("fp16",), names=("a",)) for kind in ("fp32", "low"))
+        ),
     )
     built = {entry.name: entry.build(loaded, config) for entry in RULES if entry.build is not None}
     running = {name: rule.name for name, rule in built.items() if rule is not None}
