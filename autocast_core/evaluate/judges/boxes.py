@@ -244,5 +244,4 @@ BOXES = Judge(
     _start,
     _OPTIONS,
     _is_sure,
-    needs_one_shape=False,
 )

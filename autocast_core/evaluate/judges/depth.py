@@ -15,7 +15,7 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
-    as_floats,
+    both,
     chosen_output,
     is_float,
     one_of,
@@ -86,7 +86,7 @@ class _Depth:
         self._both, self._truth, self._truth_fp32 = DepthSums(), DepthSums(), DepthSums()
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (as_floats(each[self._output]) for each in (expected, found))
+        left, right = (each.astype(np.float64) for each in both(expected, found, self._output))
         self._both.add(left, right)
         rows = labels.take(len(left))
         if rows is None:
@@ -96,7 +96,7 @@ class _Depth:
                 f"judge depth: labels of {rows.dtype} {[None, *rows.shape[1:]]} do not fit the depths"
                 f" {[None, *left.shape[1:]]}; give the true depth of each pixel, 0 where it is unknown"
             )
-        truth = as_floats(rows).reshape(left.shape)
+        truth = rows.astype(np.float64).reshape(left.shape)
         for number, picture in enumerate(truth):
             self._truth_fp32.add(picture, left[number] * self._scale(picture, left[number]))
             self._truth.add(picture, right[number] * self._scale(picture, right[number]))

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from autocast_core.errors import DataError
+from autocast_core.evaluate.judges.best_items import best_items
 from autocast_core.evaluate.judges.judge import (
     Judge,
     JudgeMetric,
     LabelRows,
     Outputs,
     Values,
+    both,
     chosen_output,
     is_float,
     output_option,
@@ -80,7 +82,7 @@ class _Embeddings:
         self._labels: list[np.ndarray] = []
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = expected[self._output], found[self._output]
+        left, right = both(expected, found, self._output)
         truth = labels.take(len(left))
         self._left.append(left.astype(np.float32))
         self._right.append(right.astype(np.float32))
@@ -126,9 +128,10 @@ def _neighbourhood(left: np.ndarray, right: np.ndarray, labels: np.ndarray | Non
         difference = np.abs(ours - theirs)[others]
         if difference.size:
             shift = max(shift, float(np.where(np.isnan(difference), 2.0, difference).max()))
+        nearest_of = [_nearest(each, rows, max(ks)) for each in (ours, theirs)] if ks else []
+        usable = ~np.isnan(right[rows]).any(axis=1)
         for k in ks:
-            first, second = _nearest(ours, rows, k), _nearest(theirs, rows, k)
-            usable = ~np.isnan(right[rows]).any(axis=1)
+            first, second = (each[:, :k] for each in nearest_of)
             shared = (first[:, :, None] == second[:, None]).any(axis=2).sum(axis=1)
             common[k] += float(shared[usable].sum()) / k
             if labels is not None:
@@ -152,7 +155,7 @@ def _nearest(cosines: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
     """The `k` most similar others of each row, of equal ones the first."""
     known = np.where(np.isnan(cosines), -np.inf, cosines)
     known[np.arange(len(rows)), rows] = -np.inf
-    return np.argsort(-known, axis=1, kind="stable")[:, :k]
+    return best_items(known, k)
 
 
 def _is_readable(array: np.ndarray) -> bool:

@@ -106,8 +106,6 @@ class Judge:
     options: tuple[JudgeOption, ...] = ()
     is_sure: Callable[[Collection[str]], bool] = lambda names: False
     """Whether outputs of these names can be nothing else, so that nobody need ask for the judge."""
-    needs_one_shape: bool = True
-    """Whether both models' outputs must have the same shape."""
 
     def metric(self, name: str) -> JudgeMetric | None:
         """The metric of that name, None without one."""
@@ -134,14 +132,25 @@ def chosen_output(judge: Judge, outputs: Outputs, wanted: str | None, is_readabl
     return found
 
 
+def both(expected: Outputs, found: Outputs, output: str) -> tuple[np.ndarray, np.ndarray]:
+    """The FP32 model's and the candidate's `output`. DataError where their shapes differ."""
+    left, right = expected[output], found[output]
+    if left.shape != right.shape:
+        raise DataError(
+            f"output {output!r} has the shape {list(left.shape)} in FP32 and {list(right.shape)} in the converted model:"
+            " only results of one shape can be compared"
+        )
+    return left, right
+
+
 def is_float(array: np.ndarray) -> bool:
     """Whether `array` holds floats, of whatever size."""
     return array.dtype.kind not in "iubOUS"
 
 
-def as_floats(array: np.ndarray) -> np.ndarray:
-    """`array` in float64, whatever its float type."""
-    return array.astype(np.float64)
+def at_least_single(array: np.ndarray) -> np.ndarray:
+    """`array` in float32, whatever its smaller float type; float64 stays."""
+    return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
 
 
 def output_option() -> JudgeOption:

@@ -18,6 +18,7 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
+    both,
     chosen_output,
     number,
     one_of,
@@ -105,7 +106,7 @@ class _Masks:
         self._both, self._truth, self._truth_fp32 = PixelSums(), PixelSums(), PixelSums()
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (self._pixels(each[self._output]) for each in (expected, found))
+        left, right = (self._pixels(each) for each in both(expected, found, self._output))
         truth = labels.take(len(left))
         known = left >= 0
         self._both.add(left[known], right[known])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from autocast_core.errors import DataError
+from autocast_core.evaluate.judges.best_items import best_items
 from autocast_core.evaluate.judges.judge import (
     Judge,
     JudgeMetric,
@@ -15,7 +16,8 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
-    as_floats,
+    at_least_single,
+    both,
     chosen_output,
     is_float,
     output_option,
@@ -71,7 +73,7 @@ class _Ranking:
         self._top1_margin = self._topk_margin = self._gain = self._gain_fp32 = 0.0
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (as_floats(each[self._output]) for each in (expected, found))
+        left, right = (at_least_single(each) for each in both(expected, found, self._output))
         truth = labels.take(len(left))
         left, right = (each.reshape(-1, each.shape[-1]) for each in (left, right))
         known = ~np.isnan(left).any(axis=1)
@@ -80,7 +82,7 @@ class _Ranking:
         left, right = left[known], right[known]
         if not len(left):
             return
-        first, second = _best(left, self._k), _best(right, self._k)
+        first, second = best_items(left, self._k), best_items(right, self._k)
         came, left_out = ~_among(second, first), ~_among(first, second)
         flips = left_out.any(axis=1)
         self._rows += len(left)
@@ -133,12 +135,6 @@ class _Ranking:
         return values
 
 
-def _best(scores: np.ndarray, k: int) -> np.ndarray:
-    """The `k` best items of each row in their order, of equal ones the first; NaN is worst."""
-    known = np.where(np.isnan(scores), -np.inf, scores)
-    return np.argsort(-known, axis=1, kind="stable")[:, :k]
-
-
 def _among(items: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Whether each of `items` [rows, k] is one of its row of `others` [rows, k]."""
     return np.asarray((items[:, :, None] == others[:, None]).any(axis=2))
@@ -165,7 +161,7 @@ def _one_hot(items: np.ndarray, count: int) -> np.ndarray:
 def _ndcg(scores: np.ndarray, relevance: np.ndarray, k: int) -> np.ndarray:
     """The normalised discounted cumulative gain of each row; 0 for one without a relevant item."""
     discount = 1.0 / np.log2(np.arange(2, min(k, scores.shape[1]) + 2))
-    gained = np.take_along_axis(relevance, _best(scores, k), axis=1) @ discount
+    gained = np.take_along_axis(relevance, best_items(scores, k), axis=1) @ discount
     ideal = -np.sort(-relevance, axis=1)[:, :k] @ discount
     return np.asarray(np.divide(gained, ideal, out=np.zeros_like(gained), where=ideal > 0.0))
 

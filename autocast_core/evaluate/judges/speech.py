@@ -16,6 +16,7 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
+    both,
     chosen_output,
     is_float,
     output_option,
@@ -75,7 +76,7 @@ class _Speech:
         self._both, self._truth, self._truth_fp32 = EditSums(), EditSums(), EditSums()
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (greedy_ctc(each[self._output], self._blank) for each in (expected, found))
+        left, right = (greedy_ctc(each, self._blank) for each in both(expected, found, self._output))
         rows = labels.take(len(left))
         for ours, theirs in zip(left, right, strict=True):
             self._both.add(ours, theirs)

@@ -20,7 +20,7 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
-    as_floats,
+    both,
     chosen_output,
     is_float,
     output_option,
@@ -30,6 +30,7 @@ from autocast_core.evaluate.judges.judge import (
 IGNORED = -100
 """The label of positions that do not count, as in Hugging Face's data collators and PyTorch's cross entropy."""
 _OURS = "defined here"
+_ROWS_ELEMENTS = 1 << 20
 _PERPLEXITY = "Jelinek et al., 1977; exp of PyTorch's cross_entropy"
 _METRICS = (
     JudgeMetric(
@@ -84,23 +85,42 @@ class _Tokens:
         self._has_labels = False
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (_three(as_floats(each[self._output])) for each in (expected, found))
+        left, right = (_three(each) for each in both(expected, found, self._output))
         truth = labels.take(len(left))
         left, right = (each[:, : each.shape[1] - self._shift] for each in (left, right))
-        counted = np.ones(left.shape[:2], bool) & ~np.isnan(left).any(axis=-1)
+        shape, tokens = left.shape[:2], left.shape[2]
+        counted, differs = np.ones(shape, bool), np.zeros(shape, bool)
         if truth is not None:
             truth = self._fitted(truth, left)
-            counted &= truth != IGNORED
+            counted = truth != IGNORED
             self._has_labels = True
-        best = left.argmax(axis=-1)
-        differs = counted & ((best != right.argmax(axis=-1)) | np.isnan(right).any(axis=-1))
+        # In double precision a batch of logits may not fit into memory: some positions at a time.
+        rows, others = left.reshape(-1, tokens), right.reshape(-1, tokens)
+        targets = None if truth is None else truth.reshape(-1)
+        step = max(1, _ROWS_ELEMENTS // tokens)
+        for start in range(0, len(rows), step):
+            here = slice(start, start + step)
+            part = None if targets is None else targets[here]
+            counted.reshape(-1)[here], differs.reshape(-1)[here] = self._positions_of(
+                rows[here].astype(np.float64), others[here].astype(np.float64), counted.reshape(-1)[here], part
+            )
         self._count(counted, differs)
+
+    def _positions_of(
+        self, left: np.ndarray, right: np.ndarray, counted: np.ndarray, truth: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Adds positions, [positions, tokens] in float64; which of them count, and at which tokens differ."""
+        counted = counted & ~np.isnan(left).any(axis=1)
+        best = left.argmax(axis=1)
+        differs = counted & ((best != right.argmax(axis=1)) | np.isnan(right).any(axis=1))
         if counted.any():
-            self._agreement.add(left[counted], right[counted])
+            left, right = left[counted], right[counted]
             targets = (best if truth is None else truth)[counted]
-            self._loss_fp32 += _loss(left[counted], targets)
-            self._loss += _loss(right[counted], targets)
+            self._agreement.add(left, right)
+            self._loss_fp32 += _loss(left, targets)
+            self._loss += _loss(right, targets)
             self._scored += targets.size
+        return counted, differs
 
     def _fitted(self, truth: np.ndarray, left: np.ndarray) -> np.ndarray:
         rows = truth.reshape(len(truth), -1)[:, self._shift :]

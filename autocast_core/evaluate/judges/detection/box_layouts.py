@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from autocast_core.evaluate.judges.judge import Outputs
+from autocast_core.evaluate.judges.judge import Outputs, at_least_single
 
 _LOWEST = 1e-3
 """Score below which a candidate is no detection, as in the evaluation of YOLO models."""
@@ -62,10 +62,6 @@ def _only(outputs: Outputs) -> np.ndarray:
     return next(iter(outputs.values()))
 
 
-def _floats(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype != np.float64 else array
-
-
 def _corners(boxes: np.ndarray) -> np.ndarray:
     """From centre and size to corners."""
     centre, half = boxes[..., :2], boxes[..., 2:4] / 2
@@ -82,22 +78,22 @@ def _best_class(boxes: np.ndarray, scores: np.ndarray) -> Pictures:
 
 
 def _yolov5(outputs: Outputs) -> Pictures:
-    rows = _floats(_only(outputs))
+    rows = at_least_single(_only(outputs))
     return _best_class(_corners(rows[..., :4]), rows[..., 4:5] * rows[..., 5:])
 
 
 def _yolov8(outputs: Outputs) -> Pictures:
-    rows = _floats(_only(outputs)).transpose(0, 2, 1)
+    rows = at_least_single(_only(outputs)).transpose(0, 2, 1)
     return _best_class(_corners(rows[..., :4]), rows[..., 4:])
 
 
 def _end_to_end(outputs: Outputs) -> Pictures:
-    rows = _floats(_only(outputs))
+    rows = at_least_single(_only(outputs))
     return [Candidates(each[:, :4], each[:, 4], _classes(each[:, 5])) for each in rows]
 
 
 def _flat(outputs: Outputs) -> Pictures:
-    rows = _floats(_only(outputs))
+    rows = at_least_single(_only(outputs))
     numbers = rows[:, 0]
     count = int(numbers.max(initial=0)) + 1
     pictures = [rows[numbers == number] for number in range(count)]
@@ -108,7 +104,7 @@ def _efficient_nms(outputs: Outputs) -> Pictures:
     counts = outputs["num_dets"].reshape(-1)
     columns = [outputs[name] for name in ("det_boxes", "det_scores", "det_classes")]
     return [
-        Candidates(_floats(boxes[:n]), _floats(scores[:n]), _classes(classes[:n]))
+        Candidates(at_least_single(boxes[:n]), at_least_single(scores[:n]), _classes(classes[:n]))
         for n, boxes, scores, classes in zip(counts.astype(int), *columns, strict=True)
     ]
 
@@ -117,7 +113,7 @@ def _tensorflow(outputs: Outputs) -> Pictures:
     columns = [outputs[f"detection_{name}"] for name in ("boxes", "scores", "classes")]
     # [y1, x1, y2, x2]: overlaps are the same, but labels are not.
     return [
-        Candidates(_floats(boxes)[:, [1, 0, 3, 2]], _floats(scores), _classes(classes))
+        Candidates(at_least_single(boxes)[:, [1, 0, 3, 2]], at_least_single(scores), _classes(classes))
         for boxes, scores, classes in zip(*columns, strict=True)
     ]
 
@@ -127,21 +123,21 @@ def _selected(outputs: Outputs) -> Pictures:
     if boxes.ndim == 2:
         boxes, scores, labels = boxes[None], scores[None], labels[None]
     return [
-        Candidates(_floats(each), _floats(score), _classes(label))
+        Candidates(at_least_single(each), at_least_single(score), _classes(label))
         for each, score, label in zip(boxes, scores, labels, strict=True)
     ]
 
 
 def _ssd(outputs: Outputs) -> Pictures:
     """Scores with the background first, which is no class to find."""
-    return _best_class(_floats(outputs["boxes"]), _floats(outputs["scores"])[..., 1:])
+    return _best_class(at_least_single(outputs["boxes"]), at_least_single(outputs["scores"])[..., 1:])
 
 
 def _queries(outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
     """Corners and logits of a DETR-like model."""
     boxes = next(array for name, array in outputs.items() if name in ("pred_boxes", "dets"))
     logits = next(array for name, array in outputs.items() if name in ("logits", "pred_logits", "labels"))
-    return _corners(_floats(boxes)), _floats(logits)
+    return _corners(at_least_single(boxes)), at_least_single(logits)
 
 
 def _detr(outputs: Outputs) -> Pictures:
