@@ -26,7 +26,7 @@ from autocast_core.errors import (
     InputError,
     VerificationError,
 )
-from autocast_core.evaluate import Fidelity, GateResult, parse_gate
+from autocast_core.evaluate import AskedGates, Evaluation, Fidelity, GateResult, asked_judges, parse_gate
 from autocast_core.model import ModelRef, load_model
 from autocast_core.pipeline.convert import convert_file
 from autocast_core.pipeline.job import Job, open_runtime
@@ -52,7 +52,8 @@ class CompositeRequest:
     """What to evaluate. `files` are those of each stage; `data` (None: seeded random) is as `open_batches` takes it.
 
     `simulated`: candidates run in simulation, else as ONNX Runtime executes them. `each_stage`: also with one converted
-    stage at a time. What is converted is written to `output` where it is given, as ``STAGE.onnx``.
+    stage at a time. What is converted is written to `output` where it is given, as ``STAGE.onnx``. `judges`, and those
+    that gates name, judge the end of the chain.
     """
 
     composite: CompositeModel
@@ -63,12 +64,13 @@ class CompositeRequest:
     simulated: bool = True
     each_stage: bool = False
     output: Path | None = None
+    judges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CompositeEvaluation:
     """What was found. `fidelity` is with all converted stages, `stages` with one at a time, by its name; `converted`
-    are the written files of stages that were converted here."""
+    are the written files of stages that were converted here; `task` are the accuracy's and the judges' metrics."""
 
     fidelity: Fidelity
     batches: int
@@ -77,11 +79,12 @@ class CompositeEvaluation:
     stages: Mapping[str, Fidelity] = field(default_factory=dict)
     converted: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    task: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Every number under its name: ``fidelity.STAGE_OUTPUT.METRIC``, and the worst of each."""
-        return self.fidelity.metrics()
+        """Every number under its name: ``fidelity.STAGE_OUTPUT.METRIC``, the worst of each, and ``task.*``."""
+        return {**self.fidelity.metrics(), **self.task}
 
 
 def evaluate_composite(request: CompositeRequest, progress: ProgressCallback = silent) -> CompositeEvaluation:
@@ -92,6 +95,7 @@ def evaluate_composite(request: CompositeRequest, progress: ProgressCallback = s
     """
     for gate in request.gates:
         parse_gate(gate)
+    judges = asked_judges(request.judges, AskedGates(request.gates).judges)
     models = {name: Job(files.model, ConversionConfig()).reference() for name, files in request.files.items()}
     wiring = wire(request.composite, models)
     batches = open_batches(
@@ -106,16 +110,18 @@ def evaluate_composite(request: CompositeRequest, progress: ProgressCallback = s
             name: stack.enter_context(closing(_candidate(request, wiring, name, runtime, converted)))
             for name in _changed(request)
         }
-        found = compare_composites(wiring, reference, _variants(request, reference, changed), batches, progress)
-    everything = found.pop(ALL).fidelity
+        variants = _variants(request, reference, changed)
+        found = compare_composites(wiring, reference, variants, batches, progress, judges)
+    everything = found.pop(ALL)
     return CompositeEvaluation(
-        everything,
+        everything.fidelity,
         len(batches),
         request.data is None,
         _judged(request, everything),
         {name: each.fidelity for name, each in found.items()},
         {name: str(path) for name, path in converted.items()} if request.output is not None else {},
         warnings,
+        everything.task_metrics(),
     )
 
 
@@ -184,10 +190,11 @@ def _naming(stage: str) -> Iterator[None]:
         raise kind(f"stage {stage!r}: {error}") from error
 
 
-def _judged(request: CompositeRequest, fidelity: Fidelity) -> tuple[GateResult, ...]:
+def _judged(request: CompositeRequest, found: Evaluation) -> tuple[GateResult, ...]:
     """The gates on what was measured; none passes on random data."""
     gates = tuple(map(parse_gate, request.gates))
     if request.data is None:
         return tuple(gate.failed("no data: name evaluation data") for gate in gates)
-    metrics, places = fidelity.metrics(), fidelity.places()
-    return tuple(gate.check(metrics, fidelity.names, places) for gate in gates)
+    metrics = {**found.fidelity.metrics(), **found.task_metrics()}
+    places = found.fidelity.places() | {name: place for each in found.judged for name, place in each.places().items()}
+    return tuple(gate.check(metrics, found.fidelity.names, places) for gate in gates)

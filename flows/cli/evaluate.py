@@ -154,6 +154,7 @@ def _request(
         simulated,
         each_stage,
         output,
+        read.judges,
     )
 
 

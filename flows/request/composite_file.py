@@ -26,12 +26,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from autocast_core.composite import CompositeModel, GreedyDecoding, ModelStage, Origin
 from autocast_core.composite.declaration import DATA
 from autocast_core.errors import ConfigError
-from autocast_core.evaluate import parse_gate
+from autocast_core.evaluate import asked_judges, parse_gate
 from flows.request.spec import LOCATIONS, Spec, Texts, load_spec, make_spec
 from flows.request.yaml_file import KeyPath, read_yaml
 
 MOST_STAGES = 100
-_OF_WHOLE_CONVERSIONS = (*LOCATIONS, "output", "name", "gates", "keep_default_gates", "metric", "validation")
+_OF_WHOLE_CONVERSIONS = (*LOCATIONS, "output", "name", "gates", "keep_default_gates", "judges", "metric", "validation")
 """Options of a spec that say nothing of one stage of several."""
 
 
@@ -76,6 +76,7 @@ class FileKeys(_Part):
     evaluation: str | None = None
     batch_size: int = Field(1, ge=1)
     outputs: Texts = ()
+    judges: Texts = ()
     gates: Texts = ()
 
 
@@ -97,6 +98,7 @@ class CompositeFile:
     evaluation: str | None
     batch_size: int
     gates: tuple[str, ...]
+    judges: tuple[str, ...] = ()
 
 
 def read_composite(path: str | Path) -> CompositeFile:
@@ -116,12 +118,17 @@ def read_composite(path: str | Path) -> CompositeFile:
             parse_gate(gate)
         except ConfigError as error:
             raise ConfigError(f"{path}: gates: {error}") from error
+    try:
+        asked_judges(keys.judges)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: judges: {error}") from error
     return CompositeFile(
         CompositeModel(stages, outputs, str(path)),
         {name: _locations(name, each, path, lines) for name, each in keys.stages.items()},
         None if keys.evaluation is None else beside(keys.evaluation, folder),
         keys.batch_size,
         keys.gates,
+        keys.judges,
     )
 
 

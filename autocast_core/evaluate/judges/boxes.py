@@ -109,7 +109,7 @@ class _Reader:
 
     def pictures(self, outputs: Outputs) -> Pictures:
         """The detections of each picture of a batch."""
-        used = outputs if self.output is None else {self.output: outputs[self.output]}
+        used = _short_names(outputs) if self.output is None else {self.output: outputs[self.output]}
         if self.classes is not None and self.layout.columns is not None:
             axis, before = self.layout.columns
             columns = np.arange(before + self.classes)
@@ -209,9 +209,15 @@ class _Boxes:
         }
 
 
+def _short_names(outputs: Outputs) -> Outputs:
+    """The outputs of a chain's stages, STAGE.OUTPUT, by their own names where these differ."""
+    short = {name.rpartition(".")[2]: array for name, array in outputs.items()}
+    return short if len(short) == len(outputs) else outputs
+
+
 def _start(outputs: Outputs, options: Mapping[str, Any]) -> Callable[[], _Boxes]:
     name = options["output"]
-    used = outputs if name is None else {chosen_output(BOXES, outputs, name, is_float): outputs[name]}
+    used = _short_names(outputs) if name is None else {chosen_output(BOXES, outputs, name, is_float): outputs[name]}
     layout = options["layout"]
     if layout is None:
         fitting = fitting_layouts(used)

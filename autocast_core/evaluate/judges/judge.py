@@ -137,8 +137,8 @@ def both(expected: Outputs, found: Outputs, output: str) -> tuple[np.ndarray, np
     left, right = expected[output], found[output]
     if left.shape != right.shape:
         raise DataError(
-            f"output {output!r} has the shape {list(left.shape)} in FP32 and {list(right.shape)} in the converted model:"
-            " only results of one shape can be compared"
+            f"output {output!r} has the shape {list(left.shape)} in FP32 and {list(right.shape)} in the converted"
+            " model: only results of one shape can be compared"
         )
     return left, right
 

@@ -46,6 +46,18 @@ def test_a_cached_decoder_is_converted_on_what_generation_feeds_it_and_judged_by
     assert weights["gate_0"] == onnx.TensorProto.FLOAT16
 
 
+def test_judges_and_their_gates_judge_where_the_chain_ends(decoders, tmp_path):
+    other = build_cached_decoder(tmp_path / "other.onnx", seed=1)
+    gates = ("tokens.agreement>=0.99", "tokens.worst_batch.agreement>=0.99")
+    asked = {"judges": ("tokens:output=decoder.logits",), "gates": gates}
+    same = evaluate_composite(replace(chat(decoders, candidate=ref(decoders / "decoder.onnx")), **asked))
+    assert [gate.passed for gate in same.gates] == [True, True]
+    found = evaluate_composite(replace(chat(decoders, candidate=ref(other)), **asked))
+    assert found.metrics["task.tokens.agreement"] < 0.5
+    assert [gate.passed for gate in found.gates] == [False, False]
+    assert "of 3" in found.gates[1].reason
+
+
 def test_another_models_tokens_are_found_to_differ(decoders, tmp_path):
     other = build_cached_decoder(tmp_path / "other.onnx", seed=1)
     found = evaluate_composite(

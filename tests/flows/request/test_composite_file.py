@@ -83,6 +83,11 @@ def test_a_spec_may_be_a_file_beside_it(tmp_path):
             "stages:\n  one: {model: m.onnx, spec: {}, candidate: n.onnx}\n",
             "stages.one: give a `candidate`, or a `spec`",
         ),
+        ("stages:\n  one: {model: m.onnx}\njudges: [boxs]\n", "judges: unknown judge 'boxs'; known are boxes, masks"),
+        (
+            "stages:\n  one: {model: m.onnx, spec: {judges: tokens}}\n",
+            "stages.one.spec.judges: is of a whole conversion",
+        ),
         ("stages:\n  one: {model: m.onnx}\ngates: [better]\n", "gates: gate 'better' is not a comparison"),
         (
             "stages:\n  one:\n    model: m.onnx\n    generate: {tokens: i, max_new_tokens: 1, cache: {p_*_*: q}}\n",

@@ -111,6 +111,11 @@ def _drop_the_second(layout: str, found: Mapping[str, np.ndarray]) -> None:
     found[place[0]][place[1]] = -20.0 if layout in ("detr", "rtdetr") else 0.0
 
 
+def test_the_outputs_of_a_chains_stage_are_known_by_their_own_names() -> None:
+    chain = {f"detector.{name}": array for name, array in outputs("efficient_nms").items()}
+    assert values("boxes", chain)["count"] == 3.0
+
+
 def test_a_batch_of_flat_boxes_is_parted_by_their_picture() -> None:
     rows = outputs("flat")["output"]
     rows[2, 0] = 2.0
