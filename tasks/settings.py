@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from autocast_core.errors import ConfigError
+
+
+def home_folder(environment: Mapping[str, str]) -> Path:
+    """AUTOCAST_HOME, else ``.autocast`` in the current folder: where everything kept on this machine lies."""
+    return Path(environment.get("AUTOCAST_HOME") or ".autocast")
 
 
 def positive_number(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from autocast_core.log_setup import LOGGER
+from tests.settings import NO_KEPT_SERVER
 
 FOLDER = pytest.StashKey[Path]()
 """Where this session's real servers are, once a test has asked for them; the same for all of its processes."""
@@ -41,6 +42,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    os.environ |= NO_KEPT_SERVER
     name = f"autocast-servers-{uuid.uuid4().hex[:8]}"
     given = getattr(config, "workerinput", {}).get("servers") or os.environ.get("AUTOCAST_TEST_SERVERS")
     # Not in pytest's own folder: nobody else may enter that, and PostgreSQL runs as a user of its own.

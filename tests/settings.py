@@ -7,9 +7,13 @@ NAMES = ("PREFECT_", "MLFLOW_", "AWS_", "AUTOCAST_")
 """How they begin."""
 
 
+NO_KEPT_SERVER = {"AUTOCAST_SERVER_IDLE_SECONDS": "0"}
+"""With these, no command leaves a server behind for the next one."""
+
+
 def clean_environment():
-    """Of this process's variables those that a child needs and that name no servers."""
-    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    """Of this process's variables those that a child needs and that name no servers, and NO_KEPT_SERVER."""
+    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ} | NO_KEPT_SERVER
 
 
 @contextmanager

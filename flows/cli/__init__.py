@@ -26,6 +26,7 @@ def main() -> None:
             plan,
             run,
             schema,
+            stop,
             tune,
             validate,
         )
@@ -50,6 +51,7 @@ def main() -> None:
         tune,
         fleet,
         bridge,
+        stop,
     ):
         command.add_to(app)
     try:

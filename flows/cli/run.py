@@ -33,7 +33,7 @@ Examples:
 
   autocast run models:/resnet/3 --spec spec.yaml --precision bf16 --json
 
-  autocast run model.onnx --precision bf16 --target tensorrt
+  autocast run model.onnx --calibration data.npz --precision bf16 --target tensorrt
 
   autocast run model.onnx --dry-run
 
@@ -109,7 +109,7 @@ def convert(
     from flows.cli.terminal.progress_bar import shown_progress
     from flows.local.session import flow_session
     from flows.request.policy import check_file_code
-    from flows.request.preflight import check_request
+    from flows.request.preflight import check_inputs, check_request
     from flows.request.spec import load_spec
     from tasks.tracking.package_versions import clash
 
@@ -122,6 +122,7 @@ def convert(
         from autocast_core.evaluate import load_metric
 
         load_metric(spec.metric)
+    check_inputs(model, spec, judged=not dry_run)
     with shown_progress(known) as listener, flow_session(listener, tracking=not dry_run) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.convert_model import convert_model

@@ -84,7 +84,7 @@ def tuned(
     from flows.cli.terminal.progress_bar import shown_progress
     from flows.local.session import flow_session
     from flows.request.policy import check_file_code
-    from flows.request.preflight import check_request
+    from flows.request.preflight import check_inputs, check_request
     from flows.request.spec import load_spec
 
     for expression in budgets:
@@ -94,6 +94,7 @@ def tuned(
     if spec.metric:
         load_metric(spec.metric)
     check_request(model, spec)
+    check_inputs(model, spec, judged=False)
     with shown_progress({}) as listener, flow_session(listener) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.tune_precision import tune_precision

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.settings import home_folder
+
 
 @dataclass(frozen=True)
 class Home:
@@ -37,11 +39,11 @@ class Home:
         return self.root / "prefect"
 
     @property
-    def tracking_uri(self) -> str:
-        """The MLflow store that is used where none is set."""
-        return f"sqlite:///{self.root / 'mlflow.db'}"
+    def server(self) -> Path:
+        """What tells commands of Prefect's embedded server."""
+        return self.prefect / "server"
 
 
 def home() -> Home:
     """AUTOCAST_HOME, else ``.autocast`` in the current folder."""
-    return Home(Path(os.environ.get("AUTOCAST_HOME") or ".autocast"))
+    return Home(home_folder(os.environ))

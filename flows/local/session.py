@@ -17,7 +17,7 @@ from pathlib import Path
 
 from autocast_core.errors import OutputError
 from autocast_core.process.garbage_collector import keep_for_good
-from flows.local.embedded_server import EmbeddedServer, embedded_server
+from flows.local.embedded_server import EmbeddedServer, embedded_server, idle_seconds_of
 from flows.local.environment import logs_in, set_defaults
 from flows.local.home import Home, home
 from flows.local.own_files import check_home
@@ -52,11 +52,7 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
         embedded = not os.environ.get("PREFECT_API_URL")
         first = embedded and not (where.prefect / "prefect.db").exists()
         with stage("start for the first time" if first else "start"):
-            server = stack.enter_context(embedded_server(log)) if embedded else None
-            if server is not None:
-                # Prefect reads it when it is imported.
-                os.environ["PREFECT_API_URL"] = server.api_url
-                stack.callback(os.environ.pop, "PREFECT_API_URL", None)
+            server = stack.enter_context(_server(where)) if embedded else None
             with keep_for_good():
                 for noisy in ("flows.convert_model", "mlflow"):
                     import_module(noisy)
@@ -77,6 +73,28 @@ def reading_session() -> Iterator[Home]:
 
     with logs_in(where.logs / "reading.log"):
         yield where
+
+
+@contextmanager
+def _server(where: Home) -> Iterator[EmbeddedServer]:
+    """The embedded server, and the variables that name it, which Prefect reads when it is imported."""
+    idle_seconds = idle_seconds_of(os.environ)
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(embedded_server(where.server, idle_seconds))
+        except OSError as error:
+            raise OutputError(
+                f"{where.server}: cannot be written ({error.strerror}); set AUTOCAST_HOME to a writable folder"
+            ) from error
+        before = {name: os.environ.get(name) for name in server.settings}
+        os.environ |= server.settings
+        try:
+            yield server
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
 
 
 def _wait(server: EmbeddedServer | None, tracking: bool) -> None:

@@ -1,4 +1,7 @@
-"""Checks of a request that need nothing to be started."""
+"""Checks of a request that need nothing to be started.
+
+`check_request` asks only what this machine's file system knows; `check_inputs` reads headers and asks S3.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,60 @@ def check_request(model: str, spec: Spec) -> None:
             check_plain(file)
             _check_writable(target.path.absolute(), is_folder=file is not target.path)
     spec.config()
+
+
+def check_inputs(model: str, spec: Spec, *, judged: bool) -> None:
+    """What a command would otherwise learn only once its servers run: whether local data fits a local model, whether
+    the objects, buckets and credentials of S3 are there, and, where the result is `judged`, on which data.
+
+    Of a model and of data only headers are read. DataError where data does not fit or is missing, ModelError where the
+    model cannot be read, InputError or ServiceError where S3 says so. Files that are to be read in an isolated process
+    alone are not read here.
+    """
+    from flows.request.policy import limits_of_a_command
+
+    if judged and not (spec.calibration or spec.evaluation or spec.allow_random):
+        raise DataError(
+            "no data to judge the converted model on: give --evaluation or --calibration (.npz, or a folder of them),"
+            " or set allow_random: true in the spec"
+        )
+    if limits_of_a_command(spec) is None:
+        _check_data_fits(model, spec)
+    _check_s3((model, spec.calibration, spec.evaluation), spec.output)
+
+
+def _check_data_fits(model: str, spec: Spec) -> None:
+    from autocast_core.model import read_model
+    from autocast_core.pipeline.job import Job
+    from tasks.storage.uri import LocalLocation, parse_uri
+
+    source = parse_uri(model)
+    if not isinstance(source, LocalLocation):
+        return
+    structure = read_model(_model_file(source.path))
+    job = Job(source.path, spec.config(), allow_nonfinite=spec.allow_nonfinite)
+    for uri in (spec.calibration, spec.evaluation):
+        location = parse_uri(uri) if uri else None
+        if isinstance(location, LocalLocation):
+            job.batches(structure, location.path)
+
+
+def _check_s3(sources: Iterable[str | None], output: str | None) -> None:
+    """The bucket of the output, and single objects of the sources; one that is not there may be a folder."""
+    from tasks.storage.uri import S3Location, parse_uri
+
+    found = [location for uri in sources if uri and isinstance(location := parse_uri(uri), S3Location)]
+    target = parse_uri(output) if output else None
+    if not found and not isinstance(target, S3Location):
+        return
+    from tasks.storage import s3
+
+    client = s3.connect()
+    for location in found:
+        if location.is_prefix or s3.find(client, location) is None:
+            s3.check_bucket(client, location)
+    if isinstance(target, S3Location):
+        s3.check_bucket(client, target)
 
 
 def check_inputs_stay(output: str, model: Path, data: Iterable[Path]) -> None:

@@ -16,12 +16,11 @@ import yaml
 from autocast_core.errors import InputError, ServiceError
 from autocast_core.file_digest import file_digest
 from autocast_core.model.reference import ModelRef
+from tasks.settings import home_folder
 from tasks.storage.cache import Cache, CachedFile, reference_of
 from tasks.storage.local import digest_of, model_files, model_ref
 from tasks.storage.s3_errors import CREDENTIALS
 from tasks.storage.uri import LocalLocation, RegistryLocation, parse_uri, without_credentials
-
-DEFAULT_TRACKING_URI = "sqlite:///.autocast/mlflow.db"
 
 # Error codes of mlflow.protos.databricks_pb2 that a later try would meet again.
 _NOT_THERE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND", "ENDPOINT_NOT_FOUND"})
@@ -48,8 +47,8 @@ class RegisteredVersion:
 
 
 def resolve_tracking_uri(tracking_uri: str | None = None) -> str:
-    """`tracking_uri`, else MLFLOW_TRACKING_URI, else the store below ``.autocast`` in the working folder."""
-    return tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+    """`tracking_uri`, else MLFLOW_TRACKING_URI, else the store below the home folder, see `home_folder`."""
+    return tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home_folder(os.environ) / 'mlflow.db'}"
 
 
 def find_version(location: RegistryLocation, tracking_uri: str | None = None) -> RegisteredVersion:

@@ -94,6 +94,28 @@ def _config(options: S3Options, addressing: str) -> Any:
     )
 
 
+def check_bucket(client: Any, location: S3Location) -> None:
+    """InputError where there is no such bucket or no credentials, ServiceError where the server does not answer.
+
+    A bucket that may not be listed is not asked further: writing to it may be allowed.
+    """
+    from botocore.exceptions import ClientError
+
+    endpoint = client.meta.endpoint_url
+    with explained(location, endpoint):
+        try:
+            client.head_bucket(Bucket=location.bucket)
+        except ClientError as error:
+            code = error_code(error)
+            if code in ("404", "NoSuchBucket"):
+                raise InputError(
+                    f"{location} at {without_credentials(endpoint)}: there is no bucket {location.bucket}; create it,"
+                    " or check the name"
+                ) from error
+            if code not in ("403", "AccessDenied"):
+                raise
+
+
 def pin(client: Any, location: S3Location) -> PinnedObject:
     """The present state of the object, or of the version that `location` names.
 

@@ -14,10 +14,11 @@ def embedded_services(folder):
     """Prefect's embedded server and a sqlite store in the folder; yields the store's address."""
     with forgotten_settings():
         set_defaults(Home(folder / "home"))
-        with embedded_server(folder / "server.log") as server:
+        with embedded_server(folder / "server", idle_seconds=0) as server:
             server.wait()
             uri = f"sqlite:///{folder / 'mlflow.db'}"
-            with _used(server.api_url, uri, folder):
+            os.environ |= server.settings
+            with _used(server.api_url, uri, folder, server.password):
                 yield uri
 
 
@@ -33,10 +34,18 @@ def services_at(variables, folder):
 
 
 @contextmanager
-def _used(api_url, tracking_uri, folder):
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+def _used(api_url, tracking_uri, folder, password=None):
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
 
     os.environ |= {"PREFECT_API_URL": api_url, "MLFLOW_TRACKING_URI": tracking_uri}
     # Prefect read its settings when it was imported.
-    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_LOCAL_STORAGE_PATH: folder / "results"}):
+    known = {PREFECT_API_URL: api_url, PREFECT_LOCAL_STORAGE_PATH: folder / "results"}
+    if password is not None:
+        known[PREFECT_API_AUTH_STRING] = password
+    with temporary_settings(known):
         yield

@@ -1,5 +1,7 @@
 """`autocast run`: JSON, exit codes, words."""
 
+import numpy as np
+import onnx
 import pytest
 
 from flows.cli.run import KEYS
@@ -60,12 +62,28 @@ def test_bad_input_that_is_seen_at_once_starts_nothing(autocast, workplace):
     assert runs_of(workplace / "none.onnx") == []
 
 
+def test_data_that_does_not_fit_starts_nothing(autocast, workplace):
+    model = mlp(workplace / "fits.onnx")
+    wrong = batches(workplace / "d.npz", other=np.zeros((2, 8), "f4"))
+    ended = autocast("run", model, "--calibration", wrong)
+    assert ended.code == 2 and "no array 'x' (found 'other')" in ended.errors[0]
+    assert not (workplace / ".autocast").exists()
+
+
+def test_without_data_to_judge_it_on_nothing_is_started(autocast, workplace):
+    model = mlp(workplace / "bare.onnx")
+    ended = autocast("run", model)
+    assert ended.code == 2 and "no data to judge the converted model on" in ended.errors[0]
+    assert not (workplace / ".autocast").exists()
+
+
 def test_bad_input_that_the_flow_sees_names_the_run(autocast, workplace):
-    page = workplace / "page.onnx"
-    page.write_text("<html></html>")
-    ended = autocast("run", page, "--json")
-    assert ended.code == 2
-    assert ended.json["run_id"] == runs_of(page)[0].info.run_id
+    model = workplace / "dangling.onnx"
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 8] x) => (float[N, 8] y) { y = Relu(nothing) }'
+    onnx.save(onnx.parser.parse_model(text), model)
+    ended = autocast("run", model, "--calibration", batches(workplace / "d.npz"), "--json")
+    assert ended.code == 2 and "nothing" in ended.json["error"]
+    assert ended.json["run_id"] == runs_of(model)[0].info.run_id
     assert len(ended.errors) == 1
     assert "Traceback" not in ended.err
 

@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import warnings
 
 import pytest
@@ -72,45 +71,6 @@ def test_stdout_holds_only_json_even_if_a_library_prints():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "{}\n"
     assert "python" in done.stderr and "below python" in done.stderr
-
-
-def test_the_embedded_server_ends_with_its_parent_whatever_that_dies_of(tmp_path):
-    program = (
-        "import os, signal\nfrom pathlib import Path\nfrom flows.local.embedded_server import embedded_server\n"
-        f"with embedded_server(Path({str(tmp_path / 'log')!r})) as server:\n"
-        "    print(server.process.pid, flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect")}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    pid = int(done.stdout)
-    assert done.returncode == -9
-    assert gone(pid)
-
-
-def gone(pid):
-    """Whether the process ends within a minute; a zombie has ended."""
-    for _ in range(600):
-        try:
-            with open(f"/proc/{pid}/stat") as stat:
-                if stat.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
-        except OSError:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def test_a_server_that_cannot_start_names_its_log(tmp_path, monkeypatch):
-    from autocast_core.errors import ServiceError
-    from flows.local.embedded_server import embedded_server
-
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "nonsense://")
-    with (
-        embedded_server(tmp_path / "server.log") as server,
-        pytest.raises(ServiceError, match=r"ended during its start; .*server\.log"),
-    ):
-        server.wait()
 
 
 def test_credentials_in_mlflows_address_move_to_their_own_variables(tmp_path, monkeypatch):

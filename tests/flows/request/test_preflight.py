@@ -1,11 +1,13 @@
 """What is refused before anything starts."""
 
+import numpy as np
 import onnx
 import pytest
 
-from autocast_core.errors import ConfigError, DataError, InputError, OutputError
-from flows.request.preflight import check_inputs_stay, check_request
+from autocast_core.errors import ConfigError, DataError, InputError, ModelError, OutputError
+from flows.request.preflight import check_inputs, check_inputs_stay, check_request
 from flows.request.spec import Spec
+from tests.tasks.storage.conftest import bucket, client, no_aws, s3_endpoint  # noqa: F401 - used as fixtures
 
 
 @pytest.fixture
@@ -86,3 +88,81 @@ def test_no_file_that_is_read_is_a_destination(tmp_path, output):
         check_inputs_stay(str(tmp_path / output), tmp_path / "external.onnx", data)
     check_inputs_stay(str(tmp_path / "new"), tmp_path / "external.onnx", data)
     check_inputs_stay("s3://bucket/weights.onnx", tmp_path / "external.onnx", data)
+
+
+@pytest.fixture
+def relu(tmp_path):
+    """A model that takes two samples of four numbers."""
+    path = tmp_path / "relu.onnx"
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4] x) => (float[N, 4] y) { y = Relu(x) }'
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path
+
+
+def data(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.mark.parametrize("option", ["calibration", "evaluation"])
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"other": np.zeros((2, 4), "f4")}, "no array 'x'"),
+        ({"x": np.zeros((2, 4, 1), "f4")}, "x"),
+        ({"x": np.zeros((2, 5), "f4")}, "x"),
+        ({"x": np.array([["a"] * 4])}, "x"),
+    ],
+    ids=["name", "rank", "shape", "type"],
+)
+def test_data_that_does_not_fit_is_refused_from_its_headers(relu, tmp_path, option, arrays, message):
+    with pytest.raises(DataError, match=message) as caught:
+        check_inputs(str(relu), Spec(**{option: data(tmp_path / "d.npz", **arrays)}), judged=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_that_fits_passes_although_its_arrays_are_not_read(relu, tmp_path):
+    found = data(tmp_path / "d.npz", x=np.full((6, 4), np.nan, "f4"))
+    check_inputs(str(relu), Spec(calibration=found, allow_nonfinite=False), judged=True)
+
+
+def test_a_model_that_is_no_onnx_is_refused(tmp_path):
+    page = tmp_path / "page.onnx"
+    page.write_text("<html></html>")
+    with pytest.raises(ModelError, match="HTML"):
+        check_inputs(str(page), Spec(allow_random=True), judged=True)
+
+
+def test_files_that_only_an_isolated_process_may_read_are_not_read(tmp_path):
+    page = tmp_path / "page.onnx"
+    page.write_text("<html></html>")
+    check_inputs(str(page), Spec(allow_random=True, isolation="process"), judged=True)
+
+
+def test_what_is_to_be_judged_needs_data(relu):
+    with pytest.raises(DataError, match="no data to judge the converted model on: give --evaluation or --calibration"):
+        check_inputs(str(relu), Spec(), judged=True)
+    check_inputs(str(relu), Spec(), judged=False)
+    check_inputs(str(relu), Spec(allow_random=True), judged=True)
+
+
+@pytest.mark.parametrize("option", ["output", "calibration"])
+def test_a_bucket_that_is_not_there_is_named(relu, bucket, option):  # noqa: F811
+    spec = Spec(**{option: "s3://no-such-bucket/folder/"}, allow_random=True)
+    with pytest.raises(InputError, match="there is no bucket no-such-bucket"):
+        check_inputs(str(relu), spec, judged=True)
+
+
+def test_objects_and_buckets_that_are_there_pass(relu, bucket, client):  # noqa: F811
+    client.put_object(Bucket=bucket, Key="m.onnx", Body=b"")
+    check_inputs(f"s3://{bucket}/m.onnx", Spec(output=f"s3://{bucket}/out/", allow_random=True), judged=True)
+
+
+def test_missing_credentials_are_named(relu, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(relu.with_name("none")))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="credentials are missing"):
+        check_inputs(str(relu), Spec(output="s3://bucket/x", allow_random=True), judged=True)
