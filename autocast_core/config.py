@@ -282,6 +282,14 @@ class ConversionConfig:
             "speech. Default: those that gates name, and those that the outputs' names leave no doubt about."
         ),
     )
+    accumulate: str = field(
+        default="fp32",
+        metadata=declared(
+            "Also measure a bound on what engines may do inside nodes. native: norms and reductions add up in their"
+            " input's type; fp16: products too.",
+            choices=("fp32", "native", "fp16"),
+        ),
+    )
     target: str | None = field(
         default=None,
         metadata=declared(

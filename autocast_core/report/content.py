@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -13,12 +13,15 @@ from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate.judges import logged_metric
 from autocast_core.graph.walk import is_counted, nodes_with_ids
+from autocast_core.operators.insides import ROUNDS_INSIDE
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.precision import types_text
 from autocast_core.report.before_after import NOISE_FLOOR, QuantityChange, changes
 from autocast_core.search.attribution import Attribution
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
+_BOUND = "fidelity_bound_"
+_NAMED = 2
 
 
 class MeasuredFidelity(Protocol):
@@ -177,6 +180,8 @@ def before_after(report: ReportInput) -> tuple[QuantityChange, ...]:
 
 def measured_on(prefix: str, fidelity: MeasuredFidelity) -> str:
     """What computed the outputs: metrics called ``fidelity.*`` are those of the simulation that the backend ran."""
+    if prefix.startswith(_BOUND):
+        return f"bound: {prefix.removeprefix(_BOUND)} insides, simulation on {fidelity.backend}"
     return f"simulation on {fidelity.backend}" if prefix == "fidelity" else fidelity.backend
 
 
@@ -261,8 +266,22 @@ def unchecked(report: ReportInput) -> tuple[str, ...]:
     if report.attribution is None or report.attribution.skipped:
         reason = report.attribution.skipped if report.attribution else "no attribution took place"
         found.append(f"Which nodes the error comes from: {reason}.")
-    found += _unchecked_engine(report.validation)
+    found += [*_rounded_inside(report.plan), *_unchecked_engine(report.validation)]
     return tuple(dict.fromkeys(found))
+
+
+def _rounded_inside(plan: PrecisionPlan) -> Iterator[str]:
+    """The nodes in 16 bits whose insides a strongly typed engine may compute in 16 bits, by operator type."""
+    by_type: dict[str, list[str]] = {}
+    for decision in plan.nodes:
+        if decision.precision.is_low and decision.op_type in ROUNDS_INSIDE:
+            by_type.setdefault(decision.op_type, []).append(decision.id)
+    for op_type, ids in by_type.items():
+        more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+        yield (
+            f"What {op_type} adds up inside: an engine may round it to 16 bits in {', '.join(ids[:_NAMED])}{more}. "
+            f"`accumulate: native` gives a bound, `op_types_to_exclude: [{op_type}]` computes it in FP32."
+        )
 
 
 def _unchecked_engine(validation: Validation | None) -> list[str]:

@@ -6,11 +6,13 @@ even, bit for bit as numpy and ml_dtypes do.
 
 What is modelled: every tensor that the model stores in 16 bits (inputs, weights, each node's outputs, loop state) is
 rounded to its format, overflow becoming infinity and underflow subnormal numbers or zero, while each node computes and
-accumulates in FP32, as tensor cores do. What is not: accumulation in 16 bits, kernels fused across nodes (which round
-less often than the graph says), flushing of subnormals, and the order of sums, which differs between devices anyway.
+accumulates in FP32, as tensor cores do. What is not: accumulation in 16 bits (`accumulation` gives bounds), kernels
+fused across nodes (which round less often than the graph says), flushing of subnormals, and the order of sums, which
+differs between devices anyway.
 """
 
+from autocast_core.simulate.accumulation import Accumulate
 from autocast_core.simulate.naive import round_everything
 from autocast_core.simulate.simulate import simulate
 
-__all__ = ["round_everything", "simulate"]
+__all__ = ["Accumulate", "round_everything", "simulate"]

@@ -13,11 +13,11 @@ class RoundTrips:
     """Adds Casts to the graphs of one model, under names that it does not have yet."""
 
     def __init__(self, model: ir.Model) -> None:
-        self._names = unused_names(model.graph).numbered("simulated")
+        self.names = unused_names(model.graph).numbered("simulated")
 
     def cast(self, value: ir.Value, dtype: ir.DataType, name: str | None = None) -> ir.Node:
         """A node, in no graph yet, that casts `value`; its output has the shape of `value`."""
-        node = ir.node("Cast", [value], {"to": int(dtype)}, name=next(self._names))
+        node = ir.node("Cast", [value], {"to": int(dtype)}, name=next(self.names))
         node.outputs[0].name = name or node.name
         node.outputs[0].type = ir.TensorType(dtype)
         node.outputs[0].shape = value.shape
@@ -33,7 +33,7 @@ class RoundTrips:
     def behind(self, node: ir.Node, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         """Let everything that reads `value`, an output of `node`, read it rounded to `dtype`, under the old name."""
         name = value.name
-        value.name = next(self._names)
+        value.name = next(self.names)
         casts = self.there_and_back(value, dtype, name)
         rounded = casts[-1].outputs[0]
         _graph_of(node).insert_after(node, casts)

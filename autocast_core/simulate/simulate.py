@@ -10,6 +10,7 @@ from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.operators import element_type, infer_missing_types, type_string, with_element_type
 from autocast_core.operators.families import HANDS_ON, TYPE_ATTRIBUTES, is_in
 from autocast_core.operators.signature import find_signature
+from autocast_core.simulate.accumulation import Accumulate, is_modelled, write_out
 from autocast_core.simulate.roundtrip import RoundTrips
 
 _OWN_TYPE_ATTRIBUTES = TYPE_ATTRIBUTES - {"to"}
@@ -19,8 +20,10 @@ _INLINE_BYTES = 4096
 _FLOAT = ir.DataType.FLOAT
 
 
-def simulate(model: ir.Model) -> ir.Model:
+def simulate(model: ir.Model, accumulate: Accumulate = Accumulate.FP32) -> ir.Model:
     """A new model in FP32 that computes what `model` does, with its roundings; see the package. Weights are shared.
+
+    `accumulate` says what happens inside nodes of 16-bit types: other values than FP32 give bounds, see `accumulation`.
 
     Inputs and outputs keep their names and become FP32. Casts between float types become roundings. Operators without
     an FP32 form, and those of unknown domains, keep 16-bit operands between Casts. Any model is taken, also one that
@@ -32,7 +35,11 @@ def simulate(model: ir.Model) -> ir.Model:
 
         InlinePass()(copy)
     infer_missing_types(copy)
-    _Simulation(copy).run()
+    simulation = _Simulation(copy)
+    inside = simulation.insides(accumulate)
+    simulation.run()
+    for node, dtype in inside:
+        write_out(node, dtype, accumulate, simulation.trips.names, copy.opset_imports.get("", 1))
     return copy
 
 
@@ -49,6 +56,16 @@ class _Simulation:
                 dtype = element_type(value)
                 if dtype in LOW_DTYPES:
                     self.low[value] = dtype
+
+    def insides(self, accumulate: Accumulate) -> list[tuple[ir.Node, ir.DataType]]:
+        """The nodes of 16-bit types whose insides `accumulate` models, with their types."""
+        found = []
+        for graph in self.graphs if accumulate is not Accumulate.FP32 else ():
+            for node in graph:
+                dtype = self.low.get(node.outputs[0]) if node.outputs else None
+                if dtype is not None and is_modelled(node, dtype, accumulate):
+                    found.append((node, dtype))
+        return found
 
     def run(self) -> None:
         for graph in self.graphs:

@@ -46,6 +46,7 @@ _YOUNGER = (
     "repair_ranges",
     "device",
     "fp32_engine",
+    "accumulate",
     "judges",
     "recipe",
 )
@@ -152,6 +153,7 @@ class Spec(BaseModel):
     class_outputs: Texts = _option("class_outputs")
     judges: Texts = _option("judges")
     recipe: str | dict[str, Any] | None = _option("recipe")
+    accumulate: Literal["fp32", "native", "fp16"] = _option("accumulate")
     target: Literal["tensorrt"] | None = _option("target")
     device: str = _option("device")
     fp32_engine: bool = _option("fp32_engine")

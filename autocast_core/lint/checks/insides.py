@@ -10,17 +10,8 @@ from autocast_core.graph.constants import small_array
 from autocast_core.lint.finding import Check, Level, Spot
 from autocast_core.lint.subject import Subject, float_type, is_cast, type_word
 from autocast_core.number_formats import LOW_DTYPES
+from autocast_core.operators.insides import NORMALIZATIONS, RECURRENT, SUMS
 
-_NORMS = frozenset(
-    {"GroupNormalization", "InstanceNormalization", "LayerNormalization", "LpNormalization"}
-    | {"MeanVarianceNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}
-    | {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
-)
-_SUMS = frozenset(
-    {"ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"}
-    | {"GlobalAveragePool", "CumSum"}
-)
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 _MANY = 65504
 """So many ones add up to FP16's largest number."""
 _UPCAST = "cast its input to FP32 and its result back (`--nodes_to_exclude NAME` or `--op_types_to_exclude OP` do): "
@@ -35,13 +26,13 @@ def _low(subject: Subject, operators: frozenset[str]) -> Iterator[tuple[ir.Node,
 
 
 def _norms(subject: Subject) -> Iterator[Spot]:
-    for node, node_id, dtype in _low(subject, _NORMS):
+    for node, node_id, dtype in _low(subject, NORMALIZATIONS):
         detail = f"{node.op_type} in {type_word(dtype)}: mean, squares and their sum may be {type_word(dtype)} too"
         yield Spot(node_id, detail)
 
 
 def _sums(subject: Subject) -> Iterator[Spot]:
-    for node, node_id, dtype in _low(subject, _SUMS):
+    for node, node_id, dtype in _low(subject, SUMS):
         count = addends(node)
         if count is None or count < _MANY or dtype != ir.DataType.FLOAT16:
             known = "" if count is None else f" of {count} elements"
@@ -49,7 +40,7 @@ def _sums(subject: Subject) -> Iterator[Spot]:
 
 
 def _long_sums(subject: Subject) -> Iterator[Spot]:
-    for node, node_id, dtype in _low(subject, _SUMS):
+    for node, node_id, dtype in _low(subject, SUMS):
         count = addends(node)
         if count is not None and count >= _MANY and dtype == ir.DataType.FLOAT16:
             yield Spot(node_id, f"{node.op_type} adds {count} elements: beyond FP16 where they average 1")
@@ -92,7 +83,7 @@ def _log_softmax(subject: Subject) -> Iterator[Spot]:
 
 
 def _recurrent(subject: Subject) -> Iterator[Spot]:
-    for node, node_id, dtype in _low(subject, _RECURRENT):
+    for node, node_id, dtype in _low(subject, RECURRENT):
         yield Spot(node_id, f"{node.op_type} in {type_word(dtype)}: its state is {type_word(dtype)} in every step")
 
 

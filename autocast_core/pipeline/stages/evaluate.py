@@ -28,13 +28,16 @@ from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
 from autocast_core.sanitize.float_types.widen import computes_in
-from autocast_core.simulate import simulate
+from autocast_core.simulate import Accumulate, simulate
 
 _BF16 = frozenset({ir.DataType.BFLOAT16})
 SIMULATION = "fidelity"
 """Prefix of what the simulated model's outputs give: FP32 accumulation, 16-bit storage."""
 ONNXRUNTIME = "fidelity_onnxruntime"
 """Prefix of what ONNX Runtime's outputs give; its CPU provider computes FP16 models in FP32."""
+BOUND = "fidelity_bound_"
+"""Prefix, before the way of accumulating, of what the simulated model gives with 16-bit insides: a bound, not a
+measurement of an engine."""
 NOISE_FLOOR = "noise_floor"
 """Prefix of what the source's own outputs give without graph optimisation: errors below it say nothing."""
 
@@ -108,7 +111,8 @@ def evaluate_converted(job: Job, converted: Converted) -> Evaluated:
 def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...]) -> Evaluated:
     """`candidate` beside the job's source on its evaluation data, else its calibration data, else seeded random data.
 
-    The source runs once, and once more for the noise floor. The job's `metric` is ``module:function``, see
+    The source runs once, and once more for the noise floor. With the option `accumulate` the simulation runs once more,
+    with 16-bit insides. The job's `metric` is ``module:function``, see
     autocast_core.evaluate.TaskMetric; its ratio takes the place of top-1's. Its judges, and those that its gates name,
     judge what was measured first. DataError where the data does not fit or a judge cannot read the outputs;
     ConfigError where the metric or a judge cannot be used.
@@ -123,14 +127,14 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
     skipped = []
     with recorded(original, batches, job.runtime, job.config.class_outputs) as recording:
         comparison = _Comparison(job, recording, batches, own)
-        for prefix in backends:
+        for prefix in _with_bound(backends, Accumulate(job.config.accumulate)):
             if prefix == ONNXRUNTIME and computes_in(candidate, _BF16):
                 skipped.append("ONNX Runtime: its CPU provider has no BF16 kernels")
                 continue
             try:
-                measured = simulate(candidate) if prefix == SIMULATION else candidate
                 still = () if found else judges
-                found[prefix] = comparison.measure(measured, exact=prefix == SIMULATION, judges=still)
+                measured = _form(candidate, prefix)
+                found[prefix] = comparison.measure(measured, exact=prefix != ONNXRUNTIME, judges=still)
             except BackendError as error:
                 skipped.append(f"{prefix}: {error}")
         try:
@@ -151,6 +155,22 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
         floor,
         {name: place for each in judged for name, place in each.places().items()},
     )
+
+
+def _with_bound(backends: tuple[str, ...], accumulate: Accumulate) -> tuple[str, ...]:
+    """`backends`, and behind them the bound where the simulation is among them and one is asked for."""
+    if SIMULATION not in backends or accumulate is Accumulate.FP32:
+        return backends
+    return (*backends, f"{BOUND}{accumulate}")
+
+
+def _form(candidate: ir.Model, prefix: str) -> ir.Model:
+    """The model that is run for the fidelity called `prefix`."""
+    if prefix == SIMULATION:
+        return simulate(candidate)
+    if prefix.startswith(BOUND):
+        return simulate(candidate, Accumulate(prefix.removeprefix(BOUND)))
+    return candidate
 
 
 @dataclass(frozen=True)

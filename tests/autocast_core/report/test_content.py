@@ -1,7 +1,9 @@
 import onnx.parser
 import onnx_ir as ir
+from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import Statistics
+from autocast_core.config import Precision
 from autocast_core.engine.validation import Finding, Validation
 from autocast_core.report.content import DataUsed, before_after, gate_outcome, judged, unchecked, wiring
 
@@ -37,6 +39,27 @@ def test_random_calibration_is_named_as_unchecked(make_report):
 def test_evaluation_on_the_calibration_data_is_named(make_report):
     lines = unchecked(make_report(data=(DataUsed("evaluation", "calibration"),)))
     assert "Accuracy on unseen data: the evaluation used the calibration data." in lines
+
+
+def test_a_bound_names_how_insides_were_computed(make_report):
+    fidelity = make_report().fidelity["fidelity"]
+    lines = before_after(
+        make_report(fidelity={"fidelity_bound_native": fidelity}, metrics={"fidelity_bound_native.worst.sqnr_db": 30.0})
+    )
+    assert "bound: native insides, simulation on onnxruntime-cpu" in [line.backend for line in lines]
+
+
+def test_nodes_whose_insides_an_engine_may_round_are_named_with_a_remedy(make_report):
+    plan = make_report().plan
+    norms = [
+        replace(plan.nodes[0], id=f"graph/n{n}", op_type="LayerNormalization", precision=Precision.FP16)
+        for n in range(4)
+    ]
+    lines = unchecked(make_report(plan=replace(plan, nodes=(*norms, *plan.nodes))))
+    assert (
+        "What LayerNormalization adds up inside: an engine may round it to 16 bits in graph/n0, graph/n1 and 2 more. "
+        "`accumulate: native` gives a bound, `op_types_to_exclude: [LayerNormalization]` computes it in FP32." in lines
+    )
 
 
 def test_an_engine_that_did_not_run_is_named_with_its_reason(make_report):

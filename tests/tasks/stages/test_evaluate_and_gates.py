@@ -41,6 +41,14 @@ def test_both_backends_measure_an_fp16_model(pair):
     assert 0 < found.metrics["fidelity.worst.rel_l2"] < 5e-3
 
 
+def test_a_bound_on_16_bit_insides_is_measured_where_it_is_asked_for(pair):
+    (source, converted), data = pair
+    found = evaluate_model(source, converted, None, data, ConversionConfig(accumulate="fp16"))
+    assert list(found.fidelity) == [SIMULATION, ONNXRUNTIME, "fidelity_bound_fp16"]
+    bound, simulated = (found.metrics[f"{name}.worst.rel_l2"] for name in ("fidelity_bound_fp16", SIMULATION))
+    assert simulated <= bound < 10 * simulated
+
+
 def test_onnx_runtime_is_skipped_for_bf16_with_the_reason(pair):
     (source, _), data = pair
     config, low = ConversionConfig(precision=Precision.BF16), source.path.with_name("bf16.onnx")
