@@ -291,7 +291,7 @@ def _judge(conversion: _Conversion, request: JobRequest, inputs: Inputs, planned
         "model.bytes_before": size_of(inputs.source.ref),
         "model.bytes_after": converted.bytes,
         **evaluated.metrics,
-        **(validated.metrics() if validated.package else {}),
+        **validated.metrics(),
     }
     gates = (
         *check_gates(spec.asked_gates(), evaluated, parse_low_types(spec.precision)[0]),

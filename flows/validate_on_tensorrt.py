@@ -143,7 +143,7 @@ def _validated(
         accepted=found.accepted,
         skipped=found.skipped,
         findings=tuple(f"{each.node or found.package}: {each.words}" for each in found.findings),
-        metrics=found.metrics() if found.package else {},
+        metrics=found.metrics(),
         versions=found.versions,
         run_id=run.run_id,
         timings=timings,
@@ -164,7 +164,7 @@ def _log_validation(run: RunRef, found: Validation, engine: Path | None) -> None
         tags["autocast.tensorrt.engine"] = found.package or ""
         if found.execution is not None:
             tags["autocast.tensorrt.compute_capability"] = found.execution.compute_capability
-    log(run, metrics=found.metrics() if found.package else {}, tags=tags)
+    log(run, metrics=found.metrics(), tags=tags)
     texts, tables = artifacts(found)
     texts[VALIDATION_FILE] = json.dumps(finite(found.to_json()))
     log_artifacts(run, texts=texts, tables=tables, figures={}, files=files)

@@ -105,7 +105,8 @@ class Validation:
     `depth` is the deepest stage that succeeded; `skipped` says why the next ones were not tried; `findings` why one
     failed. `layers` has one entry per node whose network tensor was found. `engine_view` is there where an engine was
     built and its log, or the inspector where it was executed, could be read; else `skipped` says why not. `fp32_view`
-    is that of the FP32 model's engine, where it was built too. `estimates` are of the time of both, by ``mixed`` and
+    is that of the FP32 model's engine, where it was built too. Where no engine was built and none refused, both may be
+    a model of fusion's, which they say. `estimates` are of the time of both, by ``mixed`` and
     ``fp32``. `accepted` is the verdict within `depth`.
     """
 
@@ -148,14 +149,15 @@ class Validation:
 
     def metrics(self) -> dict[str, float]:
         """Every number under its metric name; ``tensorrt.depth`` counts the stages: 0 none, 1 parsed, 2 built, 3
-        executed. Of the FP32 engine: ``engine.fp32.*``."""
-        found: dict[str, float] = {"tensorrt.depth": DEPTHS.index(self.depth)}
+        executed; it is absent where TensorRT is. Of the FP32 engine: ``engine.fp32.*`` or ``fusion.fp32.*``."""
+        known = self.package is not None or self.depth != "none"
+        found: dict[str, float] = {"tensorrt.depth": DEPTHS.index(self.depth)} if known else {}
         if self.engine_bytes is not None:
             found["tensorrt.engine_bytes"] = self.engine_bytes
         for side, view in ((MIXED, self.engine_view), (FP32, self.fp32_view)):
             of_engine = view.metrics() if view is not None else {}
-            if side in self.estimates:
-                of_engine[f"engine.estimated_ms.{self.estimates[side].device}"] = self.estimates[side].ms
+            if view is not None and side in self.estimates:
+                of_engine[f"{view.prefix}.estimated_ms.{self.estimates[side].device}"] = self.estimates[side].ms
             found |= of_engine if side == MIXED else {of_fp32(name): value for name, value in of_engine.items()}
         return found | (self.execution.metrics() if self.execution is not None else {})
 
@@ -187,5 +189,5 @@ class Validation:
 
 
 def of_fp32(metric: str) -> str:
-    """The name of the FP32 engine's metric beside that of the mixed one's, ``engine.*``."""
-    return metric.replace("engine.", "engine.fp32.", 1)
+    """The name of the FP32 engine's metric beside that of the mixed one's, ``engine.*`` or ``fusion.*``."""
+    return metric.replace(".", ".fp32.", 1)

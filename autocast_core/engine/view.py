@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-DescribedBy = Literal["build log", "inspector"]
-"""What tells the kernels of an engine: the log of its build, or TensorRT's inspector on a GPU."""
+DescribedBy = Literal["build log", "inspector", "model of fusion"]
+"""What tells the kernels of an engine: the log of its build, TensorRT's inspector on a GPU, or, where none was built, a
+model of how engines fuse nodes."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,22 @@ class EngineView:
         return _sum(kernel.traffic_bytes for kernel in self.moving)
 
     def metrics(self) -> dict[str, float]:
-        """The counts and sums that are known, under their metric names."""
+        """The counts and sums that are known, under their metric names: ``fusion.*`` of the model of fusion's, else
+        ``engine.*``."""
         found: dict[str, float | None] = {
-            "engine.kernels": len(self.kernels),
-            "engine.cast_kernels": len(self.moving),
-            "engine.attention.found": self.attention_found,
-            "engine.attention.fused": self.attention_fused,
-            "engine.traffic_bytes": self.traffic_bytes,
-            "engine.cast_bytes": self.cast_bytes,
+            "kernels": len(self.kernels),
+            "cast_kernels": len(self.moving),
+            "attention.found": self.attention_found,
+            "attention.fused": self.attention_fused,
+            "traffic_bytes": self.traffic_bytes,
+            "cast_bytes": self.cast_bytes,
         }
-        return {name: value for name, value in found.items() if value is not None}
+        return {f"{self.prefix}.{name}": value for name, value in found.items() if value is not None}
+
+    @property
+    def prefix(self) -> str:
+        """The first part of the names of its metrics."""
+        return "fusion" if self.described_by == "model of fusion" else "engine"
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> EngineView:

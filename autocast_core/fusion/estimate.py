@@ -39,7 +39,7 @@ def estimated_view(model: ir.Model, shapes: Shapes) -> EngineView:
         for node in graph:
             if node not in grouped:
                 unnamed[ids[node]] = "layout" if node_kind(node) is NodeKind.VIEW else "constant"
-    return EngineView(tuple(kernels), len(found), unnamed)
+    return EngineView(tuple(kernels), len(found), unnamed, described_by="model of fusion")
 
 
 def _in_kernel(core: AttentionCore) -> tuple[str, ...]:
@@ -60,6 +60,7 @@ def _kernel(group: Group, name: str, ids: Mapping[ir.Node, str], traffic: _Traff
         read_bytes=read_bytes,
         written_bytes=written_bytes,
         flops=traffic.flops(group),
+        operand_type=_operand_type(group),
         only_moves=all(map(only_moves, group.nodes)),
         fused_attention=group.core,
     )
@@ -71,6 +72,14 @@ def _kind(group: Group) -> str:
     if group.anchor is not None:
         return "convolution" if group.anchor.op_type.startswith("Conv") else "product"
     return group.nodes[0].op_type if group.closed else "generated"
+
+
+def _operand_type(group: Group) -> str:
+    """The widest element type of the operands of the group's products; empty where there are none."""
+    operands = [node.inputs[0] for node in group.nodes if node_kind(node) is NodeKind.PRODUCT]
+    kinds = [source_of(value).type if group.core else element_type(value) for value in operands if value is not None]
+    known = [kind for kind in kinds if kind is not None]
+    return max(known, key=lambda kind: kind.itemsize).name.lower() if known else ""
 
 
 class _Traffic:

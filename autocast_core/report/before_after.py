@@ -10,7 +10,8 @@ from autocast_core.report.text import number, size
 
 NOISE_FLOOR = "noise_floor"
 """The prefix of the metrics that compare the source with itself under another graph optimisation level."""
-_ESTIMATED = "engine.estimated_ms."
+_ESTIMATED = {"engine": "kernels of {}", "fusion": "a model of fusion"}
+"""What estimated times are of, by the first part of their metrics' names."""
 _NOISE_QUANTITY = "Noise floor: FP32 without graph optimisation"
 
 
@@ -71,11 +72,11 @@ def changes(
     if latencies[0] is not None and latencies[1] is not None:
         yield QuantityChange("Latency, median", (latencies[0], " ms"), (latencies[1], " ms"), engine)
     for name in metrics:
-        if name.startswith(_ESTIMATED):
-            device = name.removeprefix(_ESTIMATED)
+        room, _, device = name.partition(".estimated_ms.")
+        if room in _ESTIMATED:
             beside = measured.get(of_fp32(name))
             before: Cell = ("–",) if beside is None else (beside, " ms")
-            backend = f"estimate: roofline over kernels of {engine}"
+            backend = f"estimate: roofline over {_ESTIMATED[room].format(engine)}"
             yield QuantityChange(f"Estimated time on {device}", before, (measured[name], " ms"), backend)
 
 

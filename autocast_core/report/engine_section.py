@@ -21,16 +21,15 @@ COSTLIEST = 25
 _NODES = 3
 _BARS = 900
 """Kernels in a strip; beyond that, neighbours are drawn as one."""
-_ESTIMATED = "engine.estimated_ms."
 _QUANTITIES = {
-    "engine.kernels": "Kernels",
-    "engine.cast_kernels": "Kernels that only move or cast",
-    "engine.attention.found": "Attention cores found",
-    "engine.attention.fused": "Attention cores fused into one kernel",
-    "engine.traffic_bytes": "Bytes that kernels read and write",
-    "engine.cast_bytes": "Bytes of kernels that only move or cast",
+    "kernels": "Kernels",
+    "cast_kernels": "Kernels that only move or cast",
+    "attention.found": "Attention cores found",
+    "attention.fused": "Attention cores fused into one kernel",
+    "traffic_bytes": "Bytes that kernels read and write",
+    "cast_bytes": "Bytes of kernels that only move or cast",
 }
-"""Metrics of an engine, as the table names them."""
+"""What the table has: the names of metrics without their first part, and what they are called."""
 _FLOATS = frozenset({"float", "float16", "bfloat16", "float8e4m3fn", "double"})
 
 
@@ -109,7 +108,7 @@ def engine_section(validation: Validation) -> EngineSection | None:
     scale = WIDTH / (max(map(sum, costs.values())) or 1.0)
     return EngineSection(
         described_by=view.described_by,
-        figures=tuple(_figures(validation.metrics())),
+        figures=tuple(_figures(validation.metrics(), view.prefix)),
         strips=tuple(_strip(side, each, costs[side], scale, drawn_on is not None) for side, each in views.items()),
         unit="estimated time" if drawn_on is not None else "bytes",
         costliest=tuple(_costliest(view, device)),
@@ -125,12 +124,14 @@ def type_class(kernel: Kernel) -> str:
     return "fp32" if kernel.operand_type == "float" or "float" in kernel.writes else "low"
 
 
-def _figures(metrics: Mapping[str, float]) -> Iterator[Figure]:
-    for metric, name in _QUANTITIES.items():
+def _figures(metrics: Mapping[str, float], prefix: str) -> Iterator[Figure]:
+    for quantity, name in _QUANTITIES.items():
+        metric = f"{prefix}.{quantity}"
         yield Figure(name, _shown(metrics, of_fp32(metric)), _shown(metrics, metric), metric)
     for metric in metrics:
-        if metric.startswith(_ESTIMATED):
-            name = f"Estimated milliseconds on {metric.removeprefix(_ESTIMATED)}"
+        room, _, device = metric.partition(".estimated_ms.")
+        if room == prefix:
+            name = f"Estimated milliseconds on {device}"
             yield Figure(name, _shown(metrics, of_fp32(metric)), _shown(metrics, metric), metric)
 
 

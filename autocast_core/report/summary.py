@@ -151,7 +151,18 @@ def _engine(report: ReportInput) -> str:
     section = engine_section(found)
     if section is not None:
         rows = ((markdown(each.name), each.fp32, each.mixed, markdown(each.metric)) for each in section.figures)
-        lines.append(table(("of the built engine", "FP32", "mixed", "name in metrics"), rows))
+        expected = section.described_by == "model of fusion"
+        lines.append(
+            table(
+                (
+                    "expected by a model of fusion" if expected else "of the built engine",
+                    "FP32",
+                    "mixed",
+                    "name in metrics",
+                ),
+                rows,
+            )
+        )
     if section is not None and section.estimate is not None:
         device = section.estimate
         lines.append(

@@ -169,7 +169,7 @@ def _measured(
             "depth": found.depth,
             "skipped": list(found.skipped),
             "findings": [f"{each.node or found.package}: {each.words}" for each in found.findings],
-            "fidelity": found.metrics() if found.package else {},
+            "fidelity": found.metrics(),
             "layers": plain["layers"],
             "engine_view": plain["engine_view"],
             "fp32_view": plain["fp32_view"],

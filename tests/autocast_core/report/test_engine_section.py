@@ -120,3 +120,13 @@ def test_the_summary_has_the_figures(make_report):
     text = summary(make_report(validation=validation()))
     assert "| Kernels | 1 | 3 | engine.kernels |" in text
     assert "not measured; figures of NVIDIA L4 24 GB: NVIDIA L4 Tensor Core GPU data sheet" in text
+
+
+def test_what_a_model_of_fusion_expects_is_not_called_an_engine(make_report):
+    view = replace(MIXED_VIEW, described_by="model of fusion")
+    found = Validation("none", engine_view=view, fp32_view=view).estimated_on(devices()["l4"])
+    report = make_report(validation=found, metrics=found.metrics())
+    assert {each.metric.partition(".")[0] for each in engine_section(found).figures} == {"fusion"}
+    assert "No engine was built: these are the kernels that a model of fusion expects of one." in page(report)
+    assert "| expected by a model of fusion | FP32 | mixed |" in summary(report)
+    assert "estimate: roofline over a model of fusion" in summary(report)
