@@ -28,6 +28,8 @@ Examples:
 
   autocast diagnose model.onnx model.fp16.onnx --data data.npz --fix mended.onnx
 
+  autocast diagnose model.onnx model.fp16.onnx --data data.npz --reproduce fault/
+
 16-bit types are simulated: stored in 16 bits, computed in FP32. Without --data, seeded random data.
 
 Exit code 3 where an output is beyond the tolerance; the culprit is named.
@@ -50,6 +52,7 @@ KEYS = (
     "backend",
     "html",
     "fixed",
+    "reproduction",
 )
 _SHOWN = 12
 
@@ -89,13 +92,16 @@ def diagnose(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the diagnosis as one HTML page.")] = None,
     fix: Annotated[Path | None, typer.Option(help="Convert the reference anew, mended, to this file.")] = None,
+    reproduce: Annotated[
+        Path | None, typer.Option(help="Folder for the smallest sub-models that show the first culprit, with a script.")
+    ] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options: providers, shapes, batch_size …")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Find where a model goes wrong."""
 
     def run() -> Mapping[str, Any]:
-        values = diagnosed(reference, candidate, data, map_ or (), tolerance, html, fix, spec)
+        values = diagnosed(reference, candidate, data, map_ or (), tolerance, html, fix, reproduce, spec)
         if not as_json:
             show(values)
         return agreed(values)
@@ -118,9 +124,11 @@ def diagnosed(
     tolerance: float | None,
     html: Path | None,
     fix: Path | None,
+    reproduce: Path | None,
     spec_file: Path | None,
 ) -> Mapping[str, Any]:
-    """Fetches both models and the data, and diagnoses; writes the page and the mended model that are asked for."""
+    """Fetches both models and the data, and diagnoses; writes the page, the model and the reproduction that are asked
+    for."""
     from autocast_core.diagnose.matching.prepared import parse_map
     from autocast_core.pipeline.saved import JobRequest
     from flows.local.session import settled_home
@@ -139,7 +147,7 @@ def diagnosed(
         ours, theirs = (fetch_source(uri, where.cache).ref for uri in (reference, candidate))
         evaluation = fetch_batches(data, where.cache).path if data else None
         request = JobRequest(ours, spec.config(), where.work, evaluation=evaluation)
-        found = diagnose_isolated(request, theirs, pairs, tolerance, html is not None, fix)
+        found = diagnose_isolated(request, theirs, pairs, tolerance, html is not None, fix, reproduce)
     return _values(found, html)
 
 
@@ -152,7 +160,12 @@ def _values(found: DiagnosisFound, html: Path | None) -> Mapping[str, Any]:
     fixed = None
     if found.fixed is not None:
         fixed = {"path": str(found.fixed), "sentence": found.fixed_sentence}
-    return {**found.values, "html": None if html is None else str(html), "fixed": fixed}
+    return {
+        **found.values,
+        "html": None if html is None else str(html),
+        "fixed": fixed,
+        "reproduction": found.reproduction,
+    }
 
 
 def show(values: Mapping[str, Any]) -> None:
@@ -177,6 +190,10 @@ def show(values: Mapping[str, Any]) -> None:
     print_table("Outputs", ("output", "SQNR", "largest error", "result"), _output_rows(values["outputs"]), _SHOWN)
     if values["fixed"] is not None:
         say(f"converted anew: {values['fixed']['path']}: {values['fixed']['sentence']}")
+    if values["reproduction"] is not None:
+        reproduction = values["reproduction"]
+        folder = reproduction["folder"]
+        say(f"no reproduction: {reproduction['reason']}" if folder is None else f"reproduction: {folder}")
 
 
 def _show_unmatched(unmatched: Mapping[str, Sequence[str]]) -> None:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.diagnose import Culprit, Diagnosis, diagnose
 from autocast_core.diagnose.matching.prepared import paired_interfaces
+from autocast_core.errors import ModelError
 from autocast_core.model import ModelRef
 from autocast_core.operators import element_type
 from autocast_core.pipeline.job import Job
@@ -33,6 +34,20 @@ def diagnose_candidate(
         tolerance_db=tolerance_db,
         progress=job.progress,
     )
+
+
+def reproduce_culprit(job: Job, candidate: ModelRef, found: Diagnosis, folder: Path) -> dict[str, str | None]:
+    """Writes the reproduction of the first culprit of `found`, a diagnosis of these models, to `folder`: ``folder``, or
+    ``reason`` where there is none. OutputError where it cannot be written."""
+    from autocast_core.diagnose.reproduction.files import write_reproduction
+    from autocast_core.diagnose.reproduction.reproduction import reproduction
+
+    try:
+        made = reproduction(job.original(), job.cache.model(candidate), found, job.runtime)
+    except ModelError as error:
+        return {"folder": None, "reason": str(error)}
+    write_reproduction(made, folder)
+    return {"folder": str(folder), "reason": None}
 
 
 def convert_without(job: Job, culprits: tuple[Culprit, ...], candidate: ModelRef, destination: Path) -> Path:

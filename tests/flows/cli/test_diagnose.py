@@ -37,6 +37,23 @@ def test_the_culprit_is_named_and_the_reference_converted_without_it(autocast, f
     assert (files / "mended.onnx").is_file()
 
 
+def test_the_culprit_is_reproduced_in_a_folder(autocast, files):
+    ended = autocast(
+        *("diagnose", files / "m.onnx", files / "low.onnx", "--data", files / "d.npz", "--reproduce", files / "fault"),
+        "--json",
+    )
+    assert ended.code == 3
+    assert ended.json["reproduction"] == {"folder": str(files / "fault"), "reason": None}
+    assert (files / "fault" / "reproduce.py").is_file() and (files / "fault" / "README.md").is_file()
+
+
+def test_models_that_agree_have_no_reproduction_and_it_is_said_why(autocast, files):
+    ended = autocast("diagnose", files / "m.onnx", files / "m.onnx", "--reproduce", files / "fault")
+    assert ended.code == 0
+    assert "no reproduction: there is no culprit to reproduce" in ended.out
+    assert not (files / "fault").exists()
+
+
 def test_models_that_agree_end_with_0(autocast, files):
     ended = autocast("diagnose", files / "m.onnx", files / "m.onnx")
     assert ended.code == 0
