@@ -26,8 +26,9 @@ _BY_NUMBER = 12
 """Sets that a search for few nodes would try."""
 
 
-def cheaper_certified(tester: Tester) -> tuple[CertificateEntry, ...]:
-    """Makes `tester.best`, which meets the budget, cheaper until nothing tried does; one entry for each of its nodes.
+def cheaper_certified(tester: Tester, passes: int = _PASSES) -> tuple[CertificateEntry, ...]:
+    """Makes `tester.best`, which meets the budget, cheaper until nothing tried does; one entry for each of its nodes. A
+    round takes so many `passes`, or more where a pass would be too large.
 
     LimitReachedError where measurements are used up before; `tester.best` is the cheapest set even then.
     """
@@ -37,19 +38,19 @@ def cheaper_certified(tester: Tester) -> tuple[CertificateEntry, ...]:
         wanted = list(dict.fromkeys([*_variants(tester.ranking, base), *tried]))
         tried = []
         if wanted:
-            _measure(tester, base, wanted)
+            _measure(tester, base, wanted, passes)
         if tester.best == base:
-            return _entries(tester)
+            return _entries(tester, passes)
 
 
-def _measure(tester: Tester, base: Kept, wanted: Sequence[Kept]) -> None:
+def _measure(tester: Tester, base: Kept, wanted: Sequence[Kept], passes: int) -> None:
     """Measures the most promising of the sets that are cheaper than `base`, then combinations of what passes."""
     ranking = tester.ranking
     price = ranking.cost(base)
     cheaper = [kept for kept in wanted if ranking.cost(kept) < price]
     cheaper.sort(key=lambda kept: (-ranking.removed(kept), ranking.cost(kept), sorted(kept)))
     chosen = cheaper[:_MOST]
-    trials = tester.trials(chosen, _PASSES)
+    trials = tester.trials(chosen, passes)
     passing = [(trial, kept) for trial, kept in zip(trials, chosen, strict=True) if tester.budget.met(trial)]
     passing.sort(key=lambda each: (each[0].metrics.get("fidelity.worst.rel_l2", 0.0), ranking.cost(each[1])))
     if len(passing) < 2:
@@ -64,7 +65,8 @@ def _variants(ranking: Ranking, base: Kept) -> Iterator[Kept]:
     """The set with what is cheaper in FP32 beside it, and without each region and each node, alone and completed."""
     space, costs = ranking.space, ranking.costs
     yield cheapest(costs, space.candidates, required=base, groups=set(space.groups.values()))
-    parts = [*regions(costs, base), *(space.together([node]) & base for node in sorted(base))]
+    whole = (space.together(region) & base for region in regions(costs, base))
+    parts = [*whole, *(space.together([node]) & base for node in sorted(base))]
     for part in dict.fromkeys(parts):
         yield base - part
         yield _completed(ranking, base, part)
@@ -73,7 +75,7 @@ def _variants(ranking: Ranking, base: Kept) -> Iterator[Kept]:
 def _completed(ranking: Ranking, base: Kept, lowered: Kept) -> Kept:
     """The cheapest set around `base` without `lowered`."""
     near = _within_reach(ranking, base)
-    groups = {group for node in near if (group := ranking.space.groups.get(node)) is not None}
+    groups = {group - lowered for node in near if (group := ranking.space.groups.get(node)) is not None}
     candidates = sorted(near.union(*groups))
     return cheapest(ranking.costs, candidates, required=base - lowered, excluded=lowered, groups=groups)
 
@@ -98,9 +100,9 @@ def _by_number(ranking: Ranking, base: Kept) -> list[Kept]:
     return [cheapest(ranking.costs, space.candidates, required=kept, groups=groups) for kept in chosen]
 
 
-def _entries(tester: Tester) -> tuple[CertificateEntry, ...]:
+def _entries(tester: Tester, passes: int) -> tuple[CertificateEntry, ...]:
     ranking = tester.ranking
     base, nodes = tester.best, ranking.ordered(tester.best)
-    trials = tester.trials([ranking.without(base, node) for node in nodes], _PASSES)
+    trials = tester.trials([ranking.without(base, node) for node in nodes], passes)
     tester.best = base
     return tuple(entry_of_trial(tester, node, trial) for node, trial in zip(nodes, trials, strict=True))

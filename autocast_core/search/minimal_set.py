@@ -111,17 +111,23 @@ def minimal_set(
     everything = ranking.everything
     tester = Tester(ranking, measure, budget, limits, everything)
     if not budget.met(measure(everything)):
-        raise _unreachable(budget, measure(everything))
+        raise unreachable(budget, measure(everything))
     try:
         if tester.passes(ALL_LOW):
             _LOG.info("every node may be low: the budget needs no FP32 node")
             return MinimalSet((), ())
-        tester.best = _shortest_prefix(tester, _expected_length(tester, attribution))
+        allowed = allowed_share(budget, attribution, measure(ALL_LOW))
+        tester.best = _shortest_prefix(tester, expected_length(ranking, attribution, allowed))
         certificate = shrink(tester)
         return MinimalSet(ranking.ordered(tester.best), certificate)
     except LimitReachedError as limit:
-        _LOG.warning("the search ends early: %s", limit)
-        return MinimalSet(ranking.ordered(tester.best), known_entries(tester), str(limit))
+        return ended_early(tester, limit)
+
+
+def ended_early(tester: Tester, limit: LimitReachedError) -> MinimalSet:
+    """The tester's best set, with its certificate as far as it was measured."""
+    _LOG.warning("the search ends early: %s", limit)
+    return MinimalSet(tester.ranking.ordered(tester.best), known_entries(tester), str(limit))
 
 
 def smaller_certified(tester: Tester) -> tuple[CertificateEntry, ...]:
@@ -147,11 +153,11 @@ def smaller_set(
         certificate = shrink(tester)
         return MinimalSet(ranking.ordered(tester.best), certificate)
     except LimitReachedError as limit:
-        _LOG.warning("the search ends early: %s", limit)
-        return MinimalSet(ranking.ordered(tester.best), known_entries(tester), str(limit))
+        return ended_early(tester, limit)
 
 
-def _unreachable(budget: Budget, trial: Trial) -> GateError:
+def unreachable(budget: Budget, trial: Trial) -> GateError:
+    """The error of a budget that the all-FP32 model misses, whose trial this is."""
     missed = "; ".join(f"{r.expression} ({r.reason})" for r in budget.results(trial) if not r.passed)
     return GateError(
         f"not even the all-FP32 model meets the budget: {missed}; relax the budget, or look at what sanitize changed"
@@ -179,21 +185,21 @@ def _shortest_prefix(tester: Tester, guess: int) -> Kept:
     return ranking.prefix(high)
 
 
-def _expected_length(tester: Tester, attribution: Attribution) -> int:
-    """The length of the prefix that the additive error model expects to meet the budget."""
-    steps = tester.ranking.steps
-    allowed = _allowed_share(tester, attribution)
+def expected_length(ranking: Ranking, attribution: Attribution, allowed: float | None) -> int:
+    """The length of the ranking's prefix that the additive error model expects to meet the budget, which allows that
+    share of the fully lowered model's squared error; 1 where it says nothing."""
     if allowed is None:
         return 1
-    return next((n for n, step in enumerate(steps, 1) if step.remaining <= allowed), len(steps) - 1)
+    return next((n for n, step in enumerate(ranking.steps, 1) if step.remaining <= allowed), len(ranking.steps) - 1)
 
 
-def _allowed_share(tester: Tester, attribution: Attribution) -> float | None:
-    """The share of the fully lowered model's squared error that the budget allows; None where it says nothing."""
-    limit = tester.budget.rel_l2()
+def allowed_share(budget: Budget, attribution: Attribution, lowest: Trial | None) -> float | None:
+    """The share of the fully lowered model's squared error that the budget allows, by its trial if it was measured,
+    else by the attribution; None where the budget says nothing."""
+    limit = budget.rel_l2()
     if limit is None or not attribution.sites:
         return None
-    measured = tester.measure(ALL_LOW).metrics.get("fidelity.worst.rel_l2", float("inf"))
+    measured = math.inf if lowest is None else lowest.metrics.get("fidelity.worst.rel_l2", math.inf)
     whole = measured if measured < 1.0 else attribution.rel_l2
     return (limit / whole) ** 2 if whole > 0.0 else None
 
@@ -218,12 +224,18 @@ def certified(tester: Tester, passes: int = _ROUND) -> tuple[CertificateEntry, .
     while True:
         base, nodes = tester.best, ranking.ordered(tester.best)
         trials = tester.trials([ranking.without(base, node) for node in nodes], passes)
-        needless = [(trial, node) for trial, node in zip(trials, nodes, strict=True) if tester.budget.met(trial)]
+        needless = [
+            (trial, node)
+            for trial, node in zip(trials, nodes, strict=True)
+            if tester.budget.met(trial) and ranking.saved(base, node) > 0
+        ]
         tester.best = base
         if not needless:
             return tuple(entry_of_trial(tester, node, trial) for node, trial in zip(nodes, trials, strict=True))
         needless.sort(key=lambda each: _damage(ranking, *each))
-        tester.best = lowered_from(tester, [node for _, node in needless])
+        # One node of those that go together: the least important.
+        order = {trial.kept: node for trial, node in needless}
+        tester.best = lowered_from(tester, list(order.values()))
 
 
 def _damage(ranking: Ranking, trial: Trial, node: str) -> tuple[float, float, int]:
@@ -243,7 +255,7 @@ def entry_of_trial(tester: Tester, node: str, trial: Trial) -> CertificateEntry:
     """The entry of a node of the best set; `trial` is that set's without it."""
     failing = tuple(result for result in tester.budget.results(trial) if not result.passed)
     ranking, best = tester.ranking, tester.best
-    lowered = tuple(sorted(ranking.space.together([node])))
+    lowered = tuple(sorted(ranking.space.together([node]) & best))
     return CertificateEntry(
         node,
         lowered,

@@ -15,10 +15,11 @@ from autocast_core.search.trials import Trial
 class CertificateEntry:
     """The measurement that shows why `node` is kept: the final plan with that node lowered as well.
 
-    `failing` are the budgets that it misses. `lowered` names all nodes that went with it: itself, and those that
-    cannot have another precision than it. `error` says why a runtime could not run that model. The node `costs` what
-    lowering it would save of the search's cost, in `unit`: 0 or less where Casts beside it would cost more, which is
-    then why it is kept. It `buys_db` of SQNR on the worst output; None where that is not a number.
+    `failing` are the budgets that it misses. `lowered` names all nodes that went with it: itself, those that cannot
+    have another precision than it and, in a row of equal blocks, those at the same place of the others. `error` says
+    why a runtime could not run that model. The node `costs` what lowering them would save of the search's cost, in
+    `unit`: 0 or less where Casts beside them would cost more, which is then why it is kept. They buy `buys_db` of SQNR
+    on the worst output; None where that is not a number.
     """
 
     node: str

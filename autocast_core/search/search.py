@@ -22,14 +22,18 @@ from autocast_core.operators import OperandPolicy
 from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.search.attribution import Attribution, attribute
+from autocast_core.search.blocks_first import set_by_blocks
 from autocast_core.search.budget import Budget, parse_budget
 from autocast_core.search.cheaper_sets import cheaper_certified
+from autocast_core.search.equal_blocks import by_blocks
 from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import (
     MeasuringLimits,
     MinimalSet,
     Shrink,
+    allowed_share,
     certified,
+    expected_length,
     minimal_set,
     smaller_certified,
     smaller_set,
@@ -101,7 +105,14 @@ def search(
 
         measure = measurements(space, 0)
         ranking = ranked(space, attribution, set_costs(model, space, request.cost, batches, runtime))
-        found = minimal_set(ranking, attribution, measure, budget, measuring, _shrink(ranking, smaller_certified))
+        blocks = by_blocks(model, space)
+        if blocks is None:
+            shrink = _shrink(ranking, smaller_certified)
+            found = minimal_set(ranking, attribution, measure, budget, measuring, shrink)
+        else:
+            coarse = ranked(blocks, attribution, ranking.costs)
+            guess = expected_length(coarse, attribution, allowed_share(budget, attribution, None))
+            found = set_by_blocks(ranking, coarse, guess, measure, budget, measuring)
         result = _result(space, found, attribution, measure, budget, batches)
         if config.range_precision is not None and found.stopped is None:
             result = _with_second_type(

@@ -1,0 +1,79 @@
+"""Searching models of equal blocks by pattern first."""
+
+from importlib import import_module
+
+import onnx
+import pytest
+
+from autocast_core.config import ConversionConfig
+from autocast_core.model import load_proto
+from autocast_core.sanitize import sanitize
+from autocast_core.search.equal_blocks import by_blocks, equal_nodes
+from autocast_core.search.search_space import search_space
+from tests.autocast_core.search.layered import layered
+from tests.autocast_core.search.planted import searched
+
+CONFIG = ConversionConfig()
+BEYOND = "sqnr_db>=49.2"
+"""15 dB more than the model of 12 layers has with everything low."""
+# Without patterns, as counted by the slow test below.
+TRAFFIC_EVALUATIONS, TRAFFIC_TRIALS = 33, 212
+
+
+def sanitized(proto):
+    return sanitize(load_proto(proto), CONFIG).model
+
+
+def names(ids):
+    return {node_id.removeprefix("graph/") for node_id in ids}
+
+
+def test_nodes_at_one_place_of_equal_layers_are_equal():
+    classes = [names(found) for found in equal_nodes(sanitized(layered(8)[0]))]
+    of_shift = next(found for found in classes if "l4_shift" in found)
+    assert {f"l{layer}_shift" for layer in range(1, 7)} <= of_shift
+    assert all("shift" in name for name in of_shift)
+
+
+def test_a_node_that_reads_another_weight_shape_is_not_equal():
+    text = """<ir_version: 9, opset_import: ["": 18]> g (float[4] x) => (float[4] y)
+      <float[1] a = {1}, float[4] b = {1, 1, 1, 1}> { [p] q = Add(x, a) [r] y = Add(q, b) }"""
+    classes = [names(found) for found in equal_nodes(sanitized(onnx.parser.parse_model(text)))]
+    assert sorted(map(sorted, classes)) == [["p"], ["r"]]
+
+
+def test_a_model_without_a_row_of_blocks_is_searched_node_by_node(planted):
+    model = sanitized(planted[0])
+    assert by_blocks(model, search_space(model, CONFIG, {})) is None
+
+
+def test_two_layers_are_no_row_of_blocks():
+    model = sanitized(layered(2)[0])
+    assert by_blocks(model, search_space(model, CONFIG, {})) is None
+
+
+def test_patterns_are_whole_with_the_groups_of_nodes_that_need_one_precision():
+    model = sanitized(layered(8)[0])
+    space = by_blocks(model, search_space(model, CONFIG, {}))
+    for node in space.candidates:
+        group = space.together([node])
+        assert all(space.together([other]) == group for other in group)
+
+
+def test_twelve_layers_take_a_third_of_the_evaluations():
+    found = searched(*layered(12), BEYOND, cost="traffic")
+    assert found.complete and all(result.passed for result in found.budgets)
+    assert found.evaluations <= TRAFFIC_EVALUATIONS / 3
+    assert len(found.trials) <= TRAFFIC_TRIALS / 3
+    assert {entry.node for entry in found.certificate} == set(found.kept_fp32)
+    assert all(entry.failing or entry.costs <= 0 for entry in found.certificate)
+    kept = set(found.kept_fp32)
+    assert all(entry.node in entry.lowered and kept.issuperset(entry.lowered) for entry in found.certificate)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_without_patterns_it_took_more(monkeypatch):
+    monkeypatch.setattr(import_module("autocast_core.search.search"), "by_blocks", lambda model, space: None)
+    found = searched(*layered(12), BEYOND, cost="traffic")
+    assert (found.evaluations, len(found.trials)) == (TRAFFIC_EVALUATIONS, TRAFFIC_TRIALS)
