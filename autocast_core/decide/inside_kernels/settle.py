@@ -1,0 +1,153 @@
+"""Settles which nodes compute in FP32 inside kernels: chosen by models, checked by what an engine makes of the plan.
+
+- Changes only nodes that are low because no rule kept them, and that compute elementwise, normalize or reduce, and what
+  only moves elements between such. Products and nodes in bodies stay as they are.
+- Takes nothing back that a rule decided, and makes no pass over data.
+- Where the engine has a kernel more, or a fused attention core less, the nodes of those kernels stay low, and the rest
+  is chosen anew; so too, with less to spend, where more bytes cross than was allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from msgspec.structs import replace
+
+from autocast_core.calibrate.statistics import Statistics
+from autocast_core.config import Precision
+from autocast_core.decide.inside_kernels.choose import chosen, expected_gain
+from autocast_core.decide.inside_kernels.crossings import crossings_of, moved_along
+from autocast_core.engine.view import EngineView
+from autocast_core.fusion import NodeKind, node_kind
+from autocast_core.fusion.node_kinds import only_moves
+from autocast_core.graph.walk import nodes_with_ids
+from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
+
+Look = Callable[[PrecisionPlan], EngineView | None]
+"""What an engine makes of the model by a plan; None where that is not known."""
+
+_MOST_LOOKS = 4
+"""Engines built beside that of the plan as it was."""
+_LESS = 0.95
+"""What is allowed to cross, by the model, of what fits by the engine's measure, after a choice that did not fit."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A plan with `wide` nodes in FP32, and the view of its engine."""
+
+    plan: PrecisionPlan
+    view: EngineView
+    wide: frozenset[str]
+
+
+def settle(
+    model: ir.Model,
+    plan: PrecisionPlan,
+    statistics: Statistics,
+    shapes: Mapping[str, tuple[int, ...]],
+    extra_traffic: float,
+    look: Look,
+    rule: str,
+    is_open: Callable[[NodeDecision], bool],
+) -> PrecisionPlan:
+    """`plan` for the sanitized `model` with those nodes in FP32, decided by `rule`, that cost no kernel and no more
+    than the share `extra_traffic` of the bytes that the engine moves.
+
+    `shapes` are those of values by name, for a usual batch; `is_open` says which decisions may be changed. As it was
+    where the view of its engine or its traffic is not known.
+    """
+    ids = {node_id: node for node_id, node in nodes_with_ids(model.graph) if node.graph is model.graph}
+    decided = {each.id: each for each in plan.nodes}
+    candidates = {node_id for node_id, node in ids.items() if node_id in decided and _may_widen(node, decided[node_id])}
+    candidates = {each for each in candidates if is_open(decided[each])}
+    before = look(plan) if candidates else None
+    if before is None or not before.traffic_bytes:
+        return plan
+    crossings = crossings_of(ids, before, shapes, _mean_squares(statistics))
+    fixed = {node_id for node_id in ids if node_id in decided and decided[node_id].precision is Precision.FP32}
+    allowed = extra_traffic * before.traffic_bytes
+    budget, barred = allowed, set[str]()
+    for _ in range(_MOST_LOOKS):
+        wide = chosen(crossings, candidates - barred, fixed, budget)
+        if not wide:
+            return plan
+        along = {each for each in moved_along(ids.items(), {*wide, *fixed}) if _is_low(decided.get(each), is_open)}
+        made = _widened(plan, {*wide, *along}, rule, expected_gain(crossings, {*wide, *fixed}))
+        after = look(made)
+        if after is None or after.traffic_bytes is None:
+            return plan
+        worse = _worse(before, after, wide)
+        extra = after.traffic_bytes - before.traffic_bytes
+        if not worse and extra <= allowed:
+            return made
+        barred |= worse
+        if extra > allowed:
+            budget = _LESS * crossings.bytes_beside(fixed, {*wide, *fixed}) * allowed / extra
+    return plan
+
+
+def _may_widen(node: ir.Node, decision: NodeDecision) -> bool:
+    kind = node_kind(node)
+    computes = kind in (NodeKind.ELEMENTWISE, NodeKind.REDUCTION) and not only_moves(node)
+    return computes and decision.precision.is_low
+
+
+def _is_low(decision: NodeDecision | None, is_open: Callable[[NodeDecision], bool]) -> bool:
+    return decision is not None and decision.precision.is_low and is_open(decision)
+
+
+def _mean_squares(statistics: Statistics) -> Callable[[ir.Value], float | None]:
+    def mean_square(value: ir.Value) -> float | None:
+        found = statistics.tensors.get(str(value.name))
+        size = None if found is None else found.root_mean_square
+        return None if size is None else size * size
+
+    return mean_square
+
+
+def _widened(plan: PrecisionPlan, wide: Collection[str], rule: str, share: float) -> PrecisionPlan:
+    gain = "" if share <= 0.0 else f": all such are expected to gain {-10 * math.log10(max(1 - share, 1e-3)):.1f} dB"
+    reason = f"computes in FP32 inside a kernel{gain}"
+    evidence = (Evidence(detail="the engine has no more kernels for it"),)
+    nodes = tuple(
+        replace(each, precision=Precision.FP32, rule=rule, reason=reason, evidence=evidence)
+        if each.id in wide
+        else each
+        for each in plan.nodes
+    )
+    return replace(plan, nodes=nodes)
+
+
+def _worse(before: EngineView, after: EngineView, wide: Collection[str]) -> set[str]:
+    """The nodes of `wide` in those parts of the network of which `after` makes more kernels, or fuses fewer cores."""
+    if len(after.kernels) <= len(before.kernels) and after.attention_fused >= before.attention_fused:
+        return set()
+    parts = _parts(before, after)
+    counts: dict[int, list[int]] = {}
+    for side, view in enumerate((before, after)):
+        for kernel in view.kernels:
+            part = next((parts[node] for node in kernel.nodes if node in parts), None)
+            if part is not None:
+                count = counts.setdefault(part, [0, 0, 0, 0])
+                count[side] += 1
+                count[2 + side] += kernel.fused_attention
+    bad = {part for part, (old, new, had, has) in counts.items() if new > old or has < had}
+    found = {node for node in wide if parts.get(node) in bad}
+    return found or set(wide)
+
+
+def _parts(before: EngineView, after: EngineView) -> dict[str, int]:
+    """The number of the part of the network that each node is in: nodes that share a kernel of either view."""
+    part: dict[str, int] = {}
+    members: dict[int, set[str]] = {}
+    for number, kernel in enumerate((*before.kernels, *after.kernels)):
+        joined = {*kernel.nodes}
+        for old in {part[node] for node in kernel.nodes if node in part}:
+            joined |= members.pop(old)
+        members[number] = joined
+        part.update(dict.fromkeys(joined, number))
+    return part
