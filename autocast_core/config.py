@@ -311,6 +311,15 @@ class ConversionConfig:
             "Also build an engine of the FP32 model, to show its kernels and estimated time beside the mixed one's."
         ),
     )
+    extra_traffic: float = field(
+        default=0.02,
+        metadata=declared(
+            "The share of memory traffic that computing in FP32 inside kernels may add, where decide is measured and"
+            " the target is tensorrt; 0: only what adds none.",
+            flags=("--extra_traffic",),
+            at_least=0,
+        ),
+    )
     profiles: Mapping[str, tuple[tuple[int, ...], ...]] = field(
         default_factory=dict,
         metadata=declared("Smallest, usual and largest shape of dynamic inputs in TensorRT. Default: as in the data."),

@@ -194,8 +194,18 @@ def _joins_product(group: Group, node: ir.Node) -> bool:
         typed = all(element_type(value) == element_type(anchor.outputs[0]) for value in operands)
         return biased and typed and node.op_type in ("Add", "Sum") and not (not convolves and _ends_in_norm(node))
     if _adds_constant(node) and not biased:
-        return not _ends_in_norm(node)
+        return not (_ends_in_norm(node) or _leads_to_wider_sum(node, anchor))
     return biased or len(operands) == len(node.inputs) == 1
+
+
+def _leads_to_wider_sum(node: ir.Node, anchor: ir.Node) -> bool:
+    """Whether all that reads the result is a sum with another tensor in a wider type, which the product does not take
+    in: the bias goes with that sum."""
+    readers = list(dict.fromkeys(readers_of(node.outputs[0])))
+    reader = readers[0] if len(readers) == 1 else None
+    if reader is None or reader.op_type != "Add" or _adds_constant(reader):
+        return False
+    return element_type(reader.outputs[0]) != element_type(anchor.outputs[0])
 
 
 def _adds_constant(node: ir.Node) -> bool:

@@ -19,6 +19,7 @@ from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.calibrate import CALIBRATE
 from autocast_core.pipeline.stages.decide import DECIDE
 from autocast_core.pipeline.stages.fit import FIT
+from autocast_core.pipeline.stages.free import FREE_STAGE, acts
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.pipeline.stages.verify import VERIFY
@@ -54,7 +55,9 @@ class Conversion:
 
 def planning_stages(config: ConversionConfig) -> tuple[Stage, ...]:
     """The stages that lead from a source to its plan."""
-    return (SANITIZE, CALIBRATE, DECIDE) if config.target is None else (SANITIZE, CALIBRATE, DECIDE, FIT)
+    free = (FREE_STAGE,) if acts(config) else ()
+    fit = () if config.target is None else (FIT,)
+    return (SANITIZE, CALIBRATE, DECIDE, *free, *fit)
 
 
 @collector_paused()

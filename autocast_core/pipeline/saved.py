@@ -27,6 +27,7 @@ from autocast_core.pipeline.stages.decide import DECIDE
 from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.pipeline.stages.fit import FIT
+from autocast_core.pipeline.stages.free import FREE_STAGE
 from autocast_core.pipeline.stages.load import load
 from autocast_core.pipeline.stages.repair import REPAIR
 from autocast_core.pipeline.stages.sanitize import SANITIZE
@@ -111,6 +112,7 @@ class SavedPlan:
     soft: int = 0
     repair: Mapping[str, float] = field(default_factory=dict)
     repair_summary: str | None = None
+    inside_kernels: int = 0
 
     @staticmethod
     def of(path: Path, plan: PrecisionPlan) -> SavedPlan:
@@ -126,12 +128,14 @@ class SavedPlan:
             len(soft_nodes(plan)),
             plan.repair_metrics(),
             plan.repair_summary(),
+            counts.inside_kernels,
         )
 
     @property
     def metrics(self) -> dict[str, float]:
         """The counts, and what a measured decision did, under their metric names."""
-        return {**PlanCounts(self.total, self.low_precision, self.fp32).metrics(), **self.repair}
+        counts = PlanCounts(self.total, self.low_precision, self.fp32, inside_kernels=self.inside_kernels)
+        return {**counts.metrics(), **self.repair}
 
 
 @dataclass(frozen=True)
@@ -295,6 +299,7 @@ STAGES: Mapping[str, Stage] = {
         SANITIZE,
         CALIBRATE,
         DECIDE,
+        FREE_STAGE,
         FIT,
         APPLY,
         VERIFY,

@@ -32,6 +32,9 @@ MOST_BYTES = 512 << 20
 ALREADY_LOW_RULE = "already_low"
 """The rule of nodes that have 16-bit types in the source model: a conversion leaves them as they are."""
 
+FREE_RULE = "free"
+"""The rule of nodes that compute in FP32 inside a kernel, which costs no kernel and next to no traffic."""
+
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Meta(ge=0)]
 
@@ -89,7 +92,8 @@ class WeightChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class PlanCounts:
-    """How many nodes have which precision; see `share`. `already_low` are those of `low_precision` that had it before.
+    """How many nodes have which precision; see `share`. `already_low` are those of `low_precision` that had it before,
+    `inside_kernels` those of `fp32` that compute so inside a kernel, for next to nothing.
 
     A dataclass and not part of the plan's form: it is sent from the isolated process, through pydantic.
     """
@@ -98,6 +102,7 @@ class PlanCounts:
     low_precision: int
     fp32: int
     already_low: int = 0
+    inside_kernels: int = 0
 
     @property
     def share(self) -> float:
@@ -107,12 +112,13 @@ class PlanCounts:
 
     def metrics(self) -> dict[str, float]:
         """The counts by the names that runs are logged under: ``nodes.*``."""
-        return {
+        found: dict[str, float] = {
             "nodes.total": self.total,
             "nodes.low_precision": self.low_precision,
             "nodes.fp32": self.fp32,
             "nodes.low_precision_share": self.share,
         }
+        return {**found, "nodes.fp32_inside_kernels": self.inside_kernels} if self.inside_kernels else found
 
 
 class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,7 +167,8 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seen = Counter(decision.precision for decision in self.nodes)
         low = seen[Precision.FP16] + seen[Precision.BF16]
         already = sum(each.rule == ALREADY_LOW_RULE for each in self.nodes)
-        return PlanCounts(len(self.nodes), low, seen[Precision.FP32], already)
+        free = sum(each.rule == FREE_RULE for each in self.nodes)
+        return PlanCounts(len(self.nodes), low, seen[Precision.FP32], already, free)
 
     def summary(self) -> str:
         """The line a conversion ends with, as AutoCast prints it; nodes that had 16 bits before are counted apart."""
@@ -169,7 +176,12 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         floats, done = counts.low_precision + counts.fp32, counts.low_precision - counts.already_low
         share = done / floats if counts.already_low else counts.share
         line = f"Converted {done}/{floats} nodes ({share:.2%}) to {self._types_done()}"
-        return f"{line}; {counts.already_low} had 16-bit types before" if counts.already_low else line
+        if counts.already_low:
+            line = f"{line}; {counts.already_low} had 16-bit types before"
+        if not counts.inside_kernels:
+            return line
+        kept = counts.fp32 - counts.inside_kernels
+        return f"{line}; {counts.inside_kernels} compute in FP32 inside a kernel, {kept} are kept in FP32 at a price"
 
     def _types_done(self) -> str:
         """``fp16``, or with two types how many nodes were converted to each: ``fp16 (12) and bf16 (3)``."""

@@ -14,6 +14,7 @@ from autocast_core.backends.tensorrt.validate import validate_model
 from autocast_core.config import ConversionConfig
 from autocast_core.engine.options import EngineOptions, Profile, profiles_of_batches
 from autocast_core.engine.validation import Validation
+from autocast_core.engine.view import EngineView
 from autocast_core.errors import ConfigError
 from autocast_core.model import save_model
 from autocast_core.plan import PrecisionPlan
@@ -42,6 +43,20 @@ def fit_to_target(
             return validate_model(saved.path, applied.plan, options)
 
     return fit_plan(model, plan, target, judge)
+
+
+def plan_view(
+    model: ir.Model,
+    plan: PrecisionPlan,
+    config: ConversionConfig,
+    batches: Iterable[Mapping[str, Any]] | None = None,
+) -> EngineView | None:
+    """The view of the engine that the sanitized `model` by `plan` gives; None where there is none."""
+    options = engine_options(model, config, batches)
+    applied = apply_plan(model, plan)
+    with tempfile.TemporaryDirectory(prefix="autocast-view-") as folder:
+        saved = save_model(applied.model, Path(folder) / "model.onnx")
+        return validate_model(saved.path, applied.plan, options).engine_view
 
 
 def engine_options(

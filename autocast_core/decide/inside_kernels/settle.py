@@ -26,22 +26,21 @@ from autocast_core.fusion.node_kinds import only_moves
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
 
-Look = Callable[[PrecisionPlan], EngineView | None]
-"""What an engine makes of the model by a plan; None where that is not known."""
+
+@dataclass(frozen=True)
+class Look:
+    """What an engine makes of the model: `before` by the plan as it is, and what tells it `of` others; None where that
+    is not known. `estimated`: by the model of fusion, not by an engine that was built."""
+
+    before: EngineView | None
+    of: Callable[[PrecisionPlan], EngineView | None]
+    estimated: bool = False
+
 
 _MOST_LOOKS = 4
 """Engines built beside that of the plan as it was."""
 _LESS = 0.95
 """What is allowed to cross, by the model, of what fits by the engine's measure, after a choice that did not fit."""
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """A plan with `wide` nodes in FP32, and the view of its engine."""
-
-    plan: PrecisionPlan
-    view: EngineView
-    wide: frozenset[str]
 
 
 def settle(
@@ -64,8 +63,8 @@ def settle(
     decided = {each.id: each for each in plan.nodes}
     candidates = {node_id for node_id, node in ids.items() if node_id in decided and _may_widen(node, decided[node_id])}
     candidates = {each for each in candidates if is_open(decided[each])}
-    before = look(plan) if candidates else None
-    if before is None or not before.traffic_bytes:
+    before = look.before
+    if not candidates or before is None or not before.traffic_bytes:
         return plan
     crossings = crossings_of(ids, before, shapes, _mean_squares(statistics))
     fixed = {node_id for node_id in ids if node_id in decided and decided[node_id].precision is Precision.FP32}
@@ -76,8 +75,8 @@ def settle(
         if not wide:
             return plan
         along = {each for each in moved_along(ids.items(), {*wide, *fixed}) if _is_low(decided.get(each), is_open)}
-        made = _widened(plan, {*wide, *along}, rule, expected_gain(crossings, {*wide, *fixed}))
-        after = look(made)
+        made = _widened(plan, {*wide, *along}, rule, expected_gain(crossings, {*wide, *fixed}), look)
+        after = look.of(made)
         if after is None or after.traffic_bytes is None:
             return plan
         worse = _worse(before, after, wide)
@@ -109,17 +108,16 @@ def _mean_squares(statistics: Statistics) -> Callable[[ir.Value], float | None]:
     return mean_square
 
 
-def _widened(plan: PrecisionPlan, wide: Collection[str], rule: str, share: float) -> PrecisionPlan:
-    gain = "" if share <= 0.0 else f": all such are expected to gain {-10 * math.log10(max(1 - share, 1e-3)):.1f} dB"
-    reason = f"computes in FP32 inside a kernel{gain}"
-    evidence = (Evidence(detail="the engine has no more kernels for it"),)
-    nodes = tuple(
-        replace(each, precision=Precision.FP32, rule=rule, reason=reason, evidence=evidence)
-        if each.id in wide
-        else each
-        for each in plan.nodes
-    )
-    return replace(plan, nodes=nodes)
+def _widened(plan: PrecisionPlan, wide: Collection[str], rule: str, share: float, look: Look) -> PrecisionPlan:
+    gain = -10 * math.log10(max(1 - share, 1e-3))
+    reason = f"computes in FP32 inside a kernel: all such together are expected to gain {gain:.1f} dB"
+    seen = "the model of fusion has" if look.estimated else "the engine has"
+    evidence = (Evidence(detail=f"{seen} no more kernels with them, and no more traffic than extra_traffic allows"),)
+
+    def widened(each: NodeDecision) -> NodeDecision:
+        return replace(each, precision=Precision.FP32, rule=rule, reason=reason, evidence=evidence)
+
+    return replace(plan, nodes=tuple(widened(each) if each.id in wide else each for each in plan.nodes))
 
 
 def _worse(before: EngineView, after: EngineView, wide: Collection[str]) -> set[str]:

@@ -15,7 +15,7 @@ from autocast_core.decide.rules.custom import CUSTOM
 from autocast_core.decide.rules.default import DEFAULT
 from autocast_core.decide.rules.dynamic_quantization import DYNAMIC_QUANTIZATION
 from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
-from autocast_core.decide.rules.later_stages import RANGE, RELEASE, REPAIR, SEARCH, TARGET
+from autocast_core.decide.rules.later_stages import FREE, RANGE, RELEASE, REPAIR, SEARCH, TARGET
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
 from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
 from autocast_core.decide.rules.neighbours import NEIGHBOURS
@@ -34,6 +34,8 @@ from autocast_core.decide.rules.recipe import RECIPE, RECIPE_LOW
 
 __all__ = [
     "CUSTOM",
+    "DEFAULT",
+    "FREE",
     "GUARDS",
     "INCLUDE",
     "INITIALIZER_RANGE",
@@ -75,6 +77,7 @@ RULES: tuple[RuleEntry, ...] = (
     RANGE,
     NEIGHBOURS,
     QUANTIZATION_PAIR,
+    FREE,
     SEARCH,
     REPAIR,
     RELEASE,

@@ -37,6 +37,14 @@ RELEASE = RuleEntry(
     overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
     from_data=True,
 )
+FREE = RuleEntry(
+    name="free",
+    title="free",
+    description="By measurement, for TensorRT: the node computes in FP32 inside a kernel, which adds no kernel and"
+    " little traffic (`extra_traffic`), or only moves elements between such nodes.",
+    outcome=Outcome.FP32,
+    overridden_by=frozenset({Override.SEARCH}),
+)
 TARGET = RuleEntry(
     name="target",
     title="target",

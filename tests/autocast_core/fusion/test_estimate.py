@@ -53,7 +53,7 @@ def test_a_residual_sum_in_fp32_is_a_kernel_of_its_own_with_what_follows():
     middle = (
         "[up] u = Cast<to = 1> (c) [wide] v = Cast<to = 1> (r) [residual] t = Add (u, v) [down] s = Cast<to = 10> (t)"
     )
-    assert kernels(PERCEPTRON.format(middle=middle)) == ["product bias", "residual norm", "other"]
+    assert kernels(PERCEPTRON.format(middle=middle)) == ["product", "bias residual norm", "other"]
 
 
 def test_a_residual_that_a_normalization_alone_reads_goes_with_it():
