@@ -125,7 +125,8 @@ def _is_underflow(segment: Segment, own: OwnError, values: ReferenceValues) -> b
         return False
     with np.errstate(all="ignore"):
         error = np.nan_to_num((expected - found) ** 2)
-        small = np.abs(expected) < NUMBER_FORMATS[precision].smallest_normal
+        least = NUMBER_FORMATS[precision].smallest_normal
+        small = (np.abs(expected) < least) & (np.abs(found) < least)
         return bool(error.sum() > 0 and error[small].sum() > _MOST * error.sum())
 
 

@@ -62,7 +62,8 @@ def find_culprits(
         for value in ranked
         if gathered[value] >= _LEAST_SHARE
     ]
-    return _by_effect(culprits, {str(v.name): s for v, s in by_value.items()}, values, batch)
+    repeated = {c.candidate_value: _repeats(c.candidate_value, segments, measured) for c in culprits}
+    return _by_effect(culprits, repeated, values, batch)
 
 
 def begins(segments: Sequence[Segment], measured: Measured) -> tuple[Begins, ...]:
@@ -150,25 +151,40 @@ def _culprit(
     )
 
 
+def _repeats(name: str, segments: Sequence[Segment], measured: Measured) -> list[Segment]:
+    """The segment of the tensor `name`, and those behind it that would make infinity of exact inputs, too."""
+    found = [segment for segment in segments if segment.value.name == name]
+    values = {segment.value for segment in found}
+    for segment in segments:
+        own = measured.own.get(segment.value)
+        if own is not None and own.exact.nonfinite and values & set(segment.inputs):
+            found.append(segment)
+            values.add(segment.value)
+    return found
+
+
 def _by_effect(
-    culprits: Sequence[Culprit], by_name: Mapping[str, Segment], values: ReferenceValues, batch: WorstBatch
+    culprits: Sequence[Culprit],
+    repeated: Mapping[str, Sequence[Segment]],
+    values: ReferenceValues,
+    batch: WorstBatch,
 ) -> tuple[Culprit, ...]:
     """The culprits, those first whose mending takes away most of the error."""
-    tried = [_mended(c, by_name[c.candidate_value], values, batch) for c in culprits[:_TRIED]]
+    tried = [_mended(c, repeated[c.candidate_value], values, batch) for c in culprits[:_TRIED]]
     rest = list(culprits[_TRIED:])
     mending = [each for each in tried if each.effect is not None and each.effect >= _MENDS]
     return (*mending, *(each for each in tried if each not in mending), *rest)
 
 
-def _mended(culprit: Culprit, segment: Segment, values: ReferenceValues, batch: WorstBatch) -> Culprit:
+def _mended(culprit: Culprit, parts: Sequence[Segment], values: ReferenceValues, batch: WorstBatch) -> Culprit:
     """The culprit with what its mending does; as it is where that does not run."""
-    if str(segment.reference.name) not in values.arrays:
+    known = [each for each in parts if str(each.reference.name) in values.arrays]
+    given = {str(each.value.name): values.of(each.reference) for each in known}
+    if culprit.candidate_value not in given:
         return culprit
     names = list(batch.outputs)
     try:
-        found = mended_outputs(
-            batch.simulated, segment.value, values.of(segment.reference), names, batch.feeds, batch.runtime
-        )
+        found = mended_outputs(batch.simulated, given, names, batch.feeds, batch.runtime)
     except BackendError:
         return culprit
     after = max(_error(batch.outputs[name], array) for name, array in zip(names, found, strict=True))

@@ -224,7 +224,9 @@ def _own_errors(
     values = reference_values(pair.exact, needed, found.feeds, pair.runtime)
     if not chosen:
         return distances, values
-    return Measured(found.at_worst, own_errors(pair.simulated, chosen, values, pair.runtime)), values
+    return Measured(
+        found.at_worst, own_errors(pair.simulated, chosen, values, pair.feeds(found.feeds), pair.runtime)
+    ), values
 
 
 def _tensors(pair: _Pair, parts: Sequence[Segment], found: _Found, measured: Measured) -> tuple[MatchedTensor, ...]:

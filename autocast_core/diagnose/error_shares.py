@@ -19,7 +19,8 @@ from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.own_errors import OwnError
 from autocast_core.number_formats import NUMBER_FORMATS, precision_of
 
-_INFINITE = 1e6
+INFINITE = 1e6
+"""What an infinite error counts as."""
 _ROUNDING_STEPS = 8.0
 """Up to how many roundings an input's error counts as rounding alone."""
 _AMPLIFIES = 4.0
@@ -34,7 +35,7 @@ class Measured:
 
     def error(self, value: ir.Value) -> float:
         """The relative L2 error of `value`; 0 where it was not compared, as of an input."""
-        return min(self.distances[value].rel_l2, _INFINITE) if value in self.distances else 0.0
+        return min(self.distances[value].rel_l2, INFINITE) if value in self.distances else 0.0
 
     def came_in(self, segment: Segment) -> float:
         """The largest relative error of what the segment reads."""
@@ -53,7 +54,7 @@ class Measured:
         if own is None:
             error = self.error(segment.value)
             return error if self.came_in(segment) < error / 2 else 0.0
-        return min(own.rounded.rel_l2 if self.is_amplified(segment) else own.exact.rel_l2, _INFINITE)
+        return min(own.rounded.rel_l2 if self.is_amplified(segment) else own.exact.rel_l2, INFINITE)
 
 
 def unit_rounding(dtype: ir.DataType | None) -> float:
@@ -81,6 +82,8 @@ def error_shares(
         error, own = measured.error(segment.value), measured.own_error(segment)
         part = 1.0 if own >= error else (own / error) ** 2
         came = {value: measured.error(value) ** 2 for value in segment.inputs}
+        if error >= INFINITE and max(came.values(), default=0.0) >= INFINITE**2:
+            part = 0.0  # exact inputs would overflow here too, but they did before
         whole = sum(came.values())
         if not whole:
             part = 1.0

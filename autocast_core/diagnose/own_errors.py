@@ -53,10 +53,10 @@ def reference_values(model: ir.Model, values: Iterable[ir.Value], feeds: Feeds, 
 
 
 def own_errors(
-    simulated: ir.Model, segments: Sequence[Segment], values: ReferenceValues, runtime: Runtime
+    simulated: ir.Model, segments: Sequence[Segment], values: ReferenceValues, feeds: Feeds, runtime: Runtime
 ) -> dict[ir.Value, OwnError]:
     """The own errors of `segments`, by their values of the candidate; `simulated` is the candidate in FP32, whose
-    values have the same names. Two runs of one session. BackendError where it does not run."""
+    values have the same names, `feeds` what it is fed. Two runs of one session. BackendError where it does not run."""
     given = {str(v.name): values.of(r) for s in segments for v, r in s.fed.items()}
     low = {str(v.name): v.dtype for s in segments for v in s.inputs if v.dtype in LOW_DTYPES}
     names = [str(segment.value.name) for segment in segments]
@@ -67,7 +67,7 @@ def own_errors(
         for name in given
     }
     with closing(runtime.open(apart, exact=True, few_runs=True)) as session:
-        first, second = session.run(exact), session.run(rounded)
+        first, second = session.run({**feeds, **exact}), session.run({**feeds, **rounded})
     found = {}
     for segment, one, two in zip(segments, first, second, strict=True):
         expected = values.of(segment.reference)
@@ -76,18 +76,14 @@ def own_errors(
 
 
 def mended_outputs(
-    simulated: ir.Model, value: ir.Value, array: np.ndarray, outputs: Sequence[str], feeds: Feeds, runtime: Runtime
+    simulated: ir.Model, given: Feeds, outputs: Sequence[str], feeds: Feeds, runtime: Runtime
 ) -> list[np.ndarray]:
-    """The candidate's `outputs` where its tensor `value` alone is the reference's, `array`."""
-    name = str(value.name)
-    if name in outputs:
-        apart, feeds_of = _cut(simulated, [name], [each for each in outputs if each != name], inside=False)
-    else:
-        apart, feeds_of = _cut(simulated, [name], outputs, inside=False)
-    fed = {feeds_of[name][0]: _typed(array, feeds_of[name][1])} if name in feeds_of else {}
-    rest: dict[str, np.ndarray] = {name: array}
-    wanted = [each for each in outputs if each != name]
+    """The candidate's `outputs` where its tensors `given`, by name, alone are the reference's."""
+    rest: dict[str, np.ndarray] = dict(given)
+    wanted = [each for each in outputs if each not in given]
     if wanted:
+        apart, feeds_of = _cut(simulated, list(given), wanted)
+        fed = {feeds_of[name][0]: _typed(array, feeds_of[name][1]) for name, array in given.items()}
         with closing(runtime.open(apart, exact=True, few_runs=True)) as session:
             rest |= dict(zip(wanted, map(np.asarray, session.run({**feeds, **fed})), strict=True))
     return [rest[each] for each in outputs]
@@ -100,10 +96,10 @@ def extracted(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) ->
 
 
 def _cut(
-    model: ir.Model, given: Sequence[str], outputs: Sequence[str], *, inside: bool = True
+    model: ir.Model, given: Sequence[str], outputs: Sequence[str]
 ) -> tuple[ir.Model, dict[str, tuple[str, ir.DataType | None]]]:
     """A copy of `model` in which the readers of the values `given` read new inputs instead, reduced to `outputs`; and
-    by value the name and the type of its input. Graph inputs stay too unless `inside`."""
+    by value the name and the type of its input."""
     copy = model.clone()
     graph = copy.graph
     values = {str(v.name): v for vs in (graph.inputs, *(n.outputs for n in graph)) for v in vs if v.name}

@@ -67,7 +67,7 @@ class SampledModel:
             finite = bool(np.isfinite(next(rest)).all()) if not whole and name in self._floats else True
             if elements.dtype.kind == "f" and finite:
                 finite = bool(np.isfinite(elements).all())
-            found[name] = Sample(elements.reshape(-1), not whole, finite)
+            found[name] = Sample(elements.reshape(-1), not whole and elements.size >= SAMPLE_ELEMENTS, finite)
         return found
 
     @property
@@ -138,12 +138,14 @@ def _outputs(write: TemporaryNodes, value: ir.Value, count: int | None) -> list[
 def _indices(write: TemporaryNodes, value: ir.Value, count: int | None) -> ir.Value:
     if count is not None:
         return write.once(("indices", count), lambda: write.constant(_places(count)))
-    size = write("Size", value)
-    scaled = write("Mul", write("Cast", size, to=int(ir.DataType.DOUBLE)), write.constant(_positions()))
+    size = write("Cast", write("Size", value), to=int(ir.DataType.DOUBLE))
+    most = write.constant(np.array(float(SAMPLE_ELEMENTS)))
+    # Of a tensor that is no larger the places are 0, 1, 2 … as far as it goes: all of it.
+    scaled = write("Mul", write("Max", size, most), write.constant(_positions()))
     indices = write("Cast", scaled, to=int(ir.DataType.INT64))
-    one = write.constant(np.array([1]))
-    most = write("Reshape", write("Mul", size, write.constant(np.array(SAMPLE_ELEMENTS))), one)
-    return write("Slice", indices, write.constant(np.array([0])), most)
+    length = write("Cast", write("Min", size, most), to=int(ir.DataType.INT64))
+    end = write("Reshape", length, write.constant(np.array([1])))
+    return write("Slice", indices, write.constant(np.array([0])), end)
 
 
 def _places(count: int) -> np.ndarray:
