@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from autocast_core.diagnose.culprit_kinds import explanation, kind_of
 from autocast_core.diagnose.culprit_remedies import remedy_of
-from autocast_core.diagnose.distances import array_distance
+from autocast_core.diagnose.distances import DistanceSums, array_distance
 from autocast_core.diagnose.error_shares import Measured, error_shares
 from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.own_errors import ReferenceValues, mended_outputs
@@ -23,6 +23,7 @@ _NAMED, _TRIED = 5, 3
 _LEAST_SHARE = 0.05
 _WORST = 1e6
 _MENDS = 0.5
+_MANY = 0.01
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def begins(segments: Sequence[Segment], measured: Measured) -> tuple[Begins, ...
         faults = (
             (Kind.OVERFLOW, sums.new_infinite, ruined),
             (Kind.NAN, sums.new_nan, ruined),
-            (Kind.UNDERFLOW, sums.vanished, ruined or any(each.vanished for each in before)),
+            (Kind.UNDERFLOW, sums.vanished, ruined or not _many(sums) or any(_many(each) for each in before)),
         )
         found += [_begins(kind, segment, count) for kind, count, known in faults if count and not known]
     return tuple(found)
@@ -99,6 +100,11 @@ def swallowed(segments: Sequence[Segment], measured: Measured) -> tuple[Swallowe
 def node_id(node: ir.Node) -> str:
     """The id of a node of the main graph."""
     return f"{ROOT}/{node.name}"
+
+
+def _many(sums: DistanceSums) -> bool:
+    """Whether so many elements vanished that this is more than single tiny ones, which always do."""
+    return sums.vanished > _MANY * sums.elements
 
 
 def _begins(kind: Kind, segment: Segment, count: int) -> Begins:

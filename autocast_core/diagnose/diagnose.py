@@ -23,11 +23,11 @@ from autocast_core.diagnose.matching.segments import Segment, segments
 from autocast_core.diagnose.own_errors import ReferenceValues, own_errors, reference_values
 from autocast_core.diagnose.result import Diagnosis, MatchedTensor, OutputDistance
 from autocast_core.diagnose.sampled_values import SampledModel, is_measurable, sampled_model
+from autocast_core.diagnose.simulated_form import simulated_form
 from autocast_core.diagnose.suspects import suspects
 from autocast_core.errors import ModelError
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
-from autocast_core.simulate import simulate
 
 Feeds = Mapping[str, np.ndarray]
 _TOLERANCES = {ir.DataType.FLOAT16: 40.0, ir.DataType.BFLOAT16: 22.0}
@@ -103,7 +103,7 @@ class _Pair:
         interfaces = paired_interfaces(reference, candidate, mapped)
         matcher = matcher_of(reference, candidate, interfaces, mapped)
         matcher.run()
-        return _Pair(matcher, interfaces, simulate(reference), simulate(candidate), runtime)
+        return _Pair(matcher, interfaces, simulated_form(reference), simulated_form(candidate), runtime)
 
     @property
     def matching(self) -> Matching:

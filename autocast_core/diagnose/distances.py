@@ -92,20 +92,25 @@ def array_distance(reference: np.ndarray, candidate: np.ndarray) -> DistanceSums
         return DistanceSums(reference.size, float(unequal), float(reference.size), float(unequal > 0))
     with np.errstate(all="ignore"):
         left, right = reference.reshape(-1).astype(np.float64), candidate.reshape(-1).astype(np.float64)
-        known = np.isfinite(left)
-        finite = known & np.isfinite(right)
-        new_infinite = int(np.count_nonzero(known & np.isinf(right)))
-        new_nan = int(np.count_nonzero(np.isnan(right) & ~np.isnan(left)))
-        a, b = (left, right) if finite.all() else (left[finite], right[finite])
-        error = np.abs(a - b)
+        error = np.abs(left - right)
+        new_infinite = new_nan = 0
+        a, b = left, right
+        # Pairwise summation; BLAS would start threads for products of so few elements.
+        if not math.isfinite(float(error.sum())):
+            known = np.isfinite(left)
+            finite = known & np.isfinite(right)
+            new_infinite = int(np.count_nonzero(known & np.isinf(right)))
+            new_nan = int(np.count_nonzero(np.isnan(right) & ~np.isnan(left)))
+            a, b = left[finite], right[finite]
+            error, left = np.abs(a - b), left[known]
         return DistanceSums(
-            left.size,
-            float(np.dot(error, error)),
-            float(np.dot(a, a)),
+            reference.size,
+            float((error * error).sum()),
+            float((a * a).sum()),
             float(error.max(initial=0.0)),
             new_infinite,
             new_nan,
             int(np.count_nonzero((b == 0.0) & (a != 0.0))),
-            float(np.abs(left[known]).max(initial=0.0)),
+            float(np.abs(left).max(initial=0.0)),
             new_infinite + new_nan > 0,
         )

@@ -42,7 +42,7 @@ class TensorDistance:
     `rel_l2` is sqrt(sum (r - c)^2 / sum r^2) over elements that are finite in both, infinite where an element that is
     finite in the reference is not in the candidate; `max_abs` is the largest |r - c|; `new_infinite`, `new_nan` count
     elements that are finite in the reference, `vanished` those that are 0 in the candidate alone. Of tensors over
-    16,384 elements a sample spread evenly is compared (`sampled`), but `nonfinite` is of all elements.
+    4,096 elements a sample spread evenly is compared (`sampled`), but `nonfinite` is of all elements.
     """
 
     rel_l2: float

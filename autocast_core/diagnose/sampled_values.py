@@ -1,7 +1,7 @@
 """Values of chosen tensors of one model, batch by batch, a sample of each that is large.
 
-A tensor of at most 16,384 elements comes out whole. Of a larger one, or of one whose size only the run knows, come
-16,384 elements spread over it (one of each of as many equal stretches, at places drawn once and for all, so that no
+A tensor of at most 4,096 elements comes out whole. Of a larger one, or of one whose size only the run knows, come
+4,096 elements spread over it (one of each of as many equal stretches, at places drawn once and for all, so that no
 regularity of the tensor can hide and two models give the same ones) and its sum of squares over all elements, which is
 finite only where they all are. Nothing else leaves the graph, so memory is that of one inference.
 """
@@ -22,7 +22,7 @@ from autocast_core.graph.names import unused_names
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.runtime import Runtime, Session
 
-SAMPLE_ELEMENTS = 1 << 14
+SAMPLE_ELEMENTS = 1 << 12
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _OTHERS = frozenset(
     {*LOW_DTYPES, ir.DataType.BOOL, ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT8, ir.DataType.UINT8}
