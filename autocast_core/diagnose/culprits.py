@@ -19,10 +19,10 @@ from autocast_core.errors import BackendError
 from autocast_core.graph.walk import ROOT
 from autocast_core.runtime import Runtime
 
-_NAMED, _TRIED = 5, 3
+_NAMED, _TRIED, _HIDDEN = 4, 5, 2
 _LEAST_SHARE = 0.05
 _WORST = 1e6
-_MENDS = 0.5
+_MENDS, _MUCH = 0.5, 0.1
 _MANY = 0.01
 
 
@@ -45,8 +45,8 @@ def find_culprits(
     outputs: Sequence[tuple[ir.Value, OutputDistance]],
     batch: WorstBatch,
 ) -> tuple[Culprit, ...]:
-    """The culprits of the error of `outputs`, those that diverge; the worst first. Each of the first three is mended
-    alone on the worst batch."""
+    """The culprits of the error of `outputs`, those that diverge; the worst first. They are mended alone on the
+    worst batch, one after the other, until one takes away half of the error."""
     if not outputs:
         return ()
     weights = {value: min(measured.error(value) / max(each.tolerance, 1e-9), _WORST) for value, each in outputs}
@@ -56,13 +56,10 @@ def find_culprits(
     for value, share in shares.items():
         start = _where_it_begins(by_value[value], by_value, measured)
         gathered[start.value] = gathered.get(start.value, 0.0) + share
-    ranked = sorted(gathered, key=lambda value: -gathered[value])[:_NAMED]
+    ranked = [v for v in sorted(gathered, key=lambda value: -gathered[value])[:_NAMED] if gathered[v] >= _LEAST_SHARE]
+    ranked += [value for value in _hidden(segments, measured) if value not in ranked][:_HIDDEN]
     names = tuple(each.reference for _, each in outputs)
-    culprits = [
-        _culprit(by_value[value], measured, values, gathered[value], names)
-        for value in ranked
-        if gathered[value] >= _LEAST_SHARE
-    ]
+    culprits = [_culprit(by_value[value], measured, values, gathered.get(value, 0.0), names) for value in ranked]
     repeated = {c.candidate_value: _repeats(c.candidate_value, segments, measured) for c in culprits}
     return _by_effect(culprits, repeated, values, batch)
 
@@ -157,6 +154,16 @@ def _culprit(
     )
 
 
+def _hidden(segments: Sequence[Segment], measured: Measured) -> list[ir.Value]:
+    """Tensors at which much error arises, the most first, that an infinity which comes in may outweigh."""
+    found = []
+    for segment in segments:
+        own = measured.own.get(segment.value)
+        if own is not None and own.exact.rel_l2 >= _MUCH and not own.exact.nonfinite:
+            found.append((own.exact.rel_l2, segment.value))
+    return [value for _, value in sorted(found, key=lambda each: -each[0])]
+
+
 def _repeats(name: str, segments: Sequence[Segment], measured: Measured) -> list[Segment]:
     """The segment of the tensor `name`, and those behind it that would make infinity of exact inputs, too."""
     found = [segment for segment in segments if segment.value.name == name]
@@ -176,10 +183,17 @@ def _by_effect(
     batch: WorstBatch,
 ) -> tuple[Culprit, ...]:
     """The culprits, those first whose mending takes away most of the error."""
-    tried = [_mended(c, repeated[c.candidate_value], values, batch) for c in culprits[:_TRIED]]
-    rest = list(culprits[_TRIED:])
-    mending = [each for each in tried if each.effect is not None and each.effect >= _MENDS]
-    return (*mending, *(each for each in tried if each not in mending), *rest)
+    tried: list[Culprit] = []
+    for number, culprit in enumerate(culprits[:_TRIED]):
+        tried.append(_mended(culprit, repeated[culprit.candidate_value], values, batch))
+        if (tried[-1].effect or 0.0) >= _MENDS:
+            return (tried[-1], *tried[:-1], *_shared(culprits[number + 1 :]))
+    return (*_shared(tried), *_shared(culprits[_TRIED:]))
+
+
+def _shared(culprits: Sequence[Culprit]) -> list[Culprit]:
+    """Those that have a share of the error."""
+    return [each for each in culprits if each.share >= _LEAST_SHARE]
 
 
 def _mended(culprit: Culprit, parts: Sequence[Segment], values: ReferenceValues, batch: WorstBatch) -> Culprit:

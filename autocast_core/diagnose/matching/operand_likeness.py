@@ -42,12 +42,17 @@ def data_inputs(node: ir.Node) -> list[ir.Value]:
 
 def is_constant(value: ir.Value) -> bool:
     """Whether a value is a weight or a Constant, behind Casts too."""
-    while constant_tensor(value) is None:
+    while True:
+        if value.const_value is not None and not value.is_graph_input():
+            return True
         producer = value.producer()
-        if producer is None or not passes_on(producer) or producer.inputs[0] is None:
+        if producer is None:
+            return False
+        if producer.op_type == "Constant" and producer.domain == "":
+            return True
+        if not passes_on(producer) or producer.inputs[0] is None:
             return False
         value = producer.inputs[0]
-    return True
 
 
 def same_attributes(left: ir.Node, right: ir.Node) -> bool:

@@ -48,7 +48,10 @@ class Base:
 
 def mlp() -> Base:
     """Three layers with a softmax between them."""
-    body = "a = Gemm(x, w1, b1)\nr = Relu(a)\nh = Gemm(r, w2, b2)\np = Softmax <axis = -1> (h)\nc = Concat <axis = 1> (h, p)\ny = MatMul(c, w3)"
+    body = (
+        "a = Gemm(x, w1, b1)\nr = Relu(a)\nh = Gemm(r, w2, b2)\np = Softmax <axis = -1> (h)\n"
+        "c = Concat <axis = 1> (h, p)\ny = MatMul(c, w3)"
+    )
     weights = {"w1": normal(16, 24, scale=0.4), "b1": normal(24, seed=1), "w2": normal(24, 16, seed=2, scale=0.3)}
     weights |= {"b2": normal(16, seed=3), "w3": normal(32, 8, seed=4, scale=0.3)}
     built = _named(body, "(float[N, 16] x) => (float[N, 8] y)", weights)
