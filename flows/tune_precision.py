@@ -59,6 +59,7 @@ class TuningResult:
     attribution: tuple[Mapping[str, Any], ...] = ()
     stopped: str | None = None
     proof: str = ""
+    pareto: tuple[Mapping[str, Any], ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -167,6 +168,7 @@ def _tuned(search: _Search, run: RunRef) -> TuningResult:
         attribution=tuned.attribution,
         stopped=tuned.stopped,
         proof=tuned.proof(),
+        pareto=tuned.pareto,
         timings=timings,
     )
 
@@ -200,15 +202,25 @@ def _track(search: _Search, run: RunRef, source: Fetched, data: FetchedData | No
     if data is not None:
         log_dataset(run, kind, search.spec.evaluation or search.spec.calibration or "", data.digest, kind)
     columns = ("id", "op_type", "share", "local", "overflow", "underflow")
+    tables = {"attribution.json": {name: [row[name] for row in tuned.attribution] for name in columns}}
+    figures = {}
+    if tuned.pareto:
+        from autocast_core.report.pareto_plot import pareto_plot
+
+        tables["pareto.json"] = {name: [row[name] for row in tuned.pareto] for name in tuned.pareto[0]}
+        figures["pareto.png"] = pareto_plot(tuned.pareto)
     log_artifacts(
         run,
         texts={
             "summary.md": report(tuned, search.spec),
             "certificate.json": json.dumps(finite(tuned.certificate), indent=1),
         },
-        tables={"attribution.json": {name: [row[name] for row in tuned.attribution] for name in columns}},
-        figures={},
-        files={"plan.json": tuned.plan},
+        tables=tables,
+        figures=figures,
+        files={
+            "plan.json": tuned.plan,
+            **{f"pareto/{Path(row['plan']).name}": Path(row["plan"]) for row in tuned.pareto},
+        },
     )
 
 
@@ -250,6 +262,18 @@ def report(tuned: Tuned, spec: Spec) -> str:
             f"| `{row['id']}` | {row['op_type']} | {row['share']:.2%} | {row['local']:.3g} | {row['overflow']}"
             f" | {row['underflow']} |"
             for row in ranked
+        ]
+        lines.append("")
+    if tuned.pareto:
+        lines += [
+            f"Accuracy against cost ({tuned.pareto[0]['unit']}):",
+            "",
+            "| point | FP32 nodes | cost | SQNR (dB) |",
+        ]
+        lines += ["|---|---|---|---|"]
+        lines += [
+            f"| `{Path(row['plan']).name}` | {row['kept_fp32']} | {row['cost']:,.0f} | {row['sqnr_db']:.2f} |"
+            for row in tuned.pareto
         ]
         lines.append("")
     shares = {row["id"].removeprefix("graph/"): row["share"] for row in tuned.attribution}

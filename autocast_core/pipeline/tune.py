@@ -31,6 +31,7 @@ def tune_file(
     minutes: float | None = None,
     workers: int = 1,
     trials: str | Path | None = None,
+    pareto: bool = False,
     progress: ProgressCallback = silent,
 ) -> SearchResult:
     """The smallest set of FP32 nodes with which the model at `src` meets every one of `budgets` over `evaluation`.
@@ -41,7 +42,8 @@ def tune_file(
     ``task_metric_ratio`` speaks of. Smallest is by `cost`: ``nodes``, ``weight_bytes``
     or ``traffic`` (bytes that wider tensors and Casts move). At most `max_trials` passes
     over the data are made, and none begun after `minutes`; `workers` run side by side. The file `trials` remembers what
-    was measured, for a search that goes on after an interruption.
+    was measured, for a search that goes on after an interruption. With `pareto` the result's `front` has the plans of
+    which none is both cheaper and more accurate than another.
 
     The result's `plan` makes the model: ``convert_file(src, dst, plan=result.plan)``. Its `certificate` has for each
     kept node the measurement without it. Raises ModelError, ConfigError and DataError for what cannot be read,
@@ -49,7 +51,7 @@ def tune_file(
     """
     own = load_metric(metric) if isinstance(metric, str) else metric
     stage = search_stage(
-        SearchRequest(tuple(budgets), cost, own),
+        SearchRequest(tuple(budgets), cost, own, pareto),
         SearchLimits(max_trials, minutes, workers),
         None if trials is None else FileTrials(Path(trials)),
     )

@@ -4,7 +4,7 @@ from autocast_core.evaluate.metric import TaskMetric, load_metric
 from autocast_core.plan import NodeError
 from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.request import SearchLimits, SearchRequest, SearchSubject
-from autocast_core.search.result import CertificateEntry, SearchResult
+from autocast_core.search.result import CertificateEntry, ParetoPoint, SearchResult
 from autocast_core.search.search import search
 from autocast_core.search.trials import FileTrials, MemoryTrials, Trial, TrialStore
 
@@ -14,6 +14,7 @@ __all__ = [
     "FileTrials",
     "MemoryTrials",
     "NodeError",
+    "ParetoPoint",
     "SearchLimits",
     "SearchRequest",
     "SearchResult",

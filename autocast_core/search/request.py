@@ -43,7 +43,8 @@ class SearchSubject:
 @dataclass(frozen=True)
 class SearchRequest:
     """Budgets to meet, as expressions (``sqnr_db>=40``; see evaluate.parse_gate), and what makes a set of FP32 nodes
-    small: `cost` is one of COSTS. With `metric` the budget ``task_metric_ratio`` is about it instead of top-1.
+    small: `cost` is one of COSTS. With `metric` the budget ``task_metric_ratio`` is about it instead of top-1. With
+    `pareto` the front of accuracy against cost is measured, too.
 
     ConfigError for an unknown cost.
     """
@@ -51,6 +52,7 @@ class SearchRequest:
     budgets: tuple[str, ...]
     cost: str = "nodes"
     metric: TaskMetric | None = None
+    pareto: bool = False
 
     def __post_init__(self) -> None:
         if self.cost not in COSTS:

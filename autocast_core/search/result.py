@@ -40,6 +40,18 @@ class CertificateEntry:
 
 
 @dataclass(frozen=True)
+class ParetoPoint:
+    """A plan that no other plan of its front beats in cost (in `unit`) or in the SQNR of the worst output (dB) without
+    losing in the other. `kept_fp32` are the nodes that the search keeps for it."""
+
+    plan: PrecisionPlan
+    kept_fp32: tuple[str, ...]
+    cost: float
+    unit: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The best plan of a search.
 
@@ -47,7 +59,7 @@ class SearchResult:
     first; `metrics` those of the plan; `noise_floor` those of the all-FP32 plan, which differs from the reference by
     graph optimisation alone; `evaluations` counts every pass over the data, attribution, reference and certificate
     included. `certificate` has one entry a kept node where the search is `complete`; `stopped` says what ended it
-    otherwise.
+    otherwise. `front` has the plans of a Pareto front where one was asked for, the cheapest first.
     """
 
     plan: PrecisionPlan
@@ -60,6 +72,7 @@ class SearchResult:
     trials: tuple[Trial, ...]
     evaluations: int
     stopped: str | None = None
+    front: tuple[ParetoPoint, ...] = ()
 
     @property
     def complete(self) -> bool:

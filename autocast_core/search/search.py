@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from autocast_core.calibrate import scan_weights
 from autocast_core.config import Precision
@@ -31,6 +31,7 @@ from autocast_core.search.minimal_set import (
     MeasuringLimits,
     MinimalSet,
     Shrink,
+    Tester,
     allowed_share,
     certified,
     expected_length,
@@ -38,9 +39,10 @@ from autocast_core.search.minimal_set import (
     smaller_certified,
     smaller_set,
 )
+from autocast_core.search.pareto import FrontPoint, measured_front
 from autocast_core.search.ranking import Ranking, ranked
 from autocast_core.search.request import OVERHEAD, SearchLimits, SearchRequest, SearchSubject
-from autocast_core.search.result import CertificateEntry, SearchResult
+from autocast_core.search.result import CertificateEntry, ParetoPoint, SearchResult
 from autocast_core.search.search_space import SearchSpace, search_space
 from autocast_core.search.second_type import in_second_type, second_type_choices
 from autocast_core.search.set_costs import set_costs
@@ -118,7 +120,48 @@ def search(
             result = _with_second_type(
                 subject, config.range_precision, result, ranking, measurements, budget=budget, limits=measuring
             )
-    return replace(result, plan=with_own_signs(model, result.plan, space.lowest, weights))
+        if request.pareto:
+            result = _with_front(result, ranking, measure, budget, measuring)
+
+    def described(plan: PrecisionPlan) -> PrecisionPlan:
+        return with_own_signs(model, plan, space.lowest, weights)
+
+    front = tuple(replace(point, plan=described(point.plan)) for point in result.front)
+    return replace(result, plan=described(result.plan), front=front)
+
+
+def _with_front(
+    result: SearchResult, ranking: Ranking, measure: Measurements, budget: Budget, limits: MeasuringLimits
+) -> SearchResult:
+    """`result` with the front of accuracy against cost, from at most half as many evaluations more; that of sets in one
+    low type, where there are two."""
+    before = measure.passes
+    most = before + max(1, result.evaluations // 2)
+    own = replace(limits, passes=most if limits.passes is None else min(most, limits.passes))
+    points = measured_front(Tester(ranking, measure, budget, own, ranking.everything))
+    front = tuple(
+        ParetoPoint(_front_plan(result.plan, ranking, point), ranking.ordered(point.kept), point.cost, unit, db)
+        for point in points
+        for unit, db in [(ranking.costs.unit, point.sqnr_db)]
+    )
+    evaluations = result.evaluations + measure.passes - before
+    data = structs.replace(result.plan.data, evaluations=evaluations)
+    seen = {trial.number for trial in result.trials}
+    more = tuple(trial for trial in measure.trials if trial.number not in seen)
+    return replace(
+        result,
+        plan=structs.replace(result.plan, data=data),
+        front=front,
+        evaluations=evaluations,
+        trials=(*result.trials, *more),
+    )
+
+
+def _front_plan(found: PrecisionPlan, ranking: Ranking, point: FrontPoint) -> PrecisionPlan:
+    """The plan of a point, measured on the same data as the plan that was `found`."""
+    plan = ranking.space.plan(point.kept, "kept by this point of the front of accuracy against cost")
+    data = structs.replace(found.data, budgets=UNSET, stopped=UNSET, evaluations=UNSET, metrics=point.trial.metrics)
+    return structs.replace(plan, data=data)
 
 
 def _shrink(ranking: Ranking, by_itself: Shrink) -> Shrink:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.tables import print_table
 
 KEYS = ("kept_fp32", "metrics", "trials", "certificate", "plan")
 HELP = """Find the smallest set of FP32 nodes with which a model meets its budgets, and show why each is needed.
@@ -54,6 +55,7 @@ def tune(
     max_trials: Annotated[int | None, typer.Option(help="Maximum number of evaluations.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Start no evaluation after this many minutes.")] = None,
     minimize: Annotated[Cost, typer.Option(help="What the FP32 nodes shall cost least of.")] = Cost.NODES,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Measure the front of accuracy against cost, too.")] = False,
     workers: Annotated[int, typer.Option(help="Number of evaluations to run concurrently.")] = 1,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
@@ -61,9 +63,17 @@ def tune(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Find the smallest set of FP32 nodes."""
-    asked = {"metric": metric, "max_trials": max_trials, "minutes": minutes, "cost": minimize.value, "workers": workers}
+    asked = {
+        "metric": metric,
+        "max_trials": max_trials,
+        "minutes": minutes,
+        "cost": minimize.value,
+        "workers": workers,
+        "pareto": pareto,
+    }
     given = {"evaluation": evaluation, "precision": precision, "judges": judge or None}
-    result = finish(lambda: tuned(model, tuple(budget), asked, spec, given, output), KEYS, as_json)
+    keys = (*KEYS, "pareto") if pareto else KEYS
+    result = finish(lambda: tuned(model, tuple(budget), asked, spec, given, output), keys, as_json)
     if not as_json:
         show(result)
 
@@ -122,5 +132,12 @@ def show(result: Mapping[str, Any]) -> None:
                 say(f"    lowered too: {gate['expression']} fails: {gate['reason']}")
             say(f"    it {certified[name]['price']}")
             say(f"    check it: {certified[name]['command']}")
+    if result["pareto"]:
+        rows = [
+            (str(row["number"]), str(row["kept_fp32"]), f"{row['cost']:,.0f}", f"{row['sqnr_db']:.2f}", row["plan"])
+            for row in result["pareto"]
+        ]
+        cost = f"cost ({result['pareto'][0]['unit']})"
+        print_table("Accuracy against cost", ("point", "FP32 nodes", cost, "SQNR (dB)", "plan"), rows)
     say(f"plan: {result['plan']}")
     say(f"run: {result['run_id']}")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autocast_core.search import CertificateEntry, SearchResult
 
 CERTIFICATE = "certificate"
+PARETO = "pareto"
 ROOT = "graph/"
 
 
@@ -38,6 +39,7 @@ class Budgets:
     max_trials: int | None = None
     minutes: float | None = None
     workers: int = 1
+    pareto: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Tuned:
     digest: str
     batches: int
     stopped: str | None = None
+    pareto: tuple[Mapping[str, Any], ...] = ()
 
     def proof(self) -> str:
         """What a whole certificate shows of the kept nodes."""
@@ -100,7 +103,12 @@ def search_plan(
 
     job = request.job(report)
     stage = search_stage(
-        SearchRequest(budgets.expressions, budgets.cost, load_metric(budgets.metric) if budgets.metric else None),
+        SearchRequest(
+            budgets.expressions,
+            budgets.cost,
+            load_metric(budgets.metric) if budgets.metric else None,
+            budgets.pareto,
+        ),
         SearchLimits(budgets.max_trials, budgets.minutes, budgets.workers),
         FileTrials(files.trials),
         callback,
@@ -155,7 +163,27 @@ def _written(found: SearchResult, files: SearchFiles, source: ModelRef, data: Pa
         digest=str(plan.data.digest),
         batches=plan.data.batches,
         stopped=found.stopped,
+        pareto=_front(found, path),
     )
+
+
+def _front(found: SearchResult, plan: Path) -> tuple[Mapping[str, Any], ...]:
+    """Writes the plan of each point of the front beside `plan`; a row for each, the cheapest first."""
+    rows = []
+    for number, point in enumerate(found.front, 1):
+        file = plan.parent / PARETO / f"{plan.stem}.{number:02d}.json"
+        _write(file, point.plan.to_json())
+        rows.append(
+            {
+                "number": number,
+                "kept_fp32": len(point.kept_fp32),
+                "cost": point.cost,
+                "unit": point.unit,
+                "sqnr_db": point.sqnr_db,
+                "plan": str(file),
+            }
+        )
+    return tuple(rows)
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,20 @@ def test_the_run_shows_every_trial_and_the_reasons(tune):
     assert result["certificate"][0]["command"] in description
     assert "batches of evaluation data" in description and "Noise floor" in description
     assert "| `graph/overflow` | Mul |" in description
+
+
+def test_a_front_is_in_the_output_and_in_the_run_and_each_point_can_be_applied(tune, autocast, material):  # noqa: F811
+    ended = tune(*BUDGETS, "--pareto", "--minimize", "traffic", "--output", "found")
+    front = ended.json["pareto"]
+    assert ended.code == 0, ended.err
+    assert [row["number"] for row in front] == list(range(1, len(front) + 1)) and len(front) > 1
+    assert all(less["cost"] < more["cost"] and less["sqnr_db"] < more["sqnr_db"] for less, more in pairwise(front))
+    run = newest_run()
+    paths = {artifact.path for artifact in client().list_artifacts(run.info.run_id)}
+    assert {"pareto.json", "pareto.png", "pareto"} <= paths
+    assert "Accuracy against cost (bytes)" in run.data.tags["mlflow.note.content"]
+    applied = autocast("plan", "apply", front[0]["plan"], material[0], "point.onnx", "--json")
+    assert applied.code == 0 and Path("point.onnx").exists()
 
 
 def test_the_printed_command_measures_a_reason_again(tune, autocast):  # noqa: F811

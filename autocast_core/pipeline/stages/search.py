@@ -40,6 +40,7 @@ def search_stage(
             listener=listener,
             progress=job.progress,
         )
-        return replace(found, plan=structs.replace(found.plan, engine_version=VERSION))
+        front = tuple(replace(each, plan=structs.replace(each.plan, engine_version=VERSION)) for each in found.front)
+        return replace(found, plan=structs.replace(found.plan, engine_version=VERSION), front=front)
 
     return Stage("search", run, (SanitizedSource,), SearchResult)

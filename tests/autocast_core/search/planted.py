@@ -67,7 +67,7 @@ def planted_model():
     return filled(zeroed, **weights), data
 
 
-def searched(proto, data, *budgets, batch_size=8, cost="nodes", metric=None, config=DEFAULT, **options):
+def searched(proto, data, *budgets, batch_size=8, cost="nodes", metric=None, pareto=False, config=DEFAULT, **options):
     """A search on an in-memory model; `options` are those of SearchLimits and of search()."""
     source = load_proto(proto)
     sanitized = sanitize(source, config).model
@@ -75,7 +75,7 @@ def searched(proto, data, *budgets, batch_size=8, cost="nodes", metric=None, con
     runtime = options.pop("runtime", None) or open_runtime(config)
     limits = {name: options.pop(name) for name in ("max_trials", "minutes", "workers", "clock") if name in options}
     subject = SearchSubject(sanitized, batches, runtime, config, source)
-    return search(subject, SearchRequest(budgets, cost, metric), SearchLimits(**limits), **options)
+    return search(subject, SearchRequest(budgets, cost, metric, pareto), SearchLimits(**limits), **options)
 
 
 def names(ids):
