@@ -16,7 +16,7 @@ from tests.infra.docs.reader import prepare_reader
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 from tests.waiting import answers
 
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("commands")
 
 
 @pytest.fixture(scope="module")

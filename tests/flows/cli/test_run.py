@@ -7,7 +7,7 @@ import pytest
 from flows.cli.run import KEYS
 from tests.flows.conversions import batches, mlp, registered, runs_of
 
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("commands")
 
 
 def test_json_is_one_object_with_the_promised_keys(autocast, workplace):

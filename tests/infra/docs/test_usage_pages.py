@@ -9,7 +9,7 @@ from tests.infra.docs.pages import CONTRIBUTING, DOCS, NOT_RUN, README, commands
 from tests.infra.docs.reader import prepare_reader
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("commands")
 USAGE = [page for page in pages() if page.parent == DOCS]
 
 

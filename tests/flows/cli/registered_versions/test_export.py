@@ -9,7 +9,7 @@ import pytest
 from tests.flows.conversions import batches, convert, mlp, working_in
 from tests.onnx_models import run_in_onnxruntime
 
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("commands")
 MODEL = "models:/exported/1"
 
 

@@ -12,7 +12,7 @@ from autocast_core.errors import ConfigError
 from tests.flows.conversions import batches, client, convert, mlp, registered, registered_folder, working_in
 from tests.flows.proof.key_files import key_files
 
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("commands")
 MODEL = "models:/signed/1"
 pytest.importorskip("model_signing", reason="the extra `signing` is not installed")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.flows.conversions import batches, client, convert, mlp, registered_folder, working_in
 
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("commands")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.flows.conversions import batches, client, convert, mlp, registered_folder, working_in
 
-pytestmark = pytest.mark.xdist_group("prefect")
+pytestmark = pytest.mark.xdist_group("commands")
 WIDE = '<ir_version: 9, opset_import: ["": 17]> g (float[N, 8] x) => (float[N, 512] y) { [second] y = MatMul(x, w) }'
 MODEL = "models:/tampered/1"
 
