@@ -28,6 +28,7 @@ from autocast_core.errors import (
 )
 from autocast_core.evaluate import AskedGates, Evaluation, Fidelity, GateResult, asked_judges, parse_gate
 from autocast_core.model import ModelRef, load_model
+from autocast_core.model.atomic import check_inputs_stay, model_outputs
 from autocast_core.pipeline.convert import convert_file
 from autocast_core.pipeline.job import Job, open_runtime
 from autocast_core.progress import ProgressCallback, silent
@@ -153,8 +154,13 @@ def _converted(
     fed = record_feeds(wiring, reference, batches, wanted, folder / "fed", progress) if wanted else {}
     made: dict[str, Path] = {}
     warnings: list[str] = []
-    for name in wanted:
-        files, target = request.files[name], (request.output or folder) / f"{name}.onnx"
+    targets = {name: (request.output or folder) / f"{name}.onnx" for name in wanted}
+    sources = [
+        ref.path for files in request.files.values() for ref in (files.model, files.candidate) if ref is not None
+    ]
+    check_inputs_stay((path for target in targets.values() for path in model_outputs(target)), sources)
+    for name, target in targets.items():
+        files = request.files[name]
         with _naming(name):
             target.parent.mkdir(parents=True, exist_ok=True)
             conversion = convert_file(files.model, target, files.config, calibration=fed[name], progress=progress)

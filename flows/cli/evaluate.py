@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import ConfigError, GateError
+from autocast_core.errors import ConfigError, GateError, InputError
 from autocast_core.json_values import finite
 from flows.cli.terminal.output import finish, say
 
 if TYPE_CHECKING:
     from autocast_core.composite import CompositeEvaluation, CompositeRequest
+    from autocast_core.model.reference import ModelRef
     from flows.request.composite_file import CompositeFile
 
 KEYS = ("depth", "batches", "fidelity", "stages", "gates", "converted", "warnings", "versions")
@@ -136,12 +137,18 @@ def _request(
     from autocast_core.composite import CompositeRequest, StageFiles
     from tasks.stages.fetch import fetch_batches, fetch_source
 
+    def fetched(model: str, key: str) -> ModelRef:
+        try:
+            return fetch_source(model, cache).ref
+        except InputError as error:
+            raise ConfigError(f"{read.composite.where}: stages.{key}: {error}") from error
+
     files = {}
     for name, stage in read.stages.items():
         candidate = given.get(name, stage.candidate)
         files[name] = StageFiles(
-            fetch_source(stage.model, cache).ref,
-            None if candidate is None else fetch_source(candidate, cache).ref,
+            fetched(stage.model, f"{name}.model"),
+            None if candidate is None else fetched(candidate, f"{name}.candidate"),
             stage.spec.config() if stage.spec is not None and candidate is None else None,
         )
     data = evaluation or read.evaluation

@@ -190,5 +190,5 @@ def _first_problem(error: ValidationError, lines: Mapping[KeyPath, int]) -> str:
         return f"{at}there is no key {key!r}; {hint}allowed are {', '.join(allowed)}"
     if problem["type"] == "missing":
         return f"{at}{key}: is missing"
-    message = problem["msg"]
+    message = problem["msg"].replace("a valid dictionary", "a mapping")
     return f"{at}{key}: {message[:1].lower()}{message[1:]}"

@@ -15,7 +15,7 @@ from autocast_core.composite import (
     StageFiles,
     evaluate_composite,
 )
-from autocast_core.errors import BackendError, ConfigError, DataError
+from autocast_core.errors import BackendError, ConfigError, DataError, OutputError
 from tests.autocast_core.composite.conftest import STEPS, cached, ref
 from tests.models import build
 from tests.models.cached_decoder import build_cached_decoder
@@ -172,6 +172,14 @@ def test_where_nothing_is_converted_there_is_nothing_to_compare(ocr):
     files = {name: StageFiles(each.model) for name, each in ocr.files.items()}
     with pytest.raises(ConfigError, match=r"ocr\.yaml: no stage has a `candidate` or a `spec`"):
         evaluate_composite(replace(ocr, files=files))
+
+
+def test_a_converted_stage_does_not_take_the_place_of_another_ones_model(ocr, tmp_path):
+    (tmp_path / "detector.onnx").rename(tmp_path / "first.onnx")
+    files = {**ocr.files, "detector": replace(ocr.files["detector"], model=ref(tmp_path / "first.onnx"))}
+    files["crop"] = StageFiles(ref((tmp_path / "crop.onnx").rename(tmp_path / "detector.onnx")))
+    with pytest.raises(OutputError, match=r"detector\.onnx"):
+        evaluate_composite(replace(ocr, files=files, output=tmp_path))
 
 
 def test_gates_fail_on_random_data(ocr):

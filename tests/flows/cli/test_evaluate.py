@@ -93,7 +93,7 @@ def test_candidates_are_executed_in_onnxruntime_too(autocast, twice):
         ((), "twice.yaml: no stage has a `candidate` or a `spec`"),
         (("--candidate", "low.onnx"), "--candidate low.onnx: give STAGE=MODEL"),
         (("--candidate", "third=low.onnx"), "has no stage 'third'; it has first, again"),
-        (("--candidate", "again=none.onnx"), "none.onnx"),
+        (("--candidate", "again=none.onnx"), "twice.yaml: stages.again.candidate: model none.onnx does not exist"),
         (("--on", "tensorrt"), "--on tensorrt: give simulation or onnxruntime"),
     ],
 )

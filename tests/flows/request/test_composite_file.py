@@ -54,6 +54,7 @@ def test_a_spec_may_be_a_file_beside_it(tmp_path):
     [
         ("stage: {}\n", "pair.yaml: stages: is missing"),
         ("stages: {}\n", "stages: dictionary should have at least 1 item"),
+        ("stages: [a]\n", "line 1: stages: input should be a mapping"),
         ("stages:\n  one:\n    modle: m.onnx\n", "stages.one.model: is missing"),
         (
             "stages:\n  one:\n    model: m.onnx\n    inptus: {}\n",
