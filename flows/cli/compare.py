@@ -84,7 +84,7 @@ def _side(which: str) -> Side:
 
 def _headlines_first(name: str) -> tuple[int, str]:
     """The order of metrics where only the first are shown: what was converted and how well, then each output."""
-    heads = ("nodes.", "casts.", "model.", "task.", "fidelity.worst", "engine.", "tensorrt.")
+    heads = ("nodes.", "casts.", "model.", "task.", "fidelity.worst", "engine.", "fusion.", "tensorrt.")
     return next((place for place, head in enumerate(heads) if name.startswith(head)), len(heads)), name
 
 

@@ -34,18 +34,7 @@ OPTIONS: Mapping[str, Mapping[str, object]] = {
     MEASURED: {"decide": "measured"},
 }
 """How AutoCast Flow is asked for each of its columns."""
-_HEADINGS = (
-    "model",
-    "converted",
-    "kernels",
-    "moving",
-    "attention fused",
-    "MB",
-    "MB moved",
-    "ms, estimated",
-    "SQNR dB",
-    "build s",
-)
+COLUMNS = (FP32, *OPTIONS, AUTOCAST)
 _SECONDS = 3600.0
 
 
@@ -66,36 +55,52 @@ class Row:
     build_s: float = 0.0
     problem: str = ""
 
-    def cells(self) -> str:
-        """The cells of a Markdown row."""
+    def engine(self) -> str:
+        """Kernels, MB that they move, attention cores fused of those found."""
         if self.problem:
-            return f"{self.problem.replace('|', '/')[:120]} | | | | | | |"
-        sizes = ("–" if each is None else f"{each / 1e6:.1f}" for each in (self.traffic_bytes, self.cast_bytes))
-        fused = f"{self.fused} of {self.found}" if self.found else "–"
-        time, sqnr = (
-            "–" if each is None else f"{each:{form}}"
-            for each, form in ((self.estimated_ms, ".3f"), (self.sqnr_db, ".1f"))
-        )
-        return f"{self.kernels} | {self.moving} | {fused} | {' | '.join(sizes)} | {time} | {sqnr} | {self.build_s:.1f}"
+            return "fails"
+        moved = "–" if self.traffic_bytes is None else f"{self.traffic_bytes / 1e6:.1f}"
+        return f"{self.kernels}, {moved}" + (f", {self.fused} of {self.found}" if self.found else "")
+
+    def worth(self) -> str:
+        """SQNR in dB and estimated milliseconds."""
+        parts = ((self.sqnr_db, ".1f"), (self.estimated_ms, ".3f"))
+        return ", ".join("–" if each is None else f"{each:{form}}" for each, form in parts)
 
 
 def main() -> None:
-    """Print a row for each model and converter as it is done; rows that the results hold already are not made again."""
+    """Make the rows that the results lack, and print the tables."""
     arguments = _arguments()
     logging.disable(logging.WARNING)
     folder: Path = arguments.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / f"engine{arguments.layers or ''}.json"
-    found = {} if arguments.fresh or not results.exists() else json.loads(results.read_text(encoding="utf-8"))
+    found = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     peers = Peers(arguments.peers) if arguments.peers else None
-    print(f"| {' | '.join(_HEADINGS)} |\n{'|---' * len(_HEADINGS)}|", flush=True)
     for name, make in _models(arguments, folder):
-        for column in (FP32, *OPTIONS, *((AUTOCAST,) if peers else ())):
-            key = f"{name} {column}"
-            if key not in found:
-                found[key] = asdict(_row(make(), column, peers, arguments.device))
-                results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(f"| {name} | {column} | {Row(**found[key]).cells()} |", flush=True)
+        for column in arguments.columns:
+            if (f"{name} {column}" in found and not arguments.fresh) or (column == AUTOCAST and peers is None):
+                continue
+            row = _row(make(), column, peers, arguments.device)
+            print(name, column, row, file=sys.stderr, flush=True)
+            found[f"{name} {column}"] = asdict(row)
+            results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(table({key: Row(**each) for key, each in found.items()}))
+
+
+def table(rows: Mapping[str, Row]) -> str:
+    """Two tables in Markdown, a line for each model: the engines, and what they are worth. Keys are MODEL COLUMN."""
+    names = dict.fromkeys(
+        next(key.removesuffix(f" {each}") for each in COLUMNS if key.endswith(f" {each}")) for key in rows
+    )
+    lines = []
+    for title, cell in (("kernels, MB, attention fused", Row.engine), ("SQNR in dB, estimated ms", Row.worth)):
+        lines += [f"| {title} | {' | '.join(COLUMNS)} |", f"|---{'|---' * len(COLUMNS)}|"]
+        for name in names:
+            found = (rows.get(f"{name} {column}") for column in COLUMNS)
+            lines.append(f"| {name} | {' | '.join('' if each is None else cell(each) for each in found)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _arguments() -> argparse.Namespace:
@@ -109,7 +114,8 @@ def _arguments() -> argparse.Namespace:
     add("--peers", type=Path, metavar="PYTHON", help="interpreter with nvidia-modelopt[onnx], for AutoCast's rows")
     add("--device", choices=devices(), default=DEFAULT_DEVICE, help="to estimate times on (%(default)s)")
     add("--folder", type=Path, default=Path(".autocast/engine"), help="for models and results (%(default)s)")
-    add("--fresh", action="store_true", help="make all rows again")
+    add("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="to make (all)")
+    add("--fresh", action="store_true", help="make these rows again where the results have them")
     return top.parse_args()
 
 

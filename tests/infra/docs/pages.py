@@ -34,6 +34,7 @@ NOT_RUN = {
     ".ci/run": "all of CI",
     "uv run --no-dev mlflow ui …": "does not end; test_readme.py opens it",
     "uv run python -m tests.benchmarks": "takes hours and installs the peers",
+    "uv run python -m tests.benchmarks.engine --peers peers/bin/python": "takes an hour and needs AutoCast",
     "uv run python -m tests.benchmarks.public_models": "downloads packages and takes half an hour",
     "uv run python -m tests.hazards …": "installs the peers; tests/hazards judges the same nets",
     "uv run autocast bridge serve": "does not end, and needs a Prefect and an MLflow server; tests/integration runs it",
