@@ -41,6 +41,16 @@ Example:
 """
 
 
+TRANSFER = """Carry a plan over to another depth of the same family, for example from 6 to 12 layers.
+
+Decisions follow the names of blocks, else the order of nodes; nothing is measured. Check the result with
+`autocast validate`.
+
+Example:
+
+  autocast plan transfer plan.json deeper.onnx --output deeper.json
+"""
+
 IMPORT = """Carry over what other tools are told about precisions: layers' precisions of trtexec, or a block list.
 
 For a model it makes options, as a spec file; of a plan it makes an edited plan.
@@ -69,10 +79,11 @@ Examples:
 
 
 def add_to(app: typer.Typer) -> None:
-    plans = typer.Typer(no_args_is_help=True, help="Show, compare, apply and edit precision plans; their schema.")
+    plans = typer.Typer(no_args_is_help=True, help="Show, compare, apply, carry over and edit precision plans.")
     plans.command("show", help=SHOW)(show)
     plans.command("diff", help=DIFF)(diff)
     plans.command("apply", help=APPLY)(apply)
+    plans.command("transfer", help=TRANSFER)(transfer)
     plans.command("import", help=IMPORT)(import_)
     plans.command("recipe", help=RECIPE)(recipe)
     plans.command("schema", help="Print the JSON schema of plan files, for those who read or write them.")(schema)
@@ -134,6 +145,21 @@ def apply(
         for warning in result["warnings"]:
             say(f"warning: {warning}")
         say(f"{result['summary']}: {result['output']}")
+
+
+def transfer(
+    plan: PlanFile,
+    model: Annotated[Path, typer.Argument(help="FP32 ONNX file of another depth of the plan's family.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the plan.")],
+    as_json: Json = False,
+) -> None:
+    """Carry a plan over."""
+    from flows.cli.terminal.transferred import KEYS, lines, transferred_within_limits
+
+    result = finish(lambda: transferred_within_limits(plan, model, output), KEYS, as_json)
+    if not as_json:
+        for line in lines(result):
+            say(line)
 
 
 def import_(

@@ -108,3 +108,19 @@ def test_applying_a_plan_replaces_neither_model_nor_plan_nor_a_device(autocast, 
     assert ended.code == 2
     assert any(said in ended.err for said in ("would be replaced", "is a pipe or device"))
     assert (tmp_path / "plan.json").read_text() == "{}"
+
+
+def test_transfer_writes_a_plan_and_says_what_it_carried(autocast, plans):
+    ended = autocast("plan", "transfer", plans / "kept.json", plans / "m.onnx", "-o", plans / "carried.json")
+    assert ended.code == 0, ended.err
+    assert "3 of 3 decisions were carried over" in ended.out
+    carried = PrecisionPlan.from_json((plans / "carried.json").read_text())
+    assert [node.id for node in carried.nodes if node.precision == "fp32"] == ["graph/second"]
+
+
+def test_transfer_to_another_family_is_refused_and_nothing_is_written(autocast, plans):
+    text = '<ir_version: 9, opset_import: ["": 18]> g (float[4] x) => (float[4] y) { [only] y = Cos(x) }'
+    onnx.save(onnx.parser.parse_model(text), plans / "other.onnx")
+    ended = autocast("plan", "transfer", plans / "kept.json", plans / "other.onnx", "-o", plans / "no.json")
+    assert ended.code == 2 and "same family" in ended.err
+    assert not (plans / "no.json").exists()
