@@ -1,6 +1,6 @@
 """The precision plan: what every node computes in, and why."""
 
-from autocast_core.plan.data import NodeError, PlanData, RepairRecord, TargetRecord, TargetStep
+from autocast_core.plan.data import NodeError, PlacementRecord, PlanData, RepairRecord, TargetRecord, TargetStep
 from autocast_core.plan.differences import DecisionChange, diff
 from autocast_core.plan.plan import (
     PLAN_FORMAT,
@@ -20,6 +20,7 @@ __all__ = [
     "Evidence",
     "NodeDecision",
     "NodeError",
+    "PlacementRecord",
     "PlanCounts",
     "PlanData",
     "PlanSettings",

@@ -104,9 +104,27 @@ class RepairRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"Decided by measuring: {what}{ratio} ({self.evaluations} evaluations){missed}"
 
 
+class PlacementRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What cast placement did: the nodes that it moved to the other type, and the bytes that Casts, and FP32 in all,
+    move beyond a plan with every movable node low, before and after."""
+
+    moved: tuple[str, ...]
+    cast_bytes_before: Annotated[int, Meta(ge=0)]
+    cast_bytes_after: Annotated[int, Meta(ge=0)]
+    traffic_before: Annotated[int, Meta(ge=0)]
+    traffic_after: Annotated[int, Meta(ge=0)]
+
+    def summary(self) -> str:
+        """One line: how many nodes were moved and what that saves."""
+        return (
+            f"Cast placement moved {len(self.moved):,} node(s): Casts move {self.cast_bytes_before:,} bytes before"
+            f" and {self.cast_bytes_after:,} after, FP32 in all {self.traffic_before:,} and {self.traffic_after:,}"
+        )
+
+
 class PlanData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was measured for a plan. The fields from `budgets` on are a search's, `target` a fit's and `repair` a
-    measured decision's, else UNSET."""
+    """What was measured for a plan. The fields from `budgets` on are a search's, `target` a fit's, `repair` a
+    measured decision's and `placement` that of Casts, else UNSET."""
 
     origin: Annotated[
         Literal["none", "random", "calibration", "evaluation"], Meta(description="Which data the plan is based on.")
@@ -121,3 +139,4 @@ class PlanData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attribution: Annotated[tuple[NodeError, ...], Meta(description="Nodes by falling share.")] | UnsetType = UNSET
     target: TargetRecord | UnsetType = UNSET
     repair: RepairRecord | UnsetType = UNSET
+    placement: PlacementRecord | UnsetType = UNSET

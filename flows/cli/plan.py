@@ -51,6 +51,15 @@ Example:
   autocast plan transfer plan.json deeper.onnx --output deeper.json
 """
 
+PLACE = """Move nodes of a plan to the other type where fewer bytes move then: Casts to smaller tensors, or none.
+
+Attention cores and what options decided stay; the result is at least as accurate.
+
+Example:
+
+  autocast plan place-casts plan.json model.onnx --output placed.json
+"""
+
 IMPORT = """Carry over what other tools are told about precisions: layers' precisions of trtexec, or a block list.
 
 For a model it makes options, as a spec file; of a plan it makes an edited plan.
@@ -84,6 +93,7 @@ def add_to(app: typer.Typer) -> None:
     plans.command("diff", help=DIFF)(diff)
     plans.command("apply", help=APPLY)(apply)
     plans.command("transfer", help=TRANSFER)(transfer)
+    plans.command("place-casts", help=PLACE)(place_casts)
     plans.command("import", help=IMPORT)(import_)
     plans.command("recipe", help=RECIPE)(recipe)
     plans.command("schema", help="Print the JSON schema of plan files, for those who read or write them.")(schema)
@@ -160,6 +170,21 @@ def transfer(
     if not as_json:
         for line in lines(result):
             say(line)
+
+
+def place_casts(
+    plan: PlanFile,
+    model: Annotated[Path, typer.Argument(help="FP32 ONNX file of the plan's architecture.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the plan.")],
+    as_json: Json = False,
+) -> None:
+    """Place Casts."""
+    from flows.cli.terminal.placed_casts import KEYS, placed_within_limits
+
+    result = finish(lambda: placed_within_limits(plan, model, output), KEYS, as_json)
+    if not as_json:
+        say(result["placed"])
+        say(f"{result['summary']}: {result['output']}")
 
 
 def import_(

@@ -15,7 +15,7 @@ from autocast_core.decide.rules.custom import CUSTOM
 from autocast_core.decide.rules.default import DEFAULT
 from autocast_core.decide.rules.dynamic_quantization import DYNAMIC_QUANTIZATION
 from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
-from autocast_core.decide.rules.later_stages import FREE, RANGE, RELEASE, REPAIR, SEARCH, TARGET
+from autocast_core.decide.rules.later_stages import FREE, PLACEMENT, RANGE, RELEASE, REPAIR, SEARCH, TARGET
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
 from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
 from autocast_core.decide.rules.neighbours import NEIGHBOURS
@@ -40,6 +40,7 @@ __all__ = [
     "INCLUDE",
     "INITIALIZER_RANGE",
     "NEIGHBOURS",
+    "PLACEMENT",
     "RANGE",
     "RELEASE",
     "REPAIR",
@@ -81,6 +82,7 @@ RULES: tuple[RuleEntry, ...] = (
     SEARCH,
     REPAIR,
     RELEASE,
+    PLACEMENT,
     TARGET,
 )
 """The first rule that applies to a node decides it. Then the groups of rules that have some are brought to one

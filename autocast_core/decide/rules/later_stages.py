@@ -45,6 +45,13 @@ FREE = RuleEntry(
     outcome=Outcome.FP32,
     overridden_by=frozenset({Override.SEARCH}),
 )
+PLACEMENT = RuleEntry(
+    name="placement",
+    title="cast placement",
+    description="A pass over a plan (`autocast plan place-casts`): fewer bytes move with the node in this type.",
+    outcome=Outcome.EITHER,
+    overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
+)
 TARGET = RuleEntry(
     name="target",
     title="target",

@@ -124,3 +124,13 @@ def test_transfer_to_another_family_is_refused_and_nothing_is_written(autocast, 
     ended = autocast("plan", "transfer", plans / "kept.json", plans / "other.onnx", "-o", plans / "no.json")
     assert ended.code == 2 and "same family" in ended.err
     assert not (plans / "no.json").exists()
+
+
+def test_place_casts_writes_a_plan_with_both_numbers(autocast, plans):
+    ended = autocast(
+        "plan", "place-casts", plans / "kept.json", plans / "m.onnx", "-o", plans / "placed.json", "--json"
+    )
+    assert ended.code == 0, ended.err
+    record = PrecisionPlan.from_json((plans / "placed.json").read_text()).data.placement
+    assert ended.json["placement"]["cast_bytes_before"] == record.cast_bytes_before > 0
+    assert ended.json["placement"]["cast_bytes_after"] == record.cast_bytes_after

@@ -1,0 +1,38 @@
+"""What `autocast plan place-casts` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+KEYS = ("output", "summary", "placed", "placement")
+
+
+def placed_within_limits(plan: Path, model: Path, output: Path) -> Mapping[str, Any]:
+    """As `placed`, isolated where this machine's owner wants that."""
+    from flows.request.policy import limits_of_a_command
+    from tasks.isolation import isolated, isolation
+
+    with isolation(limits_of_a_command()):
+        return isolated(placed, dict[str, Any])(plan, model, output)
+
+
+def placed(plan: Path, model: Path, output: Path) -> dict[str, Any]:
+    """Writes the plan with its Casts placed to `output`; raises as place_casts_file."""
+    from msgspec import UNSET, structs
+
+    from autocast_core.model.atomic import check_inputs_stay, check_plain, written_whole
+    from autocast_core.pipeline.place_casts import place_casts_file
+    from autocast_core.plan import read_plan
+
+    check_plain(output)
+    check_inputs_stay((output,), (plan, model))
+    found = place_casts_file(model, read_plan(plan))
+    content = found.to_json().encode()
+    with written_whole((output,), len(content)) as (file,):
+        file.write(content)
+    record = found.data.placement
+    assert record is not UNSET
+    fields = {**structs.asdict(record), "moved": list(record.moved)}
+    return {"output": str(output), "summary": found.summary(), "placed": record.summary(), "placement": fields}
