@@ -21,6 +21,7 @@ from autocast_core.search.attribution import Attribution
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
 _BOUND = "fidelity_bound_"
+_SPARED = "_but_"
 _NAMED = 2
 
 
@@ -181,7 +182,9 @@ def before_after(report: ReportInput) -> tuple[QuantityChange, ...]:
 def measured_on(prefix: str, fidelity: MeasuredFidelity) -> str:
     """What computed the outputs: metrics called ``fidelity.*`` are those of the simulation that the backend ran."""
     if prefix.startswith(_BOUND):
-        return f"bound: {prefix.removeprefix(_BOUND)} insides, simulation on {fidelity.backend}"
+        accumulate, _, spared = prefix.removeprefix(_BOUND).partition(_SPARED)
+        which = f"{accumulate} insides, {spared} in FP32" if spared else f"{accumulate} insides"
+        return f"bound: {which}, simulation on {fidelity.backend}"
     return f"simulation on {fidelity.backend}" if prefix == "fidelity" else fidelity.backend
 
 
@@ -266,22 +269,32 @@ def unchecked(report: ReportInput) -> tuple[str, ...]:
     if report.attribution is None or report.attribution.skipped:
         reason = report.attribution.skipped if report.attribution else "no attribution took place"
         found.append(f"Which nodes the error comes from: {reason}.")
-    found += [*_rounded_inside(report.plan), *_unchecked_engine(report.validation)]
+    found += [*_rounded_inside(report), *_unchecked_engine(report.validation)]
     return tuple(dict.fromkeys(found))
 
 
-def _rounded_inside(plan: PrecisionPlan) -> Iterator[str]:
+def _rounded_inside(report: ReportInput) -> Iterator[str]:
     """The nodes in 16 bits whose insides a strongly typed engine may compute in 16 bits, by operator type."""
     by_type: dict[str, list[str]] = {}
-    for decision in plan.nodes:
+    for decision in report.plan.nodes:
         if decision.precision.is_low and decision.op_type in ROUNDS_INSIDE:
             by_type.setdefault(decision.op_type, []).append(decision.id)
     for op_type, ids in by_type.items():
         more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
         yield (
             f"What {op_type} adds up inside: an engine may round it to 16 bits in {', '.join(ids[:_NAMED])}{more}. "
-            f"`accumulate: native` gives a bound, `op_types_to_exclude: [{op_type}]` computes it in FP32."
+            f"`op_types_to_exclude: [{op_type}]` computes it in FP32{_worth(report.metrics, op_type)}."
         )
+
+
+def _worth(metrics: Mapping[str, float], op_type: str) -> str:
+    """What FP32 inside nodes of a type gains where a bound was measured; else how to measure it."""
+    for name, bound in metrics.items():
+        prefix, found, metric = name.partition(".worst.sqnr_db")
+        spared = metrics.get(f"{prefix}{_SPARED}{op_type}.worst.sqnr_db")
+        if found and not metric and prefix.startswith(_BOUND) and spared is not None:
+            return f", which lifts the bound from {bound:.1f} to {spared:.1f} dB (simulated)"
+    return "; `accumulate: native` gives a bound"
 
 
 def _unchecked_engine(validation: Validation | None) -> list[str]:

@@ -11,8 +11,8 @@ fused across nodes (which round less often than the graph says), flushing of sub
 differs between devices anyway.
 """
 
-from autocast_core.simulate.accumulation import Accumulate
+from autocast_core.simulate.accumulation import CAN_BE_FP32_FOR_FREE, Accumulate
 from autocast_core.simulate.naive import round_everything
 from autocast_core.simulate.simulate import simulate
 
-__all__ = ["Accumulate", "round_everything", "simulate"]
+__all__ = ["CAN_BE_FP32_FOR_FREE", "Accumulate", "round_everything", "simulate"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 
 from autocast_core.graph.walk import all_graphs
@@ -20,10 +22,13 @@ _INLINE_BYTES = 4096
 _FLOAT = ir.DataType.FLOAT
 
 
-def simulate(model: ir.Model, accumulate: Accumulate = Accumulate.FP32) -> ir.Model:
+def simulate(
+    model: ir.Model, accumulate: Accumulate = Accumulate.FP32, spared: Collection[str] = frozenset()
+) -> ir.Model:
     """A new model in FP32 that computes what `model` does, with its roundings; see the package. Weights are shared.
 
     `accumulate` says what happens inside nodes of 16-bit types: other values than FP32 give bounds, see `accumulation`.
+    Nodes of the operator types in `spared` are FP32 inside all the same.
 
     Inputs and outputs keep their names and become FP32. Casts between float types become roundings. Operators without
     an FP32 form, and those of unknown domains, keep 16-bit operands between Casts. Any model is taken, also one that
@@ -36,7 +41,7 @@ def simulate(model: ir.Model, accumulate: Accumulate = Accumulate.FP32) -> ir.Mo
         InlinePass()(copy)
     infer_missing_types(copy)
     simulation = _Simulation(copy)
-    inside = simulation.insides(accumulate)
+    inside = [each for each in simulation.insides(accumulate) if each[0].op_type not in spared]
     simulation.run()
     for node, dtype in inside:
         write_out(node, dtype, accumulate, simulation.trips.names, copy.opset_imports.get("", 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,11 +24,13 @@ from autocast_core.evaluate import (
     task_metric_values,
 )
 from autocast_core.evaluate.recording import FEW_BATCHES
+from autocast_core.graph.walk import all_nodes
+from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
 from autocast_core.sanitize.float_types.widen import computes_in
-from autocast_core.simulate import Accumulate, simulate
+from autocast_core.simulate import CAN_BE_FP32_FOR_FREE, Accumulate, simulate
 
 _BF16 = frozenset({ir.DataType.BFLOAT16})
 SIMULATION = "fidelity"
@@ -38,6 +40,8 @@ ONNXRUNTIME = "fidelity_onnxruntime"
 BOUND = "fidelity_bound_"
 """Prefix, before the way of accumulating, of what the simulated model gives with 16-bit insides: a bound, not a
 measurement of an engine."""
+SPARED = "_but_"
+"""Stands in front of the operator type that is FP32 inside all the same: what that gains is the worth of a repair."""
 NOISE_FLOOR = "noise_floor"
 """Prefix of what the source's own outputs give without graph optimisation: errors below it say nothing."""
 
@@ -111,10 +115,10 @@ def evaluate_converted(job: Job, converted: Converted) -> Evaluated:
 def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...]) -> Evaluated:
     """`candidate` beside the job's source on its evaluation data, else its calibration data, else seeded random data.
 
-    The source runs once, and once more for the noise floor. With the option `accumulate` the simulation runs once more,
-    with 16-bit insides. The job's `metric` is ``module:function``, see
-    autocast_core.evaluate.TaskMetric; its ratio takes the place of top-1's. Its judges, and those that its gates name,
-    judge what was measured first. DataError where the data does not fit or a judge cannot read the outputs;
+    The source runs once, and once more for the noise floor. With the option `accumulate` the simulation runs once more
+    with 16-bit insides, and once for each operator type that can be spared. The job's `metric` is ``module:function``,
+    see autocast_core.evaluate.TaskMetric; its ratio takes the place of top-1's. Its judges, and those that its gates
+    name, judge what was measured first. DataError where the data does not fit or a judge cannot read the outputs;
     ConfigError where the metric or a judge cannot be used.
     """
     own = load_metric(job.metric) if job.metric is not None else None
@@ -127,7 +131,7 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
     skipped = []
     with recorded(original, batches, job.runtime, job.config.class_outputs) as recording:
         comparison = _Comparison(job, recording, batches, own)
-        for prefix in _with_bound(backends, Accumulate(job.config.accumulate)):
+        for prefix in (*backends, *_bounds(candidate, backends, Accumulate(job.config.accumulate))):
             if prefix == ONNXRUNTIME and computes_in(candidate, _BF16):
                 skipped.append("ONNX Runtime: its CPU provider has no BF16 kernels")
                 continue
@@ -157,11 +161,15 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
     )
 
 
-def _with_bound(backends: tuple[str, ...], accumulate: Accumulate) -> tuple[str, ...]:
-    """`backends`, and behind them the bound where the simulation is among them and one is asked for."""
+def _bounds(candidate: ir.Model, backends: tuple[str, ...], accumulate: Accumulate) -> Iterator[str]:
+    """The prefixes of the bound, and of the bound with each operator type that can be FP32 inside spared, where the
+    simulation is among `backends` and a bound is asked for."""
     if SIMULATION not in backends or accumulate is Accumulate.FP32:
-        return backends
-    return (*backends, f"{BOUND}{accumulate}")
+        return
+    yield f"{BOUND}{accumulate}"
+    low = (node for node in all_nodes(candidate.graph) if any(value.dtype in LOW_DTYPES for value in node.outputs))
+    for op_type in sorted(CAN_BE_FP32_FOR_FREE & {node.op_type for node in low}):
+        yield f"{BOUND}{accumulate}{SPARED}{op_type}"
 
 
 def _form(candidate: ir.Model, prefix: str) -> ir.Model:
@@ -169,7 +177,8 @@ def _form(candidate: ir.Model, prefix: str) -> ir.Model:
     if prefix == SIMULATION:
         return simulate(candidate)
     if prefix.startswith(BOUND):
-        return simulate(candidate, Accumulate(prefix.removeprefix(BOUND)))
+        accumulate, _, spared = prefix.removeprefix(BOUND).partition(SPARED)
+        return simulate(candidate, Accumulate(accumulate), {spared})
     return candidate
 
 

@@ -12,6 +12,6 @@ Not modelled: ConvTranspose, grouped convolutions, Einsum, recurrent operators, 
 whose rank is not known. The order of sums differs between kernels; 16 is the depth of one step of a tensor core.
 """
 
-from autocast_core.simulate.accumulation.accumulate import Accumulate, is_modelled, write_out
+from autocast_core.simulate.accumulation.accumulate import CAN_BE_FP32_FOR_FREE, Accumulate, is_modelled, write_out
 
-__all__ = ["Accumulate", "is_modelled", "write_out"]
+__all__ = ["CAN_BE_FP32_FOR_FREE", "Accumulate", "is_modelled", "write_out"]

@@ -73,6 +73,8 @@ _NATIVE: Mapping[str, _Write] = MappingProxyType(
         **dict.fromkeys(norms.REDUCTIONS, norms.reduction),
     }
 )
+CAN_BE_FP32_FOR_FREE = frozenset(_NATIVE)
+"""Operators whose insides are FP32 between casts without a kernel more: all but products."""
 _FP16: Mapping[str, _Write] = MappingProxyType(
     {"Conv": _conv, "Gemm": _gemm, "MatMul": _matmul, "Softmax": norms.softmax}
 )

@@ -43,10 +43,13 @@ def test_evaluation_on_the_calibration_data_is_named(make_report):
 
 def test_a_bound_names_how_insides_were_computed(make_report):
     fidelity = make_report().fidelity["fidelity"]
-    lines = before_after(
-        make_report(fidelity={"fidelity_bound_native": fidelity}, metrics={"fidelity_bound_native.worst.sqnr_db": 30.0})
-    )
-    assert "bound: native insides, simulation on onnxruntime-cpu" in [line.backend for line in lines]
+    names = ("fidelity_bound_native", "fidelity_bound_native_but_ReduceMean")
+    metrics = {f"{name}.worst.sqnr_db": 30.0 for name in names}
+    lines = before_after(make_report(fidelity=dict.fromkeys(names, fidelity), metrics=metrics))
+    assert [line.backend for line in lines if line.backend.startswith("bound")] == [
+        "bound: native insides, simulation on onnxruntime-cpu",
+        "bound: native insides, ReduceMean in FP32, simulation on onnxruntime-cpu",
+    ]
 
 
 def test_nodes_whose_insides_an_engine_may_round_are_named_with_a_remedy(make_report):
@@ -55,11 +58,16 @@ def test_nodes_whose_insides_an_engine_may_round_are_named_with_a_remedy(make_re
         replace(plan.nodes[0], id=f"graph/n{n}", op_type="LayerNormalization", precision=Precision.FP16)
         for n in range(4)
     ]
-    lines = unchecked(make_report(plan=replace(plan, nodes=(*norms, *plan.nodes))))
+    plan = replace(plan, nodes=(*norms, *plan.nodes))
+    lines = unchecked(make_report(plan=plan))
     assert (
         "What LayerNormalization adds up inside: an engine may round it to 16 bits in graph/n0, graph/n1 and 2 more. "
-        "`accumulate: native` gives a bound, `op_types_to_exclude: [LayerNormalization]` computes it in FP32." in lines
+        "`op_types_to_exclude: [LayerNormalization]` computes it in FP32; `accumulate: native` gives a bound." in lines
     )
+    figures = {"fidelity_bound_fp16": 41.0, "fidelity_bound_fp16_but_LayerNormalization": 52.25}
+    metrics = {f"{name}.worst.sqnr_db": value for name, value in figures.items()}
+    (line,) = [line for line in unchecked(make_report(plan=plan, metrics=metrics)) if "LayerNormalization" in line]
+    assert line.endswith("in FP32, which lifts the bound from 41.0 to 52.2 dB (simulated).")
 
 
 def test_an_engine_that_did_not_run_is_named_with_its_reason(make_report):

@@ -49,6 +49,28 @@ def test_a_bound_on_16_bit_insides_is_measured_where_it_is_asked_for(pair):
     assert simulated <= bound < 10 * simulated
 
 
+def test_the_worth_of_fp32_inside_an_operator_type_is_measured(tmp_path):
+    text = """
+    <ir_version: 10, opset_import: ["" : 22]>
+    main (float[n, 256] x) => (float[n, 256] y) <float[1] one = {1.0}> {
+        a = LayerNormalization (x, one) b = ReduceMean (a) c = Softmax (a) d = Add (b, c) y = Mul (d, a)
+    }
+    """
+    values = np.random.default_rng(0).standard_normal((4, 256)).astype(np.float32)
+    values[:, ::50] = 300
+    np.savez(tmp_path / "d.npz", x=values)
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    config = ConversionConfig(op_types_to_include=("LayerNormalization", "ReduceMean"))
+    convert_file(tmp_path / "m.onnx", tmp_path / "low.onnx", config, calibration=tmp_path / "d.npz")
+    source, low = (ModelRef(tmp_path / name, file_digest(tmp_path / name)) for name in ("m.onnx", "low.onnx"))
+    found = evaluate_model(source, low, None, tmp_path / "d.npz", ConversionConfig(accumulate="native"), (SIMULATION,))
+    bound = "fidelity_bound_native"
+    assert list(found.fidelity) == [SIMULATION, bound, f"{bound}_but_LayerNormalization", f"{bound}_but_ReduceMean"]
+    decibels = {name: found.metrics[f"{name}.worst.sqnr_db"] for name in found.fidelity}
+    assert decibels[f"{bound}_but_LayerNormalization"] > decibels[bound] + 20
+    assert decibels[SIMULATION] >= decibels[f"{bound}_but_LayerNormalization"]
+
+
 def test_onnx_runtime_is_skipped_for_bf16_with_the_reason(pair):
     (source, _), data = pair
     config, low = ConversionConfig(precision=Precision.BF16), source.path.with_name("bf16.onnx")
