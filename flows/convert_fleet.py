@@ -12,6 +12,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task, unmapped
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from autocast_core.data.memory import available_bytes
@@ -21,7 +22,7 @@ from flows.convert_model import convert_model
 from flows.local.environment import set_defaults
 from flows.local.home import home
 from flows.local.memory_budget import MemoryBudget
-from flows.request.fleet_file import FleetModel, ModelOutcome, check_distinct
+from flows.request.fleet_file import FleetModel, ModelOutcome, check_distinct, fleet_failure
 from flows.request.spec import Spec
 from tasks.prefect.artifacts import version_page
 from tasks.storage.model_registry import resolve_tracking_uri
@@ -39,7 +40,8 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=4)
 
 @flow(name="convert-fleet", task_runner=_THREADS, result_serializer="json")
 def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> list[dict[str, Any]]:
-    """Converts every model and returns `ModelOutcome.plain` of each, in order.
+    """Converts every model and returns `ModelOutcome.plain` of each, in order. Where models failed the flow run ends as
+    Failed, after all others were converted, and FleetError has the outcomes of all.
 
     `memory_bytes` is the budget of all concurrent conversions, by default the memory that is available. ConfigError
     where two models have one destination or name.
@@ -52,8 +54,11 @@ def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> 
     create_table_artifact(
         key="fleet", table=summary_rows(outcomes, resolve_tracking_uri()), description="The models of the fleet"
     )
-    failed = [outcome for outcome in outcomes if not outcome.ok]
-    get_run_logger().info("%d of %d models converted", len(outcomes) - len(failed), len(outcomes))
+    converted = sum(outcome.ok for outcome in outcomes)
+    get_run_logger().info("%d of %d models converted", converted, len(outcomes))
+    failure = fleet_failure(outcomes)
+    if failure is not None:
+        return Failed(message=str(failure), data=failure)  # type: ignore[return-value]
     return [outcome.plain() for outcome in outcomes]
 
 

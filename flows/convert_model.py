@@ -28,6 +28,7 @@ from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.plan import PrecisionPlan
 from autocast_core.precision import parse_low_types
 from autocast_core.search.attribution import Attribution, read_attribution
+from flows.conversion.ending_states import gate_missed, reused
 from flows.conversion.gpu_pool import validate_converted
 from flows.conversion.notifications import announce
 from flows.conversion.record import (
@@ -58,7 +59,7 @@ from tasks.isolation import isolation
 from tasks.prefect.artifacts import show_conversion, stages_shown, summary_text
 from tasks.prefect.distributed_lock import exclusively
 from tasks.prefect.lineage import show_lineage
-from tasks.progress import stage
+from tasks.progress import listener, stage
 from tasks.stages.conversion import TASKS, casts_of_plan, check_unchanged
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
 from tasks.stages.gates import check_gates, check_nonfinite, with_blame
@@ -120,8 +121,9 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> C
     """Converts the model at `model` (path, file://, s3:// or models:/ URI) as `spec` says.
 
     Where an equal conversion (same identity and name) is done or under way, its result is handed back and nothing is
-    made. A dry run ends with the plan and writes nothing. GateMissedError (with the result) where the model misses a
-    gate: then nothing is published or registered. InputError and ServiceError as their messages say.
+    made; the flow run ends as Reused. A dry run ends with the plan and writes nothing. GateMissedError (with the
+    result) where the model misses a gate: then nothing is published or registered, and the flow run ends as GateMissed.
+    InputError and ServiceError as their messages say.
     """
     where = home()
     set_defaults(where)
@@ -132,7 +134,10 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> C
     check_metric(spec.metric, deployed=deployed)
     try:
         with isolation(limits_for(spec, deployed=deployed)), stages_shown() if deployed else nullcontext():
-            return _plan_only(conversion) if dry_run else _convert_once(conversion)
+            result = _plan_only(conversion) if dry_run else _convert_once(conversion)
+        return reused(result, result.run_id) if result.reused else result  # type: ignore[return-value]
+    except GateMissedError as error:
+        return gate_missed(error)  # type: ignore[return-value]
     except NoOnnxFlavorError as error:
         if not deployed:
             raise
@@ -163,8 +168,11 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
                 if signing_key is not None and result.registered is not None:
                     _sign(conversion, run, result.registered, signing_key)
                 return result
-    discard(run)
-    return ConversionResult.from_json(earlier)
+        discard(run)
+        found = replace(ConversionResult.from_json(earlier), reused=True)
+        # The run that was noted at first is gone.
+        listener().note("run_id", found.run_id or "")
+        return found
 
 
 def _signing_key() -> PrivateKey | None:

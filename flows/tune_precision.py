@@ -10,12 +10,13 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from autocast_core.errors import DataError
+from autocast_core.errors import DataError, GateError
 from autocast_core.evaluate import AskedGates
 from autocast_core.json_values import finite
 from autocast_core.model.atomic import check_inputs_stay, check_plain
 from autocast_core.pipeline.job import files_of_data
 from autocast_core.pipeline.saved import JobRequest
+from flows.conversion.ending_states import gate_missed
 from flows.conversion.tracked_run import (
     end_tracking_run,
     model_stem,
@@ -99,7 +100,8 @@ def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: 
 
     The plan is written to `output` (a .json file, or a folder that receives plan.json; default: below the home folder)
     and kept in the tracking run, in which each trial is a step. An interrupted search goes on where it stood. GateError
-    where not even all-FP32 meets the budgets; InputError and ServiceError as their messages say.
+    where not even all-FP32 meets the budgets: the flow run ends as GateMissed. InputError and ServiceError as their
+    messages say.
     """
     where = home()
     set_defaults(where)
@@ -112,11 +114,14 @@ def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: 
     search = _Search(model, budgets, spec, plan, where, {})
     tags = {"autocast.source": model, "autocast.precision": spec.precision, "autocast.flow": "tune-precision"}
     name = f"tune {model_stem(model)}-{spec.precision_in_names}"
-    with (
-        isolation(limits_for(spec, deployed=deployed)),
-        tracked_run(where, name, _parameters(search), tags, search.timings) as run,
-    ):
-        return _tuned(search, run)
+    try:
+        with (
+            isolation(limits_for(spec, deployed=deployed)),
+            tracked_run(where, name, _parameters(search), tags, search.timings) as run,
+        ):
+            return _tuned(search, run)
+    except GateError as error:
+        return gate_missed(error)  # type: ignore[return-value]
 
 
 def _parameters(search: _Search) -> dict[str, str]:

@@ -38,21 +38,11 @@ def fleet(
         show(result["models"])
 
 
-class FleetResult:
-    """Outcomes as the command's JSON."""
-
-    def __init__(self, outcomes: Sequence[Any]) -> None:
-        self.outcomes = outcomes
-
-    def to_json(self) -> dict[str, Any]:
-        return {"models": [outcome.to_json() for outcome in self.outcomes]}
-
-
 def _convert(file: Path, runner: str) -> Mapping[str, Any]:
     import sys
 
     from flows.local.session import flow_session
-    from flows.request.fleet_file import FleetError, ModelOutcome, read_fleet
+    from flows.request.fleet_file import FleetResult, ModelOutcome, read_fleet
     from flows.request.policy import check_file_code
     from tasks.progress import SilentListener
 
@@ -66,14 +56,7 @@ def _convert(file: Path, runner: str) -> Mapping[str, Any]:
         outcomes = [
             ModelOutcome.from_json(raw) for raw in convert_fleet.with_options(task_runner=task_runner(runner))(models)
         ]
-    result = FleetResult(outcomes)
-    failed = [outcome for outcome in outcomes if not outcome.ok]
-    if failed:
-        codes = {outcome.exit_code for outcome in failed}
-        first = f"{failed[0].model}: {failed[0].error}"
-        text = f"{len(failed)} of {len(outcomes)} models were not converted; the first: {first}"
-        raise FleetError(text, result, codes.pop() if len(codes) == 1 else 1)
-    return result.to_json()
+    return FleetResult(outcomes).to_json()
 
 
 def task_runner(name: str) -> Any:

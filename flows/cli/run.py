@@ -141,6 +141,8 @@ def show(result: Mapping[str, Any]) -> None:
         say(result["repaired"])
     for warning in result["warnings"]:
         say(f"warning: {warning}")
+    if result["reused"]:
+        say("an equal conversion was done before: this is its result")
     for label, key in (("run", "run_id"), ("output", "output"), ("registered", "registered")):
         if result[key]:
             say(f"{label}: {result[key]}")

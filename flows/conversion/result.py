@@ -16,7 +16,8 @@ from autocast_core.json_values import finite
 class ConversionResult:
     """One conversion. `output` is None where nothing was published, `registered` where nothing was registered;
     `plan` is the URI of the plan, of a dry run the plan itself; `timings` are seconds by stage; `repaired` says in one
-    line what a measured decision did, where it did something."""
+    line what a measured decision did, where it did something; `reused` that an earlier conversion, of the run `run_id`,
+    made all this."""
 
     source: str
     source_sha256: str
@@ -31,6 +32,7 @@ class ConversionResult:
     timings: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     repaired: str | None = None
+    reused: bool = False
 
     @property
     def passed(self) -> bool:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prefect import runtime
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
     from prefect.flows import Flow
 
 _KEEP_FAILED_SECONDS = 7 * 86400
+_STOPPED_BY: Mapping[str, str] = MappingProxyType(
+    {
+        "KeyboardInterrupt": "interrupted at the terminal",
+        "TerminationSignal": "cancelled, or its worker was told to stop",
+        "CancelledError": "cancelled",
+    }
+)
+"""What stopped a process, by the type that its flow sees."""
 
 
 @contextmanager
@@ -42,7 +51,8 @@ def tracked_run(
     """Begins the MLflow run `name` of the current flow run, and ends it however the block ends.
 
     A retried flow run reopens the run that its first attempt began. Beside `tags` the run gets the version of AutoCast
-    Flow and the flow run's id. An exception ends the run as FAILED with `failure_reason`; where the tracking server
+    Flow and the flow run's id. An exception ends the run as FAILED with `failure_reason`, what stops the process as
+    KILLED; where the tracking server
     does not answer at that moment, the exception is still the one that is raised, and the next run of this home ends
     this one. ServiceError or InputError where the tracking server cannot be used, OutputError where the home folder
     cannot be written.
@@ -61,7 +71,8 @@ def tracked_run(
                 yield run
         except BaseException as error:
             with suppress(ServiceError):
-                end_run(run, failure_reason(error))
+                # What is no Exception (cancellation, an interrupt) comes from outside.
+                end_run(run, failure_reason(error), is_stopped=not isinstance(error, Exception))
                 remove_marker()
             raise
         end_run(run)
@@ -69,9 +80,13 @@ def tracked_run(
 
 
 def failure_reason(error: BaseException) -> str:
-    """Why a run failed, on one line; an error that is not AutoCast Flow's own is named by its type."""
+    """Why a run failed, on one line; an error that is not AutoCast Flow's own is named by its type, what stopped the
+    process by what it means."""
+    if not isinstance(error, Exception):
+        kind = type(error).__name__
+        return f"{_STOPPED_BY.get(kind, 'its process was ended')} ({kind})"
     text = " ".join(str(error).split())
-    return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text or 'interrupted'}"
+    return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text or 'no message'}"
 
 
 def model_stem(uri: str) -> str:

@@ -67,6 +67,27 @@ class FleetError(AutocastError):
         self.exit_code = exit_code
 
 
+class FleetResult:
+    """Outcomes as the command's JSON."""
+
+    def __init__(self, outcomes: Sequence[ModelOutcome]) -> None:
+        self.outcomes = outcomes
+
+    def to_json(self) -> dict[str, Any]:
+        return {"models": [outcome.to_json() for outcome in self.outcomes]}
+
+
+def fleet_failure(outcomes: Sequence[ModelOutcome]) -> FleetError | None:
+    """The error of a fleet in which models failed: how many and the first of them; None where none did."""
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    if not failed:
+        return None
+    codes = {outcome.exit_code for outcome in failed}
+    first = f"{failed[0].model}: {failed[0].error}"
+    text = f"{len(failed)} of {len(outcomes)} models were not converted; the first: {first}"
+    return FleetError(text, FleetResult(outcomes), codes.pop() if len(codes) == 1 else 1)
+
+
 def read_fleet(path: str | Path) -> tuple[FleetModel, ...]:
     """The models in the file at `path`. ConfigError names the file, the line and the key that is wrong."""
     values, lines = read_yaml(path)

@@ -45,7 +45,9 @@ def keep_result(run: RunRef, result: Mapping[str, Any]) -> None:
 def discard(run: RunRef) -> None:
     """Deletes a run in which nothing was done; MLflow can restore it."""
     with tracking_errors(run.tracking_uri):
-        run.client().delete_run(run.run_id)
+        client = run.client()
+        client.update_run(run.run_id, status="FINISHED")
+        client.delete_run(run.run_id)
 
 
 def end_abandoned(tracking_uri: str, flow_run_id: str, reason: str) -> tuple[str, ...]:

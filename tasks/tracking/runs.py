@@ -152,13 +152,16 @@ def go_on(run: RunRef) -> None:
                 client.delete_tag(run.run_id, FAILURE_TAG)
 
 
-def end_run(run: RunRef, failure: str | None = None) -> None:
-    """Ends the run as FINISHED, or as FAILED with the reason in the tag ``autocast.failure``."""
+def end_run(run: RunRef, failure: str | None = None, *, is_stopped: bool = False) -> None:
+    """Ends the run as FINISHED, or as FAILED with the reason in the tag ``autocast.failure``; as KILLED where something
+    outside stopped it. A run that was discarded stays so, without a link to it in the output."""
     with tracking_errors(run.tracking_uri):
         client = run.client()
+        if client.get_run(run.run_id).info.lifecycle_stage == "deleted":
+            return
         if failure is not None:
             client.set_tag(run.run_id, FAILURE_TAG, _short(failure))
-        client.set_terminated(run.run_id, "FINISHED" if failure is None else "FAILED")
+        client.set_terminated(run.run_id, "FINISHED" if failure is None else "KILLED" if is_stopped else "FAILED")
 
 
 def _short(value: object) -> str:

@@ -175,6 +175,14 @@ def test_the_automations_are_what_prefect_accepts():
         AutomationCore.model_validate(automation)
 
 
+def test_a_run_that_ended_in_any_of_our_states_is_not_taken_for_a_silent_one():
+    from flows.conversion.ending_states import GATE_MISSED, REUSED
+
+    (trigger,) = (one["trigger"] for one in documents(INFRA / "automations.yaml")[0]["automations"])
+    for state in ("Completed", "Failed", "Cancelled", "Crashed", "Skipped", GATE_MISSED, REUSED):
+        assert f"prefect.flow-run.{state}" in trigger["expect"], state
+
+
 @pytest.mark.parametrize("name", REQUIREMENTS)
 def test_the_requirements_are_pinned_with_their_hashes_and_need_no_address(name):
     for line in requirements(name):

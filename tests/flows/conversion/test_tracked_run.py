@@ -1,11 +1,14 @@
 """The MLflow run around a flow's work: named, tagged, and ended whatever happens."""
 
 import os
+import signal
 import time
 import uuid
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+from prefect.exceptions import TerminationSignal
 
 from autocast_core.errors import GateError, InputError, OutputError, ServiceError
 from autocast_core.version import VERSION
@@ -62,9 +65,9 @@ def test_a_run_that_succeeds_is_finished_with_version_and_flow_run_in_its_tags(w
     [
         (InputError("model.onnx:   no such file"), "model.onnx: no such file"),
         (ValueError("odd"), "ValueError: odd"),
-        (KeyboardInterrupt(), "KeyboardInterrupt: interrupted"),
+        (ValueError(), "ValueError: no message"),
     ],
-    ids=["our own error", "a bug", "an interrupt"],
+    ids=["our own error", "a bug", "a bug without words"],
 )
 def test_a_run_that_fails_holds_the_reason(workplace, error, reason):
     def fail():
@@ -77,8 +80,34 @@ def test_a_run_that_fails_holds_the_reason(workplace, error, reason):
     assert list((home.root / "running").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyboardInterrupt(), "interrupted at the terminal (KeyboardInterrupt)"),
+        (TerminationSignal(signal.SIGTERM), "cancelled, or its worker was told to stop (TerminationSignal)"),
+        (SystemExit(1), "its process was ended (SystemExit)"),
+    ],
+    ids=["an interrupt", "a cancellation", "a lost worker"],
+)
+def test_a_run_that_is_stopped_from_outside_is_killed_and_says_by_what(workplace, error, reason):
+    from prefect import flow
+
+    seen = []
+
+    @flow(name="stopped")
+    def stopped():
+        # Prefect itself would end this process.
+        with suppress(type(error)), tracked_run(Home(workplace / "home"), "a name", {"model": "m"}, {}, {}) as run:
+            seen.append(run.run_id)
+            raise error
+
+    stopped()
+    run = client().get_run(seen[0])
+    assert (run.info.status, run.data.tags["autocast.failure"]) == ("KILLED", reason)
+
+
 def test_an_unreachable_tracking_server_does_not_hide_the_reason_and_the_next_run_ends_this_one(workplace, monkeypatch):
-    def unreachable(*_):
+    def unreachable(*_, **__):
         raise ServiceError("tracking server: does not answer")
 
     def fail():

@@ -55,7 +55,7 @@ def test_the_run_of_a_killed_process_is_ended_by_the_next_one_and_one_in_progres
 def test_a_run_that_ends_before_it_knows_its_tracking_run_leaves_none_running(workplace, monkeypatch):
     from flows.conversion import tracked_run
 
-    def gone(*_):
+    def gone(*_, **__):
         raise ServiceError("tracking server: does not answer")
 
     model = mlp(workplace / "begun.onnx")
@@ -94,7 +94,7 @@ def test_the_flow_run_of_a_killed_process_is_ended_too_and_a_deployed_one_is_lef
 def test_a_server_that_is_gone_at_the_end_hides_no_reason_and_the_next_run_makes_up_for_it(workplace, monkeypatch):
     from flows.conversion import tracked_run
 
-    def gone(*_):
+    def gone(*_, **__):
         raise ServiceError("tracking server: does not answer")
 
     model = workplace / "page.onnx"
