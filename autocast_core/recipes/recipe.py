@@ -20,6 +20,7 @@ from autocast_core.plan.codec import canonical_json
 from autocast_core.text import one_line
 
 MOST_BYTES = 16 << 20
+MOST_DECISIONS, MOST_NAMES = 5_000, 10_000
 _SUFFIX = ".json"
 
 LowType = Literal["fp16", "bf16"]
@@ -35,7 +36,9 @@ class RecipeDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     reason: str
     types: Annotated[tuple[LowType, ...], Meta(min_length=1, description="The low types that it holds for.")]
     domain: Annotated[str, Meta(description="Empty: ONNX's own.")] = ""
-    names: Annotated[tuple[str, ...], Meta(description="Whole names; {n} stands for any whole number.")] = ()
+    names: Annotated[
+        tuple[str, ...], Meta(max_length=MOST_NAMES, description="Whole names; {n} stands for any whole number.")
+    ] = ()
     reads: Annotated[
         tuple[str, ...] | UnsetType,
         Meta(description="By operand the operator that makes it, or input, constant, or empty where there is none."),
@@ -76,7 +79,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
     family: Annotated[str, Meta(description="Which models it is for, in one sentence.")]
-    decisions: tuple[RecipeDecision, ...]
+    decisions: Annotated[tuple[RecipeDecision, ...], Meta(max_length=MOST_DECISIONS)]
     measured: tuple[RecipeMeasurement, ...] = ()
     format: Annotated[int, Meta(ge=1, le=1)] = 1
 
