@@ -11,7 +11,7 @@ import onnx_ir as ir
 from autocast_core.diagnose.culprit_kinds import explanation, kind_of
 from autocast_core.diagnose.culprit_remedies import remedy_of
 from autocast_core.diagnose.distances import DistanceSums, array_distance
-from autocast_core.diagnose.error_shares import Measured, error_shares
+from autocast_core.diagnose.error_shares import INFINITE, Measured, error_shares
 from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.own_errors import ReferenceValues, mended_outputs
 from autocast_core.diagnose.result import Begins, Culprit, Kind, OutputDistance, Recorded, Swallowed
@@ -19,7 +19,7 @@ from autocast_core.errors import BackendError
 from autocast_core.graph.walk import ROOT
 from autocast_core.runtime import Runtime
 
-_NAMED, _TRIED, _HIDDEN = 4, 5, 2
+_NAMED, _TRIED, _HIDDEN = 3, 5, 3
 _LEAST_SHARE = 0.05
 _WORST = 1e6
 _MENDS, _MUCH = 0.5, 0.1
@@ -155,11 +155,13 @@ def _culprit(
 
 
 def _hidden(segments: Sequence[Segment], measured: Measured) -> list[ir.Value]:
-    """Tensors at which much error arises, the most first, that an infinity which comes in may outweigh."""
+    """Tensors at which much error arises, the most first: what comes in, infinities and masks, may outweigh it."""
     found = []
     for segment in segments:
         own = measured.own.get(segment.value)
-        if own is not None and own.exact.rel_l2 >= _MUCH and not own.exact.nonfinite:
+        if own is None or own.exact.rel_l2 < _MUCH:
+            continue
+        if not own.exact.nonfinite or measured.came_in(segment) < INFINITE:
             found.append((own.exact.rel_l2, segment.value))
     return [value for _, value in sorted(found, key=lambda each: -each[0])]
 

@@ -28,6 +28,7 @@ from autocast_core.diagnose.suspects import suspects
 from autocast_core.errors import ModelError
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
+from autocast_core.simulate import Accumulate
 
 Feeds = Mapping[str, np.ndarray]
 _TOLERANCES = {ir.DataType.FLOAT16: 40.0, ir.DataType.BFLOAT16: 22.0}
@@ -45,18 +46,19 @@ def diagnose(
     *,
     mapped: Mapping[str, str] = MappingProxyType({}),
     tolerance_db: float | None = None,
+    accumulate: Accumulate = Accumulate.FP32,
     progress: ProgressCallback = silent,
 ) -> Diagnosis:
     """Where and why `candidate` gives other numbers than `reference` over `batches`, which fit the reference's inputs.
 
-    16-bit types are simulated: stored in 16 bits, computed in FP32. `mapped` names inputs, outputs and tensors of the
-    candidate by the reference's; `tolerance_db` is the least SQNR of a float output (None: 40 with FP16, 22 with BF16,
-    else 60). Neither model is changed.
+    16-bit types are simulated: stored in 16 bits, computed in FP32 or as `accumulate` says (a bound, then). `mapped`
+    names inputs, outputs and tensors of the candidate by the reference's; `tolerance_db` is the least SQNR of a float
+    output (None: 40 with FP16, 22 with BF16, else 60). Neither model is changed.
 
     Raises ModelError where inputs differ or nothing matches, ConfigError for names in `mapped` that do not exist,
     DataError where the data does not fit, BackendError where a model does not run.
     """
-    pair = _Pair.of(prepared(reference), prepared(candidate), mapped, runtime)
+    pair = _Pair.of(prepared(reference), prepared(candidate), mapped, runtime, accumulate)
     passes = _match_numbers(pair, batches)
     found = _distances(pair, batches, progress)
     outputs = _outputs(pair, found, tolerance_db)
@@ -99,11 +101,13 @@ class _Pair:
     runtime: Runtime
 
     @staticmethod
-    def of(reference: ir.Model, candidate: ir.Model, mapped: Mapping[str, str], runtime: Runtime) -> _Pair:
+    def of(
+        reference: ir.Model, candidate: ir.Model, mapped: Mapping[str, str], runtime: Runtime, accumulate: Accumulate
+    ) -> _Pair:
         interfaces = paired_interfaces(reference, candidate, mapped)
         matcher = matcher_of(reference, candidate, interfaces, mapped)
         matcher.run()
-        return _Pair(matcher, interfaces, simulated_form(reference), simulated_form(candidate), runtime)
+        return _Pair(matcher, interfaces, simulated_form(reference), simulated_form(candidate, accumulate), runtime)
 
     @property
     def matching(self) -> Matching:

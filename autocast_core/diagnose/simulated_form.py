@@ -7,12 +7,13 @@ import onnx_ir as ir
 from autocast_core.graph.walk import all_nodes
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.operators import element_type
-from autocast_core.simulate import simulate
+from autocast_core.simulate import Accumulate, simulate
 from autocast_core.simulate.roundtrip import RoundTrips
 
 
-def simulated_form(model: ir.Model) -> ir.Model:
-    """`model` in simulation, under the same names of values; itself where it has no 16-bit types.
+def simulated_form(model: ir.Model, accumulate: Accumulate = Accumulate.FP32) -> ir.Model:
+    """`model` in simulation with the accumulation `accumulate`, under the same names of values; itself where it has no
+    16-bit types.
 
     A Gather reads rows of a 16-bit table and widens these, where the simulation widens the table: one of 30,000 rows
     takes 94 MB in FP32.
@@ -20,7 +21,7 @@ def simulated_form(model: ir.Model) -> ir.Model:
     values = (v for node in all_nodes(model.graph) for v in (*node.inputs, *node.outputs))
     if not any(element_type(value) in LOW_DTYPES for value in values):
         return model
-    found = simulate(model)
+    found = simulate(model, accumulate)
     trips = RoundTrips(found)
     for node in list(found.graph):
         table = _widened_table(node)

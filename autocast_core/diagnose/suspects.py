@@ -13,7 +13,7 @@ from autocast_core.diagnose.error_shares import Measured, unit_rounding
 from autocast_core.diagnose.matching.segments import Segment
 
 _ALL_ELEMENTS = 1 << 24
-_MOST = 24
+_MOST, _RUINED = 20, 8
 _UNKNOWN = 1 << 20
 
 
@@ -25,7 +25,8 @@ def suspects(
     feeds: Mapping[str, np.ndarray],
 ) -> list[Segment]:
     """The segments to measure, in graph order: all where their tensors have at most 2^24 elements together, else at
-    most 24, by how far the error exceeds that of what they read; none of a large model whose outputs agree."""
+    most 28: by how far the error exceeds that of what they read, and the first with infinity or NaN; none of a large
+    model whose outputs agree."""
     usable = [each for each in segments if each.value in measured.distances and each.fed and _can_be_fed(each)]
     sizes = sizes_of(reference, feeds).counts
     tensors = {value for each in usable for value in (each.reference, *each.fed.values())}
@@ -35,7 +36,8 @@ def suspects(
         return []
     scores = {each.value: _score(each, measured) for each in usable}
     best = sorted(usable, key=lambda each: -scores[each.value])[:_MOST]
-    chosen = {each.value for each in best}
+    ruined = [each for each in usable if measured.distances[each.value].nonfinite][:_RUINED]
+    chosen = {each.value for each in (*best, *ruined)}
     return [each for each in usable if each.value in chosen]
 
 

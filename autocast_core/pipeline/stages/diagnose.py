@@ -15,6 +15,7 @@ from autocast_core.errors import ModelError
 from autocast_core.model import ModelRef
 from autocast_core.operators import element_type
 from autocast_core.pipeline.job import Job
+from autocast_core.simulate import Accumulate
 
 
 def diagnose_candidate(
@@ -32,6 +33,7 @@ def diagnose_candidate(
         job.runtime,
         mapped=mapped,
         tolerance_db=tolerance_db,
+        accumulate=Accumulate(job.config.accumulate),
         progress=job.progress,
     )
 

@@ -11,6 +11,7 @@ from tests.autocast_core.diagnose.diagnosed import diagnosed
 from tests.autocast_core.diagnose.disguises import FP16, FP32
 from tests.autocast_core.diagnose.planted_bases import BASES, Base
 from tests.autocast_core.diagnose.planted_faults import NUMERIC, with_fault, with_wrong_candidate
+from tests.autocast_core.diagnose.recorded_models import recorded, recorded_names
 
 _MOST_NODES = 12
 _WITHOUT_FAULT = {
@@ -41,6 +42,8 @@ class Planted:
         else:
             reference = base.model
             candidate, culprits = with_wrong_candidate(base, self.fault)
+        if self in RECORDED:
+            return reference, recorded(f"{self.base}.{self.fault}.{self.disguise}", reference), base, culprits
         return reference, {**FP16, **FP32}[self.disguise](candidate), base, culprits
 
     def diagnosed(self) -> tuple[Diagnosis, tuple[str, ...]]:
@@ -71,4 +74,6 @@ def _planted() -> Iterator[Planted]:
         yield Planted("embedding", "cast_of_indices", disguise)
 
 
-PAIRS = tuple(_planted())
+RECORDED = tuple(Planted(*name.split(".")) for name in recorded_names())
+"""Of models that other tools made of the same references."""
+PAIRS = (*_planted(), *RECORDED)
