@@ -263,7 +263,7 @@ def entry_of_trial(tester: Tester, node: str, trial: Trial) -> CertificateEntry:
         trial.metrics,
         trial.error,
         costs=ranking.saved(best, node),
-        unit=ranking.costs.unit,
+        unit=ranking.unit,
         buys_db=_gained(tester.measure.known(best), trial),
     )
 

@@ -70,7 +70,7 @@ def _points(ranking: Ranking, trials: Iterable[Trial]) -> Iterable[FrontPoint]:
         sqnr = trial.metrics.get(RATIO, math.nan)
         if trial.error is None and not math.isnan(sqnr):
             kept = frozenset(trial.kept)
-            yield FrontPoint(kept, ranking.costs.of(kept), min(sqnr, _BEST_DB), trial)
+            yield FrontPoint(kept, ranking.cost(kept)[0], min(sqnr, _BEST_DB), trial)
 
 
 def _all_sets(ranking: Ranking) -> Iterable[Kept]:
@@ -97,13 +97,13 @@ def _between(tester: Tester, front: Sequence[FrontPoint]) -> list[Kept]:
     gaps = sorted(pairwise(front), key=lambda ends: ends[0].sqnr_db - ends[1].sqnr_db)
     found: dict[Kept, None] = {}
     for low, high in gaps:
-        inside = [kept for kept in prefixes if low.cost < ranking.costs.of(kept) < high.cost]
+        inside = [kept for kept in prefixes if low.cost < ranking.cost(kept)[0] < high.cost]
         if inside:
             found[inside[len(inside) // 2]] = None
         smaller = [high.kept - ranking.space.together(region) for region in regions(ranking.costs, high.kept)]
-        smaller = [kept for kept in smaller if known(kept) is None and low.cost < ranking.costs.of(kept) < high.cost]
+        smaller = [kept for kept in smaller if known(kept) is None and low.cost < ranking.cost(kept)[0] < high.cost]
         if smaller:
-            found[max(smaller, key=lambda kept: (ranking.removed(kept), -ranking.costs.of(kept), sorted(kept)))] = None
+            found[max(smaller, key=lambda kept: (ranking.removed(kept), -ranking.cost(kept)[0], sorted(kept)))] = None
         if len(found) >= _A_PASS:
             break
     return list(found)

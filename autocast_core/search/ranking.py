@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 from autocast_core.apply.placement import PrecisionCosts
 from autocast_core.search.attribution import Attribution
@@ -17,12 +18,24 @@ Kept = frozenset[str]
 """The candidates that a plan keeps in FP32."""
 
 
+class Price(Protocol):
+    """What sets of FP32 nodes cost, in `unit`, as a whole."""
+
+    @property
+    def unit(self) -> str: ...
+
+    def of(self, kept: Kept) -> float:
+        """The cost of a set."""
+        ...
+
+
 @dataclass(frozen=True)
 class Ranking:
     """The candidates of `space` by what they cost and what keeping them removes.
 
     `sites` are the attribution's, as sets that can be kept; `steps` rank their nodes, and `places` are the nodes'
-    places in that order.
+    places in that order. Where there is a `price`, it and not `costs` says which set is cheaper, and `costs` only guide
+    what is tried.
     """
 
     space: SearchSpace
@@ -30,6 +43,12 @@ class Ranking:
     steps: tuple[Step, ...]
     places: Mapping[str, int]
     costs: PrecisionCosts
+    price: Price | None = None
+
+    @property
+    def unit(self) -> str:
+        """What costs are counted in."""
+        return self.costs.unit if self.price is None else self.price.unit
 
     @property
     def everything(self) -> Kept:
@@ -42,11 +61,14 @@ class Ranking:
 
     def cost(self, kept: Kept) -> tuple[float, int]:
         """What keeping these nodes costs; their number decides between equals."""
-        return self.costs.of(kept), len(kept)
+        return self._priced(kept), len(kept)
 
     def saved(self, kept: Kept, node: str) -> float:
         """What lowering `node` saves; less than nothing where Casts cost more than it does."""
-        return self.costs.of(kept) - self.costs.of(self.without(kept, node))
+        return self._priced(kept) - self._priced(self.without(kept, node))
+
+    def _priced(self, kept: Kept) -> float:
+        return self.costs.of(kept) if self.price is None else self.price.of(kept)
 
     def prefix(self, length: int) -> Kept:
         """The nodes of the first `length` steps."""

@@ -14,10 +14,17 @@ from autocast_core.errors import ConfigError
 from autocast_core.evaluate import TaskMetric
 from autocast_core.runtime import Runtime
 from autocast_core.sanitize import Change
+from autocast_core.search.estimated_time import device_of
 from autocast_core.search.set_costs import COSTS
 
 OVERHEAD = 2
 """Evaluations that are no trials of plans: the reference's and the attribution's."""
+
+
+def check_cost(cost: str) -> None:
+    """ConfigError for what a search cannot minimize."""
+    if cost not in COSTS and device_of(cost) is None:
+        raise ConfigError(f"cost {cost!r}: give time, time:DEVICE, {', '.join(COSTS[:-1])} or {COSTS[-1]}")
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,8 @@ class SearchSubject:
 @dataclass(frozen=True)
 class SearchRequest:
     """Budgets to meet, as expressions (``sqnr_db>=40``; see evaluate.parse_gate), and what makes a set of FP32 nodes
-    small: `cost` is one of COSTS. With `metric` the budget ``task_metric_ratio`` is about it instead of top-1. With
-    `pareto` the front of accuracy against cost is measured, too.
+    small: `cost` is one of COSTS, ``time`` or ``time:DEVICE``. With `metric` the budget ``task_metric_ratio`` is about
+    it instead of top-1. With `pareto` the front of accuracy against cost is measured, too.
 
     ConfigError for an unknown cost.
     """
@@ -55,8 +62,7 @@ class SearchRequest:
     pareto: bool = False
 
     def __post_init__(self) -> None:
-        if self.cost not in COSTS:
-            raise ConfigError(f"cost {self.cost!r}: give {', '.join(COSTS[:-1])} or {COSTS[-1]}")
+        check_cost(self.cost)
 
 
 @dataclass(frozen=True)

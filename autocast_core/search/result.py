@@ -34,9 +34,10 @@ class CertificateEntry:
     def price(self) -> str:
         """What the node costs and buys, in words."""
         bought = "" if self.buys_db is None else f" and buys {self.buys_db:.2f} dB"
+        amount = f"{abs(self.costs):,.0f}" if float(self.costs).is_integer() else f"{abs(self.costs):.3g}"
         if self.costs > 0:
-            return f"costs {self.costs:,.0f} {self.unit}{bought}"
-        return f"saves {-self.costs:,.0f} {self.unit} of Casts beside it{bought}"
+            return f"costs {amount} {self.unit}{bought}"
+        return f"saves {amount} {self.unit} of Casts beside it{bought}"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from autocast_core.search.blocks_first import set_by_blocks
 from autocast_core.search.budget import Budget, parse_budget
 from autocast_core.search.cheaper_sets import cheaper_certified
 from autocast_core.search.equal_blocks import by_blocks
+from autocast_core.search.estimated_time import EstimatedTime, device_of
 from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import (
     MeasuringLimits,
@@ -107,12 +108,16 @@ def search(
 
         measure = measurements(space, 0)
         ranking = ranked(space, attribution, set_costs(model, space, request.cost, batches, runtime))
+        device = device_of(request.cost)
+        if device is not None:
+            time = EstimatedTime.of_batch(model, space, device, next(iter(batches), {}))
+            ranking = replace(ranking, price=time)
         blocks = by_blocks(model, space)
         if blocks is None:
             shrink = _shrink(ranking, smaller_certified)
             found = minimal_set(ranking, attribution, measure, budget, measuring, shrink)
         else:
-            coarse = ranked(blocks, attribution, ranking.costs)
+            coarse = replace(ranked(blocks, attribution, ranking.costs), price=ranking.price)
             guess = expected_length(coarse, attribution, allowed_share(budget, attribution, None))
             found = set_by_blocks(ranking, coarse, guess, measure, budget, measuring)
         result = _result(space, found, attribution, measure, budget, batches)
@@ -142,7 +147,7 @@ def _with_front(
     front = tuple(
         ParetoPoint(_front_plan(result.plan, ranking, point), ranking.ordered(point.kept), point.cost, unit, db)
         for point in points
-        for unit, db in [(ranking.costs.unit, point.sqnr_db)]
+        for unit, db in [(ranking.unit, point.sqnr_db)]
     )
     evaluations = result.evaluations + measure.passes - before
     data = structs.replace(result.plan.data, evaluations=evaluations)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,14 +26,6 @@ Measured in simulation: 16-bit storage, FP32 accumulation. An interrupted search
 """
 
 
-class Cost(StrEnum):
-    """What a search minimizes."""
-
-    TRAFFIC = "traffic"
-    WEIGHT_BYTES = "weight_bytes"
-    NODES = "nodes"
-
-
 def add_to(app: typer.Typer) -> None:
     app.command("tune", help=HELP)(tune)
 
@@ -54,7 +45,9 @@ def tune(
     ] = None,
     max_trials: Annotated[int | None, typer.Option(help="Maximum number of evaluations.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Start no evaluation after this many minutes.")] = None,
-    minimize: Annotated[Cost, typer.Option(help="What the FP32 nodes shall cost least of.")] = Cost.NODES,
+    minimize: Annotated[
+        str, typer.Option(help="What FP32 shall cost least of: time, time:DEVICE, traffic, weight_bytes or nodes.")
+    ] = "nodes",
     pareto: Annotated[bool, typer.Option("--pareto", help="Measure the front of accuracy against cost, too.")] = False,
     workers: Annotated[int, typer.Option(help="Number of evaluations to run concurrently.")] = 1,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
@@ -67,7 +60,7 @@ def tune(
         "metric": metric,
         "max_trials": max_trials,
         "minutes": minutes,
-        "cost": minimize.value,
+        "cost": minimize,
         "workers": workers,
         "pareto": pareto,
     }
@@ -91,12 +84,14 @@ def tuned(
 
     from autocast_core.evaluate import parse_gate
     from autocast_core.search import load_metric
+    from autocast_core.search.request import check_cost
     from flows.cli.terminal.progress_bar import shown_progress
     from flows.local.session import flow_session
     from flows.request.policy import check_file_code
     from flows.request.preflight import check_inputs, check_request
     from flows.request.spec import load_spec
 
+    check_cost(asked["cost"])
     for expression in budgets:
         parse_gate(expression)
     spec = load_spec(spec_file, {**given, "metric": asked["metric"]})
