@@ -35,8 +35,18 @@ from autocast_core.decide.ranges.range_precision import (
     without_gain,
 )
 from autocast_core.decide.rule import Outcome, Override, Rule, RuleEntry
-from autocast_core.decide.rules import CUSTOM, INCLUDE, NEIGHBOURS, RULES, entry_of
+from autocast_core.decide.rules import (
+    ATTENTION_CORE,
+    CUSTOM,
+    INCLUDE,
+    IO_RANGE,
+    NEIGHBOURS,
+    RULES,
+    SMALL_VALUES,
+    entry_of,
+)
 from autocast_core.decide.weight_changes import weight_changes
+from autocast_core.decide.whole_cores import whole_cores
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
@@ -71,6 +81,7 @@ def decide(
         choice = _range_choice(sources, config)
         decisions = without_gain(with_range(decisions, choice, config.opset), decisions, nodes, choice)
     if config.decide == "measured":
+        decisions = whole_cores(model.graph, decisions, _is_threshold, config.precision, ATTENTION_CORE.name, choice)
         decisions = follow_neighbours(facts, decisions, _is_open, config, model.graph, NEIGHBOURS.name)
     decisions = _with_groups(decisions, nodes, config, choice)
     warnings = [
@@ -163,6 +174,11 @@ def _log_matches(facts: NodeFacts, decider: RuleEntry, decision: NodeDecision, r
         match = rule.check(facts) if entry.outcome is Outcome.FP32 else None
         if match is not None:
             logger.debug("%s stays FP32: %s: %s", facts.id, rule.name, match.reason)
+
+
+def _is_threshold(decision: NodeDecision) -> bool:
+    """Whether a threshold on single tensors decided, which does not know what becomes of them."""
+    return decision.rule in (IO_RANGE.name, SMALL_VALUES.name)
 
 
 def _is_open(decision: NodeDecision) -> bool:

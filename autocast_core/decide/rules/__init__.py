@@ -15,7 +15,16 @@ from autocast_core.decide.rules.custom import CUSTOM
 from autocast_core.decide.rules.default import DEFAULT
 from autocast_core.decide.rules.dynamic_quantization import DYNAMIC_QUANTIZATION
 from autocast_core.decide.rules.earlier_conversion import EARLIER_CONVERSION
-from autocast_core.decide.rules.later_stages import FREE, PLACEMENT, RANGE, RELEASE, REPAIR, SEARCH, TARGET
+from autocast_core.decide.rules.later_stages import (
+    ATTENTION_CORE,
+    FREE,
+    PLACEMENT,
+    RANGE,
+    RELEASE,
+    REPAIR,
+    SEARCH,
+    TARGET,
+)
 from autocast_core.decide.rules.legality import ALREADY_LOW, LEGALITY, NO_FLOAT, PLUGIN_PRECISION
 from autocast_core.decide.rules.names import INCLUDE, NODE_NAME, OPERATOR_TYPE
 from autocast_core.decide.rules.neighbours import NEIGHBOURS
@@ -33,12 +42,14 @@ from autocast_core.decide.rules.quantization_pair import QUANTIZATION_PAIR
 from autocast_core.decide.rules.recipe import RECIPE, RECIPE_LOW
 
 __all__ = [
+    "ATTENTION_CORE",
     "CUSTOM",
     "DEFAULT",
     "FREE",
     "GUARDS",
     "INCLUDE",
     "INITIALIZER_RANGE",
+    "IO_RANGE",
     "NEIGHBOURS",
     "PLACEMENT",
     "RANGE",
@@ -46,6 +57,7 @@ __all__ = [
     "REPAIR",
     "RULES",
     "SEARCH",
+    "SMALL_VALUES",
     "TARGET",
     "entry_of",
     "rules_table",
@@ -76,6 +88,7 @@ RULES: tuple[RuleEntry, ...] = (
     CONDITIONING,
     DEFAULT,
     RANGE,
+    ATTENTION_CORE,
     NEIGHBOURS,
     QUANTIZATION_PAIR,
     FREE,

@@ -1,5 +1,5 @@
 """What is recorded as the rule of a node that is decided anew after the rules have run: by `decide` itself where a
-conversion has two 16-bit types, else by later stages."""
+conversion has two 16-bit types or a threshold splits an attention core, else by later stages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ RANGE = RuleEntry(
     outcome=Outcome.LOW,
     overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
     from_data=True,
+)
+ATTENTION_CORE = RuleEntry(
+    name="attention_core",
+    title="attention core",
+    description="By measurement: the node is a member of an attention core, which stays one kernel so, and a threshold"
+    " on single tensors had kept it.",
+    outcome=Outcome.LOW,
+    overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
 )
 SEARCH = RuleEntry(
     name="search",

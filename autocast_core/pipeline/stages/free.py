@@ -8,7 +8,7 @@ from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig
 from autocast_core.decide.inside_kernels import Look, settle
-from autocast_core.decide.rules import DEFAULT, FREE, NEIGHBOURS
+from autocast_core.decide.rules import ATTENTION_CORE, DEFAULT, FREE, NEIGHBOURS
 from autocast_core.engine.view import EngineView
 from autocast_core.fusion import estimated_view, static_shapes
 from autocast_core.pipeline.artifacts import SanitizedSource
@@ -18,7 +18,7 @@ from autocast_core.pipeline.stage import Stage
 from autocast_core.plan import NodeDecision, PrecisionPlan
 
 LOG = logging.getLogger(__name__)
-_OPEN = frozenset({DEFAULT.name, NEIGHBOURS.name})
+_OPEN = frozenset({ATTENTION_CORE.name, DEFAULT.name, NEIGHBOURS.name})
 
 
 def acts(config: ConversionConfig) -> bool:
