@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -100,3 +101,40 @@ def test_the_terminal_says_what_was_repaired(workplace, autocast):  # noqa: F811
     assert ended.code == 0
     assert "Decided by measuring: 1 more node(s) in FP32" in ended.out
     assert "repair ..." in ended.err and "repair: done after" in ended.err
+
+
+PERCEPTRON = """
+<ir_version: 9, opset_import: ["": 17]>
+perceptron (float[N, 64] x, float[64, 64] w) => (float[N, 64] y) <float one = {1}>
+{
+    [up] a = MatMul(x, w)
+    [erf] b = Erf(a)
+    [plus] c = Add(b, one)
+    [gelu] d = Mul(a, c)
+    [down] y = MatMul(d, w)
+}
+"""
+
+
+def test_for_tensorrt_what_computes_inside_a_kernel_is_fp32_and_is_told_from_what_is_kept(workplace):
+    path = workplace / "inside.onnx"
+    onnx.save(onnx.parser.parse_model(PERCEPTRON), path)
+    rng = np.random.default_rng(0)
+    arrays = {"x": rng.standard_normal((8, 64)), "w": rng.standard_normal((64, 64)) / 8}
+    calibration = batches(workplace / "d.npz", **{name: each.astype("f4") for name, each in arrays.items()})
+    output = workplace / "inside-out"
+    result = convert(
+        path,
+        calibration=calibration,
+        batch_size=8,
+        validation="off",
+        target="tensorrt",
+        isolation="process",
+        output=output,
+    )
+    plan = PrecisionPlan.from_json((output / "plan.json").read_text())
+    inside = {each.id for each in plan.nodes if each.rule == "free"}
+    assert inside == {"graph/erf", "graph/plus", "graph/gelu"}
+    assert result.metrics["nodes.fp32_inside_kernels"] == result.metrics["nodes.fp32"] == 3.0
+    assert plan.summary().endswith("3 compute in FP32 inside a kernel, 0 are kept in FP32 at a price")
+    assert result.timings["free"] > 0
