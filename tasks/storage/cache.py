@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,7 @@ class Cache:
         """
         for name in references:
             _check_name(name)
+            _check_is_no_folder(name, references)
         digests = {name: self._digest(reference) for name, reference in references.items()}
         folder = self.folder(kind, digests)
         with self.locked(f"place-{folder.name}"), self.writing():
@@ -153,6 +154,16 @@ def _check_name(name: str) -> None:
     parts = name.split("/")
     if "\0" in name or any(part in ("", ".", "..") or len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
         raise InputError(f"object name {visible(name)!r} cannot be that of a file: copy the object to another key")
+
+
+def _check_is_no_folder(name: str, names: Iterable[str]) -> None:
+    """InputError where another name lies below this one: a file system has a file or a folder there, not both."""
+    below = next((other for other in names if other.startswith(f"{name}/")), None)
+    if below is not None:
+        raise InputError(
+            f"object name {visible(below)!r} lies below the name of another file, {visible(name)!r}: copy the object to"
+            " another key"
+        )
 
 
 def reference_of(*parts: str | None) -> str:

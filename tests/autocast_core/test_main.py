@@ -288,3 +288,23 @@ def test_a_path_of_five_thousand_letters_is_bad_input(source, tmp_path, capsys, 
     paths[option] = str(tmp_path / ("a" * 5000))
     assert command([text for pair in paths.items() for text in pair]) == 2
     assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("declared", "arguments"),
+    [
+        ("b,3", ("--shapes", "x:1000000000000x3")),
+        ("4611686018427387904,3", ()),
+        (",".join(["1"] * 1002), ()),
+    ],
+    ids=["a shape given", "a dimension", "a rank"],
+)
+def test_inputs_that_no_machine_holds_are_bad_input(tmp_path, capsys, declared, arguments):
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 17]> g (float[{declared}] x) => (float y) {{ y = ReduceMax<keepdims = 0>(x) }}'
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    assert command(["--onnx_path", str(tmp_path / "m.onnx"), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert not (tmp_path / "m.fp16.onnx").exists()

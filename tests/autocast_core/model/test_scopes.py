@@ -4,12 +4,15 @@ Measured with ONNX Runtime 1.27 and onnx.reference 1.23: of a branch that reads 
 that gives `w` out ONNX Runtime takes the inner one and the reference the outer one, in a Loop again so.
 """
 
+import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from autocast_core.errors import ModelError
 from autocast_core.model import load_proto
+from tests.onnx_models import run_in_onnxruntime
 
 BRANCH = """<ir_version: 8, opset_import: ["": 17]>
 g (bool c, float[2] x) => (float[2] y) <float[2] w = {10, 10}> {
@@ -26,6 +29,24 @@ def load(text: str):
 def test_a_body_initializer_that_hides_an_outer_one_is_refused_by_name():
     with pytest.raises(ModelError, match=r"initializer 'w' of then_branch of node 'if' .* rename it"):
         load(BRANCH)
+
+
+def test_runtimes_read_such_a_model_differently_which_is_why_it_is_refused():
+    """Once they agree, the model can be read as they do (decisions.md)."""
+    import onnxruntime
+
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+    g (bool c) => (float[2] y) <float[2] w = {10, 10}> {
+      y = If (c) <then_branch = t () => (float[2] p) <float[2] w = {2, 2}> { p = Identity (w) },
+                  else_branch = e () => (float[2] q) { q = Neg (w) }>
+    }""")
+    feeds = {"c": np.array(True)}
+    optimised = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)
+    found = [each[0].tolist() for each in (optimised, run_in_onnxruntime(model, feeds))]
+    found.append(ReferenceEvaluator(model).run(None, feeds)[0].tolist())
+    assert found == [[2, 2], [10, 10], [10, 10]]
+    with pytest.raises(ModelError, match="initializer 'w' of then_branch"):
+        load_proto(model)
 
 
 @pytest.mark.parametrize("name", ["x", "h"])

@@ -147,3 +147,11 @@ def test_an_mlmodel_that_names_a_file_outside_is_refused(remote, tmp_path):
     (folder / "MLmodel").write_text("flavors:\n  onnx: {data: ../../secret.onnx}\n")
     with pytest.raises(InputError, match="outside its folder"):
         download_version(version, Cache.open(tmp_path / "cache"))
+
+
+def test_artifacts_in_s3_without_credentials_name_the_variables_to_set(no_aws, tmp_path):
+    """MLflow reads them with boto3 of this process, whose errors are not MLflow's."""
+    version = RegisteredVersion("net", "1", "s3://bucket/net", 123, "http://server")
+    with pytest.raises(InputError, match="AWS_ACCESS_KEY_ID") as error:
+        download_version(version, Cache.open(tmp_path / "cache"))
+    assert "\n" not in str(error.value)

@@ -93,6 +93,15 @@ def test_external_data_outside_the_prefix_are_never_asked_for(client, bucket, op
         fetch_model(f"s3://{bucket}/p/net.onnx", tmp_path / "cache", options=options)
 
 
+def test_data_below_the_models_own_name_are_refused(client, bucket, options, write_model, tmp_path):
+    """Object stores have both keys, file systems no file that is a folder too."""
+    path = write_model(tmp_path / "net.onnx", external=True, location="net.onnx/w.bin")
+    client.upload_file(str(path), bucket, "p/net.onnx")
+    client.upload_file(f"{path}.data", bucket, "p/net.onnx/w.bin")
+    with pytest.raises(InputError, match="below the name of another file"):
+        fetch_model(f"s3://{bucket}/p/net.onnx", tmp_path / "cache", options=options)
+
+
 def test_missing_external_data_are_named(client, bucket, options, write_model, tmp_path):
     client.upload_file(str(write_model(tmp_path / "net.onnx", external=True)), bucket, "p/net.onnx")
     with pytest.raises(ModelError, match=rf"s3://{bucket}/p/net\.onnx\.data is missing"):
