@@ -105,8 +105,11 @@ def main(argv: Sequence[str] | None = None) -> onnx.ModelProto:
 
 def command(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    from autocast_core.model.full_disk import full_disk_told
+
     try:
-        _convert(get_parser().parse_args(argv))
+        with full_disk_told():
+            _convert(get_parser().parse_args(argv))
     except AutocastError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

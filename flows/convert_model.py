@@ -68,7 +68,13 @@ from tasks.stages.track import log_model_task, register_task, size_of, track_tas
 from tasks.storage.local import MODEL_FILE
 from tasks.storage.model_registry import NoOnnxFlavorError
 from tasks.storage.publication import is_there, output_name
-from tasks.tracking.conversions import IDENTITY_TAG, discard, earlier_result, keep_result
+from tasks.tracking.conversions import (
+    IDENTITY_TAG,
+    EarlierConversion,
+    discard,
+    earlier_conversion,
+    keep_result,
+)
 from tasks.tracking.reading import read_run, read_version
 from tasks.tracking.runs import RunRef, log
 
@@ -161,18 +167,30 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
         log(run, tags=tags)
         key = sha256(f"{tags[IDENTITY_TAG]}/{name}".encode()).hexdigest()[:40]
         with exclusively(key, str(runtime.flow_run.id)):
-            earlier = earlier_result(run, name, tags[IDENTITY_TAG])
-            if earlier is None or not is_there(earlier["output"]):
+            earlier = earlier_conversion(run, name, tags[IDENTITY_TAG])
+            if earlier is None or not _holds(earlier, run, signing_key):
                 result = _convert(conversion, run, inputs, name, tags)
                 keep_result(run, result.to_json())
                 if signing_key is not None and result.registered is not None:
                     _sign(conversion, run, result.registered, signing_key)
                 return result
         discard(run)
-        found = replace(ConversionResult.from_json(earlier), reused=True)
+        found = replace(ConversionResult.from_json(earlier.result), reused=True)
         # The run that was noted at first is gone.
         listener().note("run_id", found.run_id or "")
         return found
+
+
+def _holds(earlier: EarlierConversion, run: RunRef, signing_key: PrivateKey | None) -> bool:
+    """Whether the earlier conversion can be handed back: its output is there, and where this service signs, its proof
+    holds. Anybody with rights on the registry can write an identity; a service answers for what it made itself."""
+    if not is_there(earlier.result["output"]):
+        return False
+    if signing_key is None:
+        return True
+    from flows.proof.proof import holds_proof
+
+    return holds_proof(run.tracking_uri, earlier.version, signing_key.public)
 
 
 def _signing_key() -> PrivateKey | None:
@@ -274,7 +292,9 @@ def _convert(
                 together.set(PUBLISHED, published)
                 check_unchanged(converted, published.sha256)
                 output = published.uri
-            registered = register_task(run, logged, name, tags, texts.description)
+            registered = register_task(
+                run, logged, name, tags, texts.description, of_this_run=bool(os.environ.get(SIGNING_KEY))
+            )
     text = summary_text(result.summary, result.metrics, registered.uri, output)
     show_conversion(run, converted.plan, text, registered.uri)
     made = [uri for uri in (output, registered.uri) if uri]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autocast_core.errors import AutocastError, OutputError
+from autocast_core.model.full_disk import FULL
 from autocast_core.text import visible
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _BUFFER_BYTES = 1 << 20
 
 
@@ -116,7 +115,7 @@ def _explained(path: Path, needed: int) -> Iterator[None]:
     except AutocastError:
         raise
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise OutputError(_full(path, needed)) from error
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}: write elsewhere") from error
 

@@ -30,6 +30,7 @@ from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched
 from tasks.storage.publication import Published, publish_files, take_back
 from tasks.storage.uri import LocalLocation, parse_uri
+from tasks.tracking.artifacts import run_file
 from tasks.tracking.conversions import FLOW_RUN_TAG
 from tasks.tracking.store import client_of, tracking_errors
 
@@ -158,8 +159,8 @@ def _verdict(flow_run_id: str) -> Validation:
         found = client.search_runs(experiments, f"tags.`{FLOW_RUN_TAG}` = '{flow_run_id}'")
         if not found:
             return Validation(skipped=(f"the GPU pool's run {flow_run_id} left no tracking run in {tracking_uri}",))
-        path = client.download_artifacts(found[0].info.run_id, VALIDATION_FILE, folder)
-        return Validation.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        path = run_file(client, found[0].info.run_id, VALIDATION_FILE, Path(folder))
+        return Validation.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 validate_on_pool_task = task(

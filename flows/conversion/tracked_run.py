@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from prefect import runtime
 
 from autocast_core.errors import AutocastError, GateError, InputError, ServiceError
+from autocast_core.model.full_disk import full_disk_told
 from autocast_core.version import VERSION
-from flows.local.abandoned_runs import end_abandoned_runs, run_marker
+from flows.local.abandoned_runs import end_abandoned_runs, is_in_progress, run_marker
 from flows.local.home import Home, home
 from flows.local.own_files import delete_work_folder, make_work_folder, work_folders
 from tasks.progress import listener, stage
@@ -67,7 +68,7 @@ def tracked_run(
             go_on(run)
         listener().note("run_id", run.run_id)
         try:
-            with cache_in_use(home.cache, limit_from_environment()):
+            with full_disk_told(), cache_in_use(home.cache, limit_from_environment()):
                 yield run
         except BaseException as error:
             with suppress(ServiceError):
@@ -100,10 +101,13 @@ def work_folder(home: Home) -> Path:
 
 
 def remove_old_work_folders(home: Home) -> None:
-    """Removes the intermediate files of failed runs that nobody has retried for a week, and nothing else."""
+    """Removes the intermediate files of failed runs that nobody has retried for a week, and nothing else.
+
+    Those of a run in progress stay however old they look: it may take long, or the clock may have been set.
+    """
     oldest = time.time() - _KEEP_FAILED_SECONDS
     for folder in work_folders(home):
-        if folder.lstat().st_mtime < oldest:
+        if folder.lstat().st_mtime < oldest and not is_in_progress(home, folder.name):
             delete_work_folder(home, folder.name)
 
 

@@ -75,6 +75,16 @@ def _locked_file(path: Path, marker: _Marker) -> IO[str]:
     return file
 
 
+def is_in_progress(home: Home, flow_run: str) -> bool:
+    """Whether a process of this machine, which is alive, runs the flow run in this home folder, by its marker."""
+    try:
+        file = open_own_file(home.running / f"{flow_run}.json")
+    except OSError:
+        return False
+    with file:
+        return not try_lock(file)
+
+
 def end_abandoned_runs(home: Home, tracking_uri: str) -> tuple[str, ...]:
     """Ends, as KILLED, the runs of the store at `tracking_uri` whose process is dead, and returns their ids.
 

@@ -39,6 +39,12 @@ class PublicKey:
         form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         return hashlib.sha256(self.key.public_bytes(*form)).hexdigest()
 
+    @property
+    def pem(self) -> bytes:
+        """The key as a PEM file holds it."""
+        form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return self.key.public_bytes(*form)
+
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether the owner of the private key signed the message (ECDSA, DER)."""
         try:

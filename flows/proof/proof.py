@@ -21,7 +21,7 @@ from flows.proof.envelope import opened, sealed
 from flows.proof.keys import PrivateKey, PublicKey, read_private_key
 from tasks.storage.model_registry import download_folder, resolve_tracking_uri
 from tasks.tracking.artifacts import artifact_digests, download_artifact, folder_digests, upload_artifacts
-from tasks.tracking.reading import RunRecord, VersionRecord
+from tasks.tracking.reading import RunRecord, VersionRecord, read_run, read_version
 
 PROOF = "proof"
 MODEL_SIGNATURE = f"{PROOF}/model.sig"
@@ -87,7 +87,9 @@ def check_proof(version: VersionRecord, run: RunRecord, key: PublicKey) -> Proof
         signature = _proof_file(version, run, MODEL_SIGNATURE, Path(scratch))
         attestation = _proof_file(version, run, ATTESTATION, Path(scratch))
         published = _published(version, run, folder)
-        config = signing.verifying.Config().use_elliptic_key_verifier(public_key=str(key.path))
+        public = Path(scratch, "public.pem")
+        public.write_bytes(key.pem)
+        config = signing.verifying.Config().use_elliptic_key_verifier(public_key=str(public))
         attested = opened(attestation.read_text(encoding="utf-8", errors="replace"), key)
         if attested is None:
             raise BrokenProofError(f"{version}: its attestation is not signed with the key {key.path}")
@@ -105,6 +107,21 @@ def check_proof(version: VersionRecord, run: RunRecord, key: PublicKey) -> Proof
                 f"{version}: its files do not have this signature: {one_line(error, 300)}"
             ) from error
     return _proof(published, key)
+
+
+def holds_proof(tracking_uri: str, uri: str, key: PublicKey) -> bool:
+    """Whether the version at ``models:/NAME/VERSION`` carries a proof by this key that holds.
+
+    InputError where it, or its run, is not there; otherwise as `check_proof`.
+    """
+    version = read_version(tracking_uri, uri)
+    if version.run_id is None:
+        return False
+    try:
+        check_proof(version, read_run(tracking_uri, version.run_id), key)
+    except BrokenProofError:
+        return False
+    return True
 
 
 def _published(version: VersionRecord, run: RunRecord, folder: Path) -> PublishedConversion:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+from autocast_core.model.full_disk import full_disk_told
 from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 from autocast_core.progress import Progress
@@ -85,7 +86,7 @@ def _response(call: _Call, channel: _Channel) -> dict[str, Any]:
 
     try:
         function = getattr(importlib.import_module(module), name)
-        with listening(_ProgressSender(channel)):
+        with full_disk_told(), listening(_ProgressSender(channel)):
             result = function(*arguments, **options, **({"callback": callback} if has_callback else {}))
             return {"result": to_jsonable_python(result, inf_nan_mode="constants")}
     except MemoryError as error:

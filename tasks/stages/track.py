@@ -177,9 +177,13 @@ def _data_used(record: Record) -> tuple[DataUsed, ...]:
     )
 
 
-def register(run: RunRef, logged: LoggedModel, name: str, tags: Mapping[str, str], description: str) -> Registered:
-    """Registers the logged model under `name`, with its tags and the alias ``candidate``."""
-    return register_version(run, logged, name, tags=tags, description=description, alias=CANDIDATE)
+def register(
+    run: RunRef, logged: LoggedModel, name: str, tags: Mapping[str, str], description: str, of_this_run: bool = False
+) -> Registered:
+    """Registers the logged model under `name`, with its tags and the alias ``candidate``; as `register_version`."""
+    return register_version(
+        run, logged, name, tags=tags, description=description, alias=CANDIDATE, of_this_run=of_this_run
+    )
 
 
 def _description(run: RunRef, report: ReportInput) -> str:

@@ -13,7 +13,6 @@ and be killed at any time.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 from autocast_core.errors import InputError, OutputError
 from autocast_core.file_digest import combined_digest, file_digest
 from autocast_core.model.atomic import replacing
+from autocast_core.model.full_disk import FULL
 from autocast_core.process.file_lock import exclusive_lock
 from autocast_core.text import visible
 from tasks.storage.local import digest_of
@@ -70,7 +70,7 @@ class Cache:
         try:
             yield
         except OSError as error:
-            remedy = "free space there, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set"
+            remedy = "free space there, or set" if error.errno in FULL else "set"
             raise OutputError(
                 f"cache folder {self.root} cannot be written ({error.strerror or error}); {remedy} AUTOCAST_CACHE to"
                 " another folder"

@@ -73,9 +73,10 @@ def prune(cache: Cache, limit: int) -> tuple[Path, ...]:
     """
     now = time.time()
     with cache.writing():
-        _remove_unfinished(cache.root / "parts", now - _UNFINISHED_SECONDS)
+        began = _oldest_user(cache.root)
+        _remove_unfinished(cache.root / "parts", min(began, now - _UNFINISHED_SECONDS))
         entries = sorted(_entries(cache.root), key=lambda entry: entry.used)
-        total, oldest = sum(entry.bytes for entry in entries), min(_oldest_user(cache.root), now - _GRACE_SECONDS)
+        total, oldest = sum(entry.bytes for entry in entries), min(began, now - _GRACE_SECONDS)
         removed = []
         for entry in entries:
             if total <= limit or entry.used >= oldest:
@@ -137,12 +138,17 @@ def _remove_unfinished(parts: Path, before: float) -> None:
 
 
 def _oldest_user(root: Path) -> float:
-    """When the oldest run that is still alive began to use the cache; now where there is none. Forgets dead ones."""
-    began = [time.time()]
+    """When the oldest run that is still alive began to use the cache; now where there is none. Forgets dead ones.
+
+    A run that began in the future was there before the clock was set back: everything may be what it uses.
+    """
+    now = time.time()
+    began = [now]
     for mark in (root / "users").glob("*") if (root / "users").is_dir() else ():
         with suppress(FileNotFoundError), mark.open("rb") as file:
             if try_lock(file):
                 mark.unlink(missing_ok=True)
             else:
-                began.append(mark.stat().st_mtime)
+                since = mark.stat().st_mtime
+                began.append(since if since <= now else 0.0)
     return min(began)

@@ -15,6 +15,7 @@ import yaml
 
 from autocast_core.errors import InputError, ServiceError
 from autocast_core.file_digest import file_digest
+from autocast_core.model.full_disk import full_disk_told, says_full_disk
 from autocast_core.model.reference import ModelRef
 from tasks.settings import home_folder
 from tasks.storage.cache import Cache, CachedFile, reference_of
@@ -184,15 +185,18 @@ def _onnx_path(folder: Path, what: str) -> Path:
 
 @contextmanager
 def _explained(what: str, tracking_uri: str) -> Iterator[None]:
-    """Raises InputError or ServiceError in place of what MLflow and its HTTP client raise inside the block."""
+    """Raises InputError, ServiceError or OutputError in place of what MLflow and its HTTP client raise in the block."""
     from botocore.exceptions import BotoCoreError, ClientError
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
     where = f"{what} at {without_credentials(tracking_uri)}"
     try:
-        yield
+        with full_disk_told():
+            yield
     except MlflowException as error:
+        if (full := says_full_disk(str(error))) is not None:
+            raise full from error
         if error.error_code in _NOT_THERE:
             raise InputError(
                 f"{where}: the registry has no such version or file; check name, version and alias"

@@ -156,15 +156,22 @@ def _files(model: Path, name: str) -> dict[str, Path]:
 
 def _copy_all(copies: Mapping[Path, Path], *, make_folder: bool, progress: ProgressCallback) -> None:
     """Copies sources to targets (`copies`: source by target), the model last; all appear by renames, or none does."""
-    *others, model = copies
+    model = tuple(copies)[-1]
     needed = sum(source.stat().st_size for source in copies.values())
     if make_folder:
         _make_folder(model.parent)
-    for target in copies:
-        _remove_left_parts(target)
     check_destination(model, needed)
-    # Two runs with one destination: the files of one after those of the other, never a mixture.
-    with folder_lock(model.parent), written_whole(tuple(copies), needed) as outputs:
+    # Two runs with one destination: the files of one after those of the other, never a mixture, nor are the parts of
+    # one taken for what a killed writer left, where the clock was set meanwhile.
+    with folder_lock(model.parent):
+        for target in copies:
+            _remove_left_parts(target)
+        _copy_each(copies, needed, progress)
+
+
+def _copy_each(copies: Mapping[Path, Path], needed: int, progress: ProgressCallback) -> None:
+    *others, model = copies
+    with written_whole(tuple(copies), needed) as outputs:
         done = 0
         for source, output in zip(copies.values(), outputs, strict=True):
             # By name, as then the kernel copies (sendfile(2)): half the CPU time of reading and writing blocks.

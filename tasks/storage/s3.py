@@ -26,6 +26,8 @@ class S3Options:
     read_timeout: float = 60.0
     part_bytes: int = 8 << 20
     workers: int = 4
+    lease_seconds: float = 60.0
+    """A writer that gives no sign for so long has lost its destination."""
 
     @property
     def total_attempts(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from autocast_core.file_digest import file_digest
 from autocast_core.progress import Progress, ProgressCallback, silent
 from tasks.storage.s3 import DEFAULTS, PinnedObject, S3Options, connect, find, pin
 from tasks.storage.s3_errors import explained
+from tasks.storage.s3_lock import one_writer
 from tasks.storage.uri import S3Location
 
 _MULTIPART_BYTES = 16 << 20
@@ -33,10 +34,17 @@ def upload_all(
     """Uploads every file with its sha256 as metadata, in the given order.
 
     An object that has the file's size and sha256 already stays. The last object is taken away before others that it may
-    refer to are replaced, so that an old one is never seen with new ones. On failure everything uploaded is removed; a
-    bucket with versions then shows again what it showed before. InputError and ServiceError as `pin`.
+    refer to are replaced, so that an old one is never seen with new ones; other runs wait meanwhile. On failure
+    everything uploaded is removed; a bucket with versions then shows again what it showed before. InputError and
+    ServiceError as `pin`.
     """
     client = connect(options)
+    # A single object appears at once; of several, two runs with one destination could mix theirs.
+    with one_writer(client, tuple(objects)[-1], options.lease_seconds) if len(objects) > 1 else nullcontext():
+        return _upload_all(client, objects, progress)
+
+
+def _upload_all(client: Any, objects: Mapping[S3Location, Path], progress: ProgressCallback) -> Uploaded:
     total = sum(file.stat().st_size for file in objects.values())
     undo: list[S3Location] = []
     done, present, replaced = 0, [], False

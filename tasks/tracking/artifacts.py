@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from autocast_core.errors import InputError
 from autocast_core.file_digest import file_digest
-from tasks.tracking.reading import existing_store
-from tasks.tracking.store import tracking_errors
+from autocast_core.model.full_disk import says_full_disk
+from tasks.tracking.store import existing_store, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +25,7 @@ def artifact_digests(tracking_uri: str, run_id: str, *, but: str) -> dict[str, s
             if path.partition("/")[0] == but:
                 continue
             with tempfile.TemporaryDirectory(prefix="autocast-artifact-") as folder:
-                digests[path] = file_digest(client.download_artifacts(run_id, path, folder))
+                digests[path] = file_digest(run_file(client, run_id, path, Path(folder)))
     return digests
 
 
@@ -45,7 +45,24 @@ def download_artifact(tracking_uri: str, run_id: str, path: str, folder: Path) -
     with tracking_errors(tracking_uri):
         if path not in _paths(client, run_id, path.rpartition("/")[0] or None):
             raise InputError(f"run {run_id} has no {path}")
-        return Path(client.download_artifacts(run_id, path, str(folder)))
+        return run_file(client, run_id, path, folder)
+
+
+def run_file(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path:
+    """The run's artifact at `path`, copied into the folder from where the run keeps its artifacts.
+
+    MlflowClient.download_artifacts looks in the run's models too, and of whatever fails says that the path is wrong.
+    OutputError where the disk is full; otherwise MLflow's exceptions.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.uri import append_to_uri_path
+
+    place = append_to_uri_path(client.get_run(run_id).info.artifact_uri, path)  # type: ignore[no-untyped-call]
+    try:
+        return Path(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=client.tracking_uri))
+    except MlflowException as error:
+        raise says_full_disk(str(error)) or error from error
 
 
 def upload_artifacts(tracking_uri: str, run_id: str, folder: Path, name: str) -> None:

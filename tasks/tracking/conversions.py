@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.tracking.artifacts import run_file
 from tasks.tracking.runs import FAILURE_TAG, RunRef
 from tasks.tracking.store import connect, tracking_errors
 
@@ -23,8 +25,16 @@ def version_of(run: RunRef, name: str, identity: str) -> Any | None:
     return max((one for one in found if one.name == name), key=lambda one: int(one.version), default=None)
 
 
-def earlier_result(run: RunRef, name: str, identity: str) -> Mapping[str, Any] | None:
-    """The result of the conversion of this identity registered as `name`; None: there is none, or it is incomplete."""
+@dataclass(frozen=True)
+class EarlierConversion:
+    """A registered version, models:/NAME/VERSION, and the result that the conversion which made it kept."""
+
+    version: str
+    result: Mapping[str, Any]
+
+
+def earlier_conversion(run: RunRef, name: str, identity: str) -> EarlierConversion | None:
+    """The conversion of this identity registered as `name`; None: there is none, or it is incomplete."""
     version = version_of(run, name, identity)
     if version is None or not version.run_id:
         return None
@@ -32,8 +42,9 @@ def earlier_result(run: RunRef, name: str, identity: str) -> Mapping[str, Any] |
         client = run.client()
         if RESULT_FILE not in {artifact.path for artifact in client.list_artifacts(version.run_id)}:
             return None
-        path = client.download_artifacts(version.run_id, RESULT_FILE, folder)
-        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        path = run_file(client, version.run_id, RESULT_FILE, Path(folder))
+        result = dict(json.loads(path.read_text(encoding="utf-8")))
+    return EarlierConversion(f"models:/{version.name}/{version.version}", result)
 
 
 def keep_result(run: RunRef, result: Mapping[str, Any]) -> None:

@@ -42,11 +42,13 @@ def register_version(
     tags: Mapping[str, str],
     description: str,
     alias: str | None,
+    of_this_run: bool = False,
 ) -> Registered:
     """Registers the logged model as a new version of `name`, made where it does not exist; sets `alias` last.
 
     Where a version of this name has the same ``autocast.identity`` already (an earlier try ended in between), that one
-    is completed. The version carries its tags from the beginning, so that whoever hears of it knows whose it is.
+    is completed; with `of_this_run` only one that this run made, as anybody can write such a tag. The version carries
+    its tags from the beginning, so that whoever hears of it knows whose it is.
     """
     from mlflow.exceptions import MlflowException
 
@@ -58,6 +60,8 @@ def register_version(
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         there = version_of(run, name, tags[IDENTITY_TAG]) if IDENTITY_TAG in tags else None
+        if of_this_run and there is not None and there.run_id != run.run_id:
+            there = None
         made = there or client.create_model_version(
             name, model.uri, run.run_id, tags=dict(tags), description=description, model_id=model.model_id
         )

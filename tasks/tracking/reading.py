@@ -7,16 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autocast_core.errors import InputError
+from autocast_core.model.full_disk import full_disk_told
 from tasks.storage.uri import RegistryLocation, parse_uri
+from tasks.tracking.artifacts import run_file
 from tasks.tracking.model_versions import set_alias as set_alias_again
 from tasks.tracking.runs import DIGEST_TAG, FAILURE_TAG, PLACE_TAG
-from tasks.tracking.store import client_of, sqlite_file, tracking_errors
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from tasks.tracking.store import existing_store, tracking_errors
 
 _ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"})
 
@@ -48,19 +47,6 @@ class VersionRecord:
 
     def __str__(self) -> str:
         return f"models:/{self.name}/{self.version}"
-
-
-def existing_store(tracking_uri: str) -> MlflowClient:
-    """A client of a store that is there. InputError for a database file that is not: MLflow would make an empty one."""
-    database = sqlite_file(tracking_uri)
-    if database is not None and not database.is_file():
-        raise InputError(f"there is no tracking database at {database}: set MLFLOW_TRACKING_URI, or run a conversion")
-    with tracking_errors(tracking_uri):
-        import mlflow
-
-        # A registry in a database looks logged models up in the process's own tracking store, not in its client's.
-        mlflow.set_tracking_uri(tracking_uri)
-        return client_of(tracking_uri)
 
 
 def read_run(tracking_uri: str, run_id: str) -> RunRecord:
@@ -96,7 +82,7 @@ def read_artifact(tracking_uri: str, run: RunRecord, path: str) -> str:
     ):
         if path not in {artifact.path for artifact in client.list_artifacts(run.run_id)}:
             raise FileNotFoundError(path)
-        return Path(client.download_artifacts(run.run_id, path, folder)).read_text(encoding="utf-8")
+        return run_file(client, run.run_id, path, Path(folder)).read_text(encoding="utf-8")
 
 
 def read_version(tracking_uri: str, uri: str) -> VersionRecord:
@@ -128,7 +114,8 @@ def _absent(message: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        yield
+        with full_disk_told():
+            yield
     except OSError as error:
         raise InputError(message) from error
     except MlflowException as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from autocast_core.errors import AutocastError, ConfigError, InputError, ServiceError
+from autocast_core.model.full_disk import full_disk_told
 from autocast_core.process.file_lock import exclusive_lock
 from autocast_core.text import one_line
 
@@ -57,6 +58,19 @@ def client_of(tracking_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri, os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri)
 
 
+def existing_store(tracking_uri: str) -> MlflowClient:
+    """A client of a store that is there. InputError for a database file that is not: MLflow would make an empty one."""
+    database = sqlite_file(tracking_uri)
+    if database is not None and not database.is_file():
+        raise InputError(f"there is no tracking database at {database}: set MLFLOW_TRACKING_URI, or run a conversion")
+    with tracking_errors(tracking_uri):
+        import mlflow
+
+        # A registry in a database looks logged models up in the process's own tracking store, not in its client's.
+        mlflow.set_tracking_uri(tracking_uri)
+        return client_of(tracking_uri)
+
+
 def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
     """The id of experiment MLFLOW_EXPERIMENT_NAME (else ``autocast``), created where it does not exist.
 
@@ -102,9 +116,13 @@ def sqlite_file(tracking_uri: str) -> Path | None:
 
 @contextmanager
 def tracking_errors(tracking_uri: str) -> Iterator[None]:
-    """Turns MLflow's exceptions into InputError (the request was refused) or ServiceError (a retry may succeed)."""
+    """Turns MLflow's exceptions into InputError (the request was refused) or ServiceError (a retry may succeed).
+
+    OutputError where a disk of this machine is full.
+    """
     try:
-        yield
+        with full_disk_told():
+            yield
     except AutocastError:
         raise
     except Exception as error:

@@ -300,9 +300,8 @@ def test_a_path_of_five_thousand_letters_is_bad_input(source, tmp_path, capsys, 
     ids=["a shape given", "a dimension", "a rank"],
 )
 def test_inputs_that_no_machine_holds_are_bad_input(tmp_path, capsys, declared, arguments):
-    model = onnx.parser.parse_model(
-        f'<ir_version: 8, opset_import: ["": 17]> g (float[{declared}] x) => (float y) {{ y = ReduceMax<keepdims = 0>(x) }}'
-    )
+    head, body = '<ir_version: 8, opset_import: ["": 17]>', "{ y = ReduceMax<keepdims = 0>(x) }"
+    model = onnx.parser.parse_model(f"{head} g (float[{declared}] x) => (float y) {body}")
     onnx.save(model, tmp_path / "m.onnx")
     assert command(["--onnx_path", str(tmp_path / "m.onnx"), *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -19,7 +19,7 @@ from tests.faults.proxy import serving
 from tests.flows.services import embedded_services, services_at
 from tests.settings import clean_environment
 
-QUICK = S3Options(attempts=3, connect_timeout=2, read_timeout=5, part_bytes=1 << 16, workers=3)
+QUICK = S3Options(attempts=3, connect_timeout=2, read_timeout=5, part_bytes=1 << 16, workers=3, lease_seconds=1)
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ def finish(
     With `as_json` stdout gets exactly one JSON object, of success or of failure, whatever else prints meanwhile.
     `known` has those values that the command learns on its way, for when it fails.
     """
+    from autocast_core.model.full_disk import full_disk_told
     from flows.local.environment import only_json_on_stdout
 
     try:
         if not as_json:
-            return command()
-        with only_json_on_stdout():
+            with full_disk_told():
+                return command()
+        with only_json_on_stdout(), full_disk_told():
             result = command()
     except KeyboardInterrupt:
         _fail("interrupted", FAILURE, known, keys, as_json)

@@ -20,6 +20,7 @@ from flows.conversion.tracked_run import (
     remove_work_folder_unless_retried,
     tracked_run,
 )
+from flows.local.abandoned_runs import run_marker
 from flows.local.home import Home
 from flows.local.own_files import make_work_folder
 from tests.flows.conversions import client
@@ -160,6 +161,17 @@ def test_files_of_runs_that_nobody_retried_for_a_week_are_removed(tmp_path):
         os.utime(folder, (time.time() - days * 86400,) * 2)
     remove_old_work_folders(home)
     assert list(home.work.iterdir()) == [new]
+
+
+def test_files_of_a_run_in_progress_stay_where_the_clock_is_set_forward(tmp_path):
+    home, flow_run = Home(tmp_path), str(uuid.uuid4())
+    folder = make_work_folder(home, flow_run)
+    os.utime(folder, (0, 0))
+    with run_marker(home, "sqlite:///mlflow.db", flow_run):
+        remove_old_work_folders(home)
+        assert folder.exists()
+    remove_old_work_folders(home)
+    assert not folder.exists()
 
 
 def test_a_folder_below_work_that_we_did_not_make_is_never_removed(tmp_path):

@@ -84,5 +84,16 @@ def test_a_bill_of_materials_names_the_model_its_data_and_what_was_measured():
     assert bom["dependencies"] == [{"ref": "resnet-fp16@3", "dependsOn": ["calibration", "source-model"]}]
 
 
+def test_a_bill_of_materials_is_what_cyclonedx_accepts():
+    """By its JSON schema in the strict form, which refuses what it does not know."""
+    pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib, which has the schema, is not installed")
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    validator = JsonStrictValidator(SchemaVersion.V1_6)
+    assert validator.validate_str(json.dumps(bill())) is None
+    assert validator.validate_str(json.dumps({**bill(), "serialNumber": "none", "more": 1})) is not None
+
+
 def test_equal_conversions_have_one_bill_of_materials():
     assert bill() == bill()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -55,21 +56,41 @@ def test_a_cache_that_may_only_be_read_is_used_all_the_same(cache, monkeypatch):
     assert cache.recall("reference-a").path.parent == folder
 
 
-def test_what_was_used_since_the_oldest_run_began_stays(cache):
-    used, unused = fill(cache, "a", 100, 2), fill(cache, "b", 100, 6)
+@contextmanager
+def run_since(cache, days_ago):
+    """Another process that uses the cache, since so many days by its clock."""
     script = (
         "import os, sys, time; from pathlib import Path; from tasks.storage.cache_limit import cache_in_use\n"
         "with cache_in_use(Path(sys.argv[1]), 1 << 30):\n"
-        "    mark, = Path(sys.argv[1], 'users').iterdir(); began = time.time() - 4 * 86400\n"
+        "    mark, = Path(sys.argv[1], 'users').iterdir(); began = time.time() - float(sys.argv[2]) * 86400\n"
         "    os.utime(mark, (began, began)); print('running', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", script, str(cache.root)]
+    command = [sys.executable, "-c", script, str(cache.root), str(days_ago)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout.readline() == "running\n"
-        assert prune(cache, 1) == (unused,)
+        yield
         run.kill()
+
+
+def test_what_was_used_since_the_oldest_run_began_stays(cache):
+    used, unused = fill(cache, "a", 100, 2), fill(cache, "b", 100, 6)
+    with run_since(cache, 4):
+        assert prune(cache, 1) == (unused,)
     assert prune(cache, 1) == (used,)
     assert list((cache.root / "users").iterdir()) == []
+
+
+def test_a_clock_that_is_set_takes_nothing_from_a_run(cache):
+    """Set forward by ten days, a transfer of the run looks abandoned; set back, the run begins in the future."""
+    used, part = fill(cache, "a", 100, 9), cache.root / "parts" / "x.8.partial"
+    for began in (10, -10):
+        with run_since(cache, began):
+            part.write_bytes(b"1")
+            os.utime(part, (time.time() - 9 * DAY,) * 2)
+            assert prune(cache, 1) == ()
+            assert used.is_dir() and part.exists()
+    assert prune(cache, 1) == (used,)
+    assert not part.exists()
 
 
 def test_what_was_used_within_the_hour_stays_beyond_the_limit(cache):

@@ -1,5 +1,6 @@
 """`autocast sign` and `autocast verify --key`: a change of anything that was signed is found."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -171,3 +172,44 @@ def test_each_tag_of_ours_counts(version, proof_differences, sample):
         client().set_model_version_tag("signed", "1", name, of_version[name])
         assert found == [f"version tags {name}"]
     assert proof_differences() == []
+
+
+def test_a_version_whose_signing_failed_is_not_handed_back_and_the_next_run_signs_its_own(
+    autocast, version, workplace, monkeypatch
+):
+    """A full disk, say, ends the run between registering and signing."""
+    from autocast_core.errors import OutputError
+
+    monkeypatch.setenv("AUTOCAST_SIGNING_KEY", str(version[0] / "private.pem"))
+    given = {"calibration": batches(Path("c.npz")).name, "name": "interrupted"}
+    mlp("interrupted.onnx", seed=5)
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.proof.proof.upload_artifacts", _full)
+        with pytest.raises(OutputError, match=r"a temporary file: the disk is full \(No space left on device\)"):
+            convert("interrupted.onnx", **given)
+    again = convert("interrupted.onnx", **given)
+    assert again.registered == "models:/interrupted/2"
+    assert autocast("verify", again.registered, "--key", version[0] / "public.pem").code == 0
+    assert convert("interrupted.onnx", **given).registered == again.registered
+
+
+def _full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_service_neither_hands_back_nor_signs_a_version_that_somebody_else_registered(
+    autocast, version, workplace, monkeypatch
+):
+    """With the identity and the name of the next conversion, the files of another model, and a result beside them."""
+    given = {"calibration": batches(Path("c.npz")).name, "name": "planted"}
+    planted = convert(mlp("other.onnx", seed=6), **given)
+    tags = client().get_model_version("planted", "1").tags
+    expected = convert(mlp("wanted.onnx", seed=7), **{**given, "name": "elsewhere"})
+    identity = client().get_model_version("elsewhere", "1").tags["autocast.identity"]
+    assert tags["autocast.identity"] != identity
+    client().set_model_version_tag("planted", "1", "autocast.identity", identity)
+    monkeypatch.setenv("AUTOCAST_SIGNING_KEY", str(version[0] / "private.pem"))
+    made = convert("wanted.onnx", **given)
+    assert (made.registered, made.output_sha256) == ("models:/planted/2", expected.output_sha256)
+    assert autocast("verify", "models:/planted/2", "--key", version[0] / "public.pem").code == 0
+    assert autocast("verify", planted.registered, "--key", version[0] / "public.pem").code == 3
