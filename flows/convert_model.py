@@ -292,9 +292,8 @@ def _convert(
                 together.set(PUBLISHED, published)
                 check_unchanged(converted, published.sha256)
                 output = published.uri
-            registered = register_task(
-                run, logged, name, tags, texts.description, of_this_run=bool(os.environ.get(SIGNING_KEY))
-            )
+            ours_alone = bool(os.environ.get(SIGNING_KEY))
+            registered = register_task(run, logged, name, tags, texts.description, ours_alone)
     text = summary_text(result.summary, result.metrics, registered.uri, output)
     show_conversion(run, converted.plan, text, registered.uri)
     made = [uri for uri in (output, registered.uri) if uri]

@@ -167,6 +167,20 @@ def test_a_delivery_that_was_accepted_is_refused_by_a_restarted_bridge_and_by_an
     assert len(servers.sent) == 1
 
 
+def test_a_clock_that_jumps_lets_no_delivery_in_twice(servers):
+    """Set an hour forward, the bridge forgets the ids that it has seen; set back, their timestamps are fresh again."""
+    clock, delivery = [float(NOW)], str(uuid.uuid4())
+    with TestClient(make_app(SETTINGS, servers, lambda: clock[0])) as bridge:
+        answers = [deliver(bridge, message(), delivery=delivery).status_code]
+        clock[0] += 3600
+        answers.append(deliver(bridge, message(), delivery=delivery).status_code)
+        answers.append(deliver(bridge, message(), timestamp=NOW + 3600).status_code)
+        clock[0] -= 3600
+        answers.append(deliver(bridge, message(), delivery=delivery).status_code)
+    assert answers == [202, 401, 202, 409]
+    assert [event["id"] for event in servers.sent].count(delivery) == 1
+
+
 def test_the_present_secret_and_the_one_before_are_accepted_while_it_is_replaced(servers):
     settings = replace(SETTINGS, secrets=("the new secret of today", SECRET))
     with TestClient(make_app(settings, servers, lambda: NOW)) as bridge:

@@ -2,14 +2,17 @@
 
 import errno
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autocast_core.errors import ConfigError
+from tasks.tracking.store import sqlite_file
 from tests.flows.conversions import batches, client, convert, mlp, registered, registered_folder, working_in
 from tests.flows.proof.key_files import key_files
 
@@ -154,6 +157,24 @@ def test_each_metric_counts(version, proof_differences, sample):
         found = proof_differences()
         client().log_metric(run, name, metrics[name], step=2)
         assert found == [f"metrics {name}"]
+    assert proof_differences() == []
+
+
+def test_each_parameter_counts(version, proof_differences, sample):
+    """MLflow changes none; its database does."""
+    run, database = version[1].run_id, sqlite_file(os.environ["MLFLOW_TRACKING_URI"])
+    params = client().get_run(run).data.params
+
+    def set_param(name, value):
+        with closing(sqlite3.connect(database)) as store, store:
+            changed = store.execute("update params set value = ? where run_uuid = ? and key = ?", (value, run, name))
+            assert changed.rowcount == 1
+
+    for name in [sorted(params)[at] for at in sample(len(params), 2)]:
+        set_param(name, "forged")
+        found = proof_differences()
+        set_param(name, params[name])
+        assert found == [f"parameters {name}"]
     assert proof_differences() == []
 
 
