@@ -63,6 +63,20 @@ class _Held:
     etag: str = ""
     versions: list[str] = field(default_factory=list)
 
+    def replace(self, etag: str) -> None:
+        """Writes the marker where its state is `etag`. botocore's ClientError otherwise.
+
+        Older versions of Ceph compare with what they keep, which has no quotation marks; none takes both forms wrongly.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            self.put({"IfMatch": etag})
+        except ClientError as error:
+            if error_code(error) not in _HELD:
+                raise
+            self.put({"IfMatch": etag.strip('"')})
+
     def put(self, condition: dict[str, str]) -> None:
         """Writes the marker where the condition holds. botocore's ClientError otherwise."""
         answer = self.client.put_object(
@@ -75,7 +89,7 @@ class _Held:
     def beat(self, released: threading.Event, seconds: float) -> None:
         while not released.wait(seconds):
             try:
-                self.put({"IfMatch": self.etag})
+                self.replace(self.etag)
             except Exception as error:
                 LOG.warning("%s: the lock's heartbeat failed (%s)", self.marker, type(error).__name__)
 
@@ -102,7 +116,10 @@ def _acquired(client: Any, marker: S3Location, lease_seconds: float) -> _Held | 
         silent = bool(seen) and time.monotonic() - since > lease_seconds
         with explained(marker, client.meta.endpoint_url):
             try:
-                held.put({"IfMatch": seen} if silent else {"IfNoneMatch": "*"})
+                if silent:
+                    held.replace(seen)
+                else:
+                    held.put({"IfNoneMatch": "*"})
                 return held
             except ClientError as error:
                 code = error_code(error)

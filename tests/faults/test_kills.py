@@ -91,7 +91,8 @@ def test_a_run_killed_while_it_uploads_loses_nothing(
 
     s3_proxy.fault = kill_at
     assert begun.wait(300) == -9
-    keys = contents(bucket)
+    # The lock of the killed run is taken over after its lease.
+    keys = {name: body for name, body in contents(bucket).items() if not name.endswith(".lock")}
     assert "out/model.onnx" not in keys or set(keys) == {"out/model.onnx", "out/plan.json"}
     assert check_registered(f"{name}-fp16") == []
     again = run("never", model, data, output)

@@ -11,6 +11,8 @@ from autocast_core.errors import AutocastError, InputError, ServiceError
 from tasks.storage.data import fetch_data
 from tasks.storage.publication import publish_files
 from tasks.storage.s3 import connect
+from tasks.storage.s3_lock import marker_of
+from tasks.storage.uri import S3Location
 from tests.faults.conftest import QUICK
 from tests.flows.conversions import mlp
 
@@ -103,6 +105,17 @@ def test_what_is_published_is_whole_or_taken_back(s3_proxy, bucket, tmp_path, tr
     publish_files(model, f"s3://{bucket}/out/", plan=plan, options=QUICK)
     assert contents(bucket) == {"out/model.onnx": model.read_bytes(), "out/plan.json": b"{}"}
     trial(f"publish: {fault}", done, f"{outcome}; then whole")
+
+
+def test_a_destination_that_a_killed_run_left_locked_is_taken_over(s3_proxy, bucket, tmp_path, trial):
+    """On the real server: each compares ETags in its own way."""
+    marker = marker_of(S3Location(bucket, "out/model.onnx"))
+    connect(QUICK).put_object(Bucket=bucket, Key=marker.key, Body=b"killed")
+    model, plan = mlp(tmp_path / "model.onnx"), tmp_path / "plan.json"
+    plan.write_text("{}")
+    publish_files(model, f"s3://{bucket}/out/", plan=plan, options=QUICK)
+    assert set(contents(bucket)) == {"out/model.onnx", "out/plan.json"}
+    trial("publish: a lock left by a killed run", 1, "taken over after the lease; whole")
 
 
 def contents(bucket):
