@@ -12,7 +12,7 @@ from autocast_core.diagnose.distances import DistanceSums, array_distance
 from autocast_core.diagnose.reproduction.sub_models import Arrays
 from autocast_core.errors import BackendError
 from autocast_core.runtime import Runtime
-from autocast_core.simulate import simulate
+from autocast_core.simulate import Accumulate, simulate
 
 _HALF = 0.5
 """Of the error that a fault had: what must be left of it in a smaller one."""
@@ -21,13 +21,14 @@ _HALF = 0.5
 @dataclass(frozen=True)
 class Fault:
     """Two models that should give the same, and what each is fed. `reference` is None where only what it gave is
-    known, `expected`."""
+    known, `expected`. The candidate is simulated with the accumulation `accumulate`."""
 
     candidate: ir.Model
     candidate_feeds: Arrays
     reference: ir.Model | None
     reference_feeds: Arrays = field(default_factory=dict)
     expected: np.ndarray | None = None
+    accumulate: Accumulate = Accumulate.FP32
 
     def run(self, runtime: Runtime) -> Shown:
         """What both give, the candidate in simulation. BackendError where one does not run."""
@@ -36,7 +37,7 @@ class Fault:
             expected = self.expected
         else:
             expected = _run(self.reference, self.reference_feeds, runtime)
-        return Shown(expected, _run(simulate(self.candidate), self.candidate_feeds, runtime))
+        return Shown(expected, _run(simulate(self.candidate, self.accumulate), self.candidate_feeds, runtime))
 
 
 @dataclass(frozen=True)

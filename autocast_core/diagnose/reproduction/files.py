@@ -33,7 +33,7 @@ def write_reproduction(found: Reproduction, folder: Path) -> tuple[Path, ...]:
     if fault.reference is not None:
         models["reference.onnx"] = _named(fault.reference, fault.reference_feeds, shown.expected, "reference")
     if found.is_simulated:
-        models["candidate_simulated.onnx"] = simulate(models["candidate.onnx"])
+        models["candidate_simulated.onnx"] = simulate(models["candidate.onnx"], fault.accumulate)
     contents = {
         "inputs.npz": _npz(fault.candidate_feeds, fault.reference_feeds),
         "reproduce.py": script(

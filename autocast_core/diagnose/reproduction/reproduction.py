@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -16,7 +16,7 @@ from autocast_core.diagnose.result import Culprit, Diagnosis, Recorded
 from autocast_core.errors import AutocastError, ModelError
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.runtime import Runtime
-from autocast_core.simulate import simulate
+from autocast_core.simulate import Accumulate, simulate
 
 MOST_NODES = 12
 
@@ -44,8 +44,15 @@ class Reproduction:
         return has_low_types(self.fault.candidate)
 
 
-def reproduction(reference: ir.Model, candidate: ir.Model, diagnosis: Diagnosis, runtime: Runtime) -> Reproduction:
-    """The smallest sub-models around the first culprit of `diagnosis`, which is of these two models, that show it.
+def reproduction(
+    reference: ir.Model,
+    candidate: ir.Model,
+    diagnosis: Diagnosis,
+    runtime: Runtime,
+    accumulate: Accumulate = Accumulate.FP32,
+) -> Reproduction:
+    """The smallest sub-models around the first culprit of `diagnosis`, which is of these two models and was made with
+    this accumulation, that show it.
 
     The candidate's part are its nodes between matched tensors, fed the reference's values of the worst batch; the
     reference's part its own nodes there, else the candidate's with FP32 in the place of 16 bits. Both have at most 12
@@ -59,7 +66,7 @@ def reproduction(reference: ir.Model, candidate: ir.Model, diagnosis: Diagnosis,
         raise ModelError(f"{place}: no values were recorded there, so it cannot be reproduced alone")
     for fault, same_nodes in _faults(prepared(reference), prepared(candidate), diagnosis, culprit, runtime):
         try:
-            small, shown = shrunk(fault, runtime)
+            small, shown = shrunk(replace(fault, accumulate=accumulate), runtime)
         except (AutocastError, ValueError):
             continue  # this part does not run by itself
         if _is_shown(shown, culprit):

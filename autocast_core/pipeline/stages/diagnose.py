@@ -45,7 +45,8 @@ def reproduce_culprit(job: Job, candidate: ModelRef, found: Diagnosis, folder: P
     from autocast_core.diagnose.reproduction.reproduction import reproduction
 
     try:
-        made = reproduction(job.original(), job.cache.model(candidate), found, job.runtime)
+        accumulate = Accumulate(job.config.accumulate)
+        made = reproduction(job.original(), job.cache.model(candidate), found, job.runtime, accumulate)
     except ModelError as error:
         return {"folder": None, "reason": str(error)}
     write_reproduction(made, folder)

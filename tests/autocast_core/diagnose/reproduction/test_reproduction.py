@@ -9,6 +9,7 @@ from autocast_core.diagnose.reproduction.reproduction import reproduction
 from autocast_core.diagnose.reproduction.sub_models import node_count, weights
 from autocast_core.errors import ModelError
 from autocast_core.model import load_proto
+from autocast_core.simulate import Accumulate
 from tests.autocast_core.diagnose.diagnosed import diagnosed, model, normal, whole_fp16
 
 RUNTIME = OnnxRuntime(("cpu",), threads=1)
@@ -79,6 +80,18 @@ def test_a_part_of_more_than_12_nodes_in_the_reference_gives_way_to_the_candidat
     assert found.same_nodes and operators(found.fault.reference) == operators(found.fault.candidate)
     assert node_count(found.fault.reference) <= 12
     assert np.isinf(found.shown.found).any()
+
+
+def test_sums_that_round_are_reproduced_with_the_accumulation_that_found_them():
+    weight = np.full((512, 8), 0.1, np.float32)
+    source = model("y = MatMul(x, w)", "(float[N, 512] x) => (float[N, 8] y)")
+    source.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    candidate, data = whole_fp16(source), {"x": np.abs(normal(8, 512)) + 1}
+    assert not diagnosed(source, candidate, data, tolerance_db=65.0).diverges
+    found = diagnosed(source, candidate, data, accumulate=Accumulate.FP16, tolerance_db=65.0)
+    made = reproduction(load_proto(source), load_proto(candidate), found, RUNTIME, Accumulate.FP16)
+    assert operators(made.fault.candidate) == ["MatMul"]
+    assert made.rel_l2 >= 0.5 * found.culprits[0].own > 0
 
 
 def test_models_that_agree_have_nothing_to_reproduce():
