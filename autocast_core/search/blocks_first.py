@@ -7,6 +7,9 @@ are kept at one place of the blocks, lowered together, miss the budget.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from autocast_core.apply.placement import regions
 from autocast_core.search.budget import Budget
 from autocast_core.search.cheaper_sets import cheaper_certified
@@ -18,12 +21,16 @@ from autocast_core.search.minimal_set import (
     MinimalSet,
     Tester,
     certified,
+    damage,
     ended_early,
     spread,
     unreachable,
 )
 from autocast_core.search.ranking import Kept, Ranking
+from autocast_core.search.trials import Trial
 
+_WORTH_A_PASS = 0.95
+"""A set that costs more than this part of another is not worth that its patterns are measured anew."""
 _POINTS = 8
 """Sets that share a pass."""
 
@@ -47,12 +54,55 @@ def set_by_blocks(
             cheaper_certified(tester, 1)
         else:
             patterns = _without_patterns(coarse, tester.best)
-        singles = _without_single_ones(ranking, tester.best)
+        base = tester.best
+        singles = _without_single_ones(ranking, base)
         tester.trials([kept for kept in dict.fromkeys([*patterns, *singles]) if kept])
+        if ranking.cost(tester.best)[0] > _WORTH_A_PASS * ranking.cost(base)[0]:
+            tester.best = base  # without whose patterns the plans are measured
+        _lower_needless_patterns(tester)
         certificate = certified(tester, 1)
         return MinimalSet(ranking.ordered(tester.best), certificate)
     except LimitReachedError as limit:
         return ended_early(tester, limit)
+
+
+def _lower_needless_patterns(tester: Tester) -> None:
+    """Lowers patterns while one can be lowered alone. As many at once as the additive error model expects to pass are
+    measured together with what certifies the set without them, so that a round takes a pass where it is right."""
+    ranking = tester.ranking
+    while True:
+        base = tester.best
+        order = _one_a_pattern(ranking, base)
+        trials = tester.trials([ranking.without(base, node) for node in order])
+        needless = [
+            (trial, node)
+            for trial, node in zip(trials, order, strict=True)
+            if tester.budget.met(trial) and ranking.saved(base, node) > 0
+        ]
+        tester.best = base
+        if not needless:
+            return
+        needless.sort(key=lambda each: damage(ranking, *each))
+        lowered = [node for _, node in needless]
+        expected = _expected_needless(tester, base, [trial for trial, _ in needless])
+        target = base - ranking.space.together(lowered[:expected])
+        ahead = [ranking.without(target, node) for node in _one_a_pattern(ranking, target)]
+        sets = [base - ranking.space.together(lowered[:length]) for length in spread(0, len(lowered) + 1, _POINTS // 2)]
+        tester.trials([kept for kept in dict.fromkeys([target, *sets, *ahead]) if kept])
+
+
+def _expected_needless(tester: Tester, base: Kept, trials: Sequence[Trial]) -> int:
+    """How many of the patterns without which `trials` were measured can go together, by the sum of squared errors; 1
+    where the budget says nothing of errors."""
+    limit, whole = tester.budget.rel_l2(), tester.measure.known(base)
+    if limit is None or whole is None:
+        return 1
+    error = squared = whole.metrics.get("fidelity.worst.rel_l2", math.inf) ** 2
+    for number, trial in enumerate(trials):
+        error += max(trial.metrics.get("fidelity.worst.rel_l2", math.inf) ** 2 - squared, 0.0)
+        if error > limit**2:
+            return max(number, 1)
+    return len(trials)
 
 
 def _without_single_ones(ranking: Ranking, base: Kept) -> list[Kept]:

@@ -232,13 +232,13 @@ def certified(tester: Tester, passes: int = _ROUND) -> tuple[CertificateEntry, .
         tester.best = base
         if not needless:
             return tuple(entry_of_trial(tester, node, trial) for node, trial in zip(nodes, trials, strict=True))
-        needless.sort(key=lambda each: _damage(ranking, *each))
+        needless.sort(key=lambda each: damage(ranking, *each))
         # One node of those that go together: the least important.
         order = {trial.kept: node for trial, node in needless}
         tester.best = lowered_from(tester, list(order.values()))
 
 
-def _damage(ranking: Ranking, trial: Trial, node: str) -> tuple[float, float, int]:
+def damage(ranking: Ranking, trial: Trial, node: str) -> tuple[float, float, int]:
     """What lowering `node` costs: error for each unit of what keeping it costs, the least important first."""
     error = trial.metrics.get("fidelity.worst.rel_l2", 0.0)
     return error / max(ranking.costs.own.get(node, 1.0), 1.0), error, -ranking.places[node]

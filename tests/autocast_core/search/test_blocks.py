@@ -18,6 +18,7 @@ BEYOND = "sqnr_db>=49.2"
 """15 dB more than the model of 12 layers has with everything low."""
 # Without patterns, as counted by the slow test below.
 TRAFFIC_EVALUATIONS, TRAFFIC_TRIALS = 33, 212
+NODES_EVALUATIONS, NODES_TRIALS = 28, 241
 
 
 def sanitized(proto):
@@ -73,7 +74,21 @@ def test_twelve_layers_take_a_third_of_the_evaluations():
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_without_patterns_it_took_more(monkeypatch):
+def test_so_do_they_for_the_fewest_nodes():
+    found = searched(*layered(12), BEYOND)
+    assert found.complete and all(result.passed for result in found.budgets)
+    assert found.evaluations <= NODES_EVALUATIONS / 3
+    assert len(found.trials) <= NODES_TRIALS / 2
+    assert all(entry.failing for entry in found.certificate)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("cost", "expected"),
+    [("traffic", (TRAFFIC_EVALUATIONS, TRAFFIC_TRIALS)), ("nodes", (NODES_EVALUATIONS, NODES_TRIALS))],
+)
+def test_without_patterns_it_took_more(cost, expected, monkeypatch):
     monkeypatch.setattr(import_module("autocast_core.search.search"), "by_blocks", lambda model, space: None)
-    found = searched(*layered(12), BEYOND, cost="traffic")
-    assert (found.evaluations, len(found.trials)) == (TRAFFIC_EVALUATIONS, TRAFFIC_TRIALS)
+    found = searched(*layered(12), BEYOND, cost=cost)
+    assert (found.evaluations, len(found.trials)) == expected
