@@ -31,9 +31,9 @@ FP32, LOWEST, THRESHOLDS, MEASURED, AUTOCAST = "FP32", "all 16-bit", "thresholds
 OPTIONS: Mapping[str, Mapping[str, object]] = {
     LOWEST: {"data_max": math.inf, "init_max": math.inf, "small_values": False},
     THRESHOLDS: {},
-    MEASURED: {"decide": "measured"},
+    MEASURED: {"decide": "measured", "target": "tensorrt"},
 }
-"""How AutoCast Flow is asked for each of its columns."""
+"""How AutoCast Flow is asked for each of its columns. For TensorRT, measurement computes in FP32 inside kernels."""
 COLUMNS = (FP32, *OPTIONS, AUTOCAST)
 _SECONDS = 3600.0
 
