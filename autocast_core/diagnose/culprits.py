@@ -46,7 +46,7 @@ def find_culprits(
     batch: WorstBatch,
 ) -> tuple[Culprit, ...]:
     """The culprits of the error of `outputs`, those that diverge; the worst first. They are mended alone on the
-    worst batch, one after the other, until one takes away half of the error."""
+    worst batch, one after the other, until little is left."""
     if not outputs:
         return ()
     weights = {value: min(measured.error(value) / max(each.tolerance, 1e-9), _WORST) for value, each in outputs}
@@ -186,11 +186,18 @@ def _by_effect(
 ) -> tuple[Culprit, ...]:
     """The culprits, those first whose mending takes away most of the error."""
     tried: list[Culprit] = []
-    for number, culprit in enumerate(culprits[:_TRIED]):
+    for culprit in culprits[:_TRIED]:
         tried.append(_mended(culprit, repeated[culprit.candidate_value], values, batch))
-        if (tried[-1].effect or 0.0) >= _MENDS:
-            return (tried[-1], *tried[:-1], *_shared(culprits[number + 1 :]))
-    return (*_shared(tried), *_shared(culprits[_TRIED:]))
+        if _mends(tried[-1]) and (tried[-1].mended or 0.0) < _MUCH:
+            break
+    best = min(filter(_mends, tried), key=lambda each: each.mended or 0.0, default=None)
+    first = [] if best is None else [best]
+    return (*first, *_shared([each for each in (*tried, *culprits[len(tried) :]) if each is not best]))
+
+
+def _mends(culprit: Culprit) -> bool:
+    """Whether mending it takes away half of the error."""
+    return culprit.effect is not None and culprit.effect >= _MENDS
 
 
 def _shared(culprits: Sequence[Culprit]) -> list[Culprit]:

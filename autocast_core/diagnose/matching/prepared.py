@@ -71,9 +71,7 @@ def _paired_inputs(reference: ir.Model, candidate: ir.Model, mapped: Mapping[str
     pairs = {name: mapped.get(name, name) for name in ours if mapped.get(name, name) in theirs}
     missing = [spec for name, spec in ours.items() if name not in pairs]
     extra = [spec for name, spec in theirs.items() if name not in pairs.values()]
-    if not extra and all(not _is_read(reference, spec.name) for spec in missing):
-        return pairs
-    if missing or extra:
+    if extra or any(_is_read(reference, spec.name) for spec in missing):
         only = [f"only the reference has {', '.join(map(str, missing))}"] if missing else []
         only += [f"only the candidate has {', '.join(map(str, extra))}"] if extra else []
         example = f"--map {missing[0].name}={extra[0].name}" if missing and extra else "two models with the same inputs"

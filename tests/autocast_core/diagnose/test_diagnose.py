@@ -152,6 +152,22 @@ def test_models_with_other_inputs_are_refused_with_the_map_that_pairs_them():
         diagnosed(OVERFLOWS, other, DATA)
 
 
+def test_models_whose_inputs_have_other_shapes_are_refused():
+    other = model("y = Relu(x)", "(float[N, 15] x) => (float[N, 15] y)")
+    with pytest.raises(ModelError, match=r"input x float \[N, 16\] of the reference is x float \[N, 15\]"):
+        diagnosed(OVERFLOWS, other, DATA)
+
+
+def test_infinity_that_is_harmless_by_itself_does_not_hide_another_fault():
+    io = "(float[N, 8, 8] x, float[N, 1, 8] mask) => (float[N, 8, 8] y)"
+    body = "m = Mul(mask, big)\na = Add(x, m)\ns = Softmax <axis = {axis}> (a)\ny = MatMul(s, x)"
+    source, other = (model(body.format(axis=axis), io, "float big = {-1e9}") for axis in (-1, 1))
+    data = {"x": normal(4, 8, 8), "mask": np.tile(np.arange(8) > 5, (4, 1, 1)).astype(np.float32)}
+    found = diagnosed(source, whole_fp16(other), data)
+    assert found.culprits[0].reference_value == "s"
+    assert found.culprits[0].kind is Kind.DIFFERENCE
+
+
 def test_a_map_of_a_tensor_that_does_not_exist_is_refused():
     with pytest.raises(ConfigError, match="the candidate has no tensor 'z'"):
         diagnosed(OVERFLOWS, OVERFLOWS, DATA, mapped={"b": "z"})
