@@ -36,7 +36,7 @@ from autocast_core.pipeline.stages.reuse import REUSE
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.plan import NodeDecision, PlacementRecord, PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent
-from autocast_core.search.measured_sizes import measured_sizes
+from autocast_core.search.costs.measured_sizes import measured_sizes
 from autocast_core.search.search_space import repair_space
 
 

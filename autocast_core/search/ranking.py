@@ -10,9 +10,9 @@ from typing import Protocol
 from autocast_core.apply.placement import PrecisionCosts
 from autocast_core.search.attribution import Attribution
 from autocast_core.search.attribution.error_sites import ErrorSite, Step, steps
+from autocast_core.search.costs.set_costs import node_costs
+from autocast_core.search.costs.trade_offs import trade_offs
 from autocast_core.search.search_space import SearchSpace
-from autocast_core.search.set_costs import node_costs
-from autocast_core.search.trade_offs import trade_offs
 
 Kept = frozenset[str]
 """The candidates that a plan keeps in FP32."""

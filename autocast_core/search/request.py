@@ -14,8 +14,8 @@ from autocast_core.errors import ConfigError
 from autocast_core.evaluate import TaskMetric
 from autocast_core.runtime import Runtime
 from autocast_core.sanitize import Change
-from autocast_core.search.estimated_time import device_of
-from autocast_core.search.set_costs import COSTS
+from autocast_core.search.costs.estimated_time import device_of
+from autocast_core.search.costs.set_costs import COSTS
 
 OVERHEAD = 2
 """Evaluations that are no trials of plans: the reference's and the attribution's."""

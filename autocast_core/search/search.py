@@ -22,11 +22,12 @@ from autocast_core.operators import OperandPolicy
 from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.search.attribution import Attribution, attribute
-from autocast_core.search.blocks_first import set_by_blocks
+from autocast_core.search.blocks.blocks_first import set_by_blocks
+from autocast_core.search.blocks.equal_blocks import by_blocks
 from autocast_core.search.budget import Budget, parse_budget
-from autocast_core.search.cheaper_sets import cheaper_certified
-from autocast_core.search.equal_blocks import by_blocks
-from autocast_core.search.estimated_time import EstimatedTime, device_of
+from autocast_core.search.costs.cheaper_sets import cheaper_certified
+from autocast_core.search.costs.estimated_time import EstimatedTime, device_of
+from autocast_core.search.costs.set_costs import set_costs
 from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import (
     MeasuringLimits,
@@ -46,7 +47,6 @@ from autocast_core.search.request import OVERHEAD, SearchLimits, SearchRequest, 
 from autocast_core.search.result import CertificateEntry, ParetoPoint, SearchResult
 from autocast_core.search.search_space import SearchSpace, search_space
 from autocast_core.search.second_type import in_second_type, second_type_choices
-from autocast_core.search.set_costs import set_costs
 from autocast_core.search.trials import MemoryTrials, Trial, TrialListener, TrialStore, no_listener
 
 _DEFAULT_LIMITS = SearchLimits()

@@ -8,7 +8,7 @@ import pytest
 from autocast_core.config import ConversionConfig
 from autocast_core.model import load_proto
 from autocast_core.sanitize import sanitize
-from autocast_core.search.equal_blocks import by_blocks, equal_nodes
+from autocast_core.search.blocks.equal_blocks import by_blocks, equal_nodes
 from autocast_core.search.search_space import search_space
 from tests.autocast_core.search.layered import layered
 from tests.autocast_core.search.planted import searched

@@ -10,7 +10,7 @@ from autocast_core.apply.placement import PrecisionCosts, traffic_costs
 from autocast_core.data import Batches
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.runtime import Runtime
-from autocast_core.search.measured_sizes import measured_sizes
+from autocast_core.search.costs.measured_sizes import measured_sizes
 from autocast_core.search.search_space import SearchSpace
 
 NODES, WEIGHT_BYTES, TRAFFIC = "nodes", "weight_bytes", "traffic"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from autocast_core.apply.placement import regions
 from autocast_core.search.budget import Budget
-from autocast_core.search.cheaper_sets import cheaper_certified
+from autocast_core.search.costs.cheaper_sets import cheaper_certified
 from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import (
     ALL_LOW,

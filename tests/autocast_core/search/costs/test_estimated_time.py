@@ -5,7 +5,7 @@ import pytest
 from autocast_core.engine.devices import devices
 from autocast_core.errors import ConfigError
 from autocast_core.search import SearchRequest
-from autocast_core.search.estimated_time import device_of
+from autocast_core.search.costs.estimated_time import device_of
 from tests.autocast_core.search.planted import searched
 
 BUDGETS = ("sqnr_db>=55", "no_new_nonfinite")

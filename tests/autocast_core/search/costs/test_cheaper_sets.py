@@ -10,9 +10,9 @@ from autocast_core.model import load_model, load_proto
 from autocast_core.pipeline.job import open_runtime
 from autocast_core.sanitize import sanitize
 from autocast_core.search import MemoryTrials, SearchRequest, SearchSubject, search
-from autocast_core.search.measured_sizes import measured_sizes
+from autocast_core.search.costs.measured_sizes import measured_sizes
+from autocast_core.search.costs.set_costs import set_costs
 from autocast_core.search.search_space import search_space
-from autocast_core.search.set_costs import set_costs
 from tests.autocast_core.search.planted import names, searched
 from tests.models import ARCHITECTURES, build
 

@@ -1,0 +1,1 @@
+"""Searching models of equal blocks by pattern first."""
