@@ -12,7 +12,7 @@ def chosen(crossings: Crossings, candidates: Collection[str], fixed: Collection[
     """The candidates to compute in FP32 so that at most `most_bytes` more cross; `fixed` nodes are in FP32 anyway.
 
     From all candidates on, the one is taken out that loses the least accuracy a byte, until the rest fits. What gains
-    nothing then goes too. Ties are broken by id.
+    nothing then goes too. Where nothing is left, what crosses no kernel is chosen. Ties are broken by id.
     """
     wide = {*candidates, *fixed}
     extra = crossings.bytes_beside(fixed, wide)
@@ -31,7 +31,21 @@ def chosen(crossings: Crossings, candidates: Collection[str], fixed: Collection[
         for other in _neighbours(crossings, node):
             if other in wide and other not in fixed:
                 heapq.heappush(waiting, (_price(crossings, other, wide), other))
-    return _useful(crossings, wide - {*fixed}, fixed)
+    found = _useful(crossings, wide - {*fixed}, fixed)
+    return found or _useful(crossings, _inside(crossings, {*candidates}, {*fixed}), fixed)
+
+
+def _inside(crossings: Crossings, wide: set[str], fixed: set[str]) -> set[str]:
+    """`wide` without nodes at both ends of what would cross in FP32: what is left adds constants alone."""
+    while True:
+        everything = wide | fixed
+        ends = set[str]()
+        for node, made in crossings.made.items():
+            if crossings.bytes_of(node, everything) > 2 * crossings.constants.get(node, 0):
+                ends |= {node, *(each.reader for each in made.readings if each.crosses)} & wide
+        if not ends:
+            return wide
+        wide = wide - ends
 
 
 def expected_gain(crossings: Crossings, wide: Collection[str]) -> float:
