@@ -210,7 +210,7 @@ def _track(search: _Search, run: RunRef, source: Fetched, data: FetchedData | No
     tables = {"attribution.json": {name: [row[name] for row in tuned.attribution] for name in columns}}
     figures = {}
     if tuned.pareto:
-        from autocast_core.report.pareto_plot import pareto_plot
+        from autocast_core.report.figures.pareto_plot import pareto_plot
 
         tables["pareto.json"] = {name: [row[name] for row in tuned.pareto] for name in tuned.pareto[0]}
         figures["pareto.png"] = pareto_plot(tuned.pareto)

@@ -26,7 +26,7 @@ _LONGEST = 16
 
 
 @dataclass(frozen=True)
-class Step:
+class PathStep:
     """A node on the way and which of its operands the way goes through."""
 
     node: ir.Node
@@ -67,7 +67,7 @@ def is_one_number(value: ir.Value | None) -> bool:
     return scalar(value) is not None or (value.shape is not None and all(size == 1 for size in value.shape))
 
 
-def steps_from_product(softmax: ir.Node) -> tuple[ir.Node, tuple[Step, ...]] | None:
+def steps_from_product(softmax: ir.Node) -> tuple[ir.Node, tuple[PathStep, ...]] | None:
     """The product whose scores `softmax` reads, and the steps from it to the Softmax, without either.
 
     Where several products lead there, as where a mask is one, that whose result has the shape of the scores is taken,
@@ -82,8 +82,8 @@ def steps_from_product(softmax: ir.Node) -> tuple[ir.Node, tuple[Step, ...]] | N
     return min(found, key=lambda each: (not _may_equal(each[0].outputs[0], start), len(each[1])))
 
 
-def _products_ahead(start: ir.Value) -> Iterator[tuple[ir.Node, tuple[Step, ...]]]:
-    pending: deque[tuple[ir.Value, tuple[Step, ...]]] = deque([(start, ())])
+def _products_ahead(start: ir.Value) -> Iterator[tuple[ir.Node, tuple[PathStep, ...]]]:
+    pending: deque[tuple[ir.Value, tuple[PathStep, ...]]] = deque([(start, ())])
     seen = {start}
     while pending:
         value, steps = pending.popleft()
@@ -99,7 +99,7 @@ def _products_ahead(start: ir.Value) -> Iterator[tuple[ir.Node, tuple[Step, ...]
             ahead = node.inputs[operand] if operand < len(node.inputs) else None
             if ahead is not None and ahead not in seen and constant_tensor(ahead) is None:
                 seen.add(ahead)
-                pending.append((ahead, (Step(node, operand), *steps)))
+                pending.append((ahead, (PathStep(node, operand), *steps)))
 
 
 def _may_equal(first: ir.Value, second: ir.Value) -> bool:
@@ -110,20 +110,20 @@ def _may_equal(first: ir.Value, second: ir.Value) -> bool:
     return len(sizes) < 2 or sizes[0] == sizes[1] or len(first.shape) != len(second.shape)
 
 
-def steps_to_product(softmax: ir.Node) -> tuple[tuple[Step, ...], Step] | None:
+def steps_to_product(softmax: ir.Node) -> tuple[tuple[PathStep, ...], PathStep] | None:
     """The steps from the Softmax to the nearest product of its probabilities and another operand, and that product."""
-    pending: deque[tuple[ir.Value, tuple[Step, ...]]] = deque([(softmax.outputs[0], ())])
+    pending: deque[tuple[ir.Value, tuple[PathStep, ...]]] = deque([(softmax.outputs[0], ())])
     seen = {softmax.outputs[0]}
     while pending:
         value, steps = pending.popleft()
         for node, operand in value.uses():
             if is_product(node) and operand < 2 and node.inputs[1 - operand] not in seen:
-                return steps, Step(node, operand)
+                return steps, PathStep(node, operand)
             passes = (is_cast(node) or is_layout(node)) and operand == 0
             guards = node.domain == "" and bool(node.outputs) and operand in _GUARD_AT.get(node.op_type, ())
             if (passes or guards) and len(steps) < _LONGEST and node.outputs[0] not in seen:
                 seen.add(node.outputs[0])
-                pending.append((node.outputs[0], (*steps, Step(node, operand))))
+                pending.append((node.outputs[0], (*steps, PathStep(node, operand))))
     return None
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from autocast_core.attention.core import Link, Mask, MaskForm, Scale
 from autocast_core.attention.operands import narrowest
-from autocast_core.attention.paths import Step, is_cast, is_layout, is_one_number, other_readers
+from autocast_core.attention.paths import PathStep, is_cast, is_layout, is_one_number, other_readers
 
 _FORMS: Mapping[str, MaskForm] = {
     "Add": "added",
@@ -29,10 +29,10 @@ class Parts:
     which is the second product and its operand that holds the probabilities."""
 
     product: ir.Node
-    before: tuple[Step, ...]
+    before: tuple[PathStep, ...]
     softmax: ir.Node
-    after: tuple[Step, ...]
-    end: Step
+    after: tuple[PathStep, ...]
+    end: PathStep
 
     @property
     def computing_before(self) -> tuple[ir.Node, ...]:
@@ -50,7 +50,7 @@ class Parts:
         return 1 if runs_along_last_axis(self.softmax) else 0
 
 
-def _computing(steps: Sequence[Step]) -> tuple[ir.Node, ...]:
+def _computing(steps: Sequence[PathStep]) -> tuple[ir.Node, ...]:
     return tuple(step.node for step in steps if not is_cast(step.node) and not is_layout(step.node))
 
 
@@ -116,7 +116,7 @@ def _is_a_number_per_head(factor: ir.Value | None) -> bool:
 
 def read_elsewhere(parts: Parts) -> tuple[str, ...]:
     """The scores and probabilities that are graph outputs or that other nodes read, by name."""
-    steps = (*parts.before, Step(parts.softmax, 0), *parts.after, parts.end)
+    steps = (*parts.before, PathStep(parts.softmax, 0), *parts.after, parts.end)
     followed = frozenset(step.node for step in steps)
     values = dict.fromkeys((parts.product.outputs[0], *(step.value for step in steps)))
     return tuple(str(value.name) for value in values if other_readers(value, followed))
@@ -125,10 +125,10 @@ def read_elsewhere(parts: Parts) -> tuple[str, ...]:
 def inner_links(parts: Parts, ids: Mapping[ir.Node, str]) -> tuple[Link, Link]:
     """From the product to what computes next, and from what computes last to the second product."""
     following = (*parts.computing_before, parts.softmax)[0]
-    steps = (*parts.before, Step(parts.softmax, 0))
+    steps = (*parts.before, PathStep(parts.softmax, 0))
     ahead = [parts.product.outputs[0], *(step.value for step in _until(steps, following))]
     leading = (parts.softmax, *parts.computing_after)[-1]
-    steps = (Step(parts.softmax, 0), *parts.after, parts.end)
+    steps = (PathStep(parts.softmax, 0), *parts.after, parts.end)
     behind = [step.value for step in _after(steps, leading)]
     return (
         Link(ids[parts.product], ids[following], narrowest(ahead)),
@@ -136,11 +136,11 @@ def inner_links(parts: Parts, ids: Mapping[ir.Node, str]) -> tuple[Link, Link]:
     )
 
 
-def _until(steps: Sequence[Step], node: ir.Node) -> Sequence[Step]:
+def _until(steps: Sequence[PathStep], node: ir.Node) -> Sequence[PathStep]:
     """The steps up to that of `node` inclusive."""
     return steps[: [step.node for step in steps].index(node) + 1]
 
 
-def _after(steps: Sequence[Step], node: ir.Node) -> Sequence[Step]:
+def _after(steps: Sequence[PathStep], node: ir.Node) -> Sequence[PathStep]:
     """The steps behind that of `node`."""
     return steps[[step.node for step in steps].index(node) + 1 :]

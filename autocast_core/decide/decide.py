@@ -18,13 +18,6 @@ from autocast_core.decide.exact_inputs import kept_io_types
 from autocast_core.decide.follow_neighbours import follow_neighbours
 from autocast_core.decide.groups import keep_together
 from autocast_core.decide.node_facts import NodeFacts
-from autocast_core.decide.plan_warnings import (
-    overruled_includes,
-    signs_of_ruin,
-    unknown_io_names,
-    unmatched_patterns,
-    unmatched_recipe,
-)
 from autocast_core.decide.ranges.nonfinite import nonfinite_activations, nonfinite_weights
 from autocast_core.decide.ranges.range_precision import (
     LIMIT_SCALE,
@@ -45,7 +38,14 @@ from autocast_core.decide.rules import (
     SMALL_VALUES,
     entry_of,
 )
-from autocast_core.decide.weight_changes import weight_changes
+from autocast_core.decide.warnings.plan_warnings import (
+    overruled_includes,
+    signs_of_ruin,
+    unknown_io_names,
+    unmatched_patterns,
+    unmatched_recipe,
+)
+from autocast_core.decide.warnings.weight_changes import weight_changes
 from autocast_core.decide.whole_cores import whole_cores
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest

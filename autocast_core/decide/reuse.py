@@ -13,7 +13,7 @@ from autocast_core.calibrate.weights import scan_weights
 from autocast_core.config import Precision
 from autocast_core.decide.rounding.guarded_nodes import find_guarded_nodes
 from autocast_core.decide.rules import GUARDS, INITIALIZER_RANGE, entry_of
-from autocast_core.decide.weight_changes import recounted_weights
+from autocast_core.decide.warnings.weight_changes import recounted_weights
 from autocast_core.errors import PlanError
 from autocast_core.graph.walk import all_nodes, is_counted, nodes_with_ids
 from autocast_core.model import weights_digest

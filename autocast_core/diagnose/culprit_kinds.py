@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.diagnose.error_shares import Measured, unit_rounding
+from autocast_core.diagnose.error_shares import MeasuredErrors, unit_rounding
 from autocast_core.diagnose.matching.operand_likeness import is_constant, same_attributes, same_weights
 from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.own_errors import OwnError, ReferenceValues
@@ -48,7 +48,7 @@ def differences(segment: Segment) -> list[str]:
     return found
 
 
-def kind_of(segment: Segment, measured: Measured, values: ReferenceValues) -> Kind:
+def kind_of(segment: Segment, measured: MeasuredErrors, values: ReferenceValues) -> Kind:
     """The kind of fault at a segment whose own error was measured."""
     own = measured.own.get(segment.value)
     if own is None:
@@ -79,7 +79,7 @@ def vanished_constant(segment: Segment) -> str | None:
     return None
 
 
-def explanation(kind: Kind, segment: Segment, measured: Measured, own: OwnError | None) -> str:
+def explanation(kind: Kind, segment: Segment, measured: MeasuredErrors, own: OwnError | None) -> str:
     """What happens there, in one sentence."""
     dtype = segment.value.dtype
     said = "16 bits" if dtype not in LOW_DTYPES else str(precision_of(dtype)).upper()

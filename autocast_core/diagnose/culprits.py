@@ -11,7 +11,7 @@ import onnx_ir as ir
 from autocast_core.diagnose.culprit_kinds import explanation, kind_of
 from autocast_core.diagnose.culprit_remedies import remedy_of
 from autocast_core.diagnose.distances import DistanceSums, array_distance
-from autocast_core.diagnose.error_shares import INFINITE, Measured, error_shares
+from autocast_core.diagnose.error_shares import INFINITE, MeasuredErrors, error_shares
 from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.own_errors import ReferenceValues, mended_outputs
 from autocast_core.diagnose.result import Begins, Culprit, Kind, OutputDistance, Recorded, Swallowed
@@ -40,7 +40,7 @@ class WorstBatch:
 
 def find_culprits(
     segments: Sequence[Segment],
-    measured: Measured,
+    measured: MeasuredErrors,
     values: ReferenceValues,
     outputs: Sequence[tuple[ir.Value, OutputDistance]],
     batch: WorstBatch,
@@ -64,7 +64,7 @@ def find_culprits(
     return _by_effect(culprits, repeated, values, batch)
 
 
-def begins(segments: Sequence[Segment], measured: Measured) -> tuple[Begins, ...]:
+def begins(segments: Sequence[Segment], measured: MeasuredErrors) -> tuple[Begins, ...]:
     """Where infinity, NaN and vanished values begin: nodes whose inputs have none of it."""
     found = []
     for segment in segments:
@@ -82,7 +82,7 @@ def begins(segments: Sequence[Segment], measured: Measured) -> tuple[Begins, ...
     return tuple(found)
 
 
-def swallowed(segments: Sequence[Segment], measured: Measured) -> tuple[Swallowed, ...]:
+def swallowed(segments: Sequence[Segment], measured: MeasuredErrors) -> tuple[Swallowed, ...]:
     """The nodes into which infinity or NaN goes and out of which finite numbers come."""
     found = []
     for segment in segments:
@@ -108,7 +108,7 @@ def _begins(kind: Kind, segment: Segment, count: int) -> Begins:
     return Begins(kind, node_id(segment.node), segment.node.op_type, str(segment.value.name), count)
 
 
-def _where_it_begins(segment: Segment, by_value: Mapping[ir.Value, Segment], measured: Measured) -> Segment:
+def _where_it_begins(segment: Segment, by_value: Mapping[ir.Value, Segment], measured: MeasuredErrors) -> Segment:
     """Where an input that vanished makes NaN or infinity of a segment: what made it vanish; else the segment."""
     own = measured.own.get(segment.value)
     while own is not None and measured.is_amplified(segment) and own.rounded.nonfinite:
@@ -120,13 +120,13 @@ def _where_it_begins(segment: Segment, by_value: Mapping[ir.Value, Segment], mea
     return segment
 
 
-def _vanishes(value: ir.Value, measured: Measured) -> bool:
+def _vanishes(value: ir.Value, measured: MeasuredErrors) -> bool:
     sums = measured.distances.get(value)
     return sums is not None and sums.vanished > 0
 
 
 def _culprit(
-    segment: Segment, measured: Measured, values: ReferenceValues, share: float, outputs: tuple[str, ...]
+    segment: Segment, measured: MeasuredErrors, values: ReferenceValues, share: float, outputs: tuple[str, ...]
 ) -> Culprit:
     own = measured.own.get(segment.value)
     kind = kind_of(segment, measured, values)
@@ -154,7 +154,7 @@ def _culprit(
     )
 
 
-def _hidden(segments: Sequence[Segment], measured: Measured) -> list[ir.Value]:
+def _hidden(segments: Sequence[Segment], measured: MeasuredErrors) -> list[ir.Value]:
     """Tensors at which much error arises, the most first: what comes in, infinities and masks, may outweigh it."""
     found = []
     for segment in segments:
@@ -166,7 +166,7 @@ def _hidden(segments: Sequence[Segment], measured: Measured) -> list[ir.Value]:
     return [value for _, value in sorted(found, key=lambda each: -each[0])]
 
 
-def _repeats(name: str, segments: Sequence[Segment], measured: Measured) -> list[Segment]:
+def _repeats(name: str, segments: Sequence[Segment], measured: MeasuredErrors) -> list[Segment]:
     """The segment of the tensor `name`, and those behind it that would make infinity of exact inputs, too."""
     found = [segment for segment in segments if segment.value.name == name]
     values = {segment.value for segment in found}

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from autocast_core.data import Batches
 from autocast_core.diagnose.culprits import WorstBatch, begins, find_culprits, node_id, swallowed
 from autocast_core.diagnose.distances import DistanceSums, distance
-from autocast_core.diagnose.error_shares import Measured
+from autocast_core.diagnose.error_shares import MeasuredErrors
 from autocast_core.diagnose.matching.by_numbers import match_by_numbers, unmatched_values
 from autocast_core.diagnose.matching.by_structure import Matching, ValueMatcher, matcher_of
 from autocast_core.diagnose.matching.operand_likeness import is_constant, passes_on
@@ -216,9 +216,9 @@ def _outputs(pair: _Pair, found: _Found, tolerance_db: float | None) -> list[tup
 
 def _own_errors(
     pair: _Pair, parts: Sequence[Segment], found: _Found, diverging: Sequence[tuple[ir.Value, OutputDistance]]
-) -> tuple[Measured, ReferenceValues]:
+) -> tuple[MeasuredErrors, ReferenceValues]:
     """What is measured on the worst batch, and the reference's whole tensors that this took."""
-    distances = Measured(found.at_worst, {})
+    distances = MeasuredErrors(found.at_worst, {})
     chosen = suspects(pair.exact, parts, distances, [value for value, _ in diverging], found.feeds)
     needed = [v for segment in chosen for v in (segment.reference, *segment.fed.values())]
     outputs = {str(value.name): value for value in pair.matching.reference.graph.outputs}
@@ -228,12 +228,14 @@ def _own_errors(
     values = reference_values(pair.exact, needed, found.feeds, pair.runtime)
     if not chosen:
         return distances, values
-    return Measured(
+    return MeasuredErrors(
         found.at_worst, own_errors(pair.simulated, chosen, values, pair.feeds(found.feeds), pair.runtime)
     ), values
 
 
-def _tensors(pair: _Pair, parts: Sequence[Segment], found: _Found, measured: Measured) -> tuple[MatchedTensor, ...]:
+def _tensors(
+    pair: _Pair, parts: Sequence[Segment], found: _Found, measured: MeasuredErrors
+) -> tuple[MatchedTensor, ...]:
     rows = []
     for segment in parts:
         value = segment.value

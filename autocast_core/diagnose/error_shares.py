@@ -27,7 +27,7 @@ _AMPLIFIES = 4.0
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredErrors:
     """What is known of the worst batch: distances by the candidate's tensor, own errors where they were measured."""
 
     distances: Mapping[ir.Value, DistanceSums]
@@ -66,7 +66,7 @@ def unit_rounding(dtype: ir.DataType | None) -> float:
 
 
 def error_shares(
-    segments: Sequence[Segment], measured: Measured, outputs: Mapping[ir.Value, float]
+    segments: Sequence[Segment], measured: MeasuredErrors, outputs: Mapping[ir.Value, float]
 ) -> dict[ir.Value, float]:
     """By the candidate's tensor the part of the error of `outputs` that arises at it; the parts add up to 1.
 

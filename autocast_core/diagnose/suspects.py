@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.tensor_sizes import sizes_of
 from autocast_core.diagnose.culprit_kinds import differences
-from autocast_core.diagnose.error_shares import Measured, unit_rounding
+from autocast_core.diagnose.error_shares import MeasuredErrors, unit_rounding
 from autocast_core.diagnose.matching.segments import Segment
 
 _ALL_ELEMENTS = 1 << 24
@@ -20,7 +20,7 @@ _UNKNOWN = 1 << 20
 def suspects(
     reference: ir.Model,
     segments: Sequence[Segment],
-    measured: Measured,
+    measured: MeasuredErrors,
     diverging: Sequence[ir.Value],
     feeds: Mapping[str, np.ndarray],
 ) -> list[Segment]:
@@ -51,7 +51,7 @@ def _is_float(value: ir.Value) -> bool:
     return value.dtype is not None and value.dtype.is_floating_point()
 
 
-def _score(segment: Segment, measured: Measured) -> float:
+def _score(segment: Segment, measured: MeasuredErrors) -> float:
     """How much larger the error is than what came in; more where the candidate computes something else."""
     floor = unit_rounding(segment.value.dtype)
     error, came = measured.error(segment.value), max(measured.came_in(segment), floor)

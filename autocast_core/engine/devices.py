@@ -14,7 +14,7 @@ DEFAULT_DEVICE = "l4"
 
 
 @dataclass(frozen=True)
-class Device:
+class DeviceFigures:
     """A device: its memory bandwidth in bytes a second; by element type of the operands (as ONNX names it) the
     operations a second of dense products; the seconds from the start of a short kernel to that of the next; and where
     bandwidth and rates are from."""
@@ -28,13 +28,13 @@ class Device:
 
 
 @functools.lru_cache(maxsize=1)
-def devices() -> Mapping[str, Device]:
+def devices() -> Mapping[str, DeviceFigures]:
     """The devices that are known, by key, read once."""
     raw = json.loads(resources.files("autocast_core.engine").joinpath("devices.json").read_text(encoding="utf-8"))
     launch = raw["launch"]["microseconds"] * 1e-6
     return MappingProxyType(
         {
-            key: Device(
+            key: DeviceFigures(
                 key,
                 each["name"],
                 each["bandwidth"] * 1e9,

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from autocast_core.engine.devices import Device
+from autocast_core.engine.devices import DeviceFigures
 from autocast_core.engine.view import EngineView, Kernel
 
 
@@ -39,7 +39,7 @@ class Estimate:
     source: str
 
 
-def estimated(view: EngineView, device: Device) -> Estimate | str:
+def estimated(view: EngineView, device: DeviceFigures) -> Estimate | str:
     """The estimate of the engine's time on `device`, or why there is none: shapes that only the run decides, a type
     that the device has no units for."""
     streams: dict[int, float] = defaultdict(float)
@@ -68,13 +68,13 @@ def estimated(view: EngineView, device: Device) -> Estimate | str:
     )
 
 
-def kernel_seconds(kernel: Kernel, device: Device) -> float | None:
+def kernel_seconds(kernel: Kernel, device: DeviceFigures) -> float | None:
     """The estimated time of one kernel and its launch; None where it cannot be told."""
     times = _times(kernel, device)
     return None if isinstance(times, str) else max(times) + device.launch
 
 
-def _times(kernel: Kernel, device: Device) -> tuple[float, float] | str:
+def _times(kernel: Kernel, device: DeviceFigures) -> tuple[float, float] | str:
     """Seconds for the kernel's bytes and for its operations, or why they cannot be told."""
     if kernel.traffic_bytes is None:
         return f"the size of what kernel {kernel.name} reads and writes is known at run time only"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from autocast_core.engine.devices import Device
+from autocast_core.engine.devices import DeviceFigures
 from autocast_core.engine.roofline import Estimate, estimated
 from autocast_core.engine.view import EngineView
 
@@ -136,7 +136,7 @@ class Validation:
         refusals = [each for each in self.findings if each.code not in _DISAGREEMENTS]
         return next((each for each in refusals if each.node), refusals[0] if refusals else None)
 
-    def estimated_on(self, device: Device) -> Validation:
+    def estimated_on(self, device: DeviceFigures) -> Validation:
         """This validation with the estimates of its engines' times on `device`, or with why there is none."""
         estimates, reasons = {}, []
         for side, view in ((MIXED, self.engine_view), (FP32, self.fp32_view)):

@@ -11,7 +11,7 @@ from autocast_core.fusion.node_kinds import NodeKind, node_kind
 from autocast_core.operators import element_type
 
 
-class Source(NamedTuple):
+class ValueSource(NamedTuple):
     """Where a reader's operand is stored: the value itself behind all views, `part` as `stored` or one of the pieces
     that a Split made of it, and the element type in which it crosses between kernels."""
 
@@ -20,7 +20,7 @@ class Source(NamedTuple):
     type: ir.DataType | None
 
 
-def source_of(value: ir.Value) -> Source:
+def source_of(value: ir.Value) -> ValueSource:
     """The source of an operand. Of the float types that Casts on the way give it, the narrowest crosses."""
     crossing, piece = element_type(value), None
     while (node := value.producer()) is not None and node_kind(node) is NodeKind.VIEW and node.inputs[0] is not None:
@@ -28,7 +28,7 @@ def source_of(value: ir.Value) -> Source:
             piece = value
         value = node.inputs[0]
         crossing = _narrower(crossing, element_type(value))
-    return Source(value, piece or value, crossing)
+    return ValueSource(value, piece or value, crossing)
 
 
 def readers_of(value: ir.Value) -> Iterator[ir.Node | None]:

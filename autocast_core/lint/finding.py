@@ -57,7 +57,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """What a check found at one place."""
 
     code: str
@@ -83,7 +83,7 @@ class Finding:
         }
 
 
-def finding(check: Check, spot: Spot) -> Finding:
+def finding(check: Check, spot: Spot) -> LintFinding:
     """What `check` says of `spot`."""
     level = check.level if spot.level is None else spot.level
-    return Finding(check.code, check.title, level, spot.node, spot.detail, check.costs, spot.bytes, check.remedy)
+    return LintFinding(check.code, check.title, level, spot.node, spot.detail, check.costs, spot.bytes, check.remedy)

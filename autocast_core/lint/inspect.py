@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from autocast_core.attention import fusion_obstacles
 from autocast_core.lint.checks import CHECKS
-from autocast_core.lint.finding import Finding, Level, finding
+from autocast_core.lint.finding import Level, LintFinding, finding
 from autocast_core.lint.subject import Subject, float_type, type_word
 from autocast_core.operators import infer_missing_types
 
@@ -25,12 +25,12 @@ class Inspection:
     compute, by type.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[LintFinding, ...]
     attention_cores: int
     attention_whole: int
     types: Mapping[str, int]
 
-    def at_least(self, level: Level) -> tuple[Finding, ...]:
+    def at_least(self, level: Level) -> tuple[LintFinding, ...]:
         """The findings of that level and above."""
         return tuple(found for found in self.findings if found.level >= level)
 
@@ -48,7 +48,7 @@ def inspect_model(model: ir.Model, reference: ir.Model | None = None) -> Inspect
     return Inspection(tuple(found), len(subject.cores), whole, _types(subject))
 
 
-def _found(subject: Subject) -> Iterator[Finding]:
+def _found(subject: Subject) -> Iterator[LintFinding]:
     for check in CHECKS:
         if check.needs_reference and subject.reference is None:
             continue

@@ -12,7 +12,7 @@ from autocast_core.pipeline.planned_graph import planned_config
 from autocast_core.pipeline.stage import Artifacts, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.load import LOAD
-from autocast_core.pipeline.stages.reuse import REUSE
+from autocast_core.pipeline.stages.plans.reuse import REUSE
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan

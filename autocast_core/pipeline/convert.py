@@ -17,10 +17,10 @@ from autocast_core.pipeline.outcome.gain import no_gain
 from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.calibrate import CALIBRATE
-from autocast_core.pipeline.stages.decide import DECIDE
-from autocast_core.pipeline.stages.fit import FIT
-from autocast_core.pipeline.stages.free import FREE_STAGE, acts
 from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.pipeline.stages.plans.decide import DECIDE
+from autocast_core.pipeline.stages.plans.fit import FIT
+from autocast_core.pipeline.stages.plans.free import FREE_STAGE, acts
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan

@@ -17,8 +17,8 @@ from autocast_core.pipeline.stage import Around, Artifacts, in_this_process, run
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
-from autocast_core.pipeline.stages.fit import FIT
-from autocast_core.pipeline.stages.repair import REPAIR
+from autocast_core.pipeline.stages.plans.fit import FIT
+from autocast_core.pipeline.stages.plans.repair import REPAIR
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.attribution import Attribution

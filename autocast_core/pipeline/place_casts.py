@@ -21,9 +21,9 @@ from autocast_core.apply.placement import PrecisionCosts, cheapest, traffic_cost
 from autocast_core.attention import attention_cores
 from autocast_core.calibrate import scan_weights
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.decide.own_signs import with_own_signs
 from autocast_core.decide.rule import Override
 from autocast_core.decide.rules import FREE, PLACEMENT, entry_of
+from autocast_core.decide.warnings.own_signs import with_own_signs
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model import ModelSource
 from autocast_core.operators.families import HANDS_ON, is_in
@@ -32,7 +32,7 @@ from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.planned_graph import planned_config, planned_graph
 from autocast_core.pipeline.stage import Artifacts, in_this_process, run_stages
 from autocast_core.pipeline.stages.load import LOAD
-from autocast_core.pipeline.stages.reuse import REUSE
+from autocast_core.pipeline.stages.plans.reuse import REUSE
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.plan import NodeDecision, PlacementRecord, PrecisionPlan
 from autocast_core.progress import ProgressCallback, silent

@@ -23,13 +23,13 @@ from autocast_core.pipeline.repaired import repaired_interface
 from autocast_core.pipeline.stage import Stage, run_stage
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.calibrate import CALIBRATE
-from autocast_core.pipeline.stages.decide import DECIDE
 from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
-from autocast_core.pipeline.stages.fit import FIT
-from autocast_core.pipeline.stages.free import FREE_STAGE
 from autocast_core.pipeline.stages.load import load
-from autocast_core.pipeline.stages.repair import REPAIR
+from autocast_core.pipeline.stages.plans.decide import DECIDE
+from autocast_core.pipeline.stages.plans.fit import FIT
+from autocast_core.pipeline.stages.plans.free import FREE_STAGE
+from autocast_core.pipeline.stages.plans.repair import REPAIR
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PlanCounts, PrecisionPlan

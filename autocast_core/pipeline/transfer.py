@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from autocast_core.calibrate import Statistics, scan_weights
 from autocast_core.config import ConversionConfig
-from autocast_core.decide.own_signs import with_own_signs
+from autocast_core.decide.warnings.own_signs import with_own_signs
 from autocast_core.errors import PlanError
 from autocast_core.model import ModelSource
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.planned_graph import planned_config
 from autocast_core.pipeline.stage import Artifacts, in_this_process, run_stages
-from autocast_core.pipeline.stages.decide import DECIDE
 from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.pipeline.stages.plans.decide import DECIDE
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.plan import PrecisionPlan
 from autocast_core.plan.counterparts import Transferred, transferred

@@ -11,8 +11,8 @@ from autocast_core.model import ModelSource
 from autocast_core.pipeline.job import Data, Job
 from autocast_core.pipeline.stage import in_this_process, run_stages
 from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.pipeline.stages.plans.search import search_stage
 from autocast_core.pipeline.stages.sanitize import SANITIZE
-from autocast_core.pipeline.stages.search import search_stage
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.search import FileTrials, SearchLimits, SearchRequest, SearchResult
 

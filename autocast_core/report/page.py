@@ -17,10 +17,10 @@ from autocast_core.report.content import (
     output_errors,
     unchecked,
 )
-from autocast_core.report.engine_section import engine_section
+from autocast_core.report.figures.engine_section import engine_section
+from autocast_core.report.figures.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
 from autocast_core.report.operators import operator_counts
 from autocast_core.report.page_data import page_data, script_json
-from autocast_core.report.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
 from autocast_core.report.sources import error_sources
 from autocast_core.report.text import number, shown
 from autocast_core.text import visible

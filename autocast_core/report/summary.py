@@ -18,7 +18,7 @@ from autocast_core.report.content import (
     output_errors,
     unchecked,
 )
-from autocast_core.report.engine_section import engine_section
+from autocast_core.report.figures.engine_section import engine_section
 from autocast_core.report.sources import error_sources
 from autocast_core.report.text import markdown, number, shown, table
 

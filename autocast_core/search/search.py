@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import onnx_ir as ir
 from msgspec import UNSET, structs
 
 from autocast_core.calibrate import scan_weights
 from autocast_core.config import Precision
 from autocast_core.data import Batches
-from autocast_core.decide.own_signs import with_own_signs
 from autocast_core.decide.rules import SEARCH
+from autocast_core.decide.warnings.own_signs import with_own_signs
 from autocast_core.errors import DataError, GateError
 from autocast_core.evaluate import AskedJudge, Recording, TaskMetric, asked_judges, output_metric_names, recorded
 from autocast_core.evaluate.gates import ALLOW_NONFINITE, NO_NONFINITE
@@ -78,8 +79,8 @@ def search(
     store = trials_store if trials_store is not None else MemoryTrials()
     weights = scan_weights(model, config.precision)
     space = search_space(model, config, weights, subject.changes)
-    context = _context(space, batches, request.metric, config.class_outputs, judges)
     _require_finite_weights(subject, space)
+    context = _context(space, batches, request.metric, config.class_outputs, judges)
     attribution = _attribution(subject, space, store, context, progress)
     _require_no_nan(subject, attribution)
     with recorded(subject.source, batches, runtime, subject.config.class_outputs) as recording:
@@ -90,36 +91,10 @@ def search(
             listener(trial)
             progress(Progress("search", measure.passes + OVERHEAD, limits.max_trials, "evaluations"))
 
-        def measurements(of: SearchSpace, earlier: int) -> Measurements:
-            return Measurements(
-                model,
-                of,
-                recording,
-                batches,
-                runtime,
-                context=_context(of, batches, request.metric, config.class_outputs, judges),
-                store=store,
-                metric=request.metric,
-                judges=judges,
-                workers=limits.workers,
-                listener=heard,
-                earlier=earlier,
-            )
-
+        measurements = _measurer(subject, request, recording, judges, store, limits.workers, heard)
         measure = measurements(space, 0)
-        ranking = ranked(space, attribution, set_costs(model, space, request.cost, batches, runtime))
-        device = device_of(request.cost)
-        if device is not None:
-            time = EstimatedTime.of_batch(model, space, device, next(iter(batches), {}))
-            ranking = replace(ranking, price=time)
-        blocks = by_blocks(model, space)
-        if blocks is None:
-            shrink = _shrink(ranking, smaller_certified)
-            found = minimal_set(ranking, attribution, measure, budget, measuring, shrink)
-        else:
-            coarse = replace(ranked(blocks, attribution, ranking.costs), price=ranking.price)
-            guess = expected_length(coarse, attribution, allowed_share(budget, attribution, None))
-            found = set_by_blocks(ranking, coarse, guess, measure, budget, measuring)
+        ranking = _ranking(subject, request, space, attribution)
+        found = _smallest_set(model, ranking, attribution, measure, budget, measuring)
         result = _result(space, found, attribution, measure, budget, batches)
         if config.range_precision is not None and found.stopped is None:
             result = _with_second_type(
@@ -127,12 +102,71 @@ def search(
             )
         if request.pareto:
             result = _with_front(result, ranking, measure, budget, measuring)
+    return _described(result, lambda plan: with_own_signs(model, plan, space.lowest, weights))
 
-    def described(plan: PrecisionPlan) -> PrecisionPlan:
-        return with_own_signs(model, plan, space.lowest, weights)
 
+def _measurer(
+    subject: SearchSubject,
+    request: SearchRequest,
+    recording: Recording,
+    judges: Sequence[AskedJudge],
+    store: TrialStore,
+    workers: int,
+    listener: TrialListener,
+) -> Callable[[SearchSpace, int], Measurements]:
+    """What makes the measurements of a search space, which follow so many earlier trials."""
+    outputs = subject.config.class_outputs
+
+    def measurements(of: SearchSpace, earlier: int) -> Measurements:
+        return Measurements(
+            subject.model,
+            of,
+            recording,
+            subject.batches,
+            subject.runtime,
+            context=_context(of, subject.batches, request.metric, outputs, judges),
+            store=store,
+            metric=request.metric,
+            judges=judges,
+            workers=workers,
+            listener=listener,
+            earlier=earlier,
+        )
+
+    return measurements
+
+
+def _described(result: SearchResult, described: Callable[[PrecisionPlan], PrecisionPlan]) -> SearchResult:
+    """`result` with its own plan, and those of its front, `described` by what they do."""
     front = tuple(replace(point, plan=described(point.plan)) for point in result.front)
     return replace(result, plan=described(result.plan), front=front)
+
+
+def _ranking(subject: SearchSubject, request: SearchRequest, space: SearchSpace, attribution: Attribution) -> Ranking:
+    """The nodes of `space` with what each costs, and what sets of them take in time where that is asked for."""
+    model, batches = subject.model, subject.batches
+    ranking = ranked(space, attribution, set_costs(model, space, request.cost, batches, subject.runtime))
+    device = device_of(request.cost)
+    if device is None:
+        return ranking
+    return replace(ranking, price=EstimatedTime.of_batch(model, space, device, next(iter(batches), {})))
+
+
+def _smallest_set(
+    model: ir.Model,
+    ranking: Ranking,
+    attribution: Attribution,
+    measure: Measurements,
+    budget: Budget,
+    limits: MeasuringLimits,
+) -> MinimalSet:
+    """The smallest set that is found: block by block where the model repeats blocks, else node by node."""
+    blocks = by_blocks(model, ranking.space)
+    if blocks is None:
+        return minimal_set(ranking, attribution, measure, budget, limits, _shrink(ranking, smaller_certified))
+    coarse = replace(ranked(blocks, attribution, ranking.costs), price=ranking.price)
+    guess = expected_length(coarse, attribution, allowed_share(budget, attribution, None))
+    return set_by_blocks(ranking, coarse, guess, measure, budget, limits)
 
 
 def _with_front(

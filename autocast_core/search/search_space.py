@@ -11,9 +11,9 @@ import onnx_ir as ir
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide import decide
-from autocast_core.decide.own_signs import with_own_signs
 from autocast_core.decide.rule import Override
 from autocast_core.decide.rules import RELEASE, REPAIR, RULES, SEARCH, entry_of
+from autocast_core.decide.warnings.own_signs import with_own_signs
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.sanitize import Change

@@ -97,7 +97,7 @@ def _check_s3(sources: Iterable[str | None], output: str | None) -> None:
     target = parse_uri(output) if output else None
     if not found and not isinstance(target, S3Location):
         return
-    from tasks.storage import s3
+    from tasks.storage.objects import s3
 
     client = s3.connect()
     for location in found:

@@ -98,7 +98,7 @@ def search_plan(
 
     Without data, on seeded random data. Raises as autocast_core.search.search.
     """
-    from autocast_core.pipeline.stages.search import search_stage
+    from autocast_core.pipeline.stages.plans.search import search_stage
     from autocast_core.search import FileTrials, SearchLimits, SearchRequest, load_metric
 
     job = request.job(report)

@@ -84,9 +84,9 @@ class Texts:
 def track(run: RunRef, record: Record) -> Texts:
     """Writes metrics, tags, tables, plots and the reports to `run`."""
     from autocast_core.report.card import card
+    from autocast_core.report.figures.plots import plots
     from autocast_core.report.node_table import node_table
     from autocast_core.report.page import page
-    from autocast_core.report.plots import plots
     from autocast_core.report.sources import attribution_table
     from autocast_core.report.summary import summary
 

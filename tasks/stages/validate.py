@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import task
 
-from autocast_core.engine.devices import Device, devices
+from autocast_core.engine.devices import DeviceFigures, devices
 from autocast_core.engine.roofline import Estimate, kernel_seconds
 from autocast_core.engine.validation import FP32, MIXED, Validation
 from autocast_core.engine.view import EngineView, Kernel
@@ -83,7 +83,7 @@ def _kernels(view: EngineView, estimate: Estimate | None) -> dict[str, list[Any]
     }
 
 
-def _microseconds(kernel: Kernel, device: Device) -> float | None:
+def _microseconds(kernel: Kernel, device: DeviceFigures) -> float | None:
     seconds = kernel_seconds(kernel, device)
     return None if seconds is None else round(1e6 * seconds, 3)
 

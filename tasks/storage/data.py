@@ -11,9 +11,9 @@ from autocast_core.errors import ConfigError, DataError
 from autocast_core.file_digest import files_digest
 from autocast_core.progress import ProgressCallback, silent
 from tasks.storage.cache import Cache
-from tasks.storage.download import fetch_object
 from tasks.storage.local import DATA_SUFFIXES, data_files
-from tasks.storage.s3 import DEFAULTS, PinnedObject, S3Options, connect, find, list_names, pin
+from tasks.storage.objects.download import fetch_object
+from tasks.storage.objects.s3 import DEFAULTS, PinnedObject, S3Options, connect, find, list_names, pin
 from tasks.storage.uri import LocalLocation, S3Location, parse_uri
 
 

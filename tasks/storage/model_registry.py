@@ -20,7 +20,7 @@ from autocast_core.model.reference import ModelRef
 from tasks.settings import home_folder
 from tasks.storage.cache import Cache, CachedFile, reference_of
 from tasks.storage.local import digest_of, model_files, model_ref
-from tasks.storage.s3_errors import CREDENTIALS
+from tasks.storage.objects.s3_errors import CREDENTIALS
 from tasks.storage.uri import LocalLocation, RegistryLocation, parse_uri, without_credentials
 
 # Error codes of mlflow.protos.databricks_pb2 that a later try would meet again.

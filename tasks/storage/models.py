@@ -11,10 +11,10 @@ from autocast_core.errors import ModelError
 from autocast_core.model.reference import ModelRef
 from autocast_core.progress import ProgressCallback, silent
 from tasks.storage.cache import Cache
-from tasks.storage.download import fetch_object
 from tasks.storage.external_data import external_names
 from tasks.storage.local import MODEL_FILE, find_model, model_ref
-from tasks.storage.s3 import DEFAULTS, PinnedObject, S3Options, connect, find, pin
+from tasks.storage.objects.download import fetch_object
+from tasks.storage.objects.s3 import DEFAULTS, PinnedObject, S3Options, connect, find, pin
 from tasks.storage.uri import LocalLocation, RegistryLocation, S3Location, parse_uri
 
 

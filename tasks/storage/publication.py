@@ -17,7 +17,7 @@ from autocast_core.model.atomic import check_destination, written_whole
 from autocast_core.process.file_lock import folder_lock
 from autocast_core.progress import Progress, ProgressCallback, silent
 from tasks.storage.local import MODEL_FILE, digest_of, model_files
-from tasks.storage.s3 import DEFAULTS, S3Options
+from tasks.storage.objects.s3 import DEFAULTS, S3Options
 from tasks.storage.uri import LocalLocation, Location, RegistryLocation, S3Location, parse_uri
 
 PLAN_FILE = "plan.json"
@@ -93,7 +93,7 @@ def publish_files(
         _copy_all(copies, make_folder=is_folder, progress=progress)
         paths = tuple(map(str, copies))
         return Published(str(folder / name), digest, None, paths, () if replaced else paths)
-    from tasks.storage.upload import upload_all
+    from tasks.storage.objects.upload import upload_all
 
     objects = {location.under(path) if is_folder else location.beside(path): file for path, file in ordered.items()}
     uploaded = upload_all(objects, options, progress)
@@ -115,7 +115,7 @@ def take_back(published: Published, options: S3Options = DEFAULTS) -> None:
             location.path.unlink(missing_ok=True)
     objects = [location for location in locations if isinstance(location, S3Location)]
     if objects:
-        from tasks.storage.upload import take_back as take_objects_back
+        from tasks.storage.objects.upload import take_back as take_objects_back
 
         take_objects_back(objects, options)
 
@@ -126,7 +126,7 @@ def is_there(uri: str) -> bool:
     if isinstance(location, LocalLocation):
         return location.path.exists()
     if isinstance(location, S3Location):
-        from tasks.storage.s3 import connect, find
+        from tasks.storage.objects.s3 import connect, find
 
         return find(connect(), location) is not None
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.storage.local import find_model
-from tasks.storage.s3 import connect, find
+from tasks.storage.objects.s3 import connect, find
 from tasks.storage.uri import LocalLocation, RegistryLocation, S3Location, parse_uri
 
 

@@ -39,7 +39,7 @@ _SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Row:
+class EngineRow:
     """An engine: kernels, those that only move or cast, attention cores fused and found, bytes of all and of the moving
     kernels, milliseconds as estimated, the SQNR in dB of the worst output in simulation, seconds that its build took;
     or, as `problem`, why there is none."""
@@ -85,16 +85,19 @@ def main() -> None:
             print(name, column, row, file=sys.stderr, flush=True)
             found[f"{name} {column}"] = asdict(row)
             results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(table({key: Row(**each) for key, each in found.items()}))
+    print(table({key: EngineRow(**each) for key, each in found.items()}))
 
 
-def table(rows: Mapping[str, Row]) -> str:
+def table(rows: Mapping[str, EngineRow]) -> str:
     """Two tables in Markdown, a line for each model: the engines, and what they are worth. Keys are MODEL COLUMN."""
     names = dict.fromkeys(
         next(key.removesuffix(f" {each}") for each in COLUMNS if key.endswith(f" {each}")) for key in rows
     )
     lines = []
-    for title, cell in (("kernels, MB, attention fused", Row.engine), ("SQNR in dB, estimated ms", Row.worth)):
+    for title, cell in (
+        ("kernels, MB, attention fused", EngineRow.engine),
+        ("SQNR in dB, estimated ms", EngineRow.worth),
+    ):
         lines += [f"| {title} | {' | '.join(COLUMNS)} |", f"|---{'|---' * len(COLUMNS)}|"]
         for name in names:
             found = (rows.get(f"{name} {column}") for column in COLUMNS)
@@ -136,7 +139,7 @@ def _models(arguments: argparse.Namespace, folder: Path) -> Iterable[tuple[str, 
         yield name, make
 
 
-def _row(built: BuiltModel, column: str, peers: Peers | None, device: str) -> Row:
+def _row(built: BuiltModel, column: str, peers: Peers | None, device: str) -> EngineRow:
     candidate = built.path if column == FP32 else built.path.with_name("converted.onnx")
     try:
         if column in OPTIONS:
@@ -146,7 +149,7 @@ def _row(built: BuiltModel, column: str, peers: Peers | None, device: str) -> Ro
             _run(peers.autocast(built.path, built.calibration, candidate))
         return _engine(built, candidate, device, judged=column != FP32)
     except Exception as error:
-        return Row(problem=f"{type(error).__name__}: {error}")
+        return EngineRow(problem=f"{type(error).__name__}: {error}")
     finally:
         if candidate != built.path:
             for file in candidate.parent.glob(f"{candidate.name}*"):
@@ -159,15 +162,15 @@ def _run(command: list[str | Path]) -> None:
         raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
 
 
-def _engine(built: BuiltModel, candidate: Path, device: str, *, judged: bool) -> Row:
+def _engine(built: BuiltModel, candidate: Path, device: str, *, judged: bool) -> EngineRow:
     model = load_model(candidate)
     options = engine_options(model, ConversionConfig(), open_batches(built.calibration, input_specs(model)))
     found = validate_model(candidate, None, options, model=model).estimated_on(devices()[device])
     view = found.engine_view
     if view is None:
-        return Row(problem="; ".join((*(each.words for each in found.findings), *found.skipped)))
+        return EngineRow(problem="; ".join((*(each.words for each in found.findings), *found.skipped)))
     times = found.metrics()
-    return Row(
+    return EngineRow(
         kernels=len(view.kernels),
         moving=len(view.moving),
         fused=view.attention_fused,

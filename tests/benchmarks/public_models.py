@@ -29,8 +29,8 @@ from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.simulate import simulate
 from flows.request.spec import Spec
 from tasks.stages.gates import check_gates
-from tests.benchmarks.public_packages import PUBLIC_MODELS, PublicModel, Sample, fetch
-from tests.benchmarks.public_tasks import Outputs
+from tests.benchmarks.public.public_packages import PUBLIC_MODELS, PublicModel, Sample, fetch
+from tests.benchmarks.public.public_tasks import Outputs
 
 _HEADER = "| model | type | MB before | MB | kept nodes | SQNR dB | task, simulated | gates | s |"
 

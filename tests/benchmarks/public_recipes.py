@@ -25,8 +25,8 @@ from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.plan import PrecisionPlan
 from autocast_core.recipes import Recipe
 from flows.request.spec import Spec
+from tests.benchmarks.public.public_packages import PUBLIC_MODELS, fetch
 from tests.benchmarks.public_models import write_samples
-from tests.benchmarks.public_packages import PUBLIC_MODELS, fetch
 
 LIBRARY = Path(__file__).parents[2] / "autocast_core" / "recipes" / "library"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flows.local.embedded_server import free_port
-from tasks.storage.s3 import S3Options, connect
+from tasks.storage.objects.s3 import S3Options, connect
 from tests.faults.proxy import serving
 from tests.flows.services import embedded_services, services_at
 from tests.settings import clean_environment

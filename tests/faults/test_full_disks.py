@@ -138,7 +138,7 @@ def test_the_converters_own_command_on_a_full_disk(tmp_path, capsys, at_each_sit
 
 def test_a_fetch_that_meets_a_full_disk(s3_proxy, bucket, tmp_path, at_each_site):
     from tasks.storage.data import fetch_data
-    from tasks.storage.s3 import connect
+    from tasks.storage.objects.s3 import connect
 
     content = np.random.default_rng(0).bytes(3 * QUICK.part_bytes)
     for name in ("a.npz", "b.npz"):

@@ -9,9 +9,9 @@ import pytest
 
 from autocast_core.errors import AutocastError, InputError, ServiceError
 from tasks.storage.data import fetch_data
+from tasks.storage.objects.s3 import connect
+from tasks.storage.objects.s3_lock import marker_of
 from tasks.storage.publication import publish_files
-from tasks.storage.s3 import connect
-from tasks.storage.s3_lock import marker_of
 from tasks.storage.uri import S3Location
 from tests.faults.conftest import QUICK
 from tests.flows.conversions import mlp

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from flows.local.embedded_server import free_port
-from tasks.storage.s3 import connect
+from tasks.storage.objects.s3 import connect
 from tests.faults.conftest import QUICK, bucket, mlflow_server, s3_proxy, s3_server  # noqa: F401 - used as fixtures
 from tests.faults.proxy import serving
 from tests.flows.conversions import batches, mlp

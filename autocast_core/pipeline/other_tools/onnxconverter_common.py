@@ -27,8 +27,8 @@ from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.pipeline.stages.plans.search import search_stage
 from autocast_core.pipeline.stages.sanitize import SANITIZE
-from autocast_core.pipeline.stages.search import search_stage
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.search import SearchLimits, SearchRequest, SearchResult
 from autocast_core.verify import Verified

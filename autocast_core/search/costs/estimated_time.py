@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.apply import apply_plan
-from autocast_core.engine.devices import DEFAULT_DEVICE, Device, devices
+from autocast_core.engine.devices import DEFAULT_DEVICE, DeviceFigures, devices
 from autocast_core.engine.roofline import estimated
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.fusion import estimated_view, static_shapes
@@ -24,7 +24,7 @@ _MICROSECONDS = 1e3
 """In a millisecond."""
 
 
-def device_of(cost: str) -> Device | None:
+def device_of(cost: str) -> DeviceFigures | None:
     """The device of ``time`` (the default one) or ``time:DEVICE``; None for another cost. ConfigError for an unknown
     device."""
     name, colon, key = cost.partition(":")
@@ -42,12 +42,14 @@ class EstimatedTime:
 
     model: ir.Model
     space: SearchSpace
-    device: Device
+    device: DeviceFigures
     shapes: Mapping[str, tuple[int, ...]]
     known: dict[Kept, float] = field(default_factory=dict)
 
     @staticmethod
-    def of_batch(model: ir.Model, space: SearchSpace, device: Device, feeds: Mapping[str, np.ndarray]) -> EstimatedTime:
+    def of_batch(
+        model: ir.Model, space: SearchSpace, device: DeviceFigures, feeds: Mapping[str, np.ndarray]
+    ) -> EstimatedTime:
         """The times for a batch `feeds`. DataError where its shapes do not tell how large all tensors are."""
         found = EstimatedTime(model, space, device, static_shapes(model, feeds))
         found.of(frozenset())

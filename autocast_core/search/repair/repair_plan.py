@@ -20,7 +20,7 @@ from msgspec import structs
 
 from autocast_core.apply import apply_plan
 from autocast_core.calibrate import scan_weights
-from autocast_core.decide.own_signs import with_own_signs
+from autocast_core.decide.warnings.own_signs import with_own_signs
 from autocast_core.evaluate import Recording, output_metric_names, recorded
 from autocast_core.operators import OperandPolicy
 from autocast_core.plan import PrecisionPlan, RepairRecord

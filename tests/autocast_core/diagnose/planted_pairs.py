@@ -22,7 +22,7 @@ _WITHOUT_FAULT = {
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedPair:
     """A pair by the names of its base, fault and disguise."""
 
     base: str
@@ -58,22 +58,22 @@ def names(culprit: Culprit, blamed: tuple[str, ...]) -> bool:
     return culprit.reference_value in blamed or (len(nodes) <= _MOST_NODES and bool(nodes & set(blamed)))
 
 
-def _planted() -> Iterator[Planted]:
+def _planted() -> Iterator[PlantedPair]:
     kinds, others = cycle(FP16), cycle((*FP32, *FP16))
     for base in ("mlp", "attention", "convolution", "gated"):
         for fault in NUMERIC:
             disguise = next(kinds)
-            yield Planted(base, fault, _WITHOUT_FAULT.get((base, fault, disguise), disguise))
+            yield PlantedPair(base, fault, _WITHOUT_FAULT.get((base, fault, disguise), disguise))
         next(kinds)
     for fault in ("cast_to_integers", "wrong_axis"):
         for base in BASES:
-            yield Planted(base, fault, next(others))
+            yield PlantedPair(base, fault, next(others))
     for disguise in ("fp16", "renamed", "optimised_fp32", "converted", "renamed_fp32"):
-        yield Planted("attention", "lost_mask", disguise)
+        yield PlantedPair("attention", "lost_mask", disguise)
     for disguise in ("fp16", "renamed_fp32", "converted"):
-        yield Planted("embedding", "cast_of_indices", disguise)
+        yield PlantedPair("embedding", "cast_of_indices", disguise)
 
 
-RECORDED = tuple(Planted(*name.split(".")) for name in recorded_names())
+RECORDED = tuple(PlantedPair(*name.split(".")) for name in recorded_names())
 """Of models that other tools made of the same references."""
 PAIRS = (*_planted(), *RECORDED)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.autocast_core.diagnose.planted_pairs import PAIRS, Planted, names
+from tests.autocast_core.diagnose.planted_pairs import PAIRS, PlantedPair, names
 
 _EVERY = 4
 
@@ -11,7 +11,7 @@ _EVERY = 4
     "planted",
     [pytest.param(p, id=str(p), marks=() if not n % _EVERY else pytest.mark.slow) for n, p in enumerate(PAIRS)],
 )
-def test_the_planted_fault_is_named_first_in_at_most_three_passes(planted: Planted):
+def test_the_planted_fault_is_named_first_in_at_most_three_passes(planted: PlantedPair):
     found, blamed = planted.diagnosed()
     assert found.diverges
     assert names(found.culprits[0], blamed), found.sentence()

@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 import pytest
 
 from autocast_core.engine.build_log import read
-from autocast_core.engine.devices import DEFAULT_DEVICE, Device, devices
+from autocast_core.engine.devices import DEFAULT_DEVICE, DeviceFigures, devices
 from autocast_core.engine.roofline import Estimate, estimated, kernel_seconds
 from autocast_core.engine.validation import Validation
 from autocast_core.engine.view import EngineView, Kernel
 from tests.autocast_core.engine.test_build_log import recorded
 
-DEVICE = Device("d", "Device", 1e9, {"float": 1e12, "float16": 1e13}, 1e-6, "its data sheet")
+DEVICE = DeviceFigures("d", "Device", 1e9, {"float": 1e12, "float16": 1e13}, 1e-6, "its data sheet")
 """1 GB/s; 1 and 10 TFLOP/s; 1 µs a launch."""
 COPY = Kernel("copy", "copy", (), ("float16",), ("float16",), 1000, 1000)
 PRODUCT = Kernel("product", "gemm", (), ("float16",), ("float",), 1000, 0, 10**8, operand_type="float16")

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core.config import ConversionConfig, Precision
-from autocast_core.lint import Finding, Inspection, Level, inspect_model
+from autocast_core.lint import Inspection, Level, LintFinding, inspect_model
 from autocast_core.lint.inspect import MOST_FINDINGS
 from autocast_core.model import load_model
 from autocast_core.model.reader import load_proto
@@ -48,7 +48,7 @@ def converted(name: str, folder: Path, precision: Precision) -> Inspection:
     return inspect_model(load_model(folder / "low.onnx"), load_model(built.path))
 
 
-def codes(findings: tuple[Finding, ...]) -> list[str]:
+def codes(findings: tuple[LintFinding, ...]) -> list[str]:
     return [each.code for each in findings]
 
 

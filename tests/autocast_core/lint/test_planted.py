@@ -5,13 +5,13 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from autocast_core.lint import Finding, Level, inspect_model
+from autocast_core.lint import Level, LintFinding, inspect_model
 from autocast_core.lint.checks import CHECKS
 from autocast_core.model.reader import load_proto
 from tests.autocast_core.lint.planted import PLANTED
 
 
-def findings(model: ir.Model, reference: ir.Model | None = None) -> tuple[Finding, ...]:
+def findings(model: ir.Model, reference: ir.Model | None = None) -> tuple[LintFinding, ...]:
     return inspect_model(model, reference).findings
 
 

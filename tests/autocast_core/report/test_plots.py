@@ -5,8 +5,8 @@ import sys
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.plan import NodeDecision, PrecisionPlan
+from autocast_core.report.figures.plots import dynamic_range, plots, precision_by_operator, sizes
 from autocast_core.report.operators import operator_counts
-from autocast_core.report.plots import dynamic_range, plots, precision_by_operator, sizes
 
 
 def _png(figure) -> bytes:
@@ -53,5 +53,6 @@ def test_sizes_are_in_megabytes():
 
 
 def test_importing_the_module_does_not_import_matplotlib():
-    code = "import sys, autocast_core.report.plots, autocast_core.report.page; sys.exit('matplotlib' in sys.modules)"
+    names = "autocast_core.report.figures.plots, autocast_core.report.page"
+    code = f"import sys, {names}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

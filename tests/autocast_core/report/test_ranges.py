@@ -1,7 +1,7 @@
 import math
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
-from autocast_core.report.ranges import TensorRange, columns, position, tensor_ranges, ticks
+from autocast_core.report.figures.ranges import TensorRange, columns, position, tensor_ranges, ticks
 
 
 def test_the_axis_is_signed_and_logarithmic():

@@ -9,7 +9,7 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from tasks.storage.s3 import S3Options, connect
+from tasks.storage.objects.s3 import S3Options, connect
 
 QUICK = S3Options(attempts=1, connect_timeout=2, read_timeout=5, part_bytes=1 << 16, workers=2, lease_seconds=1)
 

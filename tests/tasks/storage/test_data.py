@@ -6,7 +6,7 @@ import pytest
 from autocast_core.errors import ConfigError, DataError, InputError
 from autocast_core.file_digest import files_digest
 from tasks.storage.data import FetchedData, fetch_data
-from tasks.storage.s3 import list_names
+from tasks.storage.objects.s3 import list_names
 from tasks.storage.uri import S3Location
 
 

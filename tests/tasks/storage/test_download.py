@@ -9,8 +9,8 @@ import pytest
 
 from autocast_core.errors import InputError, OutputError, ServiceError
 from tasks.storage.cache import Cache
-from tasks.storage.download import fetch_object
-from tasks.storage.s3 import PinnedObject, connect, pin
+from tasks.storage.objects.download import fetch_object
+from tasks.storage.objects.s3 import PinnedObject, connect, pin
 from tasks.storage.uri import S3Location
 
 PART = 1 << 16  # as in conftest
@@ -179,7 +179,7 @@ def test_a_full_disk_is_told_before_the_transfer(client, bucket, options, tmp_pa
 
     pinned = put(client, bucket, content(1))
     usage = namedtuple("usage", "total used free")(10, 5, 5)
-    monkeypatch.setattr("tasks.storage.download.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("tasks.storage.objects.download.shutil.disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match=f"{PART} bytes are needed and 5 are free"):
         fetch_object(client, pinned, Cache.open(tmp_path), options)
 

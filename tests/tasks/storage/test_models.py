@@ -137,7 +137,7 @@ def test_a_replaced_object_is_fetched_anew(client, bucket, options, write_model,
 def test_a_fetched_model_is_not_transferred_again(client, bucket, options, write_model, tmp_path, monkeypatch):
     client.upload_file(str(write_model(tmp_path / "net.onnx")), bucket, "net.onnx")
     first = fetch_model(f"s3://{bucket}/net.onnx", tmp_path / "cache", options=options)
-    monkeypatch.setattr("tasks.storage.download._transfer", lambda *_: pytest.fail("transferred again"))
+    monkeypatch.setattr("tasks.storage.objects.download._transfer", lambda *_: pytest.fail("transferred again"))
     assert fetch_model(f"s3://{bucket}/net.onnx", tmp_path / "cache", options=options) == first
 
 

@@ -131,7 +131,7 @@ def test_publishing_the_same_again_changes_nothing(client, versioned_bucket, opt
 
 def broken_upload(monkeypatch, name):
     """Uploads of objects whose key ends in `name` fail from here on."""
-    import tasks.storage.upload as upload
+    import tasks.storage.objects.upload as upload
 
     original = upload._upload
 
@@ -186,7 +186,7 @@ def test_what_replaced_files_that_no_version_keeps_stays(client, bucket, options
 
 
 def test_an_old_model_is_never_seen_with_new_data(client, bucket, options, write_model, plan, tmp_path, monkeypatch):
-    import tasks.storage.upload as upload
+    import tasks.storage.objects.upload as upload
 
     publish_files(write_model(tmp_path / "a" / "model.onnx", external=True), f"s3://{bucket}/out", options=options)
     seen, original = [], upload._upload
@@ -205,7 +205,7 @@ def test_an_old_model_is_never_seen_with_new_data(client, bucket, options, write
 def test_what_arrives_differently_is_taken_back(client, bucket, options, write_model, tmp_path, monkeypatch):
     import dataclasses
 
-    import tasks.storage.upload as upload
+    import tasks.storage.objects.upload as upload
 
     original = upload.pin
     monkeypatch.setattr(upload, "pin", lambda *arguments: dataclasses.replace(original(*arguments), size=1))

@@ -5,8 +5,8 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from autocast_core.errors import ConfigError, InputError, ServiceError
-from tasks.storage.s3 import S3Options, connect, find, list_names, pin
-from tasks.storage.s3_errors import NoSuchObjectError, explained
+from tasks.storage.objects.s3 import S3Options, connect, find, list_names, pin
+from tasks.storage.objects.s3_errors import NoSuchObjectError, explained
 from tasks.storage.uri import S3Location
 
 SECRETS = ("AKIAPLANTEDKEY", "planted-secret")

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from autocast_core.errors import ServiceError
-from tasks.storage import s3_lock
+from tasks.storage.objects import s3_lock
+from tasks.storage.objects.s3_lock import marker_of, one_writer
 from tasks.storage.publication import publish_files
-from tasks.storage.s3_lock import marker_of, one_writer
 from tasks.storage.uri import S3Location
 
 

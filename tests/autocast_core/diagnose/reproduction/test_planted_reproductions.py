@@ -7,7 +7,7 @@ from autocast_core.diagnose.reproduction.reproduction import MOST_NODES, reprodu
 from autocast_core.diagnose.reproduction.sub_models import node_count
 from autocast_core.model import load_proto
 from tests.autocast_core.diagnose.diagnosed import diagnosed
-from tests.autocast_core.diagnose.planted_pairs import PAIRS, Planted, names
+from tests.autocast_core.diagnose.planted_pairs import PAIRS, PlantedPair, names
 
 _EVERY = 8
 
@@ -16,7 +16,7 @@ _EVERY = 8
     "planted",
     [pytest.param(p, id=str(p), marks=() if not n % _EVERY else pytest.mark.slow) for n, p in enumerate(PAIRS)],
 )
-def test_a_planted_fault_is_shown_alone(planted: Planted):
+def test_a_planted_fault_is_shown_alone(planted: PlantedPair):
     reference, candidate, base, blamed = planted.pair()
     diagnosis = diagnosed(reference, candidate, base.data)
     found = reproduction(load_proto(reference), load_proto(candidate), diagnosis, OnnxRuntime(("cpu",), threads=1))

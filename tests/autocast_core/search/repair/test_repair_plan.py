@@ -11,8 +11,8 @@ from autocast_core.evaluate import AskedGates, output_metric_names, recorded
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import in_this_process, run_stages
-from autocast_core.pipeline.stages.decide import DECIDE
 from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.pipeline.stages.plans.decide import DECIDE
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.budget import Budget

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from tests.benchmarks import public_data as data
-from tests.benchmarks.public_tasks import (
+from tests.benchmarks.public import public_data as data
+from tests.benchmarks.public.public_tasks import (
     Task,
     classes,
     decisions,

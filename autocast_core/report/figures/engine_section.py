@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from autocast_core.engine.devices import Device, devices
+from autocast_core.engine.devices import DeviceFigures, devices
 from autocast_core.engine.roofline import Estimate, kernel_seconds
 from autocast_core.engine.validation import FP32, MIXED, Validation, of_fp32
 from autocast_core.engine.view import DescribedBy, EngineView, Kernel
@@ -157,7 +157,7 @@ def _strip(side: str, view: EngineView, costs: Sequence[float], scale: float, es
     return Strip(f"{'FP32' if side == FP32 else 'mixed'} engine", tuple(bars), total)
 
 
-def _cost(kernel: Kernel, device: Device | None) -> float:
+def _cost(kernel: Kernel, device: DeviceFigures | None) -> float:
     """The width of a kernel: its seconds on the device, else its bytes."""
     if device is not None:
         return kernel_seconds(kernel, device) or 0.0
@@ -168,7 +168,7 @@ def _amount(cost: float, estimated: bool) -> str:
     return f"{number(cost * 1e6)} µs" if estimated else size(int(cost))
 
 
-def _costliest(view: EngineView, device: Device | None) -> Iterator[CostlyKernel]:
+def _costliest(view: EngineView, device: DeviceFigures | None) -> Iterator[CostlyKernel]:
     for kernel in sorted(view.kernels, key=lambda each: -_cost(each, device))[:COSTLIEST]:
         yield CostlyKernel(
             name=kernel.name,

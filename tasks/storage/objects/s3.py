@@ -10,7 +10,7 @@ from typing import Any
 
 from autocast_core.errors import ConfigError, InputError
 from autocast_core.text import one_line
-from tasks.storage.s3_errors import CREDENTIALS, NoSuchObjectError, error_code, explained
+from tasks.storage.objects.s3_errors import CREDENTIALS, NoSuchObjectError, error_code, explained
 from tasks.storage.uri import S3Location, without_credentials
 
 

@@ -9,8 +9,8 @@ from autocast_core.calibrate.statistics import Statistics
 from autocast_core.plan import PrecisionPlan
 from autocast_core.precision import types_text
 from autocast_core.report.content import ERRORS, NodeWiring, OutputErrors, ReportInput, output_errors
+from autocast_core.report.figures.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
 from autocast_core.report.operators import operator_counts
-from autocast_core.report.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
 from autocast_core.text import visible
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 from autocast_core.errors import AutocastError, ServiceError
 from autocast_core.file_digest import file_digest
 from autocast_core.progress import Progress, ProgressCallback, silent
-from tasks.storage.s3 import DEFAULTS, PinnedObject, S3Options, connect, find, pin
-from tasks.storage.s3_errors import explained
-from tasks.storage.s3_lock import one_writer
+from tasks.storage.objects.s3 import DEFAULTS, PinnedObject, S3Options, connect, find, pin
+from tasks.storage.objects.s3_errors import explained
+from tasks.storage.objects.s3_lock import one_writer
 from tasks.storage.uri import S3Location
 
 _MULTIPART_BYTES = 16 << 20

@@ -8,8 +8,8 @@ import onnx_ir as ir
 from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import TensorStats
-from autocast_core.decide.plan_warnings import signs_of_ruin
-from autocast_core.decide.weight_changes import recounted_weights
+from autocast_core.decide.warnings.plan_warnings import signs_of_ruin
+from autocast_core.decide.warnings.weight_changes import recounted_weights
 from autocast_core.plan import PrecisionPlan
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autocast_core.errors import ServiceError
-from tasks.storage.s3_errors import error_code, explained
+from tasks.storage.objects.s3_errors import error_code, explained
 from tasks.storage.uri import S3Location
 
 LOG = logging.getLogger(__name__)

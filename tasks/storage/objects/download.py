@@ -15,8 +15,8 @@ from autocast_core.errors import InputError, OutputError, ServiceError
 from autocast_core.file_digest import file_digest
 from autocast_core.progress import Progress, ProgressCallback, silent
 from tasks.storage.cache import Cache, CachedFile, reference_of
-from tasks.storage.s3 import PinnedObject, S3Options
-from tasks.storage.s3_errors import explained
+from tasks.storage.objects.s3 import PinnedObject, S3Options
+from tasks.storage.objects.s3_errors import explained
 
 _BLOCK = 1 << 20
 

@@ -1,0 +1,1 @@
+"""Stages that make a plan, or a better one of it."""
