@@ -38,6 +38,7 @@ _YOUNGER = (
     "strict_source",
     "custom_op_libraries",
     "decide",
+    "extra_traffic",
     "headroom",
     "repair_evaluations",
     "class_outputs",
@@ -148,6 +149,7 @@ class Spec(BaseModel):
     fuse_layer_norm: bool = _option("fuse_layer_norm")
     repair_ranges: bool = _option("repair_ranges")
     decide: Literal["thresholds", "measured"] = _option("decide")
+    extra_traffic: float = _option("extra_traffic")
     repair_evaluations: int = _option("repair_evaluations")
     providers: Texts = _option("providers")
     class_outputs: Texts = _option("class_outputs")

@@ -14,7 +14,7 @@ from autocast_core.backends.tensorrt.execution import EngineTrial
 from autocast_core.backends.tensorrt.validate import validate_model
 from autocast_core.config import ConversionConfig
 from autocast_core.data import input_specs, open_batches
-from autocast_core.engine.devices import Device, devices
+from autocast_core.engine.devices import DeviceFigures, devices
 from autocast_core.engine.validation import FP32, MIXED, Validation
 from autocast_core.engine.view import EngineView
 from autocast_core.model import load_model
@@ -31,7 +31,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 """How the models are converted; FP32 stands beside each."""
 
 
-def known_device(name: str) -> Device | None:
+def known_device(name: str) -> DeviceFigures | None:
     """The device of the data file that a driver calls `name`, for example ``NVIDIA A100-SXM4-80GB``."""
     words = re.split(r"[^a-z0-9]+", name.lower().replace("rtx ", "rtx"))
     return next((device for key, device in devices().items() if key in words), None)

@@ -11,7 +11,7 @@ ROOMS = sorted(path.parent.name for top in TOPS for path in (ROOT / top).glob("*
 PAGE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 STAGES = sorted(
     name
-    for path in (ROOT / "autocast_core" / "pipeline" / "stages").glob("*.py")
+    for path in (ROOT / "autocast_core" / "pipeline" / "stages").rglob("*.py")
     for name in re.findall(r'\bStage\("(\w+)"', path.read_text(encoding="utf-8"))
 )
 
