@@ -295,7 +295,7 @@ def _convert(
             ours_alone = bool(os.environ.get(SIGNING_KEY))
             registered = register_task(run, logged, name, tags, texts.description, ours_alone)
     text = summary_text(result.summary, result.metrics, registered.uri, output)
-    show_conversion(run, converted.plan, text, registered.uri)
+    show_conversion(run, name, converted.plan, text, registered.uri)
     made = [uri for uri in (output, registered.uri) if uri]
     show_lineage(inputs.source.uri_pinned, made, {**tags, **judged.metrics})
     return replace(result, output=output or registered.uri, registered=registered.uri, timings=conversion.timings)

@@ -91,7 +91,10 @@ def failure_reason(error: BaseException) -> str:
 
 
 def model_stem(uri: str) -> str:
-    """What a run is called before the model is fetched: the last part of its location, without ``.onnx``."""
+    """What a run is called before the model is fetched: the last part of its location, without ``.onnx``; of a
+    registered version its name with the version or alias, such as ``resnet/3``."""
+    if uri.startswith("models:/"):
+        return uri.removeprefix("models:/") or uri
     return re.split(r"[/\\]", uri.partition("?")[0].rstrip("/\\"))[-1].removesuffix(".onnx") or uri
 
 

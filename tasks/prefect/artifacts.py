@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,18 +43,25 @@ def summary_text(summary: str, metrics: Mapping[str, float], registered: str | N
     return f"# {summary}\n\nRegistered: `{registered}`\n\nOutput: `{output}`\n\n| metric | value |\n|---|---|\n{table}"
 
 
-def show_conversion(run: RunRef, plan: Path, text: str, registered: str | None) -> None:
-    """Creates the artifacts of this flow run. Where the server rejects them, that is logged and the run continues."""
+def show_conversion(run: RunRef, name: str, plan: Path, text: str, registered: str | None) -> None:
+    """Creates the artifacts of this flow run, whose keys end with the registered `name`: Prefect shows the last of each
+    key. Where the server rejects them, that is logged and the run continues."""
     from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+    model = artifact_key(name)
     try:
-        create_markdown_artifact(text, key="conversion", description="What was converted, and how well")
+        create_markdown_artifact(text, key=f"conversion-{model}", description="What was converted, and how well")
         rows = precisions_by_operator(artifact_cache().plan(plan).nodes)
-        create_table_artifact(rows, key="precisions", description="Nodes by operator type and precision")
+        create_table_artifact(rows, key=f"precisions-{model}", description="Nodes by operator type and precision")
         for key, link in links(run, registered).items():
-            create_link_artifact(link, key=key)
+            create_link_artifact(link, key=f"{key}-{model}")
     except Exception as error:
         LOG.warning("the artifacts of run %s were not kept: %s", run.run_id, type(error).__name__)
+
+
+def artifact_key(name: str) -> str:
+    """`name` as Prefect's keys are written: lower-case letters, digits and single dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
 
 
 def links(run: RunRef, registered: str | None) -> dict[str, str]:

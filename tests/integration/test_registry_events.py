@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tasks.prefect.artifacts import artifact_key
 from tests.integration.site import CONVERT, DATA, DEMO, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
@@ -104,9 +105,10 @@ def test_a_conversion_shows_its_artifacts_and_its_lineage_in_prefect(site, begun
     (run,) = site.flow_runs(site.uri("plain"))
     shown = site.artifacts(run)
     assert shown["stages"] == 100.0
-    assert "fidelity.worst.rel_l2" in shown["conversion"]
-    assert {row["operator"] for row in json.loads(shown["precisions"])} >= {"Conv", "Gemm"}
-    assert made.run_id in shown["mlflow-run"] and "/versions/1" in shown["registered-version"]
+    key = artifact_key(made.name)
+    assert "fidelity.worst.rel_l2" in shown[f"conversion-{key}"]
+    assert {row["operator"] for row in json.loads(shown[f"precisions-{key}"])} >= {"Conv", "Gemm"}
+    assert made.run_id in shown[f"mlflow-run-{key}"] and "/versions/1" in shown[f"registered-version-{key}"]
     output = f"models://{made.name}/1"
     (event,) = wait_for(lambda: site.events("prefect.asset.materialization.succeeded", output), 30, "the asset")
     sources = [each["prefect.resource.id"] for each in event["related"]]

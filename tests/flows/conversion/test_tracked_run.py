@@ -210,11 +210,12 @@ def test_a_work_folder_that_is_a_link_to_a_folder_of_the_users_is_not_followed(t
     [
         ("models/bert.onnx", "bert"),
         ("s3://bucket/bert.onnx?versionId=1", "bert"),
-        ("models:/bert/3", "3"),
+        ("models:/bert/3", "bert/3"),
+        ("models:/bert@champion", "bert@champion"),
         ("C:\\models\\bert.onnx", "bert"),
         ("folder/", "folder"),
         ("?", "?"),
     ],
 )
-def test_the_stem_of_a_location_is_its_last_part(uri, stem):
+def test_a_run_is_called_by_the_last_part_of_a_location_or_the_name_and_version(uri, stem):
     assert model_stem(uri) == stem

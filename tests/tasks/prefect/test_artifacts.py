@@ -1,6 +1,8 @@
+import pytest
+
 from autocast_core.config import Precision
 from autocast_core.plan import NodeDecision
-from tasks.prefect.artifacts import links, precisions_by_operator, summary_text
+from tasks.prefect.artifacts import artifact_key, links, precisions_by_operator, summary_text
 from tasks.tracking.runs import RunRef
 
 
@@ -28,6 +30,17 @@ def test_links_lead_to_pages_where_the_store_has_any():
         "registered-version": "http://mlflow:5050/#/models/resnet-fp16/versions/2",
     }
     assert links(RunRef("sqlite:///mlflow.db", "3", "ab"), None) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("resnet-fp16", "resnet-fp16"), ("Team A/ResNet_50 (v2)", "team-a-resnet-50-v2"), ("模型", "model")],
+)
+def test_a_key_of_artifacts_says_the_model_as_prefect_writes_keys(name, key):
+    from prefect.client.schemas.actions import ArtifactCreate
+
+    assert artifact_key(name) == key
+    assert ArtifactCreate(key=key).key == key
 
 
 def test_the_summary_holds_the_metrics_that_people_ask_for():
