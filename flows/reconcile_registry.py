@@ -2,28 +2,34 @@
 
 - It starts the conversion, once, of versions that opt in and were never tried: MLflow does not keep webhooks.
 - It ends tracking runs that are RUNNING although their flow run has ended.
+- It answers approvals whose event was lost, and checks aliases that somebody set by hand.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
 
-from autocast_core.errors import ServiceError
+from autocast_core.errors import InputError, ServiceError
 from autocast_core.text import one_line
 from flows.local.environment import set_defaults
-from flows.local.home import home
+from flows.local.home import Home, home
+from flows.request.policy import limits_for
 from flows.request.registry_tags import OPT_IN, ConversionRequest, VersionTags, read_spec_file, request_for
+from flows.request.spec import Spec
 from flows.request.tag_policy import TagPolicy
+from flows.review.aliases import check_aliases, enforced
+from flows.review.approval import answer_approval, asked_versions
+from tasks.isolation import isolation
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
-from tasks.tracking.store import connect, tracking_errors
+from tasks.tracking.store import all_found, connect, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,11 +58,13 @@ def reconcile_registry(
 ) -> dict[str, list[str]]:
     """Starts `deployment` for versions of the last `days` that opt in and were never tried.
 
-    Versions of the last `leave_minutes` are left to their events. Returns ``requested`` (versions) and ``ended``
-    (tracking runs). ConfigError where a setting of what tags may choose is invalid.
+    Versions of the last `leave_minutes` are left to their events. Returns ``requested`` (versions), ``ended`` (tracking
+    runs), ``answered`` (versions whose tag asked for an approval) and ``unchecked`` (versions with an alias that their
+    checks do not allow). ConfigError where a setting is invalid.
     """
-    set_defaults(home())
-    policy = TagPolicy.from_environment()
+    where = home()
+    set_defaults(where)
+    policy, enforce = TagPolicy.from_environment(), enforced()
     tracking_uri = resolve_tracking_uri()
     client = connect(tracking_uri)
     ended = _end_abandoned_runs(client, tracking_uri)
@@ -64,7 +72,37 @@ def reconcile_registry(
     with tracking_errors(tracking_uri):
         missed = list(find_missed(client, policy, now - days * 86400, now - leave_minutes * 60))
     requested = _start_missed(missed, deployment)
-    return {"requested": requested, "ended": ended}
+    with isolation(limits_for(Spec(), deployed=runtime.deployment.id is not None)):
+        answered = _answer_approvals(client, where)
+        unchecked = _check_aliases(client, where, enforce)
+    return {"requested": requested, "ended": ended, "answered": answered, "unchecked": unchecked}
+
+
+def _answer_approvals(client: MlflowClient, where: Home) -> list[str]:
+    """Answers all approvals that are asked for; returns the URIs of their versions. An answer is the same whoever
+    gives it, so that one which promote-version works on at this moment does no harm."""
+    answered = []
+    for uri in asked_versions(client):
+        try:
+            found = answer_approval(uri, where)
+        except InputError as error:
+            get_run_logger().warning("the approval of %r is left out: %s", uri, one_line(error))
+            continue
+        if found is not None:
+            outcome = "approved" if found.approved else "refused"
+            get_run_logger().info("%s: %s %s: %s", uri, found.alias, outcome, found.reason)
+            answered.append(uri)
+    return answered
+
+
+def _check_aliases(client: MlflowClient, where: Home, enforce: bool) -> list[str]:
+    """Checks the aliases of converted models; returns the URIs of the versions whose checks do not hold."""
+    unchecked = []
+    for found in check_aliases(client, where, enforce=enforce):
+        what = "was taken back" if found.taken_back else "was set without its checks"
+        get_run_logger().warning("alias %s of %s %s: %s", found.alias, found.model, what, found.reason)
+        unchecked.append(found.model)
+    return unchecked
 
 
 def _end_abandoned_runs(client: MlflowClient, tracking_uri: str) -> list[str]:
@@ -128,13 +166,13 @@ def _is_unreachable(error: Exception) -> bool:
 def _opted_in(client: MlflowClient) -> Iterator[tuple[Any, dict[str, str]]]:
     """Versions that opt in by their own tags or by their model's, each once, with their model's tags."""
     opted_in = f"tags.`{OPT_IN}` != ''"
-    models = {model.name: dict(model.tags) for model in _pages(client.search_registered_models, opted_in)}
+    models = {model.name: dict(model.tags) for model in all_found(client.search_registered_models, opted_in)}
     for name, tags in models.items():
-        for version in _pages(client.search_model_versions, f"name {_equal_to(name)}"):
+        for version in all_found(client.search_model_versions, f"name {_equal_to(name)}"):
             if version.name == name:
                 # A search omits some tags; the version itself has all of them.
                 yield client.get_model_version(version.name, version.version), tags
-    for version in _pages(client.search_model_versions, opted_in):
+    for version in all_found(client.search_model_versions, opted_in):
         if version.name not in models:
             yield version, dict(client.get_registered_model(version.name).tags)
 
@@ -211,17 +249,6 @@ def _is_uuid(tag: str | None) -> bool:
         return tag is not None and str(UUID(tag)) == tag
     except ValueError:
         return False
-
-
-def _pages(search: Callable[..., Any], query: str) -> Iterator[Any]:
-    """All results of one of MLflow's searches."""
-    token = None
-    while True:
-        page = search(query, max_results=_PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _equal_to(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -157,6 +158,14 @@ def gate_outcome(report: ReportInput) -> GateOutcome:
     if report.validation is not None and report.validation.findings:
         return GateOutcome(False, f"Passes its gates, but {report.validation.package} refuses the model.")
     return GateOutcome(True, f"Passes {'its gate' if len(report.gates) == 1 else f'all {len(report.gates)} gates'}.")
+
+
+def how_to_approve(report: ReportInput) -> str | None:
+    """How the version becomes the champion, for whoever reads its report; None where it was not registered."""
+    if not gate_outcome(report).passed or report.run_id is None:
+        return None
+    command = f"autocast promote {shlex.quote(f'models:/{report.name}/VERSION')} --alias champion"
+    return f"To approve: set the tag autocast.approve to champion on the version in MLflow, or run {command}"
 
 
 def alerts(report: ReportInput) -> tuple[str, ...]:

@@ -23,11 +23,18 @@ from starlette.routing import Route
 from autocast_core.errors import ServiceError
 from autocast_core.text import visible
 from flows.bridge.delivery import Delivery, DeliveryRejectedError, Seen, check, read, replayed
-from flows.bridge.events import event_of, reason_to_skip
+from flows.bridge.events import asks_for_approval, event_of, reason_to_skip
 from flows.bridge.rate import RateLimit
 from flows.bridge.servers import Servers
 from flows.bridge.settings import BridgeSettings
-from flows.request.registry_tags import ConversionRequest, Skipped, read_spec_file, request_for
+from flows.request.registry_tags import (
+    ApprovalRequest,
+    ConversionRequest,
+    Skipped,
+    approval_for,
+    read_spec_file,
+    request_for,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -96,7 +103,7 @@ class Bridge:
                 self._seen.forget(identifier)
         return _accepted(identifier, delivery, decision)
 
-    async def _decide(self, delivery: Delivery) -> ConversionRequest | Skipped:
+    async def _decide(self, delivery: Delivery) -> ConversionRequest | ApprovalRequest | Skipped:
         data = delivery.message.data
         skipped = reason_to_skip(delivery.message)
         if skipped is not None or data.version is None:
@@ -105,13 +112,18 @@ class Bridge:
         if tags is None:
             # MLflow's own test deliveries are about a version that does not exist.
             return Skipped(f"the registry has no version {data.version!r} of {data.name!r}")
+        if asks_for_approval(delivery.message):
+            return approval_for(tags)
         return await asyncio.to_thread(request_for, tags, read_spec_file, self._settings.tag_policy)
 
 
-def _accepted(identifier: UUID, delivery: Delivery, decision: ConversionRequest | Skipped) -> tuple[str, Response]:
+def _accepted(
+    identifier: UUID, delivery: Delivery, decision: ConversionRequest | ApprovalRequest | Skipped
+) -> tuple[str, Response]:
     what = visible(f"{delivery.message.entity}.{delivery.message.action}")
-    if isinstance(decision, ConversionRequest):
-        LOG.info("delivery %s: %s asks to convert %r", identifier, what, decision.model)
+    if not isinstance(decision, Skipped):
+        asked = "convert" if isinstance(decision, ConversionRequest) else "promote"
+        LOG.info("delivery %s: %s asks to %s %r", identifier, what, asked, decision.model)
         return "requested", JSONResponse({"requested": decision.model}, 202)
     LOG.info("delivery %s: %s skipped: %r", identifier, what, decision.reason)
     return "skipped", JSONResponse({"skipped": decision.reason}, 202)

@@ -2,7 +2,8 @@
 
 The event is named ``mlflow.ENTITY.ACTION`` and its resource ``mlflow.model-version.NAME.VERSION``. Where the version is
 to be converted, the resource carries the label ``autocast.request: convert`` and the payload, under ``autocast``, the
-parameters of convert-model; else the payload says under ``autocast.skipped`` why not.
+parameters of convert-model; where a tag asks for its approval, ``autocast.request: promote`` and those of
+promote-version; else the payload says under ``autocast.skipped`` why not.
 """
 
 from __future__ import annotations
@@ -10,23 +11,29 @@ from __future__ import annotations
 from typing import Any
 
 from flows.bridge.delivery import Delivery, Message
-from flows.request.registry_tags import REQUEST_TAGS, ConversionRequest, Skipped
+from flows.request.registry_tags import REQUEST_TAGS, ApprovalRequest, ConversionRequest, Skipped
+from tasks.tracking.review_tags import APPROVE
 
 _REQUESTING = {("model_version", "created"), ("model_version_alias", "created"), ("model_version_tag", "set")}
 
 
 def reason_to_skip(message: Message) -> Skipped | None:
-    """None where the message may request a conversion, so that the registry must be read; else why it cannot."""
+    """None where the message may request something, so that the registry must be read; else why it cannot."""
     if (message.entity, message.action) not in _REQUESTING:
         return Skipped(f"{message.entity}.{message.action} requests nothing")
     if message.data.version is None:
         return Skipped("the message names no version")
-    if message.entity == "model_version_tag" and message.data.key not in REQUEST_TAGS:
+    if message.entity == "model_version_tag" and message.data.key not in REQUEST_TAGS | {APPROVE}:
         return Skipped(f"tag {message.data.key!r} requests nothing")
     return None
 
 
-def event_of(delivery: Delivery, decision: ConversionRequest | Skipped) -> dict[str, Any]:
+def asks_for_approval(message: Message) -> bool:
+    """Whether the message says that the tag was set by which a person asks for an approval."""
+    return (message.entity, message.action, message.data.key) == ("model_version_tag", "set", APPROVE)
+
+
+def event_of(delivery: Delivery, decision: ConversionRequest | ApprovalRequest | Skipped) -> dict[str, Any]:
     """The event as Prefect's API takes it. Its id is the delivery's: Prefect drops a repeated one."""
     message, data = delivery.message, delivery.message.data
     model = f"mlflow.registered-model.{data.name}"
@@ -40,6 +47,9 @@ def event_of(delivery: Delivery, decision: ConversionRequest | Skipped) -> dict[
     if isinstance(decision, ConversionRequest):
         resource["autocast.request"] = "convert"
         autocast: dict[str, Any] = {"model": decision.model, "spec": dict(decision.spec)}
+    elif isinstance(decision, ApprovalRequest):
+        resource["autocast.request"] = "promote"
+        autocast = {"model": decision.model}
     else:
         autocast = {"skipped": decision.reason}
     return {

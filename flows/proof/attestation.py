@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.tracking.reading import RunRecord, VersionRecord
+from tasks.tracking.review_tags import is_review_tag
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:autocast-flow:conversion:1"
@@ -79,7 +80,8 @@ def _predicate(published: PublishedConversion) -> dict[str, Any]:
 
 
 def _ours(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in tags.items() if name.startswith(_OURS)}
+    """Those of the conversion: a version is signed before it is reviewed."""
+    return {name: value for name, value in tags.items() if name.startswith(_OURS) and not is_review_tag(name)}
 
 
 def _compared(

@@ -15,6 +15,7 @@ from typing import Any
 from autocast_core.errors import AutocastError, ConfigError, ServiceError
 from flows.request.spec import make_spec
 from flows.request.tag_policy import TagPolicy
+from tasks.tracking.review_tags import APPROVE
 
 PREFIX = "autocast."
 OPT_IN = "autocast.precision"
@@ -50,10 +51,24 @@ class ConversionRequest:
 
 
 @dataclass(frozen=True)
+class ApprovalRequest:
+    """Parameter of the flow promote-version: a version whose tag asks for an alias."""
+
+    model: str
+
+
+@dataclass(frozen=True)
 class Skipped:
-    """Why there is nothing to convert."""
+    """Why there is nothing to do."""
 
     reason: str
+
+
+def approval_for(version: VersionTags) -> ApprovalRequest | Skipped:
+    """The approval that the version's own tag asks for; whether it may, and the answer, is promote-version's to say."""
+    if version.own.get(APPROVE):
+        return ApprovalRequest(version.uri)
+    return Skipped(f"{version.uri} has no tag {APPROVE}: nothing is asked, or it was answered")
 
 
 def request_for(

@@ -18,6 +18,7 @@ from tasks.stages.gates import NO_DATA
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched, fetch_model
 from tasks.tracking.reading import RunRecord, VersionRecord, set_alias
+from tasks.tracking.review_tags import record_checked
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ def promote(uri: str, alias: str, home: Home) -> Promotion:
 
     BrokenProofError, BrokenChainError and PromotionRefusedError otherwise; then nothing is changed.
     """
+    version, found = check_promotion(uri, alias, home)
+    tracking = resolve_tracking_uri()
+    set_alias(tracking, version, alias)
+    record_checked(tracking, version, alias)
+    return found
+
+
+def check_promotion(uri: str, alias: str, home: Home) -> tuple[VersionRecord, Promotion]:
+    """What `promote` checks, and its errors; changes nothing."""
     version, run = read_conversion(uri)
     key = trusted_key()
     if key is not None:
@@ -61,8 +71,7 @@ def promote(uri: str, alias: str, home: Home) -> Promotion:
     missed = [f"{gate.expression}: {gate.reason}" for gate in found.gates if not gate.passed]
     if missed:
         raise PromotionRefusedError(f"{version} is not promoted: {'; '.join(missed)}", found)
-    set_alias(resolve_tracking_uri(), version, alias)
-    return found
+    return version, found
 
 
 def check_gates_again(version: VersionRecord, run: RunRecord, registered: Fetched) -> tuple[GateResult, ...]:

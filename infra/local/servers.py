@@ -130,6 +130,7 @@ def environment(folder: Path, settings: Settings | None = None) -> dict[str, str
         "AUTOCAST_WEBHOOK_SECRET": settings.webhook_secret,
         "AUTOCAST_TAG_LOCATIONS": "s3://models/",
         "AUTOCAST_TAG_OPTIONS": "allow_random validation",
+        "AUTOCAST_APPROVAL_ALIASES": "champion",
         "DO_NOT_TRACK": "1",
     }
 

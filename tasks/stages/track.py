@@ -189,7 +189,7 @@ def register(
 def _description(run: RunRef, report: ReportInput) -> str:
     """What the registry shows of the version, as Markdown: what it is, how good, and where its report is."""
     from autocast_core.report.before_after import plain
-    from autocast_core.report.content import before_after
+    from autocast_core.report.content import before_after, how_to_approve
     from autocast_core.report.text import markdown, number
 
     repaired = f"{markdown(line)}. " if (line := report.plan.repair_summary()) else ""
@@ -203,6 +203,7 @@ def _description(run: RunRef, report: ReportInput) -> str:
         f"{markdown(report.plan.summary())}. {repaired}Gates passed: {', '.join(gates)}. "
         f"Report, plan and metrics: {run_link(run)}.\n\n"
         + "\n".join(lines)
+        + (f"\n\n{markdown(approve, 600)}" if (approve := how_to_approve(report)) else "")
         + f"\n\nSource: {markdown(report.source.uri, 400)}\n"
     )
 

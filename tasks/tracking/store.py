@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from autocast_core.errors import AutocastError, ConfigError, InputError, ServiceError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "autocast"
+_PAGE = 200
 _REFUSALS = frozenset({400, 401, 403, 404, 409})
 
 
@@ -152,6 +153,17 @@ def is_conflict(error: Exception) -> bool:
     database's own message on, as a bad request: sqlite's, PostgreSQL's and MySQL's in this order."""
     text = str(error)
     return any(sign in text for sign in ("UNIQUE constraint", "violates unique constraint", "Duplicate entry"))
+
+
+def all_found(search: Callable[..., Any], query: str) -> Iterator[Any]:
+    """All results of one of the searches of MLflow's client, page by page."""
+    token = None
+    while True:
+        page = search(query, max_results=_PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def shown(tracking_uri: str) -> str:

@@ -129,6 +129,7 @@ def test_the_deployments_are_what_prefect_accepts():
         "convert-fleet",
         "tune-precision",
         "validate-on-tensorrt",
+        "promote-version",
         "reconcile-registry",
     }
 

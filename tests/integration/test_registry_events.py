@@ -143,6 +143,18 @@ def test_a_cancelled_conversion_leaves_nothing_and_its_tracking_run_ends(site):
     assert "Contents" not in site.s3.list_objects_v2(Bucket="models", Prefix=output)
 
 
+def test_an_approval_by_tag_is_answered_on_the_version(site, begun):
+    made = site.converted("plain")
+    site.registry.set_model_version_tag(made.name, made.version, "autocast.approve", "champion")
+
+    def answered():
+        tags = site.registry.get_model_version(made.name, made.version).tags
+        return "autocast.approve" not in tags and tags.get("autocast.approval")
+
+    assert wait_for(answered, 150, "the answer") == "approved"
+    assert site.registry.get_model_version_by_alias(made.name, "champion").version == made.version
+
+
 def test_a_version_of_another_kind_is_skipped_with_a_reason(site, begun):
     uri = site.uri("forest")
     (skipped,) = wait_for(lambda: [run for run in site.flow_runs(uri) if run.state.is_final()], 150, "the run")

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.engine.validation import Finding, Validation
-from autocast_core.report.content import DataUsed, before_after, gate_outcome, judged, unchecked, wiring
+from autocast_core.report.content import DataUsed, before_after, gate_outcome, how_to_approve, judged, unchecked, wiring
 
 
 def test_the_outcome_counts_failed_gates(make_report, gate):
@@ -24,6 +24,16 @@ def test_a_refusal_by_the_engine_fails_whatever_the_gates_say(make_report):
         gate_outcome(make_report(validation=refused)).sentence
         == "Passes its gates, but tensorrt_rtx refuses the model."
     )
+
+
+def test_a_report_says_how_its_version_is_approved_and_one_that_fails_does_not(make_report, gate):
+    passing = (gate("rel_l2<=1", 0.1, True),)
+    assert how_to_approve(make_report(name="it's mine", gates=passing, run_id="0")) == (
+        "To approve: set the tag autocast.approve to champion on the version in MLflow, or run autocast promote "
+        """'models:/it'"'"'s mine/VERSION' --alias champion"""
+    )
+    assert how_to_approve(make_report(gates=(gate("rel_l2<=1", 2.0, False),), run_id="0")) is None
+    assert how_to_approve(make_report(gates=passing, run_id=None)) is None
 
 
 def test_what_was_measured_names_its_backend(make_report):

@@ -128,6 +128,36 @@ def test_aliases_and_our_tags_ask_and_nothing_else_does(bridge, servers, said, a
     assert ("autocast.request" in servers.sent[0]["resource"]) is asks
 
 
+def test_a_tag_that_asks_for_an_approval_becomes_an_event_that_asks_for_a_promotion():
+    """The event names the version and no alias: promote-version reads that from the version itself."""
+    output = {"autocast.precision": "fp16", "autocast.source_sha256": "0", "autocast.approve": "champion"}
+    servers = FakeServers(VersionTags("resnet", "3", output, {}))
+    with TestClient(make_app(SETTINGS, servers, lambda: NOW)) as bridge:
+        said = message("model_version_tag", "set", key="autocast.approve", value="champion")
+        assert deliver(bridge, said).json() == {"requested": "models:/resnet/3"}
+        assert count(bridge, "requested") == 1
+    (event,) = servers.sent
+    assert event["resource"]["autocast.request"] == "promote"
+    assert event["resource"]["mlflow.tag.key"] == "autocast.approve"
+    assert event["payload"]["autocast"] == {"model": "models:/resnet/3"}
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        (message("model_version_tag", "set", key="autocast.approve", value="champion"), {}),
+        (message("model_version_tag", "deleted", key="autocast.approve"), {"autocast.approve": "champion"}),
+        (message("model_version_tag", "set", key="autocast.approval"), {"autocast.approve": "champion"}),
+        (message(), {"autocast.approve": "champion"}),
+    ],
+)
+def test_an_approval_that_was_answered_and_other_news_of_the_version_ask_for_no_promotion(said, own):
+    servers = FakeServers(VersionTags("resnet", "3", own, {"autocast.approve": "champion"} if not own else {}))
+    with TestClient(make_app(SETTINGS, servers, lambda: NOW)) as bridge:
+        assert "skipped" in deliver(bridge, said).json()
+    assert "autocast.request" not in servers.sent[0]["resource"]
+
+
 def test_a_wrong_signature_is_refused(bridge, servers):
     assert deliver(bridge, message(), secret="wrong").status_code == 401
     assert bridge.post("/mlflow", json=message()).status_code == 401
