@@ -35,16 +35,11 @@ class BridgeSettings:
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> BridgeSettings:
     """ConfigError names the variable that is missing or unusable."""
-    secrets = [environment.get(SECRET, ""), environment.get(PREVIOUS_SECRET, "")]
-    if not secrets[1]:
-        del secrets[1]
-    for name, secret in zip((SECRET, PREVIOUS_SECRET), secrets, strict=False):
-        if len(secret) < 16:
-            raise ConfigError(f"{name} must be set to a secret of at least 16 characters")
+    secrets = secrets_of(environment)
     return BridgeSettings(
         prefect_api=_http(environment, "PREFECT_API_URL").rstrip("/"),
         tracking_uri=_http(environment, "MLFLOW_TRACKING_URI").rstrip("/"),
-        secrets=tuple(secrets),
+        secrets=secrets,
         prefect_auth=_pair(environment.get("PREFECT_API_AUTH_STRING")),
         prefect_key=environment.get("PREFECT_API_KEY"),
         tracking_auth=_tracking_auth(environment),
@@ -55,6 +50,17 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> BridgeSetti
         tag_policy=TagPolicy.from_environment(environment),
         retry_after=int(positive_number(environment, "AUTOCAST_BRIDGE_RETRY_AFTER_SECONDS", 10.0)),
     )
+
+
+def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What deliveries may be signed with, the present secret first. ConfigError where one is missing or too short."""
+    secrets = [environment.get(SECRET, ""), environment.get(PREVIOUS_SECRET, "")]
+    if not secrets[1]:
+        del secrets[1]
+    for name, secret in zip((SECRET, PREVIOUS_SECRET), secrets, strict=False):
+        if len(secret) < 16:
+            raise ConfigError(f"{name} must be set to a secret of at least 16 characters")
+    return tuple(secrets)
 
 
 def _http(environment: Mapping[str, str], name: str) -> str:

@@ -20,6 +20,7 @@ def main() -> None:
             compare,
             demo,
             diagnose,
+            doctor,
             evaluate,
             fleet,
             lint,
@@ -51,11 +52,12 @@ def main() -> None:
         tune,
         fleet,
         bridge,
+        doctor,
         stop,
     ):
         command.add_to(app)
     try:
-        app(standalone_mode=False)
+        app(standalone_mode=False, prog_name="autocast")
     except SystemExit:
         raise
     except Exception as error:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 app = typer.Typer(
     name="autocast",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Turns FP32 ONNX models into mixed-precision ones for strongly typed TensorRT, and shows why.",
     epilog="Start with [bold]autocast demo[/bold]. "
-    "Exit codes: 0 done, 2 bad input or usage, 3 a gate failed, 1 anything else.",
+    "Exit codes: 0 done, 2 bad input or usage, 3 a gate or check failed, 1 anything else.",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from autocast_core.version import VERSION
+
+        typer.echo(f"autocast {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def autocast(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What holds for all commands. The help is the application's."""

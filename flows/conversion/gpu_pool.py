@@ -1,28 +1,25 @@
 """Validation on a GPU pool: a deployment of its own, so that conversions run on machines without GPUs.
 
-The operator's settings: AUTOCAST_GPU_DEPLOYMENT names the deployment (validate-on-tensorrt/validate-on-tensorrt),
-AUTOCAST_STAGING the folder or s3:// prefix, readable from both pools, that holds a model meanwhile, and
-AUTOCAST_GPU_WAIT_SECONDS how long a conversion waits for the answer (3600). The deployment gets URIs and digests, and
-its tracking run holds what TensorRT said. Without the first, validation is as deep as the machine of the conversion.
+`flows.conversion.gpu_pool_settings` says where. The deployment gets URIs and digests, and its tracking run holds what
+TensorRT said. Where no pool is configured, validation is as deep as the machine of the conversion.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 
 from autocast_core.engine.validation import Validation
-from autocast_core.errors import ConfigError
 from autocast_core.pipeline.saved import JobRequest, SavedModelFiles
 from autocast_core.text import one_line
+from flows.conversion.gpu_pool_settings import DEPLOYMENT, STAGING, GpuPool, gpu_pool
 from flows.request.spec import Spec
 from tasks.prefect.retries import on_service_errors
 from tasks.stages.validate import VALIDATION_FILE, validate_task
@@ -34,34 +31,7 @@ from tasks.tracking.artifacts import run_file
 from tasks.tracking.conversions import FLOW_RUN_TAG
 from tasks.tracking.store import client_of, tracking_errors
 
-DEPLOYMENT = "AUTOCAST_GPU_DEPLOYMENT"
-STAGING = "AUTOCAST_STAGING"
-WAIT = "AUTOCAST_GPU_WAIT_SECONDS"
 NO_POOL = f"no GPU pool is configured ({DEPLOYMENT})"
-
-
-@dataclass(frozen=True)
-class GpuPool:
-    """Where validation runs; a wait in seconds."""
-
-    deployment: str
-    staging: str | None
-    wait: float = 3600.0
-
-
-def gpu_pool(environment: Mapping[str, str] = os.environ) -> GpuPool | None:
-    """The pool that the operator configured; None: there is none. ConfigError where a setting is wrong."""
-    deployment = environment.get(DEPLOYMENT)
-    if not deployment:
-        return None
-    text = environment.get(WAIT) or "3600"
-    try:
-        wait = float(text)
-    except ValueError:
-        wait = 0.0
-    if not 0 < wait < 1e9:
-        raise ConfigError(f"{WAIT} is {text!r}: give a positive number of seconds")
-    return GpuPool(deployment, environment.get(STAGING) or None, wait)
 
 
 def _without_pool(found: Validation, wish: str) -> Validation:

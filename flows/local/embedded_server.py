@@ -73,7 +73,7 @@ class EmbeddedServer:
         deadline = time.monotonic() + limit_seconds
         log = self.folder / _LOG
         while time.monotonic() < deadline:
-            if self._answers():
+            if self.answers():
                 return
             if not _is_alive(self.folder):
                 raise ServiceError(f"Prefect's embedded server ended during its start; {log} says why")
@@ -83,7 +83,8 @@ class EmbeddedServer:
             " or set PREFECT_API_URL to a running server"
         )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it answers now, within 5 seconds."""
         try:
             with urllib.request.urlopen(f"{self.api_url}/health", timeout=5) as response:
                 return bool(response.status == 200)
@@ -125,10 +126,15 @@ def idle_seconds_of(environment: Mapping[str, str]) -> float:
 
 def stop_servers(folder: Path) -> int:
     """Ends the servers of `folder`, also while they are used; how many there were."""
-    running = [server for own in sorted(folder.absolute().glob("*/")) if (server := _running(own)) is not None]
+    running = running_servers(folder)
     for server in running:
         _end(server)
     return len(running)
+
+
+def running_servers(folder: Path) -> tuple[EmbeddedServer, ...]:
+    """The servers of `folder` whose processes live."""
+    return tuple(server for own in sorted(folder.absolute().glob("*/")) if (server := _running(own)) is not None)
 
 
 def free_port() -> int:

@@ -73,8 +73,9 @@ class PrivateKey:
 
 def read_public_key(path: str | Path) -> PublicKey:
     """The public key in a PEM file. ConfigError where there is none of a supported curve."""
+    content = _content(path)
     try:
-        key = serialization.load_pem_public_key(_content(path))
+        key = serialization.load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{path}: holds no public key in PEM form: make one with `openssl ec -pubout`") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.key_size not in _HASHES:
@@ -84,8 +85,9 @@ def read_public_key(path: str | Path) -> PublicKey:
 
 def read_private_key(path: str | Path, password: str | None = None) -> PrivateKey:
     """The private key in a PEM file. ConfigError where there is none of a supported curve, or the password is wrong."""
+    content = _content(path)
     try:
-        key = serialization.load_pem_private_key(_content(path), password.encode() if password else None)
+        key = serialization.load_pem_private_key(content, password.encode() if password else None)
     except TypeError as error:  # a password for a file without, or the other way round
         problem = "is not encrypted" if password else "is encrypted"
         raise ConfigError(f"{path}: the key {problem}: check {SIGNING_PASSWORD}") from error

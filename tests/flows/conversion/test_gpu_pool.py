@@ -67,7 +67,7 @@ def test_where_validation_is_required_a_pool_that_does_not_answer_fails_the_gate
 
 
 def test_a_wait_that_is_no_number_is_named():
-    from flows.conversion.gpu_pool import gpu_pool
+    from flows.conversion.gpu_pool_settings import gpu_pool
 
     with pytest.raises(ConfigError, match="AUTOCAST_GPU_WAIT_SECONDS is 'soon'"):
         gpu_pool({"AUTOCAST_GPU_DEPLOYMENT": "a/b", "AUTOCAST_GPU_WAIT_SECONDS": "soon"})

@@ -1,0 +1,93 @@
+"""`autocast doctor`: what to mend on this machine, in its settings and in the servers that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autocast_core.errors import GateError
+from flows.cli.terminal.output import finish, say
+
+if TYPE_CHECKING:
+    from flows.doctor.check_result import Results
+
+HELP = """Look at Python, packages, settings, servers, credentials, buckets, keys, GPU and disk, and say what to mend.
+
+Examples:
+
+  autocast doctor
+
+  autocast doctor --bucket models --bucket s3://datasets/imagenet/ --json
+
+It only reads, and prints no secrets. Exit code 3 where there is a problem; warnings alone are exit code 0.
+"""
+KEYS = ("checks",)
+
+
+class UnwellError(GateError):
+    """There are problems to mend; `result` has all that was found."""
+
+    def __init__(self, message: str, result: Examined) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found, by the keys of the JSON."""
+
+    checks: tuple[Mapping[str, str | None], ...]
+
+    def to_json(self) -> Mapping[str, Any]:
+        """The keys of the JSON."""
+        return {"checks": list(self.checks)}
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("doctor", help=HELP)(doctor)
+
+
+def doctor(
+    bucket: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A bucket, or s3:// prefix, to look at; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Look at everything, and say what to mend."""
+
+    def examined() -> Mapping[str, Any]:
+        found = Examined(tuple(each.to_json() for each in examined_here(tuple(bucket or ()))))
+        if not as_json:
+            show(found.checks)
+        count = sum(each["state"] == "problem" for each in found.checks)
+        if count:
+            raise UnwellError(f"{count} problem{'s' if count > 1 else ''} to mend", found)
+        return found.to_json()
+
+    finish(examined, KEYS, as_json)
+
+
+def examined_here(buckets: tuple[str, ...]) -> Results:
+    """What all checks find on this machine, with the settings of this process."""
+    import os
+
+    from flows.doctor.check_result import Surroundings
+    from flows.doctor.checks import HEALTH_CHECKS
+    from flows.doctor.examination import examine
+    from flows.local.home import home
+    from tasks.storage.cache import default_cache_folder
+
+    around = Surroundings(dict(os.environ), home(), default_cache_folder(), buckets)
+    return examine(around, HEALTH_CHECKS)
+
+
+def show(checks: tuple[Mapping[str, str | None], ...]) -> None:
+    """One line a result, and below it what mends it."""
+    width = max(len(str(each["name"])) for each in checks)
+    for each in checks:
+        say(f"{each['state']:<7}  {each['name']:<{width}}  {each['what']}")
+        if each["remedy"] is not None:
+            say(f"{'':<7}  {'':<{width}}  mend: {each['remedy']}")
