@@ -58,7 +58,6 @@ KNOWN = frozenset(
     }
 )
 """Those of infra/docs/settings.md."""
-_OF_TESTS = frozenset({"AUTOCAST_TEST_SERVERS", "AUTOCAST_SCREENSHOTS"})
 
 
 def variables(around: Surroundings) -> Results:
@@ -90,7 +89,7 @@ def _readers() -> tuple[Callable[[Mapping[str, str]], object], ...]:
 
 def _unknown(known: Mapping[str, str]) -> Iterator[CheckResult]:
     for name in sorted(known):
-        if not name.startswith(_PREFIX) or name in KNOWN | _OF_TESTS:
+        if not name.startswith(_PREFIX) or name in KNOWN:
             continue
         what = f"{visible(name)} is not a setting of AutoCast Flow"
         if near := get_close_matches(name, sorted(KNOWN), 1, 0.8):
