@@ -61,36 +61,35 @@ def check_aliases(client: MlflowClient, home: Home, *, enforce: bool) -> Iterato
     for name in sorted(_converted_models(client, tracking)):
         with tracking_errors(tracking):
             aliases = _aliases(client, name)
-        for alias, number in sorted(aliases.items()):
-            if alias == CANDIDATE:
-                continue
+        for number in sorted(set(aliases.values()), key=int):
+            mine = sorted(alias for alias, version in aliases.items() if version == number and alias != CANDIDATE)
             try:
                 version = read_version(tracking, f"models:/{name}/{number}")
-                found = _checked(version, alias, home, enforce)
+                found = [one for alias in mine if (one := _checked(version, alias, home, enforce))]
             except (ServiceError, OutputError):
                 raise
             except AutocastError as error:
                 # One name that nobody can address must not keep the others from their checks.
-                LOG.warning("alias %r of %r is left out: %s", alias, name, one_line(error))
+                LOG.warning("version %s of %r is left out: %s", number, name, one_line(error))
                 continue
-            if found is not None:
-                yield _acted_on(client, version, found, home) if enforce else found
+            if enforce:
+                found = [_acted_on(client, version, one, home) for one in found]
+            if found:
+                record_unchecked(tracking, version, "; ".join(f"{one.alias}: {one.reason}" for one in found))
+            yield from found
 
 
 def _checked(version: VersionRecord, alias: str, home: Home, enforce: bool) -> UncheckedAlias | None:
     if OUTPUT_MARK not in version.tags or (checked_tag(alias) in version.tags and not enforce):
         return None
-    tracking = resolve_tracking_uri()
     try:
         check_promotion(str(version), alias, home)
     except (ServiceError, OutputError):
         raise
     except AutocastError as error:
-        found = UncheckedAlias(str(version), alias, one_line(error, 400), False)
-        record_unchecked(tracking, version, f"{alias}: {found.reason}")
-        return found
+        return UncheckedAlias(str(version), alias, one_line(error, 400), False)
     if checked_tag(alias) not in version.tags:
-        record_checked(tracking, version, alias)
+        record_checked(resolve_tracking_uri(), version, alias)
     return None
 
 
@@ -115,8 +114,7 @@ def _acted_on(client: MlflowClient, version: VersionRecord, found: UncheckedAlia
         with tracking_errors(tracking):
             client.delete_registered_model_alias(version.name, alias)
         now = "it was removed"
-    record_unchecked(tracking, version, f"{alias}: {found.reason}; taken back: {now}")
-    return UncheckedAlias(found.model, alias, found.reason, True)
+    return UncheckedAlias(found.model, alias, f"{found.reason}; taken back: {now}", True)
 
 
 def _aliases(client: MlflowClient, name: str) -> dict[str, str]:

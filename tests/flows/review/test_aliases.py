@@ -104,6 +104,27 @@ def test_a_service_that_takes_aliases_back_does_not_believe_a_tag(workplace, run
     assert "forged" not in aliases()
 
 
+def test_an_alias_that_is_set_again_is_taken_back_again_and_the_version_says_so(workplace, runs, second_fails):
+    said = []
+    for _ in range(2):
+        by_hand("again", "2")
+        assert found("again", enforce=True)
+        said.append(tags("2")[UNCHECKED])
+        found("again")
+    assert said[0] == said[1]
+    assert said[0].endswith("taken back: it was removed")
+
+
+def test_two_aliases_of_a_version_are_flagged_side_by_side(workplace, runs, second_fails):
+    for alias in ("left", "right"):
+        by_hand(alias, "2")
+    assert found("left") and found("right")
+    assert "left: models:/aliased/2" in tags("2")[UNCHECKED]
+    assert "right: models:/aliased/2" in tags("2")[UNCHECKED]
+    for alias in ("left", "right"):
+        client().delete_registered_model_alias(NAME, alias)
+
+
 def test_a_promotion_clears_the_flag(workplace, runs, second_fails):
     from flows.review.promotion import promote
 
