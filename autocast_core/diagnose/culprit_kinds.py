@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.diagnose.clamped_masks import mask_numbers
 from autocast_core.diagnose.error_shares import MeasuredErrors, unit_rounding
 from autocast_core.diagnose.matching.operand_likeness import is_constant, same_attributes, same_weights
 from autocast_core.diagnose.matching.segments import Segment
@@ -22,8 +23,8 @@ _ELSE = 0.02
 """The relative error from which on something else than rounding is at work in a node."""
 
 
-def differences(segment: Segment) -> list[str]:
-    """What the candidate computes there that the reference does not, as phrases."""
+def differences(segment: Segment, weights: bool = True) -> list[str]:
+    """What the candidate computes there that the reference does not, as phrases; without `weights` none are read."""
     if segment.is_added_cast:
         return []
     found = []
@@ -32,7 +33,7 @@ def differences(segment: Segment) -> list[str]:
     if left.op_type == right.op_type and len(ours) == len(theirs) == 1:
         if not same_attributes(left, right):
             found.append(f"attributes {_attributes(right)} where the reference has {_attributes(left)}")
-        if not same_weights(left, right):
+        if weights and not same_weights(left, right):
             found.append("other weights than the reference")
     read, expected = set(segment.fed.values()), set(segment.reference_inputs)
     missing = [str(value.name) for value in segment.reference_inputs if value not in read]
@@ -55,6 +56,10 @@ def kind_of(segment: Segment, measured: MeasuredErrors, values: ReferenceValues)
         return Kind.ROUNDING
     amplified = measured.is_amplified(segment)
     sums = own.rounded if amplified else own.exact
+    # What is computed from the reference's mask may be infinite where the candidate has a clamped one.
+    is_finite = segment.value in measured.distances and not measured.distances[segment.value].nonfinite
+    if is_finite and mask_numbers(values.of(segment.reference), own.found) is not None:
+        return Kind.MASK
     if sums.new_infinite:
         return Kind.OVERFLOW
     if sums.nonfinite:
@@ -97,6 +102,8 @@ def explanation(kind: Kind, segment: Segment, measured: MeasuredErrors, own: Own
             if constant is not None:
                 return f"the constant {constant!r} is 0 in {said}, and a tiny number in the reference"
             return f"values up to {largest} become 0 or subnormal in {said}"
+        case Kind.MASK:
+            return _mask_explanation(own)
         case Kind.CANCELLATION:
             error = 0.0 if sums is None else sums.rel_l2
             return f"the rounding of its inputs to {said} alone makes a relative error of {error:.2g}"
@@ -106,6 +113,13 @@ def explanation(kind: Kind, segment: Segment, measured: MeasuredErrors, own: Own
             return notes
         case _:
             return f"rounding to {said} in it" + (f" ({notes})" if notes else "")
+
+
+def _mask_explanation(own: OwnError | None) -> str:
+    least = float("-inf") if own is None else float(np.min(own.found))
+    number = 0.0 if own is None else own.exact.reference_max
+    instead = f", but {least:.4g}" if np.isfinite(least) else ""
+    return f"the candidate does not have the mask's {-number:.4g}{instead}: rows with every key masked become others"
 
 
 def _type(segment: Segment) -> str:

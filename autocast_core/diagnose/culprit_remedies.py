@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
+from autocast_core.diagnose.culprit_kinds import vanished_constant
 from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.result import Kind, Remedy
 
@@ -14,7 +15,8 @@ _BOTH_TYPES = "or give such nodes BF16 with --precision fp16,bf16"
 _TEXTS = {
     Kind.OVERFLOW: f"keep these nodes in FP32, scale what they read, {_BOTH_TYPES}",
     Kind.NAN: "keep these nodes in FP32; where infinity went in, mend what makes it",
-    Kind.UNDERFLOW: f"keep these nodes in FP32, raise the guard to 6e-5 or more, {_BOTH_TYPES}",
+    Kind.UNDERFLOW: f"keep these nodes in FP32, {_BOTH_TYPES}",
+    Kind.MASK: "keep these nodes in FP32",
     Kind.CANCELLATION: "keep these nodes and those that make their inputs in FP32",
     Kind.ROUNDING: "keep these nodes in FP32",
     Kind.CAST: "remove the Cast, or keep its source and its readers in FP32",
@@ -30,13 +32,15 @@ def remedy_of(kind: Kind, segment: Segment) -> Remedy:
     nodes = list(segment.reference_nodes)
     if not nodes:
         nodes = _makers((segment.reference,))
-    if kind in (Kind.OVERFLOW, Kind.UNDERFLOW, Kind.NAN, Kind.CAST):
+    if kind in (Kind.OVERFLOW, Kind.UNDERFLOW, Kind.NAN, Kind.CAST, Kind.MASK):
         nodes += _readers(segment.reference)
     if kind is Kind.CANCELLATION:
         nodes += _makers(segment.fed.values())
     names = list(dict.fromkeys(str(node.name) for node in nodes if node.op_type not in ("Cast", "Constant")))
     options = {"nodes_to_exclude": [f"^{re.escape(name)}$" for name in names]}
-    return Remedy(f"{_TEXTS[kind]}: {_shown(names)}", options)
+    guard = vanished_constant(segment) if kind is Kind.UNDERFLOW else None
+    larger = "" if guard is None else f"export with a larger guard, 6e-5 or more in the place of {guard!r}, or "
+    return Remedy(f"{larger}{_TEXTS[kind]}: {_shown(names)}", options, fp32_nodes=tuple(names))
 
 
 def _makers(values: Iterable[ir.Value]) -> list[ir.Node]:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from autocast_core.diagnose.culprit_kinds import explanation, kind_of
 from autocast_core.diagnose.culprit_remedies import remedy_of
+from autocast_core.diagnose.culprit_repairs import with_repairs
 from autocast_core.diagnose.distances import DistanceSums, array_distance
 from autocast_core.diagnose.error_shares import INFINITE, MeasuredErrors, error_shares
 from autocast_core.diagnose.matching.segments import Segment
@@ -29,8 +30,9 @@ _MANY = 0.01
 @dataclass(frozen=True)
 class WorstBatch:
     """The worst batch: what the candidate is fed, its outputs in question with the reference's results, the largest
-    relative error of these, and the candidate as it is simulated."""
+    relative error of these, the candidate as it is simulated, and the reference."""
 
+    reference: ir.Model
     simulated: ir.Model
     feeds: Mapping[str, np.ndarray]
     outputs: Mapping[str, np.ndarray]
@@ -60,8 +62,10 @@ def find_culprits(
     ranked += [value for value in _hidden(segments, measured) if value not in ranked][:_HIDDEN]
     names = tuple(each.reference for _, each in outputs)
     culprits = [_culprit(by_value[value], measured, values, gathered.get(value, 0.0), names) for value in ranked]
+    # A clamped mask has the largest error of all, and mostly changes nothing.
+    culprits.sort(key=lambda culprit: culprit.kind is Kind.MASK)
     repeated = {c.candidate_value: _repeats(c.candidate_value, segments, measured) for c in culprits}
-    return _by_effect(culprits, repeated, values, batch)
+    return with_repairs(_by_effect(culprits, repeated, values, batch), segments, measured, batch.reference)
 
 
 def begins(segments: Sequence[Segment], measured: MeasuredErrors) -> tuple[Begins, ...]:

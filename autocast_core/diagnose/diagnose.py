@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -67,7 +67,7 @@ def diagnose(
     measured, values = _own_errors(pair, parts, found, diverging)
     theirs = {str(value.name): values.arrays[each.reference] for value, each in diverging} if diverging else {}
     error = max((measured.error(value) for value, _ in diverging), default=0.0)
-    batch = WorstBatch(pair.simulated, pair.feeds(found.feeds), theirs, error, runtime)
+    batch = WorstBatch(pair.matching.reference, pair.simulated, pair.feeds(found.feeds), theirs, error, runtime)
     tensors = _tensors(pair, parts, found, measured)
     first = next((each for each in tensors if not each.distance.rel_l2 <= outputs[0][1].tolerance), None)
     unmatched = _unmatched(pair.matching, parts)
@@ -131,11 +131,13 @@ class _Pair:
 
 @dataclass
 class _Found:
-    """What the pass over all batches found: sums of all, those of the worst batch, and what that was fed."""
+    """What the pass over all batches found: sums of all; of the worst batch the sums, what it was fed, and the
+    reference's outputs."""
 
     total: dict[ir.Value, DistanceSums] = field(default_factory=dict)
     at_worst: dict[ir.Value, DistanceSums] = field(default_factory=dict)
     feeds: Feeds = field(default_factory=dict)
+    outputs: Feeds = field(default_factory=dict)
     worst: int = 0
     backend: str = ""
 
@@ -159,9 +161,11 @@ def _match_numbers(pair: _Pair, batches: Batches) -> int:
 
 
 @contextmanager
-def _sampling(pair: _Pair, ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[SampledModel, SampledModel]]:
+def _sampling(
+    pair: _Pair, ours: Sequence[str], theirs: Sequence[str], kept: Collection[str] = ()
+) -> Iterator[tuple[SampledModel, SampledModel]]:
     with (
-        sampled_model(pair.exact, ours, pair.runtime) as reference,
+        sampled_model(pair.exact, ours, pair.runtime, kept) as reference,
         sampled_model(pair.simulated, theirs, pair.runtime) as candidate,
     ):
         yield reference, candidate
@@ -178,7 +182,8 @@ def _distances(pair: _Pair, batches: Batches, progress: ProgressCallback) -> _Fo
     ours = list(dict.fromkeys(str(value.name) for value in compared.values()))
     outputs = [value for value in pair.matching.candidate.graph.outputs if value in compared]
     found, worst = _Found(), -1.0
-    with _sampling(pair, ours, [str(value.name) for value in compared]) as (reference, candidate):
+    kept = {str(compared[value].name) for value in outputs}
+    with _sampling(pair, ours, [str(value.name) for value in compared], kept) as (reference, candidate):
         for number, feeds in enumerate(batches):
             progress(Progress("diagnose", number, len(batches), "batches"))
             left, right = reference.run(feeds), candidate.run(pair.feeds(feeds))
@@ -189,6 +194,7 @@ def _distances(pair: _Pair, batches: Batches, progress: ProgressCallback) -> _Fo
             if error > worst:
                 worst = error
                 found.at_worst, found.feeds, found.worst = here, dict(feeds), number
+                found.outputs = dict(reference.arrays)
         found.backend = candidate.backend
     progress(Progress("diagnose", len(batches), len(batches), "batches"))
     return found
@@ -223,14 +229,11 @@ def _own_errors(
     needed = [v for segment in chosen for v in (segment.reference, *segment.fed.values())]
     outputs = {str(value.name): value for value in pair.matching.reference.graph.outputs}
     needed += [outputs[each.reference] for _, each in diverging]
-    if not needed:
-        return distances, ReferenceValues({})
-    values = reference_values(pair.exact, needed, found.feeds, pair.runtime)
+    values = reference_values(pair.exact, needed, found.feeds, pair.runtime, found.outputs)
     if not chosen:
         return distances, values
-    return MeasuredErrors(
-        found.at_worst, own_errors(pair.simulated, chosen, values, pair.feeds(found.feeds), pair.runtime)
-    ), values
+    own = own_errors(pair.simulated, chosen, values, pair.feeds(found.feeds), pair.runtime)
+    return MeasuredErrors(found.at_worst, own), values
 
 
 def _tensors(

@@ -29,6 +29,8 @@ class Kind(StrEnum):
     or is otherwise ill-conditioned."""
     ROUNDING = "rounding"
     """The candidate's type has too few digits."""
+    MASK = "mask"
+    """The number of an additive mask is a smaller one in the candidate; rows with every key masked become others."""
     CAST = "cast"
     """A Cast that the reference does not have changes the values."""
     DIFFERENCE = "difference"
@@ -86,10 +88,17 @@ class MatchedTensor:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What mends a culprit: in words, the converter's options, and whether converting the reference anew mends it."""
+    """What mends a culprit: in words; the converter's options; the repair of the converter that they make, if any; and
+    the names of the reference's nodes that an edited plan keeps in FP32 instead."""
 
     text: str
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    repair: str | None = None
+    fp32_nodes: tuple[str, ...] = ()
+
+    def plan_edit(self) -> Mapping[str, list[str]] | None:
+        """A block list for `autocast plan import`, which keeps the nodes in FP32; None without nodes."""
+        return {"node_block_list": list(self.fp32_nodes)} if self.fp32_nodes else None
 
 
 @dataclass(frozen=True)
@@ -249,7 +258,13 @@ class Diagnosis:
 
 def _culprit(culprit: Culprit) -> dict[str, Any]:
     plain = {name: value for name, value in vars(culprit).items() if name not in ("recorded", "remedy", "kind")}
-    remedy = {"text": culprit.remedy.text, "options": dict(culprit.remedy.options)}
+    said = culprit.remedy
+    remedy = {
+        "text": said.text,
+        "options": dict(said.options),
+        "repair": said.repair,
+        "plan_edit": said.plan_edit(),
+    }
     return {"kind": culprit.kind.value, **plain, "remedy": remedy}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -41,11 +41,14 @@ class Sample:
 
 @dataclass
 class SampledModel:
-    """A model that gives samples of `names`. Sessions are opened for the shapes of a batch, again where they change."""
+    """A model that gives samples of `names`, and of the last batch those of `kept` among them whole, in `arrays`.
+    Sessions are opened for the shapes of a batch, again where they change."""
 
     model: ir.Model
     names: Sequence[str]
     runtime: Runtime
+    kept: Collection[str] = ()
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
     _session: Session | None = None
     _whole: frozenset[str] = frozenset()
     _floats: frozenset[str] = frozenset()
@@ -67,6 +70,8 @@ class SampledModel:
             finite = bool(np.isfinite(next(rest)).all()) if not whole and name in self._floats else True
             if elements.dtype.kind == "f" and finite:
                 finite = bool(np.isfinite(elements).all())
+            if name in self.kept:
+                self.arrays[name] = elements if whole else np.asarray(next(rest))
             found[name] = Sample(elements.reshape(-1), not whole and elements.size >= SAMPLE_ELEMENTS, finite)
         return found
 
@@ -88,7 +93,7 @@ class SampledModel:
         values |= {str(v.name): v for v in self.model.graph.inputs if v.name in names}
         self._whole = frozenset(n for n in names if sizes.counts.get(n, SAMPLE_ELEMENTS + 1) <= SAMPLE_ELEMENTS)
         self._floats = frozenset(name for name, value in values.items() if value.dtype in _FLOATS)
-        with _sampled(self.model, [values[name] for name in self.names], self._whole, sizes):
+        with _sampled(self.model, [values[name] for name in self.names], self._whole, self.kept, sizes):
             self._session = self.runtime.open(self.model, exact=True, few_runs=True)
 
 
@@ -98,14 +103,18 @@ def is_measurable(value: ir.Value) -> bool:
 
 
 @contextmanager
-def sampled_model(model: ir.Model, names: Collection[str], runtime: Runtime) -> Iterator[SampledModel]:
-    """`model` as it gives samples of `names`, values of its main graph; closed at the end."""
-    with closing(SampledModel(model, tuple(names), runtime)) as sampled:
+def sampled_model(
+    model: ir.Model, names: Collection[str], runtime: Runtime, kept: Collection[str] = ()
+) -> Iterator[SampledModel]:
+    """`model` as it gives samples of `names`, values of its main graph, and those `kept` whole; closed in the end."""
+    with closing(SampledModel(model, tuple(names), runtime, kept)) as sampled:
         yield sampled
 
 
 @contextmanager
-def _sampled(model: ir.Model, values: Sequence[ir.Value], whole: Collection[str], sizes: Sizes) -> Iterator[None]:
+def _sampled(
+    model: ir.Model, values: Sequence[ir.Value], whole: Collection[str], kept: Collection[str], sizes: Sizes
+) -> Iterator[None]:
     graph = model.graph
     with ExitStack() as undo:
         write = TemporaryNodes(graph, unused_names(graph).numbered("sampled"), model.opset_imports.get("", 1), undo)
@@ -114,6 +123,7 @@ def _sampled(model: ir.Model, values: Sequence[ir.Value], whole: Collection[str]
         for value in reversed(_in_graph_order(graph, values)):
             name = str(value.name)
             made[value] = [value] if name in whole else _outputs(write, value, sizes.counts.get(name))
+            made[value] += [value] if name in kept and name not in whole else []
         write.commit()
         write.set_outputs(output for value in values for output in made[value])
         yield

@@ -15,6 +15,7 @@ from autocast_core.diagnose.matching.segments import Segment
 _ALL_ELEMENTS = 1 << 24
 _MOST, _RUINED = 20, 8
 _UNKNOWN = 1 << 20
+_GROWS, _ELSE = 1.5, 10.0
 
 
 def suspects(
@@ -52,7 +53,9 @@ def _is_float(value: ir.Value) -> bool:
 
 
 def _score(segment: Segment, measured: MeasuredErrors) -> float:
-    """How much larger the error is than what came in; more where the candidate computes something else."""
+    """How much larger the error is than what came in; more where the candidate computes something else. Weights are
+    read and compared only where the error grows."""
     floor = unit_rounding(segment.value.dtype)
     error, came = measured.error(segment.value), max(measured.came_in(segment), floor)
-    return error / came * (10.0 if differences(segment) else 1.0)
+    grown = error / came
+    return grown * (_ELSE if differences(segment, weights=grown >= _GROWS) else 1.0)

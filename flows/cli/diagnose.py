@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +184,7 @@ def show(values: Mapping[str, Any]) -> None:
     print_table("Culprits", ("node", "operator", "what", "share", "mended alone"), _culprit_rows(culprits), _SHOWN)
     for culprit in culprits[:1]:
         say(f"reference: {', '.join(culprit['reference_nodes'][:6]) or culprit['reference_value']}")
-        say(f"remedy: {culprit['remedy']['text']}")
+        _show_remedy(culprit["remedy"])
     rows = [(each["fault"], each["node"], each["op_type"], f"{each['count']:,}") for each in values["begins"]]
     print_table("Where it begins", ("fault", "node", "operator", "elements"), rows, _SHOWN)
     lost = [(each["node"], each["op_type"], each["came_from"]) for each in values["swallowed"]]
@@ -194,6 +196,13 @@ def show(values: Mapping[str, Any]) -> None:
         reproduction = values["reproduction"]
         folder = reproduction["folder"]
         say(f"no reproduction: {reproduction['reason']}" if folder is None else f"reproduction: {folder}")
+
+
+def _show_remedy(remedy: Mapping[str, Any]) -> None:
+    say(f"remedy: {remedy['text']}")
+    if remedy["plan_edit"] is not None:
+        settings = shlex.quote(json.dumps(remedy["plan_edit"]))
+        say(f"in a plan of the reference: autocast plan import {settings} plan.json --output edited.json")
 
 
 def _show_unmatched(unmatched: Mapping[str, Sequence[str]]) -> None:

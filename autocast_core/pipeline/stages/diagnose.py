@@ -72,6 +72,7 @@ def remedied(config: ConversionConfig, culprits: tuple[Culprit, ...], candidate:
         config,
         precision=Precision.BF16 if bf16 else Precision.FP16,
         nodes_to_exclude=tuple(dict.fromkeys((*config.nodes_to_exclude, *kept))),
+        clamp_masks=config.clamp_masks or any("clamp_masks" in each.remedy.options for each in culprits),
         decide="measured",
         repair_ranges=True,
     )

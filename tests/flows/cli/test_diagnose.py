@@ -1,9 +1,12 @@
 """`autocast diagnose`: where a model goes wrong."""
 
+import json
+
 import numpy as np
 import onnx
 import pytest
 
+from autocast_core import convert_file
 from flows.cli.diagnose import KEYS
 from tests.autocast_core.diagnose.diagnosed import model, normal, whole_fp16
 
@@ -75,3 +78,15 @@ def test_bad_input_is_one_line_and_ends_with_2(autocast, files, options, message
     ended = autocast("diagnose", files / "m.onnx", files / "m.onnx", *options)
     assert ended.code == 2
     assert len(ended.errors) == 1 and message in ended.errors[0]
+
+
+def test_the_edit_of_a_plan_that_is_shown_keeps_the_culprit_in_fp32(autocast, files):
+    pair = ("diagnose", files / "m.onnx", files / "low.onnx", "--data", files / "d.npz")
+    assert 'in a plan of the reference: autocast plan import \'{"node_block_list": ["Mul_2"' in autocast(*pair).out
+    edit = autocast(*pair, "--json").json["culprits"][0]["remedy"]["plan_edit"]
+    plan = files / "plan.json"
+    plan.write_text(convert_file(files / "m.onnx", files / "converted.onnx").plan.to_json())
+    ended = autocast("plan", "import", json.dumps(edit), plan, "--output", files / "edited.json")
+    assert ended.code == 0
+    edited = {each["id"]: each["precision"] for each in json.loads((files / "edited.json").read_text())["nodes"]}
+    assert {edited[f"graph/{name}"] for name in edit["node_block_list"]} == {"fp32"}
