@@ -72,7 +72,7 @@ def problem_of(name: str, error: AutocastError, remedy: str | None = None) -> Ch
     "what: remedy"."""
     text = one_line(error)
     if remedy is not None:
-        return problem(name, text, remedy)
+        return problem(name, text.partition("; ")[0], remedy)
     for separator in ("; ", ": "):
         what, found, rest = text.partition(separator) if separator == "; " else text.rpartition(separator)
         if found:

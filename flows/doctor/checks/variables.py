@@ -18,6 +18,7 @@ from flows.local.embedded_server import idle_seconds_of
 from flows.request.policy import METRIC_MODULES, PLUGIN_FOLDERS, limits_for
 from flows.request.spec import Spec
 from flows.request.tag_policy import TagPolicy
+from flows.review.aliases import enforced
 from tasks.isolation import ProcessLimits
 from tasks.settings import positive_number
 from tasks.storage.cache_limit import limit_from_environment
@@ -31,9 +32,11 @@ _OF_BRIDGE = tuple(
 KNOWN = frozenset(
     {
         *_OF_BRIDGE,
+        "AUTOCAST_APPROVAL_ALIASES",
         "AUTOCAST_BRIDGE_URL",
         "AUTOCAST_CACHE",
         "AUTOCAST_CACHE_BYTES",
+        "AUTOCAST_ENFORCE_ALIASES",
         "AUTOCAST_GPU_DEPLOYMENT",
         "AUTOCAST_GPU_WAIT_SECONDS",
         "AUTOCAST_HOME",
@@ -82,6 +85,7 @@ def _readers() -> tuple[Callable[[Mapping[str, str]], object], ...]:
         ProcessLimits.from_environment,
         lambda known: limits_for(Spec(), deployed=False, environment=known),
         TagPolicy.from_environment,
+        enforced,
         gpu_pool,
         *(partial(positive_number, name=name, default=1.0) for name in _OF_BRIDGE),
     )
