@@ -4,35 +4,58 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable
+from itertools import chain
 
 from autocast_core.decide.inside_kernels.crossings import Crossings
+
+Bundle = tuple[str, ...]
+"""The ids of nodes that go together, sorted."""
 
 
 def chosen(crossings: Crossings, candidates: Collection[str], fixed: Collection[str], most_bytes: float) -> set[str]:
     """The candidates to compute in FP32 so that at most `most_bytes` more cross; `fixed` nodes are in FP32 anyway.
 
-    From all candidates on, the one is taken out that loses the least accuracy a byte, until the rest fits. What gains
-    nothing then goes too. Where nothing is left, what crosses no kernel is chosen. Ties are broken by id.
+    From all candidates on, the bundle is taken out that loses the least accuracy a byte, until the rest fits. What
+    gains nothing then goes too. Where nothing is left, what crosses no kernel is chosen. Ties are broken by id.
     """
     wide = {*candidates, *fixed}
     extra = crossings.bytes_beside(fixed, wide)
-    waiting = [(_price(crossings, each, wide), each) for each in candidates]
+    bundles = _bundles(crossings, candidates)
+    waiting = [(_price(crossings, each, wide), each) for each in {*chain.from_iterable(bundles.values())}]
     heapq.heapify(waiting)
     while extra > most_bytes and waiting:
-        price, node = heapq.heappop(waiting)
-        if node not in wide:
+        price, bundle = heapq.heappop(waiting)
+        if wide.isdisjoint(bundle):
             continue
-        now = _price(crossings, node, wide)
+        now = _price(crossings, bundle, wide)
         if now > price:
-            heapq.heappush(waiting, (now, node))
+            heapq.heappush(waiting, (now, bundle))
             continue
-        extra -= _saved(crossings, node, wide)
-        wide.discard(node)
-        for other in _neighbours(crossings, node):
-            if other in wide and other not in fixed:
+        extra -= _without(crossings, bundle, wide)[1]
+        wide.difference_update(bundle)
+        near = {other for node in bundle for other in (node, *_neighbours(crossings, node))}
+        for other in {*chain.from_iterable(bundles[node] for node in near if node in bundles)}:
+            if not wide.isdisjoint(other):
                 heapq.heappush(waiting, (_price(crossings, other, wide), other))
     found = _useful(crossings, wide - {*fixed}, fixed)
     return found or _useful(crossings, _inside(crossings, {*candidates}, {*fixed}), fixed)
+
+
+def _bundles(crossings: Crossings, candidates: Collection[str]) -> dict[str, list[Bundle]]:
+    """The bundles that each candidate is in: itself, and all that read one result in other kernels.
+
+    A normalization and the next sum read the same sum of a residual stream. Without one of them it crosses in FP32 for
+    the other all the same, so only both together save what it costs.
+    """
+    readers = (
+        tuple(sorted({each.reader for each in made.readings if each.crosses} & {*candidates}))
+        for made in crossings.made.values()
+    )
+    found: dict[str, list[Bundle]] = {each: [(each,)] for each in candidates}
+    for bundle in {each for each in readers if len(each) > 1}:
+        for node in bundle:
+            found[node].append(bundle)
+    return found
 
 
 def _inside(crossings: Crossings, wide: set[str], fixed: set[str]) -> set[str]:
@@ -60,18 +83,23 @@ def expected_gain(crossings: Crossings, wide: Collection[str]) -> float:
     return gone / crossings.noise if crossings.noise else 0.0
 
 
-def _saved(crossings: Crossings, node: str, wide: set[str]) -> int:
-    before = crossings.bytes_around(node, wide)
-    wide.discard(node)
-    after = crossings.bytes_around(node, wide)
-    wide.add(node)
-    return before - after
+def _without(crossings: Crossings, bundle: Bundle, wide: set[str]) -> tuple[float, int]:
+    """The accuracy lost and the bytes saved without those nodes of the bundle that are in `wide`."""
+    members = [each for each in bundle if each in wide]
+    near = {node for each in members for node in (each, *crossings.producers.get(each, ()))}
+    lost, saved = 0.0, sum(crossings.bytes_of(each, wide) for each in near)
+    for node in members:
+        lost += crossings.gain(node, wide)
+        wide.discard(node)
+    saved -= sum(crossings.bytes_of(each, wide) for each in near)
+    wide.update(members)
+    return lost, saved
 
 
-def _price(crossings: Crossings, node: str, wide: set[str]) -> float:
-    """What is lost a byte without the node; infinite where no byte is saved."""
-    saved = _saved(crossings, node, wide)
-    return crossings.gain(node, wide) / saved if saved > 0 else float("inf")
+def _price(crossings: Crossings, bundle: Bundle, wide: set[str]) -> float:
+    """What is lost a byte without the bundle; infinite where no byte is saved."""
+    lost, saved = _without(crossings, bundle, wide)
+    return lost / saved if saved > 0 else float("inf")
 
 
 def _neighbours(crossings: Crossings, node: str) -> Iterable[str]:
