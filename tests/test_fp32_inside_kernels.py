@@ -54,8 +54,8 @@ def planned(model: Path, calibration: Path, evaluation: Path, **options) -> Resu
                 ("gpt2", 0.04, 1.8),
                 ("bert_base", 0.04, 3.0),
                 ("t5_small", 0.04, 3.5),
-                ("vit_base", 0.04, 0.5),
-                ("whisper_encoder", 0.04, 0.1),
+                ("vit_base", 0.04, 1.2),
+                ("whisper_encoder", 0.04, 0.2),
                 ("swin_tiny", 0.04, 0.3),
             )
         ),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import onnx_ir as ir
 
-from autocast_core.fusion.node_kinds import NodeKind, node_kind
+from autocast_core.fusion.node_kinds import NodeKind, node_kind, only_moves
 from autocast_core.operators.families import READS_NO_ELEMENTS, is_in
 
 MeanSquare = Callable[[ir.Value], float | None]
@@ -54,8 +54,24 @@ def _passed(node: ir.Node, value: ir.Value, mean_square: MeanSquare) -> float:
         before, after = mean_square(value), mean_square(node.outputs[0])
         return 1.0 if before is None or not after else min(before / after, _LARGEST)
     if node.op_type in _ABSOLUTE:
-        before = mean_square(value)
+        before = _unmasked(value, mean_square)
         return 1.0 if before is None else min(before, _LARGEST)
     if node_kind(node) is NodeKind.REDUCTION and node.op_type.startswith("Reduce"):
         return _AVERAGED
     return _FACTORS.get(node.op_type, 1.0)
+
+
+def _unmasked(value: ir.Value, mean_square: MeanSquare) -> float | None:
+    """The mean square without masks: where it is large, that of the smallest of the summands that are not 0.
+
+    Where a mask of large numbers was added, what it masks becomes 0 and its rounding makes no difference.
+    """
+    found, node = mean_square(value), value.producer()
+    if found is None or found <= _LARGEST or node is None:
+        return found
+    if only_moves(node) and node.inputs[0] is not None:
+        return _unmasked(node.inputs[0], mean_square)
+    if node.op_type not in _SUMS:
+        return found
+    summands = (_unmasked(each, mean_square) for each in node.inputs if each is not None)
+    return min((each for each in summands if each), default=found)
