@@ -1,4 +1,4 @@
-"""What mends a culprit: the converter's options with which the reference converts without it."""
+"""What fixes a culprit: the converter's options with which the reference converts without it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from autocast_core.diagnose.result import Kind, Remedy
 _BOTH_TYPES = "or give such nodes BF16 with --precision fp16,bf16"
 _TEXTS = {
     Kind.OVERFLOW: f"keep these nodes in FP32, scale what they read, {_BOTH_TYPES}",
-    Kind.NAN: "keep these nodes in FP32; where infinity went in, mend what makes it",
+    Kind.NAN: "keep these nodes in FP32; where infinity went in, fix what makes it",
     Kind.UNDERFLOW: f"keep these nodes in FP32, {_BOTH_TYPES}",
     Kind.MASK: "keep these nodes in FP32",
     Kind.CANCELLATION: "keep these nodes and those that make their inputs in FP32",
     Kind.ROUNDING: "keep these nodes in FP32",
     Kind.CAST: "remove the Cast, or keep its source and its readers in FP32",
-    Kind.DIFFERENCE: "not a matter of precision: convert or export the reference anew",
+    Kind.DIFFERENCE: "not a matter of precision: convert or export the reference again",
 }
 
 

@@ -1,4 +1,4 @@
-"""The repairs of the converter that mend a culprit without keeping its nodes in FP32."""
+"""The repairs of the converter that fix a culprit without keeping its nodes in FP32."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def with_repairs(
 def _with_repair(culprit: Culprit, changes: Sequence[Change], reference: ir.Model) -> Culprit:
     if culprit.kind is Kind.MASK:
         options = {"repair_ranges": True, "clamp_masks": True}
-        return _mended(culprit, MASKED_ROWS, options, "where the graph makes the mask")
+        return _fixed(culprit, MASKED_ROWS, options, "where the graph makes the mask")
     if culprit.kind is not Kind.OVERFLOW:
         return culprit
     if _is_mask(culprit):
-        return _mended(culprit, _CLAMP_MASKS, {"clamp_masks": True}, "the mask stays finite")
+        return _fixed(culprit, _CLAMP_MASKS, {"clamp_masks": True}, "the mask stays finite")
     nodes = [node for node in reference.graph if f"{ROOT}/{node.name}" in culprit.reference_nodes]
     for change in changes:
         names = set(change.nodes)
         scores = change.step == ATTENTION_SCALE and any(str(node.name) in names for node in nodes)
         if scores or (change.step == RESIDUAL_SCALE and _is_of_stream(nodes, names)):
-            return _mended(culprit, change.step, {"repair_ranges": True}, change.detail)
+            return _fixed(culprit, change.step, {"repair_ranges": True}, change.detail)
     return culprit
 
 
@@ -75,10 +75,10 @@ def _is_of_stream(nodes: Sequence[ir.Node], edges: set[str]) -> bool:
     return False
 
 
-def _mended(culprit: Culprit, repair: str, options: dict[str, bool], detail: str) -> Culprit:
+def _fixed(culprit: Culprit, repair: str, options: dict[str, bool], detail: str) -> Culprit:
     said = ", ".join(f"{name}: true" for name in options)
     text = (
-        f"convert the reference anew with {said}, which makes the repair {repair} ({detail}); or {culprit.remedy.text}"
+        f"convert the reference again with {said}, which makes the repair {repair} ({detail}); or {culprit.remedy.text}"
     )
     remedy = Remedy(text, options, repair, culprit.remedy.fp32_nodes)
     return replace(culprit, remedy=remedy)

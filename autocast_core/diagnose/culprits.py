@@ -1,4 +1,4 @@
-"""The culprits of a divergence: where its error arises, ranked by what mending each does to the outputs."""
+"""The culprits of a divergence: where its error arises, ranked by what fixing each does to the outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autocast_core.diagnose.culprit_repairs import with_repairs
 from autocast_core.diagnose.distances import DistanceSums, array_distance
 from autocast_core.diagnose.error_shares import INFINITE, MeasuredErrors, error_shares
 from autocast_core.diagnose.matching.segments import Segment
-from autocast_core.diagnose.own_errors import ReferenceValues, mended_outputs
+from autocast_core.diagnose.own_errors import ReferenceValues, fixed_outputs
 from autocast_core.diagnose.result import Begins, Culprit, Kind, OutputDistance, Recorded, Swallowed
 from autocast_core.errors import BackendError
 from autocast_core.graph.walk import ROOT
@@ -47,7 +47,7 @@ def find_culprits(
     outputs: Sequence[tuple[ir.Value, OutputDistance]],
     batch: WorstBatch,
 ) -> tuple[Culprit, ...]:
-    """The culprits of the error of `outputs`, those that diverge; the worst first. They are mended alone on the
+    """The culprits of the error of `outputs`, those that diverge; the worst first. They are fixed alone on the
     worst batch, one after the other, until little is left."""
     if not outputs:
         return ()
@@ -145,7 +145,7 @@ def _culprit(
         amplified=measured.own_error(segment) if own is None else own.rounded.rel_l2,
         came_in=measured.came_in(segment),
         share=share,
-        mended=None,
+        fixed=None,
         effect=None,
         outputs=outputs,
         explanation=explanation(kind, segment, measured, own),
@@ -188,19 +188,19 @@ def _by_effect(
     values: ReferenceValues,
     batch: WorstBatch,
 ) -> tuple[Culprit, ...]:
-    """The culprits, those first whose mending takes away most of the error."""
+    """The culprits, those first whose fixing takes away most of the error."""
     tried: list[Culprit] = []
     for culprit in culprits[:_TRIED]:
-        tried.append(_mended(culprit, repeated[culprit.candidate_value], values, batch))
-        if _mends(tried[-1]) and (tried[-1].mended or 0.0) < _MUCH:
+        tried.append(_fixed(culprit, repeated[culprit.candidate_value], values, batch))
+        if _fixes(tried[-1]) and (tried[-1].fixed or 0.0) < _MUCH:
             break
-    best = min(filter(_mends, tried), key=lambda each: each.mended or 0.0, default=None)
+    best = min(filter(_fixes, tried), key=lambda each: each.fixed or 0.0, default=None)
     first = [] if best is None else [best]
     return (*first, *_shared([each for each in (*tried, *culprits[len(tried) :]) if each is not best]))
 
 
-def _mends(culprit: Culprit) -> bool:
-    """Whether mending it takes away half of the error."""
+def _fixes(culprit: Culprit) -> bool:
+    """Whether fixing it takes away half of the error."""
     return culprit.effect is not None and culprit.effect >= _MENDS
 
 
@@ -209,20 +209,20 @@ def _shared(culprits: Sequence[Culprit]) -> list[Culprit]:
     return [each for each in culprits if each.share >= _LEAST_SHARE]
 
 
-def _mended(culprit: Culprit, parts: Sequence[Segment], values: ReferenceValues, batch: WorstBatch) -> Culprit:
-    """The culprit with what its mending does; as it is where that does not run."""
+def _fixed(culprit: Culprit, parts: Sequence[Segment], values: ReferenceValues, batch: WorstBatch) -> Culprit:
+    """The culprit with what its fixing does; as it is where that does not run."""
     known = [each for each in parts if str(each.reference.name) in values.arrays]
     given = {str(each.value.name): values.of(each.reference) for each in known}
     if culprit.candidate_value not in given:
         return culprit
     names = list(batch.outputs)
     try:
-        found = mended_outputs(batch.simulated, given, names, batch.feeds, batch.runtime)
+        found = fixed_outputs(batch.simulated, given, names, batch.feeds, batch.runtime)
     except BackendError:
         return culprit
     after = max(_error(batch.outputs[name], array) for name, array in zip(names, found, strict=True))
     effect = 1.0 - min(after, _WORST) / min(max(batch.error, 1e-30), _WORST)
-    return replace(culprit, mended=after, effect=max(0.0, effect))
+    return replace(culprit, fixed=after, effect=max(0.0, effect))
 
 
 def _error(expected: np.ndarray, found: np.ndarray) -> float:

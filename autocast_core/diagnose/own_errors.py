@@ -82,7 +82,7 @@ def own_errors(
     return found
 
 
-def mended_outputs(
+def fixed_outputs(
     simulated: ir.Model, given: Feeds, outputs: Sequence[str], feeds: Feeds, runtime: Runtime
 ) -> list[np.ndarray]:
     """The candidate's `outputs` where its tensors `given`, by name, alone are the reference's."""

@@ -88,7 +88,7 @@ class MatchedTensor:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What mends a culprit: in words; the converter's options; the repair of the converter that they make, if any; and
+    """What fixes a culprit: in words; the converter's options; the repair of the converter that they make, if any; and
     the names of the reference's nodes that an edited plan keeps in FP32 instead."""
 
     text: str
@@ -118,7 +118,7 @@ class Culprit:
 
     `candidate_nodes` and `reference_nodes` are ids (`graph/NAME`) of the nodes that compute the matched tensor
     `candidate_value`, `reference_value` from the matched tensors before it, the last first. `share` is the part of the
-    outputs' error that is traced to it, `mended` the worst relative L2 error of an output (on the worst batch) once
+    outputs' error that is traced to it, `fixed` the worst relative L2 error of an output (on the worst batch) once
     this tensor alone is the reference's, `effect` the part of the error that this takes away. The two are None where
     it was not tried.
     """
@@ -133,7 +133,7 @@ class Culprit:
     amplified: float
     came_in: float
     share: float
-    mended: float | None
+    fixed: float | None
     effect: float | None
     outputs: tuple[str, ...]
     explanation: str

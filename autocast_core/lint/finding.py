@@ -42,7 +42,7 @@ class Spot:
 class Check:
     """One thing that the linter looks for.
 
-    `code` is stable. `costs` says what such a finding costs, `remedy` the command or change that mends it, each in one
+    `code` is stable. `costs` says what such a finding costs, `remedy` the command or change that fixes it, each in one
     line; infra/docs/lint/CODE.md says more. `find` gives the places, and may raise ModelError where weights cannot be
     read. `needs_reference`: it compares with the FP32 original.
     """

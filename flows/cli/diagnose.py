@@ -28,7 +28,7 @@ Examples:
 
   autocast diagnose model.onnx other.onnx --map input_ids=tokens --html diagnosis.html
 
-  autocast diagnose model.onnx model.fp16.onnx --data data.npz --fix mended.onnx
+  autocast diagnose model.onnx model.fp16.onnx --data data.npz --fix fixed.onnx
 
   autocast diagnose model.onnx model.fp16.onnx --data data.npz --reproduce fault/
 
@@ -93,7 +93,9 @@ def diagnose(
         float | None, typer.Option(help="Least SQNR of an output in dB. Default: FP16 40, BF16 22, FP32 60.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the diagnosis as one HTML page.")] = None,
-    fix: Annotated[Path | None, typer.Option(help="Convert the reference anew, mended, to this file.")] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Convert the reference again, with the remedies, to this file.")
+    ] = None,
     reproduce: Annotated[
         Path | None, typer.Option(help="Folder for the smallest sub-models that show the first culprit, with a script.")
     ] = None,
@@ -181,7 +183,7 @@ def show(values: Mapping[str, Any]) -> None:
     say(f"matched tensors: {matched}")
     _show_unmatched(values["unmatched"])
     culprits = values["culprits"]
-    print_table("Culprits", ("node", "operator", "what", "share", "mended alone"), _culprit_rows(culprits), _SHOWN)
+    print_table("Culprits", ("node", "operator", "what", "share", "fixed alone"), _culprit_rows(culprits), _SHOWN)
     for culprit in culprits[:1]:
         say(f"reference: {', '.join(culprit['reference_nodes'][:6]) or culprit['reference_value']}")
         _show_remedy(culprit["remedy"])
@@ -191,7 +193,7 @@ def show(values: Mapping[str, Any]) -> None:
     print_table("Swallowed: infinity or NaN in, finite out", ("node", "operator", "came from"), lost, _SHOWN)
     print_table("Outputs", ("output", "SQNR", "largest error", "result"), _output_rows(values["outputs"]), _SHOWN)
     if values["fixed"] is not None:
-        say(f"converted anew: {values['fixed']['path']}: {values['fixed']['sentence']}")
+        say(f"converted again: {values['fixed']['path']}: {values['fixed']['sentence']}")
     if values["reproduction"] is not None:
         reproduction = values["reproduction"]
         folder = reproduction["folder"]

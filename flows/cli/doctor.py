@@ -1,4 +1,4 @@
-"""`autocast doctor`: what to mend on this machine, in its settings and in the servers that they name."""
+"""`autocast doctor`: what to fix on this machine, in its settings and in the servers that they name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flows.cli.terminal.output import finish, say
 if TYPE_CHECKING:
     from flows.doctor.check_result import Results
 
-HELP = """Look at Python, packages, settings, servers, credentials, buckets, keys, GPU and disk, and say what to mend.
+HELP = """Look at Python, packages, settings, servers, credentials, buckets, keys, GPU and disk, and say what to fix.
 
 Examples:
 
@@ -28,7 +28,7 @@ KEYS = ("checks",)
 
 
 class UnwellError(GateError):
-    """There are problems to mend; `result` has all that was found."""
+    """There are problems to fix; `result` has all that was found."""
 
     def __init__(self, message: str, result: Examined) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Look at everything, and say what to mend."""
+    """Look at everything, and say what to fix."""
 
     def examined() -> Mapping[str, Any]:
         found = Examined(tuple(each.to_json() for each in examined_here(tuple(bucket or ()))))
@@ -64,7 +64,7 @@ def doctor(
             show(found.checks)
         count = sum(each["state"] == "problem" for each in found.checks)
         if count:
-            raise UnwellError(f"{count} problem{'s' if count > 1 else ''} to mend", found)
+            raise UnwellError(f"{count} problem{'s' if count > 1 else ''} to fix", found)
         return found.to_json()
 
     finish(examined, KEYS, as_json)
@@ -85,9 +85,9 @@ def examined_here(buckets: tuple[str, ...]) -> Results:
 
 
 def show(checks: tuple[Mapping[str, str | None], ...]) -> None:
-    """One line a result, and below it what mends it."""
+    """One line a result, and below it what fixes it."""
     width = max(len(str(each["name"])) for each in checks)
     for each in checks:
         say(f"{each['state']:<7}  {each['name']:<{width}}  {each['what']}")
         if each["remedy"] is not None:
-            say(f"{'':<7}  {'':<{width}}  mend: {each['remedy']}")
+            say(f"{'':<7}  {'':<{width}}  fix: {each['remedy']}")

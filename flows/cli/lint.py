@@ -22,7 +22,7 @@ Examples:
 
   autocast lint model.fp16.onnx --reference model.onnx --level note --json
 
-Each finding has a code, the node, what it costs and what mends it. Every code has a page in the documentation.
+Each finding has a code, the node, what it costs and what fixes it. Every code has a page in the documentation.
 
 Exit code 3 with --strict where there are findings of the level.
 """
@@ -101,7 +101,7 @@ def found(model: Path, reference: Path | None, level: LowestLevel) -> Mapping[st
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """The findings as lines, grouped by code: places first, then once what they cost and what mends them."""
+    """The findings as lines, grouped by code: places first, then once what they cost and what fixes them."""
     by_code: dict[str, list[Mapping[str, Any]]] = {}
     for each in result["findings"]:
         by_code.setdefault(f"{each['code']} {each['level']}: {each['title']}", []).append(each)
@@ -113,7 +113,7 @@ def show(result: Mapping[str, Any]) -> None:
         if len(findings) > _SHOWN:
             say(f"  … and {len(findings) - _SHOWN} more: see --json")
         say(f"  costs: {findings[0]['costs']}")
-        say(f"  mend:  {findings[0]['remedy']}")
+        say(f"  fix:   {findings[0]['remedy']}")
     attention = result["attention"]
     types = ", ".join(f"{count} in {name}" for name, count in result["types"].items()) or "none with floats"
     say(f"nodes: {types}; attention cores: {attention['whole']} of {attention['found']} whole")

@@ -22,7 +22,7 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of the doctor: what was looked at, what was found and, unless all is well, what mends it."""
+    """One line of the doctor: what was looked at, what was found and, unless all is well, what fixes it."""
 
     name: str
     state: CheckState
@@ -53,7 +53,7 @@ HealthCheck = Callable[[Surroundings], Results]
 
 
 def well(name: str, what: str) -> CheckResult:
-    """There is nothing to mend."""
+    """There is nothing to fix."""
     return CheckResult(name, CheckState.OK, what)
 
 
@@ -63,7 +63,7 @@ def warning(name: str, what: str, remedy: str) -> CheckResult:
 
 
 def problem(name: str, what: str, remedy: str) -> CheckResult:
-    """Something to mend."""
+    """Something to fix."""
     return CheckResult(name, CheckState.PROBLEM, what, remedy)
 
 

@@ -1,4 +1,4 @@
-"""The repair that mends a culprit, where the converter has one."""
+"""The repair that fixes a culprit, where the converter has one."""
 
 import numpy as np
 import onnx
@@ -35,7 +35,7 @@ def masked_rows() -> dict[str, np.ndarray]:
     return {"x": normal(8, 8, scale=60.0), "keep": keep}
 
 
-def test_scores_that_overflow_before_their_scale_are_mended_by_moving_it():
+def test_scores_that_overflow_before_their_scale_are_fixed_by_moving_it():
     attention = model(
         "a = MatMul(q, k)\ns = Mul(a, c)\ny = Softmax <axis = -1> (s)",
         "(float[N, 4, 64] q, float[N, 64, 4] k) => (float[N, 4, 4] y)",
@@ -48,7 +48,7 @@ def test_scores_that_overflow_before_their_scale_are_mended_by_moving_it():
     assert first.remedy.fp32_nodes[0] == first.reference_nodes[0].removeprefix("graph/")
 
 
-def test_a_residual_stream_that_overflows_is_mended_by_carrying_it_in_smaller_numbers():
+def test_a_residual_stream_that_overflows_is_fixed_by_carrying_it_in_smaller_numbers():
     stream = model(
         "a = Mul(x, k)\nb = Mul(z, k)\nr = Add(a, b)\nq = Mul(r, h)\ns = Add(r, q)\n"
         "y = LayerNormalization <axis = -1> (s, w)",
@@ -60,7 +60,7 @@ def test_a_residual_stream_that_overflows_is_mended_by_carrying_it_in_smaller_nu
     assert (first.kind, first.remedy.repair) == (Kind.OVERFLOW, "residual_scale")
 
 
-def test_an_overflow_that_no_repair_mends_keeps_its_nodes_in_fp32():
+def test_an_overflow_that_no_repair_fixes_keeps_its_nodes_in_fp32():
     plain = model("a = Mul(x, k)\ny = Div(a, k)", "(float[N, 8] x) => (float[N, 8] y)", "float k = {90000}")
     remedy = _first(plain, whole_fp16(plain), {"x": normal(8, 8)}).remedy
     assert remedy.repair is None
@@ -73,7 +73,7 @@ def test_a_clamped_mask_that_changes_masked_rows_is_a_mask(masked_rows):
     assert first.explanation.startswith("the candidate does not have the mask's -3.403e+38")
 
 
-def test_a_mask_that_becomes_infinite_is_mended_by_clamping_it(masked_rows):
+def test_a_mask_that_becomes_infinite_is_fixed_by_clamping_it(masked_rows):
     first = _first(MASKED, _with_mask(-np.inf), masked_rows)
     assert (first.kind, first.remedy.repair) == (Kind.OVERFLOW, "clamp_masks")
 

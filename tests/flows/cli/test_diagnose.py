@@ -28,7 +28,7 @@ def files(tmp_path, monkeypatch):
 def test_the_culprit_is_named_and_the_reference_converted_without_it(autocast, files):
     ended = autocast(
         *("diagnose", files / "m.onnx", files / "low.onnx", "--data", files / "d.npz", "--json"),
-        *("--html", files / "d.html", "--fix", files / "mended.onnx"),
+        *("--html", files / "d.html", "--fix", files / "fixed.onnx"),
     )
     assert ended.code == 3
     assert set(ended.json) == {"ok", "error", *KEYS}
@@ -37,7 +37,7 @@ def test_the_culprit_is_named_and_the_reference_converted_without_it(autocast, f
     assert "Overflow at graph/Mul" in ended.errors[-1]
     assert "finite values become infinite" in (files / "d.html").read_text()
     assert ended.json["fixed"]["sentence"].startswith("No divergence")
-    assert (files / "mended.onnx").is_file()
+    assert (files / "fixed.onnx").is_file()
 
 
 def test_the_culprit_is_reproduced_in_a_folder(autocast, files):

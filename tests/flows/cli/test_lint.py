@@ -20,7 +20,7 @@ def test_findings_are_lines_with_code_node_cost_and_remedy(autocast, planted):
         "AC201 warning: Casts that undo each other (1)",
         "  graph/c: undoes 'graph/b': FP16 to FP32 and back, which changes nothing [49,152 bytes]",
         "  costs: both casts move the whole tensor, and a 16-bit type between rounds it",
-        "  mend:  remove both: read the value in front of the first one; or "
+        "  fix:   remove both: read the value in front of the first one; or "
         "`autocast run FP32.onnx --calibration DATA`, which casts each value once",
         "nodes: 2 in fp16; attention cores: 0 of 0 whole",
     ]

@@ -61,8 +61,8 @@ def test_the_remedy_stands_below_its_problem(machine, autocast):
     lines = ended.out.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("problem"))
     assert lines[at].endswith("settings         AUTOCAST_CACHE_BYTES is 'many'")
-    assert lines[at + 1].strip() == "mend: give a positive whole number of bytes"
-    assert (ended.code, ended.errors) == (3, ["error: 1 problem to mend"])
+    assert lines[at + 1].strip() == "fix: give a positive whole number of bytes"
+    assert (ended.code, ended.errors) == (3, ["error: 1 problem to fix"])
 
 
 def test_a_check_that_hangs_is_left_behind(tmp_path):

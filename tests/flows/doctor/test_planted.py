@@ -1,4 +1,4 @@
-"""The doctor names each misconfiguration that is planted, and what mends it."""
+"""The doctor names each misconfiguration that is planted, and what fixes it."""
 
 import fcntl
 import json
