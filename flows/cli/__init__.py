@@ -19,19 +19,16 @@ def main() -> None:
             bridge,
             compare,
             demo,
-            diagnose,
             doctor,
-            evaluate,
             fleet,
-            lint,
             plan,
             run,
             schema,
             stop,
             tune,
-            validate,
         )
         from flows.cli.app import app
+        from flows.cli.model_files import diagnose, evaluate, lint, validate
         from flows.cli.registered_versions import export, promote, review, sign, verify
 
     for command in (

@@ -7,7 +7,7 @@ import onnx.parser
 import pytest
 
 from autocast_core.errors import ConfigError
-from flows.cli.validate import KEYS, Backend, ModelRefusedError, accepted, judged
+from flows.cli.model_files.validate import KEYS, Backend, ModelRefusedError, accepted, judged
 
 pytestmark = pytest.mark.skipif(
     not any(find_spec(name) for name in ("tensorrt", "tensorrt_rtx")),

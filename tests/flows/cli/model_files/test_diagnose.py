@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from autocast_core import convert_file
-from flows.cli.diagnose import KEYS
+from flows.cli.model_files.diagnose import KEYS
 from tests.autocast_core.diagnose.diagnosed import model, normal, whole_fp16
 
 
