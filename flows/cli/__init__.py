@@ -27,10 +27,11 @@ def main() -> None:
             stop,
             tune,
         )
-        from flows.cli.app import app
+        from flows.cli.app import new_app
         from flows.cli.model_files import diagnose, evaluate, lint, validate
         from flows.cli.registered_versions import export, promote, review, sign, verify
 
+    app = new_app()
     for command in (
         demo,
         run,

@@ -6,16 +6,6 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    name="autocast",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help="Turns FP32 ONNX models into mixed-precision ones for strongly typed TensorRT, and shows why.",
-    epilog="Start with [bold]autocast demo[/bold]. "
-    "Exit codes: 0 done, 2 bad input or usage, 3 a gate or check failed, 1 anything else.",
-)
-
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
@@ -25,7 +15,21 @@ def _tell_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+def new_app() -> typer.Typer:
+    """The application without commands."""
+    app = typer.Typer(
+        name="autocast",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        help="Turns FP32 ONNX models into mixed-precision ones for strongly typed TensorRT, and shows why.",
+        epilog="Start with [bold]autocast demo[/bold]. "
+        "Exit codes: 0 done, 2 bad input or usage, 3 a gate or check failed, 1 anything else.",
+    )
+    app.callback()(autocast)
+    return app
+
+
 def autocast(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end.")
