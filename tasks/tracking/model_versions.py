@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,13 +10,12 @@ from typing import TYPE_CHECKING
 from tasks.tracking.conversions import IDENTITY_TAG, version_of
 from tasks.tracking.logged_model import LoggedModel
 from tasks.tracking.runs import RunRef
-from tasks.tracking.store import is_conflict, tracking_errors
+from tasks.tracking.store import retry_conflicts, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CANDIDATE = "candidate"
-_ALIAS_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -75,15 +72,5 @@ def register_version(
 
 
 def set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None:
-    """Sets the alias on the version, again where another process sets the same one at this moment: MLflow's store
-    inserts what it did not find, and the database refuses the second."""
-    from mlflow.exceptions import MlflowException
-
-    for remaining in reversed(range(_ALIAS_TRIES)):
-        try:
-            client.set_registered_model_alias(name, alias, version)
-            return
-        except MlflowException as error:
-            if not remaining or not is_conflict(error):
-                raise
-        time.sleep(random.uniform(0.05, 0.2))
+    """Sets the alias on the version, also where another process sets the same one at this moment."""
+    retry_conflicts(lambda: client.set_registered_model_alias(name, alias, version))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from tasks.tracking.reading import VersionRecord
-from tasks.tracking.store import existing_store, tracking_errors
+from tasks.tracking.store import existing_store, retry_conflicts, tracking_errors
 
 APPROVE = "autocast.approve"
 """Set by a person; its value is the alias that is asked for. Removed once it is answered."""
@@ -38,7 +39,7 @@ def record_checked(tracking_uri: str, version: VersionRecord, alias: str) -> Non
     client = existing_store(tracking_uri)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with tracking_errors(tracking_uri):
-        client.set_model_version_tag(version.name, version.version, checked_tag(alias), now)
+        retry_conflicts(lambda: client.set_model_version_tag(version.name, version.version, checked_tag(alias), now))
         if UNCHECKED in version.tags:
             client.delete_model_version_tag(version.name, version.version, UNCHECKED)
 
@@ -46,8 +47,9 @@ def record_checked(tracking_uri: str, version: VersionRecord, alias: str) -> Non
 def record_unchecked(tracking_uri: str, version: VersionRecord, text: str) -> None:
     """Flags the version; nothing is written where it says the same already."""
     if version.tags.get(UNCHECKED) != text:
+        client = existing_store(tracking_uri)
         with tracking_errors(tracking_uri):
-            existing_store(tracking_uri).set_model_version_tag(version.name, version.version, UNCHECKED, text)
+            retry_conflicts(lambda: client.set_model_version_tag(version.name, version.version, UNCHECKED, text))
 
 
 def record_approval(tracking_uri: str, version: VersionRecord, answer: Mapping[str, str], line: str) -> None:
@@ -58,7 +60,7 @@ def record_approval(tracking_uri: str, version: VersionRecord, answer: Mapping[s
     client = existing_store(tracking_uri)
     with tracking_errors(tracking_uri):
         for name, value in answer.items():
-            client.set_model_version_tag(version.name, version.version, name, value)
+            retry_conflicts(partial(client.set_model_version_tag, version.name, version.version, name, value))
         found = client.get_model_version(version.name, version.version)
         client.update_model_version(version.name, version.version, with_line(found.description or "", line))
         if found.tags.get(APPROVE) == version.tags.get(APPROVE):

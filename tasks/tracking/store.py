@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "autocast"
 _PAGE = 200
+_TRIES = 6
 _REFUSALS = frozenset({400, 401, 403, 404, 409})
 
 
@@ -184,3 +187,18 @@ def _without_password(text: str, tracking_uri: str) -> str:
     for secret in filter(None, (password, unquote(password or ""))):
         text = text.replace(secret, "***")
     return one_line(text, 300)
+
+
+def retry_conflicts(write: Callable[[], object]) -> None:
+    """Calls `write`, again where another process writes the same at this moment: MLflow's store inserts what it did not
+    find, and the database refuses the second. MlflowException where it is refused to the end, or for another reason."""
+    from mlflow.exceptions import MlflowException
+
+    for remaining in reversed(range(_TRIES)):
+        try:
+            write()
+            return
+        except MlflowException as error:
+            if not remaining or not is_conflict(error):
+                raise
+        time.sleep(random.uniform(0.05, 0.2))
