@@ -123,9 +123,14 @@ def test_a_wrong_prefect_credential_is_one_clear_line(guarded, settings, workpla
     if not wrong and not nightly:
         pytest.skip("no credential at all: with --nightly")
     model = mlp(workplace / f"{named('m')}.onnx")
+    data = batches(workplace / "d.npz")
     variables = {**os.environ, "PREFECT_API_AUTH_STRING": wrong}
     done = subprocess.run(
-        [AUTOCAST, "run", model, "--json"], env=variables, capture_output=True, text=True, timeout=200
+        [AUTOCAST, "run", model, "--calibration", data, "--json"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 2, done.stdout + done.stderr[-2000:]
     error = json.loads(done.stdout)["error"]
@@ -140,8 +145,13 @@ def test_a_prefect_api_that_is_not_there_is_one_clear_line(workplace, trial, nam
         pytest.skip("with --nightly")
     url = f"http://127.0.0.1:{free_port()}/api"
     model, variables = mlp(workplace / f"{named('m')}.onnx"), {**os.environ, "PREFECT_API_URL": url}
+    data = batches(workplace / "d.npz")
     done = subprocess.run(
-        [AUTOCAST, "run", model, "--json"], env=variables, capture_output=True, text=True, timeout=200
+        [AUTOCAST, "run", model, "--calibration", data, "--json"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 1, done.stdout + done.stderr[-2000:]
     error = json.loads(done.stdout)["error"]

@@ -202,7 +202,8 @@ def test_a_wrong_tracking_credential_is_one_clear_line(guarded, tmp_path, trial,
         pytest.skip("no credential at all: with --nightly")
     proxy, _ = guarded
     settings = {"AUTOCAST_HOME": str(tmp_path / "home"), "MLFLOW_TRACKING_URI": proxy.url, **wrong}
-    done = autocast(tmp_path, "run", mlp(tmp_path / "m.onnx"), "--json", **settings)
+    model, data = mlp(tmp_path / "m.onnx"), batches(tmp_path / "d.npz")
+    done = autocast(tmp_path, "run", model, "--calibration", data, "--json", **settings)
     assert done.returncode == 2, done.stdout + done.stderr[-2000:]
     error = json.loads(done.stdout)["error"]
     assert says in error and "\n" not in error and "wrong-planted" not in error
