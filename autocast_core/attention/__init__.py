@@ -1,7 +1,7 @@
 """Attention cores: where a graph computes softmax(Q Kᵀ · scale + mask) V, and whether it can be one kernel."""
 
-from autocast_core.attention.core import AttentionCore, Link, Mask, Scale
+from autocast_core.attention.core import AttentionCore, Mask, ProductLink, Scale
 from autocast_core.attention.find_cores import attention_cores
 from autocast_core.attention.fusion import Obstacle, fusion_obstacles
 
-__all__ = ["AttentionCore", "Link", "Mask", "Obstacle", "Scale", "attention_cores", "fusion_obstacles"]
+__all__ = ["AttentionCore", "Mask", "Obstacle", "ProductLink", "Scale", "attention_cores", "fusion_obstacles"]

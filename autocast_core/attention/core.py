@@ -31,7 +31,7 @@ class Mask:
 
 
 @dataclass(frozen=True)
-class Link:
+class ProductLink:
     """What one of the two products reads or writes, followed through casts and layout to the node at the other end.
 
     `source` makes the value, `target` reads it, one of them is the product; None is a graph input, an initializer or a
@@ -77,7 +77,7 @@ class AttentionCore:
     heads: int | None = None
     transposed: bool = False
     read_elsewhere: tuple[str, ...] = ()
-    links: tuple[Link, ...] = ()
+    links: tuple[ProductLink, ...] = ()
     element_types: Mapping[str, ir.DataType] = field(default_factory=dict)
 
     @property

@@ -21,7 +21,7 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from autocast_core.attention.core import AttentionCore, Link
+from autocast_core.attention.core import AttentionCore, ProductLink
 from autocast_core.number_formats import LOW_DTYPES
 
 SMALLEST_HEAD = 9
@@ -97,7 +97,7 @@ def _of_types(core: AttentionCore, types: _Types) -> Iterator[Obstacle]:
         yield Obstacle("two_low_types", core.products, "one product computes in FP16, the other in BF16")
 
 
-def _fp32_product(product: str, wide: Sequence[Link]) -> Iterator[Obstacle]:
+def _fp32_product(product: str, wide: Sequence[ProductLink]) -> Iterator[Obstacle]:
     """The obstacle of a product in FP32, where it also reads or writes FP32: in the `wide` links."""
     if wide:
         ends = (end for link in wide for end in (link.source, link.target) if end is not None)
@@ -111,7 +111,7 @@ def _type_of(node: str, core: AttentionCore, types: _Types) -> ir.DataType | Non
     return own if types is None else types.get(node, own)
 
 
-def _link_type(link: Link, types: _Types) -> ir.DataType | None:
+def _link_type(link: ProductLink, types: _Types) -> ir.DataType | None:
     """The narrowest type on the way; by `types` that of an end that computes in 16 bits."""
     ends = [] if types is None else [types.get(end) for end in (link.source, link.target) if end is not None]
     return next((end for end in ends if end in LOW_DTYPES), link.element_type)

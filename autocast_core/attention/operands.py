@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from autocast_core.attention.core import Link
+from autocast_core.attention.core import ProductLink
 from autocast_core.attention.paths import CASTS, LAYOUT, back_through, is_cast, is_one_number
 from autocast_core.number_formats import LOW_DTYPES, PRECISION_DTYPES
 from autocast_core.operators.families import MOVES_ELEMENTS, is_in
@@ -22,7 +22,7 @@ class Operand:
     """One of Q, K and V as its product reads it: nodes between a scale or a repetition and the product, the scale,
     casts at the border, and the link to the node that makes it."""
 
-    link: Link
+    link: ProductLink
     scale: ir.Node | None = None
     between: tuple[ir.Node, ...] = ()
     repeats: tuple[ir.Node, ...] = ()
@@ -39,11 +39,11 @@ def operand(product: ir.Node, index: int, ids: Mapping[ir.Node, str]) -> Operand
         repeats = near[: last + 2]
     scale = values[-1].producer() if values and not repeats else None
     if scale is not None and _scales(scale):
-        link = Link(ids[scale], ids[product], narrowest(values))
+        link = ProductLink(ids[scale], ids[product], narrowest(values))
         return Operand(link, scale, between=near)
     source, all_values = back_through(value, _FAR)
     maker = all_values[-1].producer() if all_values else None
-    link = Link(ids.get(maker) if maker is not None else None, ids[product], narrowest(all_values))
+    link = ProductLink(ids.get(maker) if maker is not None else None, ids[product], narrowest(all_values))
     return Operand(link, repeats=repeats, rim_casts=tuple(n for n in source if is_cast(n) and n not in repeats))
 
 
@@ -54,22 +54,22 @@ def _scales(node: ir.Node) -> bool:
     return any(is_one_number(factor) for factor in factors) and not all(map(is_one_number, node.inputs))
 
 
-def results(p_v: ir.Node, ids: Mapping[ir.Node, str]) -> tuple[tuple[Link, ...], tuple[ir.Node, ...]]:
+def results(p_v: ir.Node, ids: Mapping[ir.Node, str]) -> tuple[tuple[ProductLink, ...], tuple[ir.Node, ...]]:
     """The links from `p_v` to what reads its result, and the casts directly behind it, through layout."""
-    links: dict[Link, None] = {}
+    links: dict[ProductLink, None] = {}
     casts: dict[ir.Node, None] = {}
     pending: list[tuple[ir.Value, tuple[ir.Value, ...]]] = [(p_v.outputs[0], (p_v.outputs[0],))]
     while pending:
         value, values = pending.pop()
         if value.is_graph_output():
-            links[Link(ids[p_v], None, narrowest(values))] = None
+            links[ProductLink(ids[p_v], None, narrowest(values))] = None
         for node, index in value.uses():
             if index == 0 and is_in(node, _FAR):
                 if is_cast(node):
                     casts[node] = None
                 pending += ((each, (*values, each)) for each in node.outputs)
             else:
-                links[Link(ids[p_v], ids.get(node), narrowest(values))] = None
+                links[ProductLink(ids[p_v], ids.get(node), narrowest(values))] = None
     return tuple(links), tuple(casts)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from autocast_core.attention.core import Link, Mask, MaskForm, Scale
+from autocast_core.attention.core import Mask, MaskForm, ProductLink, Scale
 from autocast_core.attention.operands import narrowest
 from autocast_core.attention.paths import PathStep, is_cast, is_layout, is_one_number, other_readers
 
@@ -122,7 +122,7 @@ def read_elsewhere(parts: Parts) -> tuple[str, ...]:
     return tuple(str(value.name) for value in values if other_readers(value, followed))
 
 
-def inner_links(parts: Parts, ids: Mapping[ir.Node, str]) -> tuple[Link, Link]:
+def inner_links(parts: Parts, ids: Mapping[ir.Node, str]) -> tuple[ProductLink, ProductLink]:
     """From the product to what computes next, and from what computes last to the second product."""
     following = (*parts.computing_before, parts.softmax)[0]
     steps = (*parts.before, PathStep(parts.softmax, 0))
@@ -131,8 +131,8 @@ def inner_links(parts: Parts, ids: Mapping[ir.Node, str]) -> tuple[Link, Link]:
     steps = (PathStep(parts.softmax, 0), *parts.after, parts.end)
     behind = [step.value for step in _after(steps, leading)]
     return (
-        Link(ids[parts.product], ids[following], narrowest(ahead)),
-        Link(ids[leading], ids[parts.end.node], narrowest(behind)),
+        ProductLink(ids[parts.product], ids[following], narrowest(ahead)),
+        ProductLink(ids[leading], ids[parts.end.node], narrowest(behind)),
     )
 
 

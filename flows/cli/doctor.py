@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import GateError
-from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.output import FailedCheckError, finish, say
 
 if TYPE_CHECKING:
     from flows.doctor.check_result import Results
@@ -27,25 +25,6 @@ It only reads, and prints no secrets. Exit code 3 where there is a problem; warn
 KEYS = ("checks",)
 
 
-class UnwellError(GateError):
-    """There are problems to fix; `result` has all that was found."""
-
-    def __init__(self, message: str, result: Examined) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What was found, by the keys of the JSON."""
-
-    checks: tuple[Mapping[str, str | None], ...]
-
-    def to_json(self) -> Mapping[str, Any]:
-        """The keys of the JSON."""
-        return {"checks": list(self.checks)}
-
-
 def add_to(app: typer.Typer) -> None:
     app.command("doctor", help=HELP)(doctor)
 
@@ -59,13 +38,13 @@ def doctor(
     """Look at everything, and say what to fix."""
 
     def examined() -> Mapping[str, Any]:
-        found = Examined(tuple(each.to_json() for each in examined_here(tuple(bucket or ()))))
+        checks = [each.to_json() for each in examined_here(tuple(bucket or ()))]
         if not as_json:
-            show(found.checks)
-        count = sum(each["state"] == "problem" for each in found.checks)
+            show(checks)
+        count = sum(each["state"] == "problem" for each in checks)
         if count:
-            raise UnwellError(f"{count} problem{'s' if count > 1 else ''} to fix", found)
-        return found.to_json()
+            raise FailedCheckError(f"{count} problem{'s' if count > 1 else ''} to fix", {"checks": checks})
+        return {"checks": checks}
 
     finish(examined, KEYS, as_json)
 
@@ -84,7 +63,7 @@ def examined_here(buckets: tuple[str, ...]) -> Results:
     return examine(around, HEALTH_CHECKS)
 
 
-def show(checks: tuple[Mapping[str, str | None], ...]) -> None:
+def show(checks: Sequence[Mapping[str, str | None]]) -> None:
     """One line a result, and below it what fixes it."""
     width = max(len(str(each["name"])) for each in checks)
     for each in checks:

@@ -44,7 +44,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Bar:
+class KernelBar:
     """Neighbouring kernels in a strip, mostly one: where it begins and how wide it is, in units of the drawing; its
     class (``low``, ``fp32``, ``none``), whether it is fused attention, and a text about it."""
 
@@ -60,7 +60,7 @@ class Strip:
     """An engine in the drawing: its name, its bars, and its length as text."""
 
     name: str
-    bars: tuple[Bar, ...]
+    bars: tuple[KernelBar, ...]
     length: str
 
 
@@ -150,7 +150,7 @@ def _strip(side: str, view: EngineView, costs: Sequence[float], scale: float, es
         more = f" and {len(kernels) - 1} more" if len(kernels) > 1 else ""
         text = f"{visible(_subject(dearest), 200)}{more}: {_types(dearest)}, {_amount(cost, estimated)}"
         attention = any(each.fused_attention for each in kernels)
-        bars.append(Bar(round(x * scale, 2), round(cost * scale, 2), type_class(dearest), attention, text))
+        bars.append(KernelBar(round(x * scale, 2), round(cost * scale, 2), type_class(dearest), attention, text))
         x += cost
     kernels_text = "1 kernel" if len(view.kernels) == 1 else f"{len(view.kernels):,} kernels"
     total = f"{kernels_text}, {_amount(x, estimated)}"

@@ -6,14 +6,13 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import ConfigError, GateError, OutputError
-from flows.cli.terminal.output import finish, say
+from autocast_core.errors import ConfigError, OutputError
+from flows.cli.terminal.output import FailedCheckError, finish, say
 
 if TYPE_CHECKING:
     from tasks.stages.diagnose import DiagnosisFound
@@ -59,25 +58,6 @@ KEYS = (
 _SHOWN = 12
 
 
-class DivergenceError(GateError):
-    """An output is beyond the tolerance; `result` is the diagnosis."""
-
-    def __init__(self, message: str, result: Found) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found, by the keys of the JSON."""
-
-    values: Mapping[str, Any]
-
-    def to_json(self) -> Mapping[str, Any]:
-        """The values, which hold no NaN or infinity."""
-        return self.values
-
-
 def add_to(app: typer.Typer) -> None:
     app.command("diagnose", help=HELP)(diagnose)
 
@@ -114,9 +94,9 @@ def diagnose(
 
 
 def agreed(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`values`; DivergenceError where an output is beyond its tolerance."""
+    """`values`; FailedCheckError where an output is beyond its tolerance."""
     if values["diverges"]:
-        raise DivergenceError(values["sentence"], Found(values))
+        raise FailedCheckError(values["sentence"], values)
     return values
 
 

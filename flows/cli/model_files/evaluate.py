@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import ConfigError, GateError, InputError
-from autocast_core.json_values import finite
-from flows.cli.terminal.output import finish, say
+from autocast_core.errors import ConfigError, InputError
+from flows.cli.terminal.output import FailedCheckError, finish, say
 
 if TYPE_CHECKING:
     from autocast_core.composite import CompositeEvaluation, CompositeRequest
@@ -38,25 +37,6 @@ def add_to(app: typer.Typer) -> None:
     app.command("evaluate", help=HELP)(evaluate)
 
 
-class CompositeGateError(GateError):
-    """A gate failed; `result` is what was measured."""
-
-    def __init__(self, message: str, result: Evaluated) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What was found, by the keys of the JSON."""
-
-    values: Mapping[str, Any]
-
-    def to_json(self) -> Mapping[str, Any]:
-        """The values, without NaN or infinity (None)."""
-        return dict(finite(dict(self.values)))
-
-
 def evaluate(
     file: Annotated[Path, typer.Argument(help="YAML file of stages.")],
     candidate: Annotated[
@@ -77,12 +57,12 @@ def evaluate(
 
 
 def passed(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`found`; CompositeGateError where one of its gates failed."""
+    """`found`; FailedCheckError where one of its gates failed."""
     failed = [gate for gate in found["gates"] if not gate["passed"]]
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         reason = failed[0]["reason"]
-        raise CompositeGateError(f"gate failed: {failed[0]['expression']}: {reason}{more}", Evaluated(found))
+        raise FailedCheckError(f"gate failed: {failed[0]['expression']}: {reason}{more}", found)
     return found
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from autocast_core.errors import GateError
-from autocast_core.json_values import finite
-from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.output import FailedCheckError, finish, say
 
 HELP = """Look for what is wrong or needlessly dear in an ONNX model, whoever converted it. Nothing is run.
 
@@ -28,25 +25,6 @@ Exit code 3 with --strict where there are findings of the level.
 """
 KEYS = ("findings", "attention", "types")
 _SHOWN = 20
-
-
-class FindingsError(GateError):
-    """The model has findings and --strict was given; `result` has them."""
-
-    def __init__(self, message: str, result: Findings) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was found, by the keys of the JSON."""
-
-    values: Mapping[str, Any]
-
-    def to_json(self) -> Mapping[str, Any]:
-        """The values, without NaN or infinity (None)."""
-        return dict(finite(dict(self.values)))
 
 
 class LowestLevel(StrEnum):
@@ -78,7 +56,7 @@ def lint(
             show(result)
         if strict and result["findings"]:
             count = len(result["findings"])
-            raise FindingsError(f"{model}: {count} finding{'s' if count > 1 else ''}", Findings(result))
+            raise FailedCheckError(f"{model}: {count} finding{'s' if count > 1 else ''}", result)
         return result
 
     finish(checked, KEYS, as_json)

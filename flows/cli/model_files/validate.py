@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import BackendError, ConfigError, GateError
-from autocast_core.json_values import finite
-from flows.cli.terminal.output import finish, say
+from autocast_core.errors import BackendError, ConfigError
+from flows.cli.terminal.output import FailedCheckError, finish, say
 
 if TYPE_CHECKING:
     from autocast_core.model.reference import ModelRef
@@ -39,25 +37,6 @@ without graph optimisation: smaller errors say nothing. An array `labels` in the
 Exit code 3 where TensorRT refuses the model or has it in other types than the model says; the node is named.
 """
 KEYS = ("depth", "skipped", "fidelity", "layers", "engine_view", "fp32_view", "estimates", "versions")
-
-
-class ModelRefusedError(GateError):
-    """The engine refuses the model, or has it in other types; `result` is what was found."""
-
-    def __init__(self, message: str, result: Judgement) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What was found, by the keys of the JSON."""
-
-    values: Mapping[str, Any]
-
-    def to_json(self) -> Mapping[str, Any]:
-        """The values, without NaN or infinity (None)."""
-        return dict(finite(dict(self.values)))
 
 
 class Backend(StrEnum):
@@ -107,10 +86,10 @@ def validate(
 
 
 def accepted(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`found`; ModelRefusedError, which names the first node, where the engine does not take the model as it is."""
+    """`found`; FailedCheckError, which names the first node, where the engine does not take the model as it is."""
     if found["findings"]:
         more = f" (and {len(found['findings']) - 1} more)" if len(found["findings"]) > 1 else ""
-        raise ModelRefusedError(f"the model is not accepted: {found['findings'][0]}{more}", Judgement(found))
+        raise FailedCheckError(f"the model is not accepted: {found['findings'][0]}{more}", found)
     return found
 
 

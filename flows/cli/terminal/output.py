@@ -9,12 +9,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from autocast_core.errors import AutocastError
+from autocast_core.errors import AutocastError, GateError
 from autocast_core.json_values import finite
 from autocast_core.text import one_line, visible
 
 MISUSE = 2
 FAILURE = 1
+
+
+class FailedCheckError(GateError):
+    """What the command looked at does not hold: exit code 3. `found` is all that it found, by the keys of its JSON."""
+
+    def __init__(self, message: str, found: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 def finish(
@@ -65,6 +73,8 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def partial_result(error: BaseException) -> Mapping[str, Any]:
     """What a failed command could still say."""
+    if isinstance(error, FailedCheckError):
+        return error.found
     result = getattr(error, "result", None)
     return result.to_json() if result is not None else {}
 

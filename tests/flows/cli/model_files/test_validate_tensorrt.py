@@ -7,7 +7,8 @@ import onnx.parser
 import pytest
 
 from autocast_core.errors import ConfigError
-from flows.cli.model_files.validate import KEYS, Backend, ModelRefusedError, accepted, judged
+from flows.cli.model_files.validate import KEYS, Backend, accepted, judged
+from flows.cli.terminal.output import FailedCheckError
 
 pytestmark = pytest.mark.skipif(
     not any(find_spec(name) for name in ("tensorrt", "tensorrt_rtx")),
@@ -65,10 +66,10 @@ def test_a_refusal_is_in_tensorrts_words_with_the_name_of_the_node(models):
     assert found["depth"] == "none"
     assert found["findings"][0].startswith("graph/activate: ")
     assert "BF16" in found["findings"][0]
-    with pytest.raises(ModelRefusedError, match=r"not accepted: graph/activate: .*BF16") as raised:
+    with pytest.raises(FailedCheckError, match=r"not accepted: graph/activate: .*BF16") as raised:
         accepted(found)
     assert raised.value.exit_code == 3
-    assert raised.value.result.to_json()["depth"] == "none"
+    assert raised.value.found["depth"] == "none"
 
 
 def test_profiles_come_from_the_spec(models, tmp_path):
