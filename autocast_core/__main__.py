@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> onnx.ModelProto:
 
 def command(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    from autocast_core.model.full_disk import full_disk_told
+    from autocast_core.process.full_disk import full_disk_told
 
     try:
         with full_disk_told():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from autocast_core.errors import AutocastError, OutputError
-from autocast_core.model.full_disk import FULL
+from autocast_core.process.full_disk import FULL
 from autocast_core.text import visible
 
 _BUFFER_BYTES = 1 << 20

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import runtime
 
 from autocast_core.errors import AutocastError, GateError, InputError, ServiceError
-from autocast_core.model.full_disk import full_disk_told
+from autocast_core.process.full_disk import full_disk_told
 from autocast_core.version import VERSION
 from flows.local.abandoned_runs import end_abandoned_runs, is_in_progress, run_marker
 from flows.local.home import Home, home

@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-from autocast_core.model.full_disk import full_disk_told
 from autocast_core.pipeline.cache import shared_artifacts
+from autocast_core.process.full_disk import full_disk_told
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
 from autocast_core.progress import Progress
 from autocast_core.text import one_line

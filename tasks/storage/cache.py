@@ -25,8 +25,8 @@ from pathlib import Path
 from autocast_core.errors import InputError, OutputError
 from autocast_core.file_digest import combined_digest, file_digest
 from autocast_core.model.atomic import replacing
-from autocast_core.model.full_disk import FULL
 from autocast_core.process.file_lock import exclusive_lock
+from autocast_core.process.full_disk import FULL
 from autocast_core.text import visible
 from tasks.storage.local import digest_of
 

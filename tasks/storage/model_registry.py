@@ -15,8 +15,8 @@ import yaml
 
 from autocast_core.errors import InputError, ServiceError
 from autocast_core.file_digest import file_digest
-from autocast_core.model.full_disk import full_disk_told, says_full_disk
 from autocast_core.model.reference import ModelRef
+from autocast_core.process.full_disk import full_disk_told, says_full_disk
 from tasks.settings import home_folder
 from tasks.storage.cache import Cache, CachedFile, reference_of
 from tasks.storage.local import digest_of, model_files, model_ref

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from autocast_core.errors import InputError
 from autocast_core.file_digest import file_digest
-from autocast_core.model.full_disk import says_full_disk
+from autocast_core.process.full_disk import says_full_disk
 from tasks.tracking.store import existing_store, tracking_errors
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autocast_core.errors import InputError
-from autocast_core.model.full_disk import full_disk_told
+from autocast_core.process.full_disk import full_disk_told
 from tasks.storage.uri import RegistryLocation, parse_uri
 from tasks.tracking.artifacts import run_file
 from tasks.tracking.model_versions import set_alias as set_alias_again

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from autocast_core.errors import AutocastError, ConfigError, InputError, ServiceError
-from autocast_core.model.full_disk import full_disk_told
 from autocast_core.process.file_lock import exclusive_lock
+from autocast_core.process.full_disk import full_disk_told
 from autocast_core.text import one_line
 
 if TYPE_CHECKING:

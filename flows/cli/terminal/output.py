@@ -36,7 +36,7 @@ def finish(
     With `as_json` stdout gets exactly one JSON object, of success or of failure, whatever else prints meanwhile.
     `known` has those values that the command learns on its way, for when it fails.
     """
-    from autocast_core.model.full_disk import full_disk_told
+    from autocast_core.process.full_disk import full_disk_told
     from flows.local.environment import only_json_on_stdout
 
     try:
