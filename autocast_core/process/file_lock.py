@@ -43,8 +43,14 @@ def lock(file: IO[Any]) -> None:
     fcntl.flock(file, fcntl.LOCK_EX)
 
 
+def lock_shared(file: IO[Any]) -> None:
+    """Waits for a lock on an open file that any number may hold at once, but none while the exclusive one is held."""
+    fcntl.flock(file, fcntl.LOCK_SH)
+
+
 def try_lock(file: IO[Any]) -> bool:
-    """Takes the exclusive lock on an open file; False where another process or thread holds it."""
+    """Takes the exclusive lock on an open file, also in place of its own shared one; False where another process or
+    thread holds either."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,7 +11,6 @@ another server, in a folder of its own.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -30,9 +29,9 @@ from pathlib import Path
 
 from autocast_core.errors import ConfigError, ServiceError
 from autocast_core.process.child import module_command, with_package_path
-from autocast_core.process.file_lock import exclusive_lock, try_lock
+from autocast_core.process.file_lock import exclusive_lock, lock, lock_shared, try_lock
 from autocast_core.version import VERSION
-from flows.local.own_files import open_own_file
+from flows.local.own_files import create_own_file, open_own_file
 from flows.local.server_process import NOTE, USERS
 from tasks.prefect_settings import own_files_only
 
@@ -102,7 +101,7 @@ def embedded_server(folder: Path, idle_seconds: float = DEFAULT_IDLE_SECONDS) ->
     own = folder.absolute() / _key(os.environ)
     own.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(own / USERS, "ab") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
+        lock_shared(users)
         with exclusive_lock(own / _STARTING):
             server = _running(own) or _started(own, idle_seconds)
         try:
@@ -174,7 +173,7 @@ def _started(own: Path, idle_seconds: float) -> EmbeddedServer:
         "PREFECT_SERVER_API_AUTH_STRING": password,
     }
     with open(own / ALIVE, "ab") as alive, open(own / _LOG, "ab") as log:
-        fcntl.flock(alive, fcntl.LOCK_EX)
+        lock(alive)
         process = subprocess.Popen(
             module_command("flows.local.server_process", str(port), str(own), str(idle_seconds)),
             stdin=subprocess.DEVNULL,
@@ -195,8 +194,7 @@ def _started(own: Path, idle_seconds: float) -> EmbeddedServer:
 def _write_note(server: EmbeddedServer) -> None:
     path = server.folder / NOTE
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
+    with create_own_file(path) as file:
         json.dump({key: value for key, value in asdict(server).items() if key != "folder"}, file)
 
 

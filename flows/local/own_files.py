@@ -16,7 +16,7 @@ from autocast_core.errors import OutputError
 from flows.local.home import Home
 
 _MARKER = ".autocast-work"
-_TEXT = b"AutoCast Flow\n"
+_TEXT = "AutoCast Flow\n"
 _ROOT = 0
 
 
@@ -46,8 +46,7 @@ def make_work_folder(home: Home, flow_run: str) -> Path:
         if not _is_own_folder(home.work) or not _is_own_folder(folder):
             raise OutputError(f"{folder}: is a link or another user's: set AUTOCAST_HOME to a folder of your own")
         if not _is_own_file(folder / _MARKER):
-            descriptor = os.open(folder / _MARKER, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with open(descriptor, "wb") as file:
+            with create_own_file(folder / _MARKER) as file:
                 file.write(_TEXT)
     except OSError as error:
         raise OutputError(
@@ -78,6 +77,12 @@ def open_own_file(path: Path) -> IO[str]:
         os.close(descriptor)
         raise PermissionError(f"{path} is not a file of this user")
     return open(descriptor, encoding="utf-8")
+
+
+def create_own_file(path: Path) -> IO[str]:
+    """A new text file at `path` that only this user may read, open for writing. OSError where something is there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    return open(descriptor, "w", encoding="utf-8")
 
 
 def _is_work_folder(folder: Path) -> bool:

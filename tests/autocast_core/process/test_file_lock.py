@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from autocast_core.process.file_lock import exclusive_lock, folder_lock, lock, try_lock
+from autocast_core.process.file_lock import exclusive_lock, folder_lock, lock, lock_shared, try_lock
 
 HOLDER = """
 import sys
@@ -62,3 +62,13 @@ def test_a_lock_keeps_what_is_in_the_file(tmp_path):
     with open(path) as file:
         lock(file)
         assert file.read() == "kept"
+
+
+def test_a_shared_lock_has_many_holders_and_becomes_exclusive_for_the_last(tmp_path):
+    path = tmp_path / "lock"
+    with open(path, "ab") as first:
+        lock_shared(first)
+        with open(path, "ab") as second:
+            lock_shared(second)
+            assert not try_lock(first)
+        assert try_lock(first)

@@ -1,6 +1,5 @@
 """The doctor names each misconfiguration that is planted, and what fixes it."""
 
-import fcntl
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from autocast_core.process.file_lock import lock
 from flows.cli.doctor import examined_here
 from flows.doctor import checks
 from flows.doctor.check_result import CheckState
@@ -95,7 +95,7 @@ def an_embedded_server_that_hangs(soil):
     own = soil.folder / "home" / "prefect" / "server" / "0123"
     own.mkdir(parents=True)
     soil.kept.append((own / ALIVE).open("wb"))
-    fcntl.flock(soil.kept[-1], fcntl.LOCK_EX)
+    lock(soil.kept[-1])
     port = soil.closed.rpartition(":")[2]
     (own / NOTE).write_text(json.dumps({"process": 1, "port": port, "password": PASSWORD}))
 
