@@ -12,7 +12,7 @@ from autocast_core.diagnose.clamped_masks import mask_numbers
 from autocast_core.diagnose.error_shares import MeasuredErrors
 from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.result import Culprit, Kind, Remedy
-from autocast_core.graph.walk import ROOT
+from autocast_core.graph.walk import main_graph_id
 from autocast_core.operators.families import is_in
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.range_repairs import MASKED_ROWS, find_range_repairs
@@ -46,7 +46,7 @@ def _with_repair(culprit: Culprit, changes: Sequence[Change], reference: ir.Mode
         return culprit
     if _is_mask(culprit):
         return _fixed(culprit, _CLAMP_MASKS, {"clamp_masks": True}, "the mask stays finite")
-    nodes = [node for node in reference.graph if f"{ROOT}/{node.name}" in culprit.reference_nodes]
+    nodes = [node for node in reference.graph if main_graph_id(node) in culprit.reference_nodes]
     for change in changes:
         names = set(change.nodes)
         scores = change.step == ATTENTION_SCALE and any(str(node.name) in names for node in nodes)

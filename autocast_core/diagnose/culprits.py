@@ -17,7 +17,7 @@ from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.own_errors import ReferenceValues, fixed_outputs
 from autocast_core.diagnose.result import Begins, Culprit, Kind, OutputDistance, Recorded, Swallowed
 from autocast_core.errors import BackendError
-from autocast_core.graph.walk import ROOT
+from autocast_core.graph.walk import main_graph_id
 from autocast_core.runtime import Runtime
 
 _NAMED, _TRIED, _HIDDEN = 3, 5, 3
@@ -94,13 +94,8 @@ def swallowed(segments: Sequence[Segment], measured: MeasuredErrors) -> tuple[Sw
         ruined = [v for v in segment.inputs if v in measured.distances and measured.distances[v].nonfinite]
         if sums is not None and ruined and not sums.nonfinite:
             name = str(segment.value.name)
-            found.append(Swallowed(node_id(segment.node), segment.node.op_type, name, str(ruined[0].name)))
+            found.append(Swallowed(main_graph_id(segment.node), segment.node.op_type, name, str(ruined[0].name)))
     return tuple(found)
-
-
-def node_id(node: ir.Node) -> str:
-    """The id of a node of the main graph."""
-    return f"{ROOT}/{node.name}"
 
 
 def _many(sums: DistanceSums) -> bool:
@@ -109,7 +104,7 @@ def _many(sums: DistanceSums) -> bool:
 
 
 def _begins(kind: Kind, segment: Segment, count: int) -> Begins:
-    return Begins(kind, node_id(segment.node), segment.node.op_type, str(segment.value.name), count)
+    return Begins(kind, main_graph_id(segment.node), segment.node.op_type, str(segment.value.name), count)
 
 
 def _where_it_begins(segment: Segment, by_value: Mapping[ir.Value, Segment], measured: MeasuredErrors) -> Segment:
@@ -137,8 +132,8 @@ def _culprit(
     return Culprit(
         kind=kind,
         op_type=segment.node.op_type,
-        candidate_nodes=tuple(map(node_id, segment.nodes)),
-        reference_nodes=tuple(map(node_id, segment.reference_nodes)),
+        candidate_nodes=tuple(map(main_graph_id, segment.nodes)),
+        reference_nodes=tuple(map(main_graph_id, segment.reference_nodes)),
         candidate_value=str(segment.value.name),
         reference_value=str(segment.reference.name),
         own=measured.own_error(segment) if own is None else own.exact.rel_l2,

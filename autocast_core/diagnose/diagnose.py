@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.data import Batches
-from autocast_core.diagnose.culprits import WorstBatch, begins, find_culprits, node_id, swallowed
+from autocast_core.diagnose.culprits import WorstBatch, begins, find_culprits, swallowed
 from autocast_core.diagnose.distances import DistanceSums, distance
 from autocast_core.diagnose.error_shares import MeasuredErrors
 from autocast_core.diagnose.matching.by_numbers import match_by_numbers, unmatched_values
@@ -26,6 +26,7 @@ from autocast_core.diagnose.sampled_values import SampledModel, is_measurable, s
 from autocast_core.diagnose.simulated_form import simulated_form
 from autocast_core.diagnose.suspects import suspects
 from autocast_core.errors import ModelError
+from autocast_core.graph.walk import main_graph_id
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.simulate import Accumulate
@@ -250,7 +251,7 @@ def _tensors(
                 candidate=str(value.name),
                 reference=str(segment.reference.name),
                 matched_by=pair.matching.how[value],
-                node=node_id(segment.node),
+                node=main_graph_id(segment.node),
                 op_type=segment.node.op_type,
                 dtype="" if value.dtype is None else value.dtype.name.lower(),
                 distance=found.total[value].result(),
@@ -271,7 +272,7 @@ def _unmatched(matching: Matching, parts: Sequence[Segment]) -> tuple[tuple[str,
 
 def _left(model: ir.Model, known: set[ir.Node]) -> tuple[str, ...]:
     return tuple(
-        node_id(node)
+        main_graph_id(node)
         for node in model.graph
         if node not in known
         and node.op_type != "Constant"

@@ -36,6 +36,11 @@ def nodes_with_ids(graph: ir.Graph, prefix: str = ROOT) -> Iterator[tuple[str, i
                 yield from nodes_with_ids(body, f"{prefix}/{node.name}:{name}")
 
 
+def main_graph_id(node: ir.Node) -> str:
+    """The id of a node of the main graph, as `nodes_with_ids` gives it."""
+    return f"{ROOT}/{node.name}"
+
+
 def bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
     """The graphs that a node holds in its attributes, by attribute name (``name[2]`` in a list)."""
     for name, attribute in raw_attributes(node).items():

@@ -120,9 +120,8 @@ def _reference_part(
     reference: ir.Model, diagnosis: Diagnosis, culprit: Culprit, runtime: Runtime
 ) -> tuple[ir.Model, Arrays] | None:
     """The reference's part and what it is fed; None where it has none, or one of more than MOST_NODES."""
-    names = {node.rpartition("graph/")[2] for node in culprit.reference_nodes}
-    inputs = inputs_of(reference, names)
-    if not names or not inputs:
+    inputs = inputs_of(reference, culprit.reference_nodes)
+    if not inputs:
         return None
     try:
         part = part_between(reference, inputs, culprit.reference_value)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from autocast_core.diagnose.matching.operand_likeness import is_constant
 from autocast_core.diagnose.matching.segments import reads
 from autocast_core.graph.constants import constant_tensor
-from autocast_core.graph.walk import all_nodes
+from autocast_core.graph.walk import all_nodes, main_graph_id
 from autocast_core.sanitize.float_types.widen import widen
 
 Arrays = Mapping[str, np.ndarray]
@@ -27,10 +27,10 @@ def part_between(model: ir.Model, inputs: Iterable[str], output: str) -> ir.Mode
 
 
 def inputs_of(model: ir.Model, nodes: Collection[str]) -> tuple[str, ...]:
-    """The values that the nodes of the main graph with these names read of others, constants aside."""
-    own = {node for node in model.graph if node.name in nodes}
+    """The values that the nodes of the main graph with these ids read of others, constants aside."""
+    own = [node for node in model.graph if main_graph_id(node) in nodes]
     found: dict[str, None] = {}
-    for node in (each for each in model.graph if each in own):
+    for node in own:
         for value in reads(node):
             producer = value.producer()
             if not is_constant(value) and producer not in own and value.name:

@@ -63,6 +63,15 @@ def test_a_lost_operand_keeps_the_references_own_nodes():
     assert set(found.fault.reference_feeds) == {"x", "mask"} and not found.is_simulated
 
 
+def test_nodes_of_an_exporter_s_scope_called_graph_are_found_in_the_reference():
+    source = model("a = Mul(x, k)\nb = Mul(a, a)\nc = Div(a, b)\nd = Mul(c, k)\ny = Add(d, x)", IO, "float k = {500.0}")
+    for number, node in enumerate(source.graph.node):
+        node.name = f"/graph/layer/{node.op_type}_{number}"
+    found = reproduced(source, whole_fp16(source))
+    assert found.culprit.reference_nodes == ("graph//graph/layer/Mul_1",)
+    assert not found.same_nodes and operators(found.fault.reference) == ["Mul"]
+
+
 def test_a_cast_that_the_reference_does_not_have_is_beside_what_it_gave():
     source = model("a = Mul(x, x)\ny = Tanh(a)", IO)
     other = model("a = Mul(x, x)\ni = Cast <to = 6> (a)\nf = Cast <to = 1> (i)\ny = Tanh(f)", IO)
