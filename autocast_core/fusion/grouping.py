@@ -65,6 +65,8 @@ class _Grouping:
     known: Collection[ir.Node]
     group_of: dict[ir.Node, Group] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
+    producers: dict[ir.Node, tuple[ir.Node, ...]] = field(default_factory=dict)
+    """By node what `_producers` found: the search for circles asks again and again."""
 
     def add(self, group: Group) -> None:
         self.groups.append(group)
@@ -103,16 +105,24 @@ class _Grouping:
 
     def _depends(self, makers: Iterable[Group], group: Group) -> bool:
         """Whether another maker needs what `group` makes, so that a node of both would close a circle."""
-        return any(self._needs(maker, group, set()) for maker in makers if maker is not group)
+        seen = {maker for maker in makers if maker is not group}
+        waiting = list(seen)
+        while waiting:
+            new = self._ahead(waiting.pop()) - seen
+            if group in new:
+                return True
+            seen |= new
+            waiting += new
+        return False
 
-    def _needs(self, group: Group, other: Group, seen: set[Group]) -> bool:
-        if group is other:
-            return True
-        if group in seen:
-            return False
-        seen.add(group)
-        makers = {self.group_of.get(each) for node in group.nodes for each in _producers(node)} - {group, None}
-        return any(self._needs(maker, other, seen) for maker in makers if maker is not None)
+    def _ahead(self, group: Group) -> set[Group]:
+        """The groups that make the operands of the nodes of `group`, itself perhaps among them."""
+        found: set[Group] = set()
+        for node in group.nodes:
+            if node not in self.producers:
+                self.producers[node] = tuple(_producers(node))
+            found.update(self.group_of[each] for each in self.producers[node] if each in self.group_of)
+        return found
 
     def _merge(self, makers: Iterable[Group], group: Group) -> None:
         """Take in generated groups whose every value only `group` reads."""
@@ -133,8 +143,7 @@ class _Grouping:
             waiting = [self.group_of[node]] if node in self.group_of else []
             while waiting:
                 group = waiting[-1]
-                makers = {self.group_of.get(each) for member in group.nodes for each in _producers(member)}
-                new = [each for each in makers if each is not None and each not in begun and each not in ordered]
+                new = self._ahead(group) - begun
                 begun.add(group)
                 if new:
                     waiting += sorted(new, key=self.groups.index)

@@ -165,3 +165,12 @@ def test_sizes_behind_a_computed_range_are_known():
 def test_a_shape_that_is_not_known_leaves_the_bytes_unknown():
     text = """main (float16[n] x) => (float16[n] y) { [activate] y = Relu (x) }"""
     assert view(text).kernels[0].read_bytes is None
+
+
+def test_a_network_deeper_than_pythons_stack_has_its_kernels():
+    block = (
+        "n{0} = LayerNormalization (s{0}, w_n) a{0} = MatMul (n{0}, w_a) b{0} = Add (a{0}, w_n) s{1} = Add (b{0}, s{0})"
+    )
+    blocks = "\n".join(block.format(number, number + 1) for number in range(300))
+    types = "float[8, 16] s0, float[16, 16] w_a, float[16] w_n"
+    assert len(kernels(f"main ({types}) => (float[8, 16] s300) {{ {blocks} }}")) == 600
