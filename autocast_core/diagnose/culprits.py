@@ -215,10 +215,6 @@ def _fixed(culprit: Culprit, parts: Sequence[Segment], values: ReferenceValues, 
         found = fixed_outputs(batch.simulated, given, names, batch.feeds, batch.runtime)
     except BackendError:
         return culprit
-    after = max(_error(batch.outputs[name], array) for name, array in zip(names, found, strict=True))
+    after = max(array_distance(batch.outputs[name], array).rel_l2 for name, array in zip(names, found, strict=True))
     effect = 1.0 - min(after, _WORST) / min(max(batch.error, 1e-30), _WORST)
     return replace(culprit, fixed=after, effect=max(0.0, effect))
-
-
-def _error(expected: np.ndarray, found: np.ndarray) -> float:
-    return array_distance(expected, found).rel_l2 if expected.size == found.size else float("inf")

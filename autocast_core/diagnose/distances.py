@@ -72,21 +72,20 @@ class DistanceSums:
 
 
 def distance(reference: Sample, candidate: Sample) -> DistanceSums:
-    """The distance of one batch's samples; infinite where they have different numbers of elements."""
-    left, right = reference.elements, candidate.elements
-    if left.size != right.size:
-        return DistanceSums(max(left.size, right.size), math.inf, max_abs=math.inf, sampled=reference.sampled)
-    sums = array_distance(left, right)
+    """The distance of one batch's samples, as `array_distance`."""
+    sums = array_distance(reference.elements, candidate.elements)
     sums.nonfinite |= reference.finite and not candidate.finite
     sums.sampled = reference.sampled or candidate.sampled
     return sums
 
 
 def array_distance(reference: np.ndarray, candidate: np.ndarray) -> DistanceSums:
-    """The distance of two arrays of one size, element by element.
+    """The distance of two arrays, element by element in their order; infinite where their sizes differ.
 
     Of indices and booleans the error is how many are unequal: rel_l2 is then the root of their share.
     """
+    if reference.size != candidate.size:
+        return DistanceSums(max(reference.size, candidate.size), math.inf, max_abs=math.inf)
     if reference.dtype.kind == "b" or reference.dtype in _INDICES:
         unequal = int(np.count_nonzero(reference.reshape(-1) != candidate.reshape(-1)))
         return DistanceSums(reference.size, float(unequal), float(reference.size), float(unequal > 0))

@@ -78,7 +78,8 @@ def own_errors(
     found = {}
     for segment, one, two in zip(segments, first, second, strict=True):
         expected = values.of(segment.reference)
-        found[segment.value] = OwnError(_compared(expected, one), _compared(expected, two), np.asarray(one))
+        exactly, rounding = np.asarray(one), np.asarray(two)
+        found[segment.value] = OwnError(array_distance(expected, exactly), array_distance(expected, rounding), exactly)
     return found
 
 
@@ -109,17 +110,11 @@ def _added(ports: Mapping[str, ir.Value]) -> list[ir.Value]:
 
 def _fed(ports: Mapping[str, ir.Value], arrays: Feeds) -> dict[str, np.ndarray]:
     """What the inputs `ports` are fed for `arrays`, in the inputs' types."""
-    return {str(ports[name].name): _typed(array, ports[name].dtype) for name, array in arrays.items()}
+    return {str(ports[name].name): typed(array, ports[name].dtype) for name, array in arrays.items()}
 
 
-def _compared(expected: np.ndarray, found: np.ndarray) -> DistanceSums:
-    array = np.asarray(found)
-    if array.size != expected.size:
-        return DistanceSums(array.size, float("inf"), max_abs=float("inf"))
-    return array_distance(expected, array)
-
-
-def _typed(array: np.ndarray, dtype: ir.DataType | None) -> np.ndarray:
+def typed(array: np.ndarray, dtype: ir.DataType | None) -> np.ndarray:
+    """`array` in the type `dtype`, what is beyond it as infinity; as it is without one."""
     with np.errstate(all="ignore"):
         return array if dtype is None else array.astype(dtype.numpy())
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.diagnose.distances import DistanceSums, array_distance
+from autocast_core.diagnose.own_errors import typed
 from autocast_core.diagnose.reproduction.sub_models import Arrays
 from autocast_core.errors import BackendError
 from autocast_core.runtime import Runtime
@@ -50,8 +51,6 @@ class Shown:
     @property
     def distance(self) -> DistanceSums:
         """How far they are apart; infinitely where the sizes differ."""
-        if self.expected.size != self.found.size:
-            return DistanceSums(self.found.size, float("inf"), max_abs=float("inf"))
         return array_distance(self.expected, self.found)
 
     def is_as_bad_as(self, before: Shown) -> bool:
@@ -75,14 +74,9 @@ class Shown:
 
 def _run(model: ir.Model, feeds: Arrays, runtime: Runtime) -> np.ndarray:
     types = {str(value.name): value.dtype for value in model.graph.inputs}
-    typed = {name: _as(array, types.get(name)) for name, array in feeds.items() if name in types}
+    given = {name: typed(array, types.get(name)) for name, array in feeds.items() if name in types}
     with closing(runtime.open(model, exact=True, few_runs=True)) as session:
-        found = session.run(typed)[0]
+        found = session.run(given)[0]
     if not isinstance(found, np.ndarray):
         raise BackendError("the part gives no tensor")
     return found
-
-
-def _as(array: np.ndarray, dtype: ir.DataType | None) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return array if dtype is None else array.astype(dtype.numpy())
