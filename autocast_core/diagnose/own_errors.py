@@ -13,6 +13,7 @@ import onnx_ir as ir
 from autocast_core.diagnose.distances import DistanceSums, array_distance
 from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.part_views import part_of, read_from_inputs
+from autocast_core.graph.names import values_by_name
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.runtime import Runtime
 
@@ -99,8 +100,7 @@ def fixed_outputs(
 
 
 def _values(model: ir.Model, names: Iterable[str]) -> list[ir.Value]:
-    graph = model.graph
-    known = {str(v.name): v for vs in (graph.inputs, *(n.outputs for n in graph)) for v in vs if v.name}
+    known = values_by_name(model.graph)
     return [known[name] for name in names]
 
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import onnx_ir as ir
 
-from autocast_core.graph.names import unused_names
+from autocast_core.graph.names import unused_names, values_by_name
 from autocast_core.graph.walk import all_graphs, bodies
 
 
@@ -46,7 +46,7 @@ def read_from_inputs(model: ir.Model, names: Sequence[str]) -> Iterator[Mapping[
     """For a while the readers of the values `names` read inputs instead, which are no inputs of the graph yet: by name
     those inputs, or the value itself where it is an input of the graph."""
     graph = model.graph
-    values = {str(v.name): v for vs in (graph.inputs, *(n.outputs for n in graph)) for v in vs if v.name}
+    values = values_by_name(graph)
     unused = unused_names(graph).numbered("given")
     found: dict[str, ir.Value] = {}
     with ExitStack() as undo:

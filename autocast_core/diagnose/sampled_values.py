@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from autocast_core.calibrate.temporary_nodes import TemporaryNodes
 from autocast_core.calibrate.tensor_sizes import Sizes, sizes_of
-from autocast_core.graph.names import unused_names
+from autocast_core.graph.names import unused_names, values_by_name
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.runtime import Runtime, Session
 
@@ -88,12 +88,11 @@ class SampledModel:
 
     def _open(self, feeds: Mapping[str, np.ndarray]) -> None:
         sizes = sizes_of(self.model, feeds)
-        names = set(self.names)
-        values = {str(v.name): v for node in self.model.graph for v in node.outputs if v.name in names}
-        values |= {str(v.name): v for v in self.model.graph.inputs if v.name in names}
-        self._whole = frozenset(n for n in names if sizes.counts.get(n, SAMPLE_ELEMENTS + 1) <= SAMPLE_ELEMENTS)
-        self._floats = frozenset(name for name, value in values.items() if value.dtype in _FLOATS)
-        with _sampled(self.model, [values[name] for name in self.names], self._whole, self.kept, sizes):
+        known = values_by_name(self.model.graph)
+        values = [known[name] for name in self.names]
+        self._whole = frozenset(n for n in self.names if sizes.counts.get(n, SAMPLE_ELEMENTS + 1) <= SAMPLE_ELEMENTS)
+        self._floats = frozenset(str(value.name) for value in values if value.dtype in _FLOATS)
+        with _sampled(self.model, values, self._whole, self.kept, sizes):
             self._session = self.runtime.open(self.model, exact=True, few_runs=True)
 
 

@@ -72,6 +72,11 @@ def defined_values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
+def values_by_name(graph: ir.Graph) -> dict[str, ir.Value]:
+    """The inputs of a graph and what its nodes make, by name: not its initializers, and nothing of its bodies."""
+    return {str(v.name): v for values in (graph.inputs, *(n.outputs for n in graph)) for v in values if v.name}
+
+
 def is_unmade(value: ir.Value) -> bool:
     """Whether nothing gives `value`: no node, no caller, no initializer."""
     return value.producer() is None and not value.is_graph_input() and not value.is_initializer()

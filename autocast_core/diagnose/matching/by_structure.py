@@ -24,6 +24,7 @@ from autocast_core.diagnose.matching.operand_likeness import (
     same_weights,
 )
 from autocast_core.diagnose.matching.prepared import Interfaces
+from autocast_core.graph.names import values_by_name
 
 _ROUNDS = 3
 
@@ -63,7 +64,7 @@ def matcher_of(
     """A matcher of two prepared models, with their inputs and outputs matched; `mapped` has further tensors of the
     candidate by the reference's."""
     matching = Matching(reference, candidate)
-    ours, theirs = _by_name(reference), _by_name(candidate)
+    ours, theirs = values_by_name(reference.graph), values_by_name(candidate.graph)
     for left, right in interfaces.inputs.items():
         matching.put(theirs[right], ours[left], "input")
     for left, right in {**interfaces.outputs, **mapped}.items():
@@ -206,11 +207,6 @@ def _may_be(value: ir.Value, other: ir.Value) -> bool:
 def _made_by(value: ir.Value) -> str | None:
     producer = root(value).producer()
     return None if producer is None else producer.op_type
-
-
-def _by_name(model: ir.Model) -> dict[str, ir.Value]:
-    graph = model.graph
-    return {str(v.name): v for vs in (graph.inputs, *(node.outputs for node in graph)) for v in vs if v.name}
 
 
 def _names_agree(ours: Mapping[str, ir.Value], theirs: Mapping[str, ir.Value]) -> bool:

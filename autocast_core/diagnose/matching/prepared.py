@@ -10,6 +10,7 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig
 from autocast_core.data import input_specs
 from autocast_core.errors import ConfigError, ModelError
+from autocast_core.graph.names import values_by_name
 from autocast_core.operators import infer_missing_types
 from autocast_core.sanitize.names import give_unique_names
 
@@ -99,7 +100,7 @@ def _is_read(model: ir.Model, name: str) -> bool:
 
 def _check_mapped(reference: ir.Model, candidate: ir.Model, mapped: Mapping[str, str]) -> None:
     for side, model, names in (("reference", reference, mapped), ("candidate", candidate, mapped.values())):
-        known = {str(v.name) for v in model.graph.inputs} | {str(v.name) for n in model.graph for v in n.outputs}
+        known = values_by_name(model.graph)
         for name in names:
             if name not in known:
                 raise ConfigError(

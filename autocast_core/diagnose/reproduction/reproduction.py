@@ -14,6 +14,7 @@ from autocast_core.diagnose.reproduction.shrinking import shrunk
 from autocast_core.diagnose.reproduction.sub_models import Arrays, inputs_of, node_count, part_between, widened
 from autocast_core.diagnose.result import Culprit, Diagnosis, Recorded
 from autocast_core.errors import AutocastError, ModelError
+from autocast_core.graph.names import values_by_name
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.runtime import Runtime
 from autocast_core.simulate import Accumulate, simulate
@@ -129,7 +130,7 @@ def _reference_part(
         return None
     if node_count(part) > MOST_NODES:
         return None
-    values = {str(v.name): v for v in (*reference.graph.inputs, *(v for n in reference.graph for v in n.outputs))}
+    values = values_by_name(reference.graph)
     wanted = [values[str(value.name)] for value in part.graph.inputs]
     found = reference_values(simulate(reference), wanted, diagnosis.batch, runtime)
     return part, dict(found.arrays)
