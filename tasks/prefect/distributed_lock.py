@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 import logging
 import random
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
-from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from autocast_core.errors import ServiceError
+from tasks.heartbeat import heartbeat
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -44,16 +43,13 @@ def exclusively(key: str, holder: str, *, lease_seconds: float = LEASE_SECONDS) 
 
     with get_client(sync_client=True) as client:
         lock = _acquire(client, f"autocast-lock-{key}", holder, lease_seconds)
-        released = threading.Event()
-        # Prefect's settings live in the context: without it the thread would talk to (and start) another server.
-        beat = partial(copy_context().run, _beat, client, lock, holder, released, lease_seconds / 4)
-        beating = threading.Thread(target=beat, daemon=True)
-        beating.start()
+        beats = count(1)
         try:
-            yield
+            with heartbeat(
+                lambda: _change(client, lock, _value(holder, next(beats))), lease_seconds / 4, f"lock {lock.name}"
+            ):
+                yield
         finally:
-            released.set()
-            beating.join()
             with suppress(Exception):
                 _remove(client, lock)
 
@@ -99,15 +95,8 @@ def _is_over(client: SyncPrefectClient, lock: Variable, holder: str) -> bool:
     return state is not None and state.is_final()
 
 
-def _beat(client: SyncPrefectClient, lock: Variable, holder: str, released: threading.Event, seconds: float) -> None:
-    beats = 0
-    while not released.wait(seconds):
-        beats += 1
-        change = {"value": _value(holder, beats)}
-        try:
-            client.request("PATCH", "/variables/{id}", path_params={"id": lock.id}, json=change)
-        except Exception as error:
-            LOG.warning("lock %s: heartbeat failed (%s)", lock.name, type(error).__name__)
+def _change(client: SyncPrefectClient, lock: Variable, value: str) -> None:
+    client.request("PATCH", "/variables/{id}", path_params={"id": lock.id}, json={"value": value})
 
 
 def _remove(client: SyncPrefectClient, lock: Variable) -> None:

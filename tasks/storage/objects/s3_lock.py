@@ -9,7 +9,6 @@ be written, the destination is not locked, and the log says so.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autocast_core.errors import ServiceError
+from tasks.heartbeat import heartbeat
 from tasks.storage.objects.s3_errors import error_code, explained
 from tasks.storage.uri import S3Location
 
@@ -43,14 +43,10 @@ def one_writer(client: Any, location: S3Location, lease_seconds: float) -> Itera
     if held is None:
         yield
         return
-    released = threading.Event()
-    beating = threading.Thread(target=held.beat, args=(released, lease_seconds / 4), daemon=True)
-    beating.start()
     try:
-        yield
+        with heartbeat(held.beat, lease_seconds / 4, f"lock {held.marker}"):
+            yield
     finally:
-        released.set()
-        beating.join()
         held.remove()
 
 
@@ -86,12 +82,9 @@ class _Held:
         if answer.get("VersionId"):
             self.versions.append(answer["VersionId"])
 
-    def beat(self, released: threading.Event, seconds: float) -> None:
-        while not released.wait(seconds):
-            try:
-                self.replace(self.etag)
-            except Exception as error:
-                LOG.warning("%s: the lock's heartbeat failed (%s)", self.marker, type(error).__name__)
+    def beat(self) -> None:
+        """Changes the marker, which waiters see."""
+        self.replace(self.etag)
 
     def remove(self) -> None:
         """Deletes the marker if it still is this run's."""
