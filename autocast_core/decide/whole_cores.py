@@ -11,11 +11,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import onnx_ir as ir
 from msgspec.structs import replace
 
-from autocast_core.attention import AttentionCore, attention_cores, fusion_obstacles
+from autocast_core.attention import AttentionCore, Obstacle, attention_cores, fusion_obstacles
 from autocast_core.config import Precision
 from autocast_core.decide.ranges.range_precision import RangeChoice
 from autocast_core.plan import Evidence, NodeDecision
@@ -41,10 +42,10 @@ def whole_cores(
     for core in attention_cores(graph):
         members = [each for each in core.members if each in decided]
         wide = [each for each in members if decided[each].precision is Precision.FP32]
-        if not wide or not _is_split(core, decided) or _never_fuses(core, members, decided, precision):
+        if not wide or not _obstacles(core, decided) or _never_fuses(core, members, decided, precision):
             continue
         for forms in _forms(core, members, decided, is_soft, precision, choice):
-            if not _is_split(core, {**decided, **forms}):
+            if not _obstacles(core, decided, forms):
                 decided.update({each: _recorded(decided[each], form.precision, rule) for each, form in forms.items()})
                 break
         else:
@@ -71,15 +72,22 @@ def _forms(
         yield {each: replace(decided[each], precision=choice.precision) for each in changing}
 
 
-def _is_split(core: AttentionCore, decided: Decisions) -> bool:
-    types = {each.id: each.precision.dtype for each in decided.values() if each.precision is not Precision.NONE}
-    return bool(fusion_obstacles(core, types))
+def _obstacles(
+    core: AttentionCore, decided: Decisions, forms: Decisions = MappingProxyType({})
+) -> tuple[Obstacle, ...]:
+    """What splits the core, by `decided` with `forms` in the place of some."""
+    ends = (end for link in core.links for end in (link.source, link.target) if end is not None)
+    known = {node: forms.get(node) or decided.get(node) for node in (*core.computing, *ends)}
+    types = {
+        node: each.precision.dtype for node, each in known.items() if each and each.precision is not Precision.NONE
+    }
+    return fusion_obstacles(core, types)
 
 
 def _never_fuses(core: AttentionCore, members: list[str], decided: Decisions, precision: Precision) -> bool:
     """Whether the core's form keeps it from being one kernel whatever its types are."""
     low = {each: replace(decided[each], precision=precision) for each in members}
-    return _is_split(core, {**decided, **low})
+    return bool(_obstacles(core, decided, low))
 
 
 def _recorded(decision: NodeDecision, precision: Precision, rule: str) -> NodeDecision:
@@ -89,8 +97,7 @@ def _recorded(decision: NodeDecision, precision: Precision, rule: str) -> NodeDe
 
 def _tell(core: AttentionCore, wide: list[str], decided: dict[str, NodeDecision]) -> None:
     """Adds to the evidence of the members in FP32 that they split the core, and what of."""
-    types = {each.id: each.precision.dtype for each in decided.values() if each.precision is not Precision.NONE}
-    detail = "; ".join(each.detail for each in fusion_obstacles(core, types))
-    evidence = Evidence(detail=f"the attention core is no one kernel: {detail}")
+    detail = "; ".join(each.detail for each in _obstacles(core, decided))
+    evidence = Evidence(detail=f"the attention core is not one kernel: {detail}")
     for each in wide:
         decided[each] = replace(decided[each], evidence=(*decided[each].evidence, evidence))

@@ -22,12 +22,11 @@ class NodeKind(enum.Enum):
 
 
 _VIEWS = frozenset({"Cast", "CastLike", "Dropout", "Flatten", "Identity", "Reshape", "Split", "Squeeze", "Unsqueeze"})
-_REDUCTIONS = frozenset(
+NORMALIZATIONS = frozenset(
     {"GroupNormalization", "InstanceNormalization", "LayerNormalization", "LogSoftmax", "LpNormalization"}
     | {"MeanVarianceNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}
     | {"SkipLayerNormalization", "Softmax"}
 )
-NORMALIZATIONS = _REDUCTIONS
 """Operators that reduce and then compute every element from the result."""
 _MOVEMENTS = (MOVES_ELEMENTS | {"Concat", "Pad", "Trilu", "Where", "ScatterND"}) - _VIEWS
 _ELEMENTWISE = frozenset(
@@ -50,7 +49,7 @@ def node_kind(node: ir.Node) -> NodeKind:
         return NodeKind.VIEW
     if operator in MATRIX_PRODUCTS - {"LSTM", "GRU", "RNN", "Attention"}:
         return NodeKind.PRODUCT
-    if operator in _REDUCTIONS or operator.startswith("Reduce"):
+    if operator in NORMALIZATIONS or operator.startswith("Reduce"):
         return NodeKind.REDUCTION
     return NodeKind.ELEMENTWISE if operator in _ELEMENTWISE or operator in _MOVEMENTS else NodeKind.ALONE
 

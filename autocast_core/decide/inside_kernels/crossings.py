@@ -79,10 +79,6 @@ class Crossings:
         both = made.goes_out or any(each.reader not in wide for each in made.readings if each.crosses)
         return found + made.elements * (_WIDENED * (len(outside) + 1) + (2 if both else 0))
 
-    def bytes_around(self, node: str, wide: Collection[str]) -> int:
-        """The bytes of `node` and of those that it reads from, which change with its precision."""
-        return sum(self.bytes_of(each, wide) for each in (node, *self.producers.get(node, ())))
-
     def bytes_beside(self, fixed: Collection[str], wide: Collection[str]) -> int:
         """The bytes that cross more with `wide` in FP32 than with `fixed` alone."""
         nodes = {*self.made, *self.constants}

@@ -78,7 +78,7 @@ def test_what_the_caller_excludes_stays_fp32_and_the_plan_says_that_it_splits_th
     found = plan(loaded, {"s": 600.0}, nodes_to_exclude=(kept,))
     assert kept in fp32(found)
     if not is_whole(loaded, found):
-        (told,) = [each for each in found.by_id()[f"graph/{kept}"].evidence if "no one kernel" in (each.detail or "")]
+        (told,) = [each for each in found.by_id()[f"graph/{kept}"].evidence if "not one kernel" in (each.detail or "")]
         assert "FP32" in told.detail
 
 
