@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from autocast_core.apply.placement.costs import Crossing, PrecisionCosts
 from autocast_core.config import Precision
+from autocast_core.graph.constants import constant_tensor
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.operators import OperandPolicy, element_type, float_operands
 from autocast_core.operators.families import MOVES_ELEMENTS, READS_NO_ELEMENTS, REARRANGES, is_in
@@ -70,8 +71,9 @@ class _Traffic:
         for value, moves in zip(node.inputs, operands.inputs, strict=True):
             if value is None or element_type(value) != ir.DataType.FLOAT or is_in(node, READS_NO_ELEMENTS):
                 continue
-            if self._is_weight(value):
-                narrower += self._weight_elements(value, node) if moves else 0
+            tensor = constant_tensor(value)
+            if tensor is not None:
+                narrower += self._weight_elements(tensor, node) if moves else 0
                 continue
             self.readers.setdefault(value, []).append(node_id if moves else ALWAYS_WIDE)
             narrower += self._elements(value) if moves else 0
@@ -109,15 +111,6 @@ class _Traffic:
     def _elements(self, value: ir.Value) -> int:
         return self.counts.get(str(value.name), 0)
 
-    def _weight_elements(self, value: ir.Value, node: ir.Node) -> int:
+    def _weight_elements(self, tensor: ir.TensorProtocol, node: ir.Node) -> int:
         """How many elements of a weight the node reads: of a table those that it hands on."""
-        if is_in(node, MOVES_ELEMENTS):
-            return self._elements(node.outputs[0])
-        tensor = value.const_value
-        return 0 if tensor is None else int(tensor.size)
-
-    def _is_weight(self, value: ir.Value) -> bool:
-        producer = value.producer()
-        return (value.const_value is not None and not value.is_graph_input()) or (
-            producer is not None and producer.op_type == "Constant" and producer.domain == ""
-        )
+        return self._elements(node.outputs[0]) if is_in(node, MOVES_ELEMENTS) else int(tensor.size)

@@ -127,3 +127,14 @@ def test_nodes_that_change_only_a_shape_cost_no_bytes():
     _, costs, _ = space_and_costs(proto, {})
     assert costs.own["graph/r"] == 1.0
     assert costs.own["graph/a"] == 1.0 + 2 * 4 * 2
+
+
+@pytest.mark.parametrize(
+    "weight", ["<float[4] w = {1, 2, 3, 4}> { ", "{ [c] w = Constant <value = float[4] {1, 2, 3, 4}> () "]
+)
+def test_a_weight_costs_its_bytes_wherever_it_is_held(weight):
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 9, opset_import: ["": 18]> g (float[4] x) => (float[4] y) {weight} [a] y = Mul(x, w) }}'
+    )
+    _, costs, _ = space_and_costs(proto, {})
+    assert costs.own["graph/a"] == 1.0 + 3 * 4 * 2
