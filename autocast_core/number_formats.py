@@ -14,17 +14,20 @@ from autocast_core.precision import Precision
 
 @dataclass(frozen=True)
 class NumberFormat:
-    """The element types in ONNX and numpy, the largest finite and the smallest normal value."""
+    """The element types in ONNX and numpy, the largest finite and the smallest normal value, and the unit roundoff: the
+    largest relative error of rounding to a normal value, 2^-p of p significant bits."""
 
     dtype: ir.DataType
     numpy: np.dtype
     max: float
     smallest_normal: float
+    unit_roundoff: float
 
 
 def _number_format(dtype: ir.DataType, scalar: type[np.generic]) -> NumberFormat:
     facts = ml_dtypes.finfo(scalar)  # type: ignore[no-untyped-call]
-    return NumberFormat(dtype, np.dtype(scalar), float(facts.max), float(facts.smallest_normal))
+    smallest, roundoff = float(facts.smallest_normal), float(facts.eps) / 2
+    return NumberFormat(dtype, np.dtype(scalar), float(facts.max), smallest, roundoff)
 
 
 NUMBER_FORMATS: Mapping[Precision, NumberFormat] = {

@@ -50,6 +50,11 @@ class Precision(enum.StrEnum):
         return _format(self).smallest_normal
 
     @property
+    def unit_roundoff(self) -> float:
+        """The largest relative error of rounding to a normal value: FP16 2**-11, BF16 2**-8, FP32 2**-24."""
+        return _format(self).unit_roundoff
+
+    @property
     def minimum_opset(self) -> int:
         """The lowest opset AutoCast converts at without a warning: 13 for FP16, 22 for BF16."""
         return {Precision.FP16: 13, Precision.BF16: 22}[self]

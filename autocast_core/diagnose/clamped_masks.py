@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autocast_core.number_formats import NUMBER_FORMATS
 from autocast_core.precision import Precision
 
-_LIMIT = -float(NUMBER_FORMATS[Precision.FP16].max)
+_LIMIT = -Precision.FP16.max
 _MASKS = -1e3
 _ELSE = 0.5
 

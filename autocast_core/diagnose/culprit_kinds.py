@@ -14,11 +14,11 @@ from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.own_errors import OwnError, ReferenceValues
 from autocast_core.diagnose.result import Kind
 from autocast_core.graph.constants import small_array
-from autocast_core.number_formats import LOW_DTYPES, NUMBER_FORMATS, precision_of
+from autocast_core.number_formats import LOW_DTYPES, precision_of
+from autocast_core.precision import Precision
 
 _MOST = 0.5
-_TINY = 6.2e-5
-"""Just over FP16's smallest normal number."""
+_TINY = Precision.FP16.smallest_normal
 _ELSE = 0.02
 """The relative error from which on something else than rounding is at work in a node."""
 
@@ -139,7 +139,7 @@ def _is_underflow(segment: Segment, own: OwnError, values: ReferenceValues) -> b
         return False
     with np.errstate(all="ignore"):
         error = np.nan_to_num((expected - found) ** 2)
-        least = NUMBER_FORMATS[precision].smallest_normal
+        least = precision.smallest_normal
         small = (np.abs(expected) < least) & (np.abs(found) < least)
         return bool(error.sum() > 0 and error[small].sum() > _MOST * error.sum())
 

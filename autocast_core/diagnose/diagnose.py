@@ -26,15 +26,15 @@ from autocast_core.diagnose.sampled_values import SampledModel, is_measurable, s
 from autocast_core.diagnose.simulated_form import simulated_form
 from autocast_core.diagnose.suspects import suspects
 from autocast_core.errors import ModelError
+from autocast_core.evaluate.default_gates import SQNR_DB
 from autocast_core.graph.walk import main_graph_id
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.simulate import Accumulate
 
 Feeds = Mapping[str, np.ndarray]
-_TOLERANCES = {ir.DataType.FLOAT16: 40.0, ir.DataType.BFLOAT16: 22.0}
-"""In dB, by the candidate's coarsest type; those of the default gates. See evaluate.default_gates."""
 _FP32_TOLERANCE = 60.0
+"""In dB, of a candidate without 16-bit types; of others the default gates' ratio for the coarsest type."""
 _UNEQUAL = 0.05
 """The share of indices or booleans of an output that may be unequal."""
 
@@ -205,7 +205,8 @@ def _outputs(pair: _Pair, found: _Found, tolerance_db: float | None) -> list[tup
     types = {v.dtype for n in pair.matching.candidate.graph for v in n.outputs} | {
         v.dtype for v in pair.matching.candidate.graph.inputs
     }
-    default = min((limit for dtype, limit in _TOLERANCES.items() if dtype in types), default=_FP32_TOLERANCE)
+    known = (limit for precision, limit in SQNR_DB.items() if precision.dtype in types)
+    default = min(known, default=_FP32_TOLERANCE)
     limit = 10.0 ** (-(default if tolerance_db is None else tolerance_db) / 20.0)
     ours = {theirs: name for name, theirs in pair.interfaces.outputs.items()}
     rows = []

@@ -17,7 +17,8 @@ import onnx_ir as ir
 from autocast_core.diagnose.distances import DistanceSums
 from autocast_core.diagnose.matching.segments import Segment
 from autocast_core.diagnose.own_errors import OwnError
-from autocast_core.number_formats import NUMBER_FORMATS, precision_of
+from autocast_core.number_formats import precision_of
+from autocast_core.precision import Precision
 
 INFINITE = 1e6
 """What an infinite error counts as."""
@@ -58,11 +59,9 @@ class MeasuredErrors:
 
 
 def unit_rounding(dtype: ir.DataType | None) -> float:
-    """The largest relative error of rounding to a float type, 2^-p of p significant bits; FP32's for others."""
+    """The unit roundoff of a precision's element type; FP32's for other types."""
     precision = None if dtype is None else precision_of(dtype)
-    if precision is None:
-        return 2.0**-24
-    return {"fp16": 2.0**-11, "bf16": 2.0**-8}.get(precision.value, 2.0**-24) if NUMBER_FORMATS else 2.0**-24
+    return (precision or Precision.FP32).unit_roundoff
 
 
 def error_shares(

@@ -12,8 +12,9 @@ from autocast_core.graph.constants import constant_tensor, small_array
 from autocast_core.lint.finding import Check, Level, Spot
 from autocast_core.lint.subject import Subject, float_type, is_cast, type_word
 from autocast_core.model.tensors import chunks
-from autocast_core.number_formats import LOW_DTYPES, NUMBER_FORMATS, precision_of
+from autocast_core.number_formats import LOW_DTYPES, precision_of
 from autocast_core.operators.families import MOVES_ELEMENTS, is_in
+from autocast_core.precision import Precision
 from autocast_core.sanitize.range_repairs.softmax_ahead import leads_to_softmax
 
 _CONVERT = "`autocast run FP32.onnx --calibration DATA`, whose rules keep such nodes in FP32"
@@ -41,7 +42,7 @@ def _overflowing(subject: Subject) -> Iterator[Spot]:
             detail = f"{beyond} elements of {value.name!r} become infinite in {type_word(dtype)}"
             yield Spot(node_id, f"{detail}: the largest is {float(np.abs(array).max()):.6g}")
     for value in subject.constants:
-        if _has_infinity(value) and not _is_mask(value):
+        if _has_infinity(value) and not leads_to_softmax(value):
             yield Spot(str(value.name), f"{value.name!r} holds infinity in {type_word(value.dtype)}")
 
 
@@ -71,13 +72,9 @@ def _has_infinity(value: ir.Value) -> bool:
     return any(bool(((block.view(np.uint16) & mask) == mask).any()) for block in chunks(tensor))
 
 
-def _is_mask(value: ir.Value) -> bool:
-    return leads_to_softmax(value)
-
-
 def _infinite_masks(subject: Subject) -> Iterator[Spot]:
     for value in subject.constants:
-        if value.dtype in LOW_DTYPES and _is_mask(value) and _has_infinity(value):
+        if value.dtype in LOW_DTYPES and leads_to_softmax(value) and _has_infinity(value):
             detail = f"the mask {value.name!r} holds -inf in {type_word(value.dtype)}"
             yield Spot(str(value.name), detail + ": a row with every key masked gives NaN")
 
@@ -138,14 +135,16 @@ def _subnormal_epsilons(subject: Subject) -> Iterator[Spot]:
         if narrow in LOW_DTYPES and float(_rounded(np.array(smallest, np.float32), narrow)) != 0:
             precision = precision_of(narrow)
             assert precision is not None
-            if smallest < NUMBER_FORMATS[precision].smallest_normal:
+            if smallest < precision.smallest_normal:
                 yield Spot(node_id, f"{node.op_type} guards with {smallest:.3g}, subnormal in {type_word(narrow)}")
     for node, node_id in subject.ids.items():
         epsilon = node.attributes.get("epsilon") if node.domain == "" else None
         if epsilon is None or epsilon.is_ref() or float_type(node) != ir.DataType.FLOAT16:
             continue
-        if 0 < epsilon.as_float() < 2.0**-14:
-            yield Spot(node_id, f"epsilon {epsilon.as_float():.3g} is below FP16's smallest normal number, 6.1e-05")
+        smallest = Precision.FP16.smallest_normal
+        if 0 < epsilon.as_float() < smallest:
+            detail = f"epsilon {epsilon.as_float():.3g} is below FP16's smallest normal number, {smallest:.2g}"
+            yield Spot(node_id, detail)
 
 
 CONSTANTS = (
