@@ -20,7 +20,7 @@ from autocast_core.diagnose.matching.by_structure import Matching, ValueMatcher,
 from autocast_core.diagnose.matching.operand_likeness import is_constant, passes_on
 from autocast_core.diagnose.matching.prepared import Interfaces, paired_interfaces, prepared
 from autocast_core.diagnose.matching.segments import Segment, segments
-from autocast_core.diagnose.own_errors import ReferenceValues, own_errors, reference_values
+from autocast_core.diagnose.own_errors import Feeds, ReferenceValues, own_errors, reference_values
 from autocast_core.diagnose.result import Diagnosis, MatchedTensor, OutputDistance
 from autocast_core.diagnose.sampled_values import SampledModel, is_measurable, sampled_model
 from autocast_core.diagnose.simulated_form import simulated_form
@@ -32,7 +32,6 @@ from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 from autocast_core.simulate import Accumulate
 
-Feeds = Mapping[str, np.ndarray]
 _FP32_TOLERANCE = 60.0
 """In dB, of a candidate without 16-bit types; of others the default gates' ratio for the coarsest type."""
 _UNEQUAL = 0.05

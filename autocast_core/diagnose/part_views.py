@@ -8,8 +8,8 @@ from typing import cast
 
 import onnx_ir as ir
 
+from autocast_core.diagnose.matching.segments import reads
 from autocast_core.graph.names import unused_names, values_by_name
-from autocast_core.graph.walk import all_graphs, bodies
 
 
 def part_of(model: ir.Model, outputs: Sequence[ir.Value], inputs: Sequence[ir.Value] = ()) -> ir.Model:
@@ -26,8 +26,9 @@ def part_of(model: ir.Model, outputs: Sequence[ir.Value], inputs: Sequence[ir.Va
         if node is None or node in nodes:
             continue
         nodes.add(node)
-        waiting += [value for value in _read_by(node) if value not in seen]
-        seen.update(_read_by(node))
+        read = reads(node)
+        waiting += [value for value in read if value not in seen]
+        seen.update(read)
     weights = [value for value in graph.initializers.values() if value in seen or value in outputs]
     view = ir.GraphView(
         ports,
@@ -60,13 +61,3 @@ def read_from_inputs(model: ir.Model, names: Sequence[str]) -> Iterator[Mapping[
                 node.replace_input_with(index, found[name])
                 undo.callback(node.replace_input_with, index, value)
         yield found
-
-
-def _read_by(node: ir.Node) -> list[ir.Value]:
-    """What a node of the main graph reads, through its bodies too."""
-    read = list(node.inputs)
-    for _, body in bodies(node):
-        for inner in all_graphs(body):
-            read.extend(value for each in inner for value in each.inputs)
-            read.extend(inner.outputs)
-    return [value for value in read if value is not None and value.graph is node.graph]

@@ -18,8 +18,7 @@ def simulated_form(model: ir.Model, accumulate: Accumulate = Accumulate.FP32) ->
     A Gather reads rows of a 16-bit table and widens these, where the simulation widens the table: one of 30,000 rows
     takes 94 MB in FP32.
     """
-    values = (v for node in all_nodes(model.graph) for v in (*node.inputs, *node.outputs))
-    if not any(element_type(value) in LOW_DTYPES for value in values):
+    if not has_low_types(model):
         return model
     found = simulate(model, accumulate)
     trips = RoundTrips(found)
@@ -32,6 +31,12 @@ def simulated_form(model: ir.Model, accumulate: Accumulate = Accumulate.FP32) ->
             trips.behind(node, output, _low_type(table))
     _drop_unread_casts(found.graph)
     return found
+
+
+def has_low_types(model: ir.Model) -> bool:
+    """Whether a node of `model` reads or makes 16-bit values."""
+    values = (v for node in all_nodes(model.graph) for v in (*node.inputs, *node.outputs))
+    return any(element_type(value) in LOW_DTYPES for value in values)
 
 
 def _widened_table(node: ir.Node) -> ir.Value | None:

@@ -1,6 +1,6 @@
 """Recipes: what was learnt about a family of models, kept by pattern and used for others of the family.
 
-A recipe is made from plans (autocast_core.pipeline.recipe_of_plan) and asked by two rules of the registry
+A recipe is made from plans (autocast_core.pipeline.learnt.recipe_of_plan) and asked by two rules of the registry
 (autocast_core.decide.rules.recipe). `library/` holds those that come with the project.
 """
 

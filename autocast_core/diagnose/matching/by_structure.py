@@ -17,10 +17,10 @@ import onnx_ir as ir
 from autocast_core.diagnose.matching.operand_likeness import (
     COMMUTATIVE,
     data_inputs,
+    domain_of,
     is_constant,
     passes_on,
     same_attributes,
-    same_domain,
     same_weights,
 )
 from autocast_core.diagnose.matching.prepared import Interfaces
@@ -169,7 +169,7 @@ class ValueMatcher:
             source = node.inputs[0]
             return source is not None and put(source, of[known], self.matching.how[known])
         partner = of[known].producer()
-        if partner is None or partner.op_type != node.op_type or same_domain(partner) != same_domain(node):
+        if partner is None or partner.op_type != node.op_type or domain_of(partner) != domain_of(node):
             return False
         mine, theirs = data_inputs(node), [root(value) for value in data_inputs(partner)]
         if len(mine) != len(theirs):
@@ -188,7 +188,7 @@ def _key(node: ir.Node, sources: Iterable[ir.Value]) -> Hashable | None:
     ids = tuple(map(id, sources))
     if not ids:
         return None
-    return same_domain(node), node.op_type, tuple(sorted(ids)) if node.op_type in COMMUTATIVE else ids
+    return domain_of(node), node.op_type, tuple(sorted(ids)) if node.op_type in COMMUTATIVE else ids
 
 
 def _may_be(value: ir.Value, other: ir.Value) -> bool:

@@ -30,13 +30,13 @@ def passes_on(node: ir.Node) -> bool:
     return node.op_type == "Cast" and _is_float(node.inputs[0]) and _is_float(node.outputs[0])
 
 
-def same_domain(node: ir.Node) -> str:
+def domain_of(node: ir.Node) -> str:
     """The node's domain, the default one as an empty text."""
     return "" if node.domain == "ai.onnx" else node.domain
 
 
 def data_inputs(node: ir.Node) -> list[ir.Value]:
-    """The inputs that are not constant, of bodies too (what they capture)."""
+    """The node's own inputs that are not constant; what its bodies read from around it is not among them."""
     return [value for value in node.inputs if value is not None and not is_constant(value)]
 
 

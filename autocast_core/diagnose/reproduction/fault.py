@@ -15,8 +15,8 @@ from autocast_core.errors import BackendError
 from autocast_core.runtime import Runtime
 from autocast_core.simulate import Accumulate, simulate
 
-_HALF = 0.5
-"""Of the error that a fault had: what must be left of it in a smaller one."""
+STILL_SHOWN = 0.5
+"""The share of an error that a reproduction of it must have."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Shown:
             return before.expected.size != before.found.size and self.expected.size != self.found.size
         if there.new_infinite or there.new_nan:
             return bool(here.new_infinite or here.new_nan)
-        return here.rel_l2 >= _HALF * there.rel_l2 and np.isfinite(here.rel_l2)
+        return here.rel_l2 >= STILL_SHOWN * there.rel_l2 and np.isfinite(here.rel_l2)
 
     def worst_index(self) -> tuple[int, ...]:
         """Where the largest error is, NaN and infinity first, as an index into the candidate's result."""

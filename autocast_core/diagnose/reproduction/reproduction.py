@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from autocast_core.diagnose.matching.prepared import prepared
 from autocast_core.diagnose.own_errors import reference_values
-from autocast_core.diagnose.reproduction.fault import Fault, Shown
+from autocast_core.diagnose.reproduction.fault import STILL_SHOWN, Fault, Shown
 from autocast_core.diagnose.reproduction.shrinking import shrunk
 from autocast_core.diagnose.reproduction.sub_models import Arrays, inputs_of, node_count, part_between, widened
 from autocast_core.diagnose.result import Culprit, Diagnosis, Recorded
+from autocast_core.diagnose.simulated_form import has_low_types
 from autocast_core.errors import AutocastError, ModelError
 from autocast_core.graph.names import values_by_name
 from autocast_core.number_formats import LOW_DTYPES
@@ -75,19 +76,12 @@ def reproduction(
     raise ModelError(f"{place}: no part of at most {MOST_NODES} nodes around it shows the fault alone")
 
 
-def has_low_types(model: ir.Model) -> bool:
-    """Whether a value of the model's main graph has 16 bits."""
-    graph = model.graph
-    values = (*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs))
-    return any(value.dtype in LOW_DTYPES for value in values)
-
-
 def _is_shown(shown: Shown, culprit: Culprit) -> bool:
     """Whether at least half of the error that was measured at the culprit is there."""
     here, before = shown.distance, max(culprit.own, culprit.amplified)
     if here.new_infinite or here.new_nan:
         return True
-    return here.rel_l2 > 0.0 and here.rel_l2 >= 0.5 * min(before, 1.0)
+    return here.rel_l2 > 0.0 and here.rel_l2 >= STILL_SHOWN * min(before, 1.0)
 
 
 def _faults(

@@ -145,7 +145,7 @@ def _contradicts(decision: NodeDecision, member: NodeDecision) -> bool:
 
 
 def _looks_alike(decision: NodeDecision, pattern: RecipeDecision, nodes: Mapping[str, ir.Node]) -> bool:
-    """Whether what is around the node tells it not from those of the pattern; where nothing is known, so."""
+    """Whether the node has the neighbourhood of the pattern; True where the model is not known."""
     if decision.id not in nodes:
         return True
     around = neighbourhood(nodes[decision.id])
