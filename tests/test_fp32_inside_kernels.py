@@ -12,11 +12,12 @@ import pytest
 from autocast_core import ConversionConfig
 from autocast_core.apply import apply_plan
 from autocast_core.engine.view import EngineView
+from autocast_core.evaluate.metric_names import SIMULATION
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import in_this_process, run_stages
-from autocast_core.pipeline.stages.evaluate import SIMULATION, evaluate_candidate
+from autocast_core.pipeline.stages.evaluate import evaluate_candidate
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.plan import PrecisionPlan
 from autocast_core.targets.fitting import plan_view

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from autocast_core.engine.validation import of_fp32
+from autocast_core.evaluate.metric_names import NOISE_FLOOR
 from autocast_core.report.text import number, size
 
-NOISE_FLOOR = "noise_floor"
-"""The prefix of the metrics that compare the source with itself under another graph optimisation level."""
 _ESTIMATED = {"engine": "kernels of {}", "fusion": "a model of fusion"}
 """What estimated times are of, by the first part of their metrics' names."""
 _NOISE_QUANTITY = "Noise floor: FP32 without graph optimisation"

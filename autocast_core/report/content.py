@@ -13,16 +13,15 @@ from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate.judges import logged_metric
+from autocast_core.evaluate.metric_names import NOISE_FLOOR, SIMULATION, bound_of, bound_prefix
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.operators.insides import ROUNDS_INSIDE
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.precision import types_text
-from autocast_core.report.before_after import NOISE_FLOOR, QuantityChange, changes
+from autocast_core.report.before_after import QuantityChange, changes
 from autocast_core.search.attribution import Attribution
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
-_BOUND = "fidelity_bound_"
-_SPARED = "_but_"
 _NAMED = 2
 
 
@@ -190,11 +189,12 @@ def before_after(report: ReportInput) -> tuple[QuantityChange, ...]:
 
 def measured_on(prefix: str, fidelity: MeasuredFidelity) -> str:
     """What computed the outputs: metrics called ``fidelity.*`` are those of the simulation that the backend ran."""
-    if prefix.startswith(_BOUND):
-        accumulate, _, spared = prefix.removeprefix(_BOUND).partition(_SPARED)
+    bound = bound_of(prefix)
+    if bound is not None:
+        accumulate, spared = bound
         which = f"{accumulate} insides, {spared} in FP32" if spared else f"{accumulate} insides"
         return f"bound: {which}, simulation on {fidelity.backend}"
-    return f"simulation on {fidelity.backend}" if prefix == "fidelity" else fidelity.backend
+    return f"simulation on {fidelity.backend}" if prefix == SIMULATION else fidelity.backend
 
 
 def first_backend(report: ReportInput) -> str:
@@ -299,9 +299,12 @@ def _rounded_inside(report: ReportInput) -> Iterator[str]:
 def _worth(metrics: Mapping[str, float], op_type: str) -> str:
     """What FP32 inside nodes of a type gains where a bound was measured; else how to measure it."""
     for name, bound in metrics.items():
-        prefix, found, metric = name.partition(".worst.sqnr_db")
-        spared = metrics.get(f"{prefix}{_SPARED}{op_type}.worst.sqnr_db")
-        if found and not metric and prefix.startswith(_BOUND) and spared is not None:
+        prefix, _, metric = name.partition(".")
+        measured = bound_of(prefix)
+        if metric != "worst.sqnr_db" or measured is None or measured[1]:
+            continue
+        spared = metrics.get(f"{bound_prefix(measured[0], op_type)}.{metric}")
+        if spared is not None:
             return f", which lifts the bound from {bound:.1f} to {spared:.1f} dB (simulated)"
     return "; `accumulate: native` gives a bound"
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autocast_core.errors import GateError
+from autocast_core.evaluate.metric_names import WORST_REL_L2, WORST_SQNR
 from autocast_core.search.attribution import Attribution
 from autocast_core.search.budget import Budget
 from autocast_core.search.measure import Measurements
@@ -27,7 +28,6 @@ from autocast_core.search.trials import Trial
 _LOG = logging.getLogger(__name__)
 _ROUND = 3
 """Passes in which a certificate's plans are measured; side by side where there are several workers."""
-_RATIO = "fidelity.worst.sqnr_db"
 _POINTS = 6
 """Sets that are tried in one pass where the largest that passes is looked for."""
 
@@ -199,7 +199,7 @@ def allowed_share(budget: Budget, attribution: Attribution, lowest: Trial | None
     limit = budget.rel_l2()
     if limit is None or not attribution.sites:
         return None
-    measured = math.inf if lowest is None else lowest.metrics.get("fidelity.worst.rel_l2", math.inf)
+    measured = math.inf if lowest is None else lowest.metrics.get(WORST_REL_L2, math.inf)
     whole = measured if measured < 1.0 else attribution.rel_l2
     return (limit / whole) ** 2 if whole > 0.0 else None
 
@@ -240,7 +240,7 @@ def certified(tester: Tester, passes: int = _ROUND) -> tuple[CertificateEntry, .
 
 def damage(ranking: Ranking, trial: Trial, node: str) -> tuple[float, float, int]:
     """What lowering `node` costs: error for each unit of what keeping it costs, the least important first."""
-    error = trial.metrics.get("fidelity.worst.rel_l2", 0.0)
+    error = trial.metrics.get(WORST_REL_L2, 0.0)
     return error / max(ranking.costs.own.get(node, 1.0), 1.0), error, -ranking.places[node]
 
 
@@ -272,7 +272,7 @@ def _gained(whole: Trial | None, without: Trial) -> float | None:
     """The SQNR of the worst output that `whole` has more, in dB; None where either is not a number."""
     if whole is None:
         return None
-    gained = whole.metrics.get(_RATIO, math.nan) - without.metrics.get(_RATIO, math.nan)
+    gained = whole.metrics.get(WORST_SQNR, math.nan) - without.metrics.get(WORST_SQNR, math.nan)
     return gained if math.isfinite(gained) else None
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from autocast_core.apply.placement import regions
+from autocast_core.evaluate.metric_names import WORST_SQNR
 from autocast_core.search.minimal_set import ALL_LOW, LimitReachedError, Tester
 from autocast_core.search.ranking import Kept, Ranking
 from autocast_core.search.trials import Trial
 
-RATIO = "fidelity.worst.sqnr_db"
 _ALL_SETS = 256
 """Sets that are all measured where there are no more."""
 _A_PASS, _PASSES = 8, 3
@@ -67,7 +67,7 @@ def front_of(ranking: Ranking, trials: Iterable[Trial]) -> tuple[FrontPoint, ...
 
 def _points(ranking: Ranking, trials: Iterable[Trial]) -> Iterable[FrontPoint]:
     for trial in trials:
-        sqnr = trial.metrics.get(RATIO, math.nan)
+        sqnr = trial.metrics.get(WORST_SQNR, math.nan)
         if trial.error is None and not math.isnan(sqnr):
             kept = frozenset(trial.kept)
             yield FrontPoint(kept, ranking.cost(kept)[0], min(sqnr, _BEST_DB), trial)

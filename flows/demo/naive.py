@@ -13,10 +13,11 @@ def naive_top1(model: Path, evaluation: Path) -> float:
     """
     from autocast_core.config import ConversionConfig
     from autocast_core.errors import DataError
+    from autocast_core.evaluate.metric_names import SIMULATION
     from autocast_core.pipeline.artifacts import Converted
     from autocast_core.pipeline.convert import convert_in_memory
     from autocast_core.pipeline.job import Job
-    from autocast_core.pipeline.stages.evaluate import SIMULATION, evaluate_candidate
+    from autocast_core.pipeline.stages.evaluate import evaluate_candidate
 
     no_limit = float("inf")
     config = ConversionConfig(

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from autocast_core import ConversionConfig, Precision
 from autocast_core.evaluate import AskedGates, GateResult
+from autocast_core.evaluate.metric_names import SIMULATION
 from autocast_core.model import save_model
 from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
@@ -20,7 +21,7 @@ from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.measured import measured_model
 from autocast_core.pipeline.stage import Artifacts, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
-from autocast_core.pipeline.stages.evaluate import SIMULATION, Evaluated, evaluate_candidate
+from autocast_core.pipeline.stages.evaluate import Evaluated, evaluate_candidate
 from autocast_core.pipeline.stages.explain import explain
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.verify import VERIFY

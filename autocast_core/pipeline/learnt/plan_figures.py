@@ -9,18 +9,17 @@ from msgspec.structs import replace
 
 from autocast_core.apply import apply_plan
 from autocast_core.config import ConversionConfig, Precision
+from autocast_core.evaluate.metric_names import SIMULATION, WORST_BATCH_SQNR
 from autocast_core.model import ModelRef
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.learnt.recipe_of_plan import PlanFigures, rests_on_data
 from autocast_core.pipeline.planned_graph import planned_config, planned_model
 from autocast_core.pipeline.stage import in_this_process, run_stages
-from autocast_core.pipeline.stages.evaluate import SIMULATION, evaluate_candidate
+from autocast_core.pipeline.stages.evaluate import evaluate_candidate
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.plan import PrecisionPlan
-
-_WORST = f"{SIMULATION}.worst_batch.sqnr_db"
 
 
 def graph_of_plan(source: Path, plan: PrecisionPlan) -> ir.Model:
@@ -39,7 +38,7 @@ def plan_figures(source: Path, plan: PrecisionPlan, evaluation: Path) -> PlanFig
         for each in plan.nodes
     )
     by_plan, all_low = (
-        evaluate_candidate(job, apply_plan(graph, each).model, (SIMULATION,)).metrics.get(_WORST)
+        evaluate_candidate(job, apply_plan(graph, each).model, (SIMULATION,)).metrics.get(WORST_BATCH_SQNR)
         for each in (plan, replace(plan, nodes=lowered))
     )
     return PlanFigures(by_plan, all_low)

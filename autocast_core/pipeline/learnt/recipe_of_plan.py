@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from autocast_core.config import Precision
 from autocast_core.decide.rules import entry_of
 from autocast_core.errors import PlanError
+from autocast_core.evaluate.metric_names import WORST_BATCH_SQNR
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.model.structure_digest import structure_digest
 from autocast_core.plan import NodeDecision, PrecisionPlan
@@ -32,7 +33,6 @@ class PlanFigures:
 
 
 _PATH = re.compile(r"^graph/(?:.*:[A-Za-z_]\w*(?:\[\d+\])?/)?")
-_WORST = "fidelity.worst_batch.sqnr_db"
 
 
 def recipe_of_plans(
@@ -70,7 +70,7 @@ def recipe_of_plans(
 def _measurement(model: str, plan: PrecisionPlan, figures: PlanFigures) -> RecipeMeasurement:
     counts, ratio = plan.counts(), figures.by_plan
     if ratio is None and plan.data.metrics is not UNSET:
-        ratio = plan.data.metrics.get(_WORST)
+        ratio = plan.data.metrics.get(WORST_BATCH_SQNR)
     if ratio is None and plan.data.repair is not UNSET:
         ratio = plan.data.repair.sqnr_db_after
     return RecipeMeasurement(

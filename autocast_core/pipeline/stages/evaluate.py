@@ -23,6 +23,7 @@ from autocast_core.evaluate import (
     recorded,
     task_metric_values,
 )
+from autocast_core.evaluate.metric_names import NOISE_FLOOR, ONNXRUNTIME, SIMULATION, bound_of, bound_prefix
 from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.graph.walk import all_nodes
 from autocast_core.number_formats import LOW_DTYPES
@@ -33,17 +34,6 @@ from autocast_core.sanitize.float_types.widen import computes_in
 from autocast_core.simulate import CAN_BE_FP32_FOR_FREE, Accumulate, simulate
 
 _BF16 = frozenset({ir.DataType.BFLOAT16})
-SIMULATION = "fidelity"
-"""Prefix of what the simulated model's outputs give: FP32 accumulation, 16-bit storage."""
-ONNXRUNTIME = "fidelity_onnxruntime"
-"""Prefix of what ONNX Runtime's outputs give; its CPU provider computes FP16 models in FP32."""
-BOUND = "fidelity_bound_"
-"""Prefix, before the way of accumulating, of what the simulated model gives with 16-bit insides: a bound, not a
-measurement of an engine."""
-SPARED = "_but_"
-"""Stands in front of the operator type that is FP32 inside all the same: what that gains is the worth of a repair."""
-NOISE_FLOOR = "noise_floor"
-"""Prefix of what the source's own outputs give without graph optimisation: errors below it say nothing."""
 
 
 @dataclass(frozen=True)
@@ -166,20 +156,21 @@ def _bounds(candidate: ir.Model, backends: tuple[str, ...], accumulate: Accumula
     simulation is among `backends` and a bound is asked for."""
     if SIMULATION not in backends or accumulate is Accumulate.FP32:
         return
-    yield f"{BOUND}{accumulate}"
+    yield bound_prefix(accumulate)
     low = (node for node in all_nodes(candidate.graph) if any(value.dtype in LOW_DTYPES for value in node.outputs))
     for op_type in sorted(CAN_BE_FP32_FOR_FREE & {node.op_type for node in low}):
-        yield f"{BOUND}{accumulate}{SPARED}{op_type}"
+        yield bound_prefix(accumulate, op_type)
 
 
 def _form(candidate: ir.Model, prefix: str) -> ir.Model:
     """The model that is run for the fidelity called `prefix`."""
     if prefix == SIMULATION:
         return simulate(candidate)
-    if prefix.startswith(BOUND):
-        accumulate, _, spared = prefix.removeprefix(BOUND).partition(SPARED)
-        return simulate(candidate, Accumulate(accumulate), {spared})
-    return candidate
+    bound = bound_of(prefix)
+    if bound is None:
+        return candidate
+    accumulate, spared = bound
+    return simulate(candidate, Accumulate(accumulate), {spared})
 
 
 @dataclass(frozen=True)

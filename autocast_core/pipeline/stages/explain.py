@@ -12,12 +12,13 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.data import Batches
+from autocast_core.evaluate.metric_names import SIMULATION
 from autocast_core.operators import OperandPolicy
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.planned_graph import planned_graph
 from autocast_core.pipeline.stage import Stage
-from autocast_core.pipeline.stages.evaluate import SIMULATION, Evaluated
+from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.attribution import Attribution, attribute
 

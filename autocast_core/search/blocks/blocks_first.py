@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from autocast_core.apply.placement import regions
+from autocast_core.evaluate.metric_names import WORST_REL_L2
 from autocast_core.search.budget import Budget
 from autocast_core.search.costs.cheaper_sets import cheaper_certified
 from autocast_core.search.measure import Measurements
@@ -97,9 +98,9 @@ def _expected_needless(tester: Tester, base: Kept, trials: Sequence[Trial]) -> i
     limit, whole = tester.budget.rel_l2(), tester.measure.known(base)
     if limit is None or whole is None:
         return 1
-    error = squared = whole.metrics.get("fidelity.worst.rel_l2", math.inf) ** 2
+    error = squared = whole.metrics.get(WORST_REL_L2, math.inf) ** 2
     for number, trial in enumerate(trials):
-        error += max(trial.metrics.get("fidelity.worst.rel_l2", math.inf) ** 2 - squared, 0.0)
+        error += max(trial.metrics.get(WORST_REL_L2, math.inf) ** 2 - squared, 0.0)
         if error > limit**2:
             return max(number, 1)
     return len(trials)

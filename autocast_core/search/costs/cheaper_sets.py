@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autocast_core.apply.placement import cheapest, regions
+from autocast_core.evaluate.metric_names import WORST_REL_L2
 from autocast_core.search.attribution.error_sites import steps
 from autocast_core.search.minimal_set import Tester, entry_of_trial, spread
 from autocast_core.search.ranking import Kept, Ranking
@@ -52,7 +53,7 @@ def _measure(tester: Tester, base: Kept, wanted: Sequence[Kept], passes: int) ->
     chosen = cheaper[:_MOST]
     trials = tester.trials(chosen, passes)
     passing = [(trial, kept) for trial, kept in zip(trials, chosen, strict=True) if tester.budget.met(trial)]
-    passing.sort(key=lambda each: (each[0].metrics.get("fidelity.worst.rel_l2", 0.0), ranking.cost(each[1])))
+    passing.sort(key=lambda each: (each[0].metrics.get(WORST_REL_L2, 0.0), ranking.cost(each[1])))
     if len(passing) < 2:
         return
     lowered = [base - kept for _, kept in passing]

@@ -22,6 +22,7 @@ from autocast_core.apply import apply_plan
 from autocast_core.calibrate import scan_weights
 from autocast_core.decide.warnings.own_signs import with_own_signs
 from autocast_core.evaluate import Recording, output_metric_names, recorded
+from autocast_core.evaluate.metric_names import WORST_BATCH_SQNR
 from autocast_core.operators import OperandPolicy
 from autocast_core.plan import PrecisionPlan, RepairRecord
 from autocast_core.progress import Progress, ProgressCallback, silent
@@ -31,7 +32,7 @@ from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import ALL_LOW, LimitReachedError, MeasuringLimits, Tester, known_entries, spread
 from autocast_core.search.ranking import Kept, Ranking, ranked
 from autocast_core.search.repair.bounded_set import bounded_set, first_prefixes
-from autocast_core.search.repair.repair_reasons import RATIO, with_kept, with_released
+from autocast_core.search.repair.repair_reasons import with_kept, with_released
 from autocast_core.search.repair.target import Target, nearest_reachable, nothing_lost
 from autocast_core.search.request import SearchSubject
 from autocast_core.search.result import CertificateEntry
@@ -95,8 +96,8 @@ class _Step:
             met=self.met,
             evaluations=evaluations,
             digest=digest,
-            sqnr_db_before=self.before.get(RATIO),
-            sqnr_db_after=after.get(RATIO),
+            sqnr_db_before=self.before.get(WORST_BATCH_SQNR),
+            sqnr_db_after=after.get(WORST_BATCH_SQNR),
             kept=self.kept,
             released=self.released,
             stopped=self.stopped,
@@ -202,7 +203,7 @@ def _smallest(tester: Tester, guess: int, passes: _Passes) -> tuple[tuple[Certif
 
 def _nearest(space: SearchSpace, measure: Measurements) -> Kept:
     """The set that comes closest to the original, of those measured that leave a node low."""
-    ratios = {frozenset(trial.kept): trial.metrics.get(RATIO, -math.inf) for trial in measure.trials}
+    ratios = {frozenset(trial.kept): trial.metrics.get(WORST_BATCH_SQNR, -math.inf) for trial in measure.trials}
     low = (kept for kept in ratios if space.plan(kept).counts().low_precision)
     return max(low, key=lambda kept: (ratios[kept], -len(kept), sorted(kept)), default=ALL_LOW)
 

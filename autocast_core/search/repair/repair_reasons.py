@@ -8,11 +8,10 @@ from msgspec import structs
 
 from autocast_core.config import Precision
 from autocast_core.decide.rules import RELEASE, REPAIR
+from autocast_core.evaluate.metric_names import WORST_BATCH_SQNR
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
 from autocast_core.search.attribution import Attribution
 from autocast_core.search.result import CertificateEntry
-
-RATIO = "fidelity.worst_batch.sqnr_db"
 
 
 def with_kept(
@@ -60,6 +59,6 @@ def with_released(
 
 def _change(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     """The ratios of the worst batch before and after; empty where one is unknown."""
-    if RATIO not in before or RATIO not in after:
+    if WORST_BATCH_SQNR not in before or WORST_BATCH_SQNR not in after:
         return ""
-    return f", {before[RATIO]:.4g} dB before and {after[RATIO]:.4g} dB after"
+    return f", {before[WORST_BATCH_SQNR]:.4g} dB before and {after[WORST_BATCH_SQNR]:.4g} dB after"

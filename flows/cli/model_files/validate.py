@@ -156,7 +156,7 @@ def _measured(
             "versions": {**versions(), **found.versions},
             "notes": (),
         }
-    from autocast_core.pipeline.stages.evaluate import ONNXRUNTIME, SIMULATION
+    from autocast_core.evaluate.metric_names import ONNXRUNTIME, SIMULATION
     from tasks.stages.conversion import evaluate_models
 
     prefix = SIMULATION if on is Backend.SIMULATION else ONNXRUNTIME

@@ -11,9 +11,10 @@ import pytest
 from autocast_core import ConversionConfig, convert_file, tune_file
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.evaluate import AskedGates
+from autocast_core.evaluate.metric_names import ONNXRUNTIME, SIMULATION
 from autocast_core.model import load_model
 from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.stages.evaluate import ONNXRUNTIME, SIMULATION, Evaluated, evaluate_candidate
+from autocast_core.pipeline.stages.evaluate import Evaluated, evaluate_candidate
 from tests.models.tiny_detector import pictures, tiny_detector
 
 LOWERED = ConversionConfig(data_max=float("inf"), op_types_to_include=(".*",))

@@ -6,10 +6,11 @@ import onnx.parser
 import pytest
 
 from autocast_core import ConversionConfig, Precision
+from autocast_core.evaluate.metric_names import SIMULATION
 from autocast_core.pipeline.convert import convert_in_memory
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import in_this_process, run_stages
-from autocast_core.pipeline.stages.evaluate import EVALUATE, SIMULATION, Evaluated
+from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.plan import PrecisionPlan
 
 X = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32)

@@ -4,8 +4,8 @@ from itertools import combinations
 
 import pytest
 
+from autocast_core.evaluate.metric_names import WORST_SQNR
 from autocast_core.search import FileTrials, pareto
-from autocast_core.search.pareto import RATIO
 from tests.autocast_core.search.planted import searched
 from tests.autocast_core.search.small_graphs import small_graph
 
@@ -30,7 +30,7 @@ def test_no_set_of_a_small_graph_beats_a_point(seed, cost):
     assert everything == {frozenset(trial.kept) for trial in found.trials}
     assert found.front and not [point for point in ends(found) if beaten(point, ends(found))]
     if cost == "nodes":
-        all_sets = [(float(len(trial.kept)), min(trial.metrics[RATIO], 200.0)) for trial in found.trials]
+        all_sets = [(float(len(trial.kept)), min(trial.metrics[WORST_SQNR], 200.0)) for trial in found.trials]
         assert not [point for point in ends(found) if beaten(point, all_sets)]
 
 
@@ -64,4 +64,4 @@ def test_each_point_is_a_plan_with_its_metrics(planted):
     for point in found.front:
         decided = point.plan.by_id()
         assert all(decided[node].precision == "fp32" for node in point.kept_fp32)
-        assert point.plan.data.metrics[RATIO] >= point.sqnr_db
+        assert point.plan.data.metrics[WORST_SQNR] >= point.sqnr_db

@@ -7,10 +7,11 @@ import pytest
 from autocast_core import ConversionConfig, Precision, convert_file
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.evaluate import AskedGates
+from autocast_core.evaluate.metric_names import ONNXRUNTIME, SIMULATION
 from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.saved import JobRequest
-from autocast_core.pipeline.stages.evaluate import ONNXRUNTIME, SIMULATION, Evaluated
+from autocast_core.pipeline.stages.evaluate import Evaluated
 from tasks.isolation import ProcessLimits, isolation
 from tasks.stages.conversion import evaluate_models
 from tasks.stages.gates import NO_DATA, check_gates
