@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, runtime
-from prefect.states import Completed
 from prefect.transactions import transaction
 from prefect.utilities.annotations import quote
 
@@ -28,7 +27,7 @@ from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.plan import PrecisionPlan
 from autocast_core.precision import parse_low_types
 from autocast_core.search.attribution import Attribution, read_attribution
-from flows.conversion.ending_states import gate_missed, reused
+from flows.conversion.ending_states import gate_missed, reused, skipped
 from flows.conversion.gpu_pool import validate_converted
 from flows.conversion.notifications import announce
 from flows.conversion.record import (
@@ -148,7 +147,7 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> C
         if not deployed:
             raise
         # Registries hold models of all kinds; an event about another kind is no failure.
-        return Completed(name="Skipped", message=str(error))  # type: ignore[return-value]
+        return skipped(str(error))  # type: ignore[return-value]
 
 
 def _convert_once(conversion: _Conversion) -> ConversionResult:
@@ -169,7 +168,7 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
         with exclusively(key, str(runtime.flow_run.id)):
             earlier = earlier_conversion(run, name, tags[IDENTITY_TAG])
             if earlier is None or not _holds(earlier, run, signing_key):
-                result = _convert(conversion, run, inputs, name, tags)
+                result = _convert(conversion, run, inputs, name, tags, signing_key is not None)
                 keep_result(run, result.to_json())
                 if signing_key is not None and result.registered is not None:
                     _sign(conversion, run, result.registered, signing_key)
@@ -266,7 +265,7 @@ def _plan_only(conversion: _Conversion) -> ConversionResult:
 
 
 def _convert(
-    conversion: _Conversion, run: RunRef, inputs: Inputs, name: str, tags: Mapping[str, str]
+    conversion: _Conversion, run: RunRef, inputs: Inputs, name: str, tags: Mapping[str, str], is_signed: bool
 ) -> ConversionResult:
     request = _request(conversion, inputs)
     judged = _judge(conversion, request, inputs, _plan(conversion, request))
@@ -292,8 +291,7 @@ def _convert(
                 together.set(PUBLISHED, published)
                 check_unchanged(converted, published.sha256)
                 output = published.uri
-            ours_alone = bool(os.environ.get(SIGNING_KEY))
-            registered = register_task(run, logged, name, tags, texts.description, ours_alone)
+            registered = register_task(run, logged, name, tags, texts.description, of_this_run=is_signed)
     text = summary_text(result.summary, result.metrics, registered.uri, output)
     show_conversion(run, name, converted.plan, text, registered.uri)
     made = [uri for uri in (output, registered.uri) if uri]

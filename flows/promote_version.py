@@ -9,8 +9,8 @@ from typing import Any
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
+from flows.conversion.ending_states import refused, skipped
 from flows.local.environment import set_defaults
 from flows.local.home import home
 from flows.request.policy import limits_for
@@ -44,10 +44,8 @@ def promote_version(model: str) -> dict[str, Any] | State[Any]:
     with isolation(limits_for(Spec(), deployed=runtime.deployment.id is not None)):
         found = answer_approval(model, where)
     if found is None:
-        return Completed(name="Skipped", message=f"{model} has no tag {APPROVE}: nothing is asked, or it was answered")
-    get_run_logger().info(
-        "%s: %s %s: %s", found.model, found.alias, "approved" if found.approved else "refused", found.reason
-    )
+        return skipped(f"{model} has no tag {APPROVE}: nothing is asked, or it was answered")
+    get_run_logger().info("%s", found)
     if not found.approved:
-        return Completed(name="Refused", message=found.reason, data=found.to_json())
+        return refused(found.reason, found.to_json())
     return found.to_json()

@@ -89,8 +89,7 @@ def _answer_approvals(client: MlflowClient, where: Home) -> list[str]:
             get_run_logger().warning("the approval of %r is left out: %s", uri, one_line(error))
             continue
         if found is not None:
-            outcome = "approved" if found.approved else "refused"
-            get_run_logger().info("%s: %s %s: %s", uri, found.alias, outcome, found.reason)
+            get_run_logger().info("%s", found)
             answered.append(uri)
     return answered
 

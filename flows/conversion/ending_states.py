@@ -3,6 +3,8 @@
 - GateMissed (of type FAILED): the model is not good enough. Nothing broke, so there is no traceback, and alerts on
   Failed are silent.
 - Reused (of type COMPLETED): an earlier conversion had made all that was asked for.
+- Skipped (of type COMPLETED): there was nothing to do.
+- Refused (of type COMPLETED): an approval that was asked for was not given; the version says why.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from prefect.states import Completed, Failed
 
 from autocast_core.errors import GateError
 
-GATE_MISSED, REUSED = "GateMissed", "Reused"
+GATE_MISSED, REUSED, SKIPPED, REFUSED = "GateMissed", "Reused", "Skipped", "Refused"
+ENDING_STATES = (GATE_MISSED, REUSED, SKIPPED, REFUSED)
+"""All of them, as infra/automations.yaml expects them."""
 
 
 def gate_missed(error: GateError) -> State[Any]:
@@ -28,3 +32,13 @@ def reused(result: Any, run_id: str | None) -> State[Any]:
     """The state of a flow run whose `result` was made by the MLflow run `run_id`."""
     message = f"an equal conversion was done before: this is the result of run {run_id}"
     return Completed(name=REUSED, message=message, data=result)
+
+
+def skipped(reason: str) -> State[Any]:
+    """The state of a flow run for which there was nothing to do."""
+    return Completed(name=SKIPPED, message=reason)
+
+
+def refused(reason: str, result: Any) -> State[Any]:
+    """The state of a flow run whose `result` is that an approval was not given."""
+    return Completed(name=REFUSED, message=reason, data=result)

@@ -18,6 +18,7 @@ from typing import Any
 
 from autocast_core.errors import GateError
 from autocast_core.text import one_line
+from flows.conversion.ending_states import SKIPPED
 
 LOG = logging.getLogger(__name__)
 URL_VARIABLE = "AUTOCAST_NOTIFY_URL"
@@ -40,7 +41,7 @@ def notice(flow_run: Any, state: Any) -> tuple[str, dict[str, Any]]:
     """The kind of the event and its payload."""
     outcome = _outcome(state)
     kind = "gate_failed" if isinstance(outcome, GateError) else _KINDS.get(state.type.value, "failed")
-    kind = "skipped" if state.name == "Skipped" else kind
+    kind = "skipped" if state.name == SKIPPED else kind
     parameters = flow_run.parameters
     spec = parameters.get("spec") or {}
     precision = spec.get("precision", "fp16") if isinstance(spec, Mapping) else spec.precision

@@ -53,10 +53,9 @@ def tracked_run(
 
     A retried flow run reopens the run that its first attempt began. Beside `tags` the run gets the version of AutoCast
     Flow and the flow run's id. An exception ends the run as FAILED with `failure_reason`, what stops the process as
-    KILLED; where the tracking server
-    does not answer at that moment, the exception is still the one that is raised, and the next run of this home ends
-    this one. ServiceError or InputError where the tracking server cannot be used, OutputError where the home folder
-    cannot be written.
+    KILLED; where the tracking server does not answer at that moment, the exception is still the one that is raised, and
+    the next run of this home ends this one. ServiceError or InputError where the tracking server cannot be used,
+    OutputError where the home folder cannot be written.
     """
     tracking_uri, flow_run = resolve_tracking_uri(), str(runtime.flow_run.id)
     with run_marker(home, tracking_uri, flow_run) as remove_marker:

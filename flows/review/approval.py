@@ -39,6 +39,14 @@ class Approval:
     approved: bool
     reason: str
 
+    @property
+    def outcome(self) -> str:
+        """The answer in a word: APPROVED or REFUSED."""
+        return APPROVED if self.approved else REFUSED
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.alias} {self.outcome}: {self.reason}"
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
@@ -90,8 +98,7 @@ def _check_alias(alias: str, environment: Mapping[str, str]) -> None:
 def _write(tracking: str, version: VersionRecord, found: Approval) -> None:
     from autocast_core.report.text import markdown
 
-    outcome = APPROVED if found.approved else REFUSED
     at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     reason = f"{visible(found.alias)}: {found.reason}"
-    line = f"{markdown(visible(found.alias))} **{outcome}**, {at}: {markdown(found.reason, _LONGEST)}"
-    record_approval(tracking, version, {APPROVAL: outcome, APPROVAL_REASON: reason}, line)
+    line = f"{markdown(visible(found.alias))} **{found.outcome}**, {at}: {markdown(found.reason, _LONGEST)}"
+    record_approval(tracking, version, {APPROVAL: found.outcome, APPROVAL_REASON: reason}, line)
