@@ -21,13 +21,14 @@ from autocast_core.engine.view import Kernel
 _REFORMATS = re.compile(r"^Reformatting CopyNode for (?:Input|Output) Tensor \d+ to (.+)$")
 """The name of a copy that TensorRT put before or behind a node: it is no part of that node."""
 _WORDS = {
+    **TYPES,
     r"fp32|float32": "float",
     r"fp16|float16": "float16",
     r"bf16": "bfloat16",
     r"fp8|float8": "float8e4m3fn",
     r"fp4|float4": "float4e2m1",
 }
-"""Words for element types in ``Format/Datatype`` beside the names of the build log."""
+"""Patterns of words for element types in ``Format/Datatype``: the names of the build log, and others."""
 _UNKNOWN = (-1,)
 
 
@@ -75,5 +76,4 @@ def _weights(layer: Mapping[str, Any]) -> Iterator[Tensor]:
 
 def _type(words: str) -> str:
     """ONNX's name of the element type that the words name, else the words."""
-    names = {**{rf"{name}": type_ for name, type_ in TYPES.items()}, **_WORDS}
-    return next((type_ for name, type_ in names.items() if re.search(rf"\b(?:{name})\b", words, re.IGNORECASE)), words)
+    return next((type_ for name, type_ in _WORDS.items() if re.search(rf"\b(?:{name})\b", words, re.IGNORECASE)), words)

@@ -11,7 +11,7 @@ from autocast_core.attention import AttentionCore, attention_cores, fusion_obsta
 from autocast_core.engine.view import EngineView, Kernel
 from autocast_core.fusion.grouping import Group, kernel_groups
 from autocast_core.fusion.node_kinds import NodeKind, node_kind, only_moves
-from autocast_core.fusion.readers import source_of
+from autocast_core.fusion.readers import narrower, source_of
 from autocast_core.graph.walk import all_graphs, nodes_with_ids
 from autocast_core.operators import element_type
 
@@ -165,13 +165,6 @@ def _outside_types(value: ir.Value, members: set[ir.Node]) -> Iterator[ir.DataTy
     for node, index in value.uses():
         if node_kind(node) is NodeKind.VIEW:
             for output in node.outputs:
-                yield from (_narrow(value, kind) for kind in _outside_types(output, members))
+                yield from (narrower(kind, element_type(value)) for kind in _outside_types(output, members))
         elif node not in members:
             yield source_of(node.inputs[index]).type  # type: ignore[arg-type]
-
-
-def _narrow(value: ir.Value, kind: ir.DataType | None) -> ir.DataType | None:
-    own = element_type(value)
-    if own is None or kind is None or not (own.is_floating_point() and kind.is_floating_point()):
-        return own
-    return own if own.itemsize < kind.itemsize else kind

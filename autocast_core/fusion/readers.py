@@ -27,7 +27,7 @@ def source_of(value: ir.Value) -> ValueSource:
         if node.op_type == "Split" and piece is None:
             piece = value
         value = node.inputs[0]
-        crossing = _narrower(crossing, element_type(value))
+        crossing = narrower(crossing, element_type(value))
     return ValueSource(value, piece or value, crossing)
 
 
@@ -43,7 +43,8 @@ def readers_of(value: ir.Value) -> Iterator[ir.Node | None]:
             yield node
 
 
-def _narrower(first: ir.DataType | None, second: ir.DataType | None) -> ir.DataType | None:
+def narrower(first: ir.DataType | None, second: ir.DataType | None) -> ir.DataType | None:
+    """The narrower of two float types, `second` where they are not both floats; the other where one is not known."""
     if first is None or second is None:
         return first or second
     if first.is_floating_point() and second.is_floating_point():

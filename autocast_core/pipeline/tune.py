@@ -39,11 +39,11 @@ def tune_file(
     `evaluation` is an .npz file, a folder of them, Polygraphy JSON, or arrays by input name, `labels` among them for
     budgets on accuracy; None: seeded random data. A budget is an expression as in ``sqnr_db>=40``, ``top1_drop<=0.001``
     (see autocast_core.evaluate.parse_gate). `metric` (``module:function`` or a TaskMetric) is what
-    ``task_metric_ratio`` speaks of. Smallest is by `cost`: ``nodes``, ``weight_bytes``
-    or ``traffic`` (bytes that wider tensors and Casts move). At most `max_trials` passes
-    over the data are made, and none begun after `minutes`; `workers` run side by side. The file `trials` remembers what
-    was measured, for a search that goes on after an interruption. With `pareto` the result's `front` has the plans of
-    which none is both cheaper and more accurate than another.
+    ``task_metric_ratio`` speaks of. Smallest is by `cost`: ``nodes``, ``weight_bytes``, ``traffic``
+    (bytes that wider tensors and Casts move), ``time`` or ``time:DEVICE`` (of an engine, estimated). At most
+    `max_trials` passes over the data are made, and none begun after `minutes`; `workers` run side by side. The file
+    `trials` remembers what was measured, for a search that goes on after an interruption. With `pareto` the result's
+    `front` has the plans of which none is both cheaper and more accurate than another.
 
     The result's `plan` makes the model: ``convert_file(src, dst, plan=result.plan)``. Its `certificate` has for each
     kept node the measurement without it. Raises ModelError, ConfigError and DataError for what cannot be read,

@@ -179,9 +179,14 @@ def _with_front(
     own = replace(limits, passes=most if limits.passes is None else min(most, limits.passes))
     points = measured_front(Tester(ranking, measure, budget, own, ranking.everything))
     front = tuple(
-        ParetoPoint(_front_plan(result.plan, ranking, point), ranking.ordered(point.kept), point.cost, unit, db)
+        ParetoPoint(
+            _front_plan(result.plan, ranking, point),
+            kept_fp32=ranking.ordered(point.kept),
+            cost=point.cost,
+            unit=ranking.unit,
+            sqnr_db=point.sqnr_db,
+        )
         for point in points
-        for unit, db in [(ranking.unit, point.sqnr_db)]
     )
     evaluations = result.evaluations + measure.passes - before
     data = structs.replace(result.plan.data, evaluations=evaluations)

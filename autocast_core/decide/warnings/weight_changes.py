@@ -62,9 +62,8 @@ def _reads(
         decision = decisions.get(node_id)
         if decision is None or not decision.precision.is_low:
             continue
-        moves = float_operands(node, policy, decision.precision).inputs
-        for value, moving in zip(node.inputs, moves, strict=True):
-            name = "" if value is None or not moving else value.name or ""
+        for value in float_operands(node, policy, decision.precision).moved_inputs(node):
+            name = value.name or ""
             if name in weights:
                 yield decision.precision, name, weights[name]
 

@@ -21,10 +21,12 @@ COSTS = (TRAFFIC, WEIGHT_BYTES, NODES)
 def set_costs(model: ir.Model, space: SearchSpace, cost: str, batches: Batches, runtime: Runtime) -> PrecisionCosts:
     """The costs of the sets of `space` by `cost`, one of COSTS; for an estimated time those of traffic, which guide it.
     Sizes of tensors are those of the first batch."""
-    if cost == TRAFFIC or cost.startswith("time"):
-        counts = measured_sizes(model, next(iter(batches), {}), runtime)
-        return traffic_costs(model, space.lowest, frozenset(space.candidates), counts)
-    return weight_costs(model, space) if cost == WEIGHT_BYTES else node_costs(space.candidates)
+    if cost == NODES:
+        return node_costs(space.candidates)
+    if cost == WEIGHT_BYTES:
+        return weight_costs(model, space)
+    counts = measured_sizes(model, next(iter(batches), {}), runtime)
+    return traffic_costs(model, space.lowest, frozenset(space.candidates), counts)
 
 
 def node_costs(candidates: Iterable[str]) -> PrecisionCosts:

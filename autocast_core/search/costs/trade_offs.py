@@ -29,14 +29,11 @@ def trade_offs(
     total = sum(sites.values()) or 1.0
     everything = frozenset(space.candidates)
 
-    def best(**how: Mapping[ErrorSite, float] | frozenset[str]) -> frozenset[str]:
-        return cheapest(costs, space.candidates, groups=groups, **how)  # type: ignore[arg-type]
-
     def removed(kept: frozenset[str]) -> float:
         return math.fsum(share for site, share in sites.items() if site <= kept) / total
 
     none: frozenset[str] = frozenset()
-    whole = best(required=frozenset().union(*sites))
+    whole = cheapest(costs, space.candidates, groups=groups, required=frozenset().union(*sites))
     found, cuts = {none, whole, everything}, 0
     gaps: list[tuple[float, int, frozenset[str], frozenset[str]]] = []
 
@@ -53,7 +50,8 @@ def trade_offs(
         if price <= 0 or gained <= 0:
             continue
         worth = price / gained
-        between = best(gains={site: worth * share / total for site, share in sites.items()})
+        gains = {site: worth * share / total for site, share in sites.items()}
+        between = cheapest(costs, space.candidates, groups=groups, gains=gains)
         if less < between < more:
             found.add(between)
             look_between(less, between)
