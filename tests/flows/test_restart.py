@@ -75,7 +75,7 @@ def test_each_stage_is_killed_once_and_no_stage_that_was_done_is_done_again(work
 def test_what_was_published_is_taken_back_when_registering_fails(workplace, monkeypatch):
     from tasks.stages.track import register_task
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise RuntimeError("the registry is gone")
 
     monkeypatch.setattr(register_task, "fn", refuse)
