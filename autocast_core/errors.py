@@ -9,6 +9,8 @@ and those of a missing file FileNotFoundErrors, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from autocast_core.text import visible
 
 _LONGEST = 1500
@@ -83,3 +85,12 @@ class VerificationError(AutocastError):
 
 class ServiceError(AutocastError):
     """A server that the flow needs (S3, MLflow, Prefect) does not answer or refuses; a retry may succeed."""
+
+
+def came_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The exception and those that it came of, the latest first, each once: libraries raise errors from themselves."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

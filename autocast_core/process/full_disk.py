@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from autocast_core.errors import AutocastError, OutputError
+from autocast_core.errors import AutocastError, OutputError, came_of
 from autocast_core.text import visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -40,9 +40,4 @@ def says_full_disk(message: str) -> OutputError | None:
 
 
 def _full_disk(error: BaseException) -> OSError | None:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in FULL:
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
+    return next((cause for cause in came_of(error) if isinstance(cause, OSError) and cause.errno in FULL), None)

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+from autocast_core.errors import came_of
 from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.process.full_disk import full_disk_told
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
@@ -103,12 +104,10 @@ def _response(call: _Call, channel: _Channel) -> dict[str, Any]:
 def _is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed. Native libraries say so in the message of their own exceptions; the message of any
     other exception may contain the same text as a name from a file."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in came_of(error):
         native = isinstance(cause, RuntimeError) or type(cause).__module__.startswith("onnxruntime")
         if isinstance(cause, MemoryError) or (native and any(text in str(cause) for text in _NO_MEMORY)):
             return True
-        cause = cause.__cause__ or cause.__context__
     return False
 
 

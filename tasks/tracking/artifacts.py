@@ -62,7 +62,9 @@ def run_file(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path
     try:
         return Path(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=client.tracking_uri))
     except MlflowException as error:
-        raise says_full_disk(str(error)) or error from error
+        if (full := says_full_disk(str(error))) is not None:
+            raise full from error
+        raise
 
 
 def upload_artifacts(tracking_uri: str, run_id: str, folder: Path, name: str) -> None:

@@ -44,3 +44,12 @@ def test_other_errors_are_neither(kind, code):
 def test_an_error_says_its_message_on_one_line_and_can_be_sent_to_another_process(name):
     error = getattr(errors, name)("a\nb: missing")
     assert str(error) == str(pickle.loads(pickle.dumps(error))) == "a\\nb: missing"
+
+
+def test_what_an_error_came_of_ends_where_a_library_raised_it_from_itself():
+    cause, error = OSError("full"), RuntimeError("cannot write")
+    error.__cause__, cause.__context__ = cause, error
+    assert list(errors.came_of(error)) == [error, cause]
+    error.__cause__ = error
+    assert list(errors.came_of(error)) == [error]
+    assert list(errors.came_of(None)) == []

@@ -19,7 +19,7 @@ import onnx.numpy_helper
 import onnx.shape_inference
 import onnx_ir as ir
 
-from autocast_core.errors import AutocastError, ModelError
+from autocast_core.errors import AutocastError, ModelError, came_of
 from autocast_core.graph.annotations import (
     map_types,
     set_has_quantization_annotations,
@@ -47,9 +47,8 @@ _LONGEST_MESSAGE = 300
 
 def _origin(error: BaseException) -> str:
     """What went wrong first, on one line."""
-    while (earlier := error.__cause__ or error.__context__) is not None:
-        error = earlier
-    return one_line(error, _LONGEST_MESSAGE)
+    *_, first = came_of(error)
+    return one_line(first, _LONGEST_MESSAGE)
 
 
 def parse(data: bytes, label: str) -> onnx.ModelProto:

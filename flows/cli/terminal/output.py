@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from autocast_core.errors import AutocastError, GateError
+from autocast_core.errors import AutocastError, GateError, came_of
 from autocast_core.json_values import finite
 from autocast_core.text import one_line, visible
 
@@ -81,11 +81,7 @@ def partial_result(error: BaseException) -> Mapping[str, Any]:
 
 def _interrupted(error: BaseException | None) -> bool:
     """Whether the error came of an interrupt: what is interrupted may stumble over itself."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(isinstance(each, KeyboardInterrupt) for each in came_of(error))
 
 
 def _fail(text: str, code: int, result: Mapping[str, Any], keys: tuple[str, ...], as_json: bool) -> NoReturn:
