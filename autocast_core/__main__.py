@@ -226,11 +226,9 @@ def _shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    from autocast_core.model.atomic import written_whole
+    from autocast_core.model.atomic import write_whole
 
-    content = text.encode()
-    with written_whole((path,), len(content)) as (file,):
-        file.write(content)
+    write_whole(path, text.encode())
 
 
 if __name__ == "__main__":

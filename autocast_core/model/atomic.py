@@ -83,6 +83,12 @@ def written_whole(paths: tuple[Path, ...], needed: int) -> Iterator[tuple[Binary
         yield files
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes one file; OutputError as `written_whole`."""
+    with written_whole((path,), len(content)) as (file,):
+        file.write(content)
+
+
 @contextmanager
 def replacing(*paths: Path) -> Iterator[tuple[BinaryIO, ...]]:
     """Open files beside `paths`, renamed into place in this order when the block ends, removed when it fails.

@@ -16,7 +16,7 @@ from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig
 from autocast_core.evaluate import AskedGates
 from autocast_core.model import ModelRef, save_model, save_skeleton
-from autocast_core.model.atomic import written_whole
+from autocast_core.model.atomic import write_whole
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Job, open_rounding
 from autocast_core.pipeline.repaired import repaired_interface
@@ -206,12 +206,6 @@ def load_saved(job: Job, kind: type[A], saved: Any) -> A:
     return cast(A, load(job, saved))
 
 
-def _write(path: Path, text: str) -> None:
-    content = text.encode()
-    with written_whole((path,), len(content)) as (file,):
-        file.write(content)
-
-
 def _load_source(job: Job, ref: ModelRef) -> LoadedSource:
     return load(replace(job, source=ref))
 
@@ -230,7 +224,7 @@ def _load_sanitized(job: Job, saved: SavedSanitized) -> SanitizedSource:
 
 def _save_statistics(destination: Destination, made: Statistics) -> SavedStatistics:
     path, text = destination.folder / "statistics.json", made.to_json()
-    _write(path, text)
+    write_whole(path, text.encode())
     destination.job.cache.keep_statistics(text, made)
     return SavedStatistics(path, made.origin, made.batches, made.digest, made.backend, made.skipped)
 
@@ -241,7 +235,7 @@ def _load_statistics(job: Job, saved: SavedStatistics) -> Statistics:
 
 def _save_plan(destination: Destination, made: PrecisionPlan) -> SavedPlan:
     path, text = destination.folder / "plan.json", made.to_json()
-    _write(path, text)
+    write_whole(path, text.encode())
     destination.job.cache.keep_plan(text, made)
     return SavedPlan.of(path, made)
 
@@ -279,7 +273,7 @@ def _load_evaluated(job: Job, saved: Evaluated) -> Evaluated:
 
 def _save_attribution(destination: Destination, made: Attribution) -> SavedAttribution:
     path = destination.folder / "attribution.json"
-    _write(path, json.dumps(made.to_json()))
+    write_whole(path, json.dumps(made.to_json()).encode())
     return SavedAttribution(path)
 
 

@@ -187,15 +187,13 @@ def _front(found: SearchResult, plan: Path) -> tuple[Mapping[str, Any], ...]:
 
 
 def _write(path: Path, text: str) -> None:
-    from autocast_core.model.atomic import written_whole
+    from autocast_core.model.atomic import write_whole
 
-    content = text.encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path.parent}: cannot be made ({error.strerror}): give another --output") from error
-    with written_whole((path,), len(content)) as (file,):
-        file.write(content)
+    write_whole(path, text.encode())
 
 
 def _entry(entry: CertificateEntry, plan: Path, command: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from autocast_core.diagnose.reproduction.script import script
 from autocast_core.diagnose.reproduction.sub_models import Arrays
 from autocast_core.errors import OutputError
 from autocast_core.model import save_model
-from autocast_core.model.atomic import check_plain, written_whole
+from autocast_core.model.atomic import check_plain, write_whole
 from autocast_core.simulate import simulate
 
 
@@ -55,8 +55,7 @@ def write_reproduction(found: Reproduction, folder: Path) -> tuple[Path, ...]:
     for name, model in models.items():
         save_model(model, folder / name, external_data=False)
     for name, content in contents.items():
-        with written_whole((folder / name,), len(content)) as (file,):
-            file.write(content)
+        write_whole(folder / name, content)
     return tuple(folder / name for name in sorted((*models, *contents)))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autocast_core.errors import ConfigError, OutputError
+from autocast_core.errors import ConfigError
 from flows.cli.terminal.output import FailedCheckError, finish, say
 
 if TYPE_CHECKING:
@@ -136,11 +136,10 @@ def diagnosed(
 
 
 def _values(found: DiagnosisFound, html: Path | None) -> Mapping[str, Any]:
+    from autocast_core.model.atomic import write_whole
+
     if html is not None and found.page is not None:
-        try:
-            html.write_text(found.page, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{html}: cannot be written ({error.strerror}): give another --html") from error
+        write_whole(html, found.page.encode())
     fixed = None
     if found.fixed is not None:
         fixed = {"path": str(found.fixed), "sentence": found.fixed_sentence}

@@ -111,10 +111,7 @@ def _yaml(options: Mapping[str, Any]) -> str:
 
 
 def _write(output: Path | None, text: str) -> None:
-    from autocast_core.model.atomic import written_whole
+    from autocast_core.model.atomic import write_whole
 
-    if output is None:
-        return
-    content = text.encode()
-    with written_whole((output,), len(content)) as (file,):
-        file.write(content)
+    if output is not None:
+        write_whole(output, text.encode())

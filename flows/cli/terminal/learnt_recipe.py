@@ -30,7 +30,7 @@ def learnt(
     """Makes a recipe of the plans and writes it to `output`."""
     import re
 
-    from autocast_core.model.atomic import check_inputs_stay, check_plain, written_whole
+    from autocast_core.model.atomic import check_inputs_stay, check_plain, write_whole
     from autocast_core.pipeline.learnt.plan_figures import graph_of_plan, plan_figures
     from autocast_core.pipeline.learnt.recipe_of_plan import PlanFigures, recipe_of_plans
     from autocast_core.plan import read_plan
@@ -46,9 +46,7 @@ def learnt(
         figures = [plan_figures(model, plan, evaluation) for plan in read]
     stem = (model or plans[0]).stem
     recipe = recipe_of_plans(name, family or f"models like {stem}", stem, read, graphs, figures)
-    content = recipe.to_json().encode()
-    with written_whole((output,), len(content)) as (file,):
-        file.write(content)
+    write_whole(output, recipe.to_json().encode())
     return {"recipe": recipe.plain(), "output": str(output)}
 
 

@@ -22,16 +22,14 @@ def placed(plan: Path, model: Path, output: Path) -> dict[str, Any]:
     """Writes the plan with its Casts placed to `output`; raises as place_casts_file."""
     from msgspec import UNSET, structs
 
-    from autocast_core.model.atomic import check_inputs_stay, check_plain, written_whole
+    from autocast_core.model.atomic import check_inputs_stay, check_plain, write_whole
     from autocast_core.pipeline.place_casts import place_casts_file
     from autocast_core.plan import read_plan
 
     check_plain(output)
     check_inputs_stay((output,), (plan, model))
     found = place_casts_file(model, read_plan(plan))
-    content = found.to_json().encode()
-    with written_whole((output,), len(content)) as (file,):
-        file.write(content)
+    write_whole(output, found.to_json().encode())
     record = found.data.placement
     assert record is not UNSET
     fields = {**structs.asdict(record), "moved": list(record.moved)}

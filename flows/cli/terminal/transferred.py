@@ -21,16 +21,14 @@ def transferred_within_limits(plan: Path, model: Path, output: Path) -> Mapping[
 
 def transferred_to(plan: Path, model: Path, output: Path) -> dict[str, Any]:
     """Writes the plan for `model` to `output`; raises as transfer_plan."""
-    from autocast_core.model.atomic import check_inputs_stay, check_plain, written_whole
+    from autocast_core.model.atomic import check_inputs_stay, check_plain, write_whole
     from autocast_core.pipeline.transfer import transfer_plan
     from autocast_core.plan import read_plan
 
     check_plain(output)
     check_inputs_stay((output,), (plan, model))
     found = transfer_plan(model, read_plan(plan))
-    content = found.plan.to_json().encode()
-    with written_whole((output,), len(content)) as (file,):
-        file.write(content)
+    write_whole(output, found.plan.to_json().encode())
     return {
         "output": str(output),
         "summary": found.plan.summary(),
