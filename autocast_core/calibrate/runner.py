@@ -1,10 +1,19 @@
-"""Running the instrumented model over the calibration data."""
+"""Running the instrumented model over the calibration data.
+
+Batches are measured in stretches of STRETCH. What a stretch shows depends on its own batches and on the shapes of the
+data's first batch alone, and stretches are merged in the order of the data: so whoever measures them, in one process or
+in many, comes to the same statistics, to the last bit.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +24,7 @@ from autocast_core.calibrate.rearrangements import with_rearranged
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.calibrate.tensor_sizes import FLOAT_BYTES, Sizes, peak_bytes, sizes_of
 from autocast_core.config import Precision
-from autocast_core.data.batches import Batches
+from autocast_core.data.batches import Batches, between
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import BackendError, DataError
 from autocast_core.graph.constants import stored_bytes
@@ -24,8 +33,12 @@ from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime, Session
 
 _LOG = logging.getLogger(__name__)
+STRETCH = 32
+"""Batches whose sums are added up among themselves, before they join those of earlier ones."""
 _FEW_BATCHES, _SMALL_MODEL_BYTES = 4, 1 << 29
 """Up to here calibration takes about a second, which more threads shorten little and make up to a fifth dearer."""
+Feeds = Mapping[str, Any]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def calibrate(
@@ -43,20 +56,46 @@ def calibrate(
     if `small_values`. Where the runtime cannot run the model: no statistics, and `skipped` says why. `model` is
     changed while its session is opened and put back. DataError where a batch does not fit the model or the memory.
     """
-    calibrated = _Calibrated(model, precision, small_values and precision is Precision.FP16, runtime)
+    calibrated = Calibrated(model, precision, small_values and precision is Precision.FP16, runtime)
+    span = BatchSpan(batches, 0, len(batches))
+    shapes = _shapes(next(iter(batches)))
     try:
-        observations, backend = _first_pass(calibrated, batches, progress)
-        if observations.flagged:
-            _second_pass(calibrated, observations, batches)
+        return merged(model, stretches(calibrated, span, shapes, progress), batches.digest)
     except BackendError as error:
         _LOG.warning("no calibration: %s", error)
         return Statistics(skipped=str(error))
-    stats = with_rearranged(model.graph, observations.stats())
-    return Statistics(stats, len(batches), batches.origin, batches.digest, backend)
+
+
+def merged(model: ir.Model, parts: Iterable[Statistics], digest: str) -> Statistics:
+    """The statistics of `model` from those of its data's stretches, in their order; `digest` identifies the data."""
+    total = Statistics()
+    for part in parts:
+        total = total.merge(part) if total.batches else part
+    return replace(total, tensors=with_rearranged(model.graph, total.tensors), digest=digest)
 
 
 @dataclass(frozen=True)
-class _Calibrated:
+class BatchSpan:
+    """Those of `batches` from number `start` to before `stop`; a span of several stretches begins with one."""
+
+    batches: Batches
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return between(self.batches, self.start, self.stop)
+
+    def part(self, start: int, count: int) -> BatchSpan:
+        """The `count` batches from `start` on, as far as there are so many; `start` counts from the span's."""
+        begin = self.start + start
+        return BatchSpan(self.batches, begin, min(begin + count, self.stop))
+
+
+@dataclass(frozen=True)
+class Calibrated:
     """The model, what is measured of it, and what runs it."""
 
     model: ir.Model
@@ -77,71 +116,124 @@ class _Calibrated:
             return self.runtime.open(part, exact=True, few_runs=True), probes
 
 
-def _first_pass(calibrated: _Calibrated, batches: Batches, progress: ProgressCallback) -> tuple[Observations, str]:
-    """What all batches show, and what ran them.
+def stretches(
+    calibrated: Calibrated, span: BatchSpan, shapes: Shapes, progress: ProgressCallback = silent
+) -> Iterator[Statistics]:
+    """The statistics of each stretch of `span` in order, without their digest and those of tensors that rearrange
+    others; `shapes` are those of the data's first batch.
 
-    One session for batches of one shape; where another shape comes, a second one that knows static sizes only.
+    Raises BackendError where the runtime cannot run the model, DataError as `calibrate`.
     """
-    model = calibrated.model
-    observations = Observations(calibrated.precision, small=calibrated.small)
-    first = next(iter(batches))
-    shapes: dict[str, tuple[int, ...]] | None = _shapes(first)
-    sizes = sizes_of(model, first)
-    del first
-    _check_memory(model, sizes)
-    alone = len(batches) <= _FEW_BATCHES and sum(map(stored_bytes, all_tensors(model))) <= _SMALL_MODEL_BYTES
-    stacked = STACKED_TENSORS
-    session, probes = calibrated.open(sizes, alone, stacked)
+    with closing(_Sessions(calibrated, shapes, len(span))) as sessions:
+        feeds = iter(span)
+        for start in range(0, len(span), STRETCH):
+            part = span.part(start, STRETCH)
+            found = _measured(sessions, part, islice(feeds, STRETCH), progress)
+            if found.flagged:
+                _measure_flagged(sessions, found, part)
+            yield Statistics(found.stats(), len(part), span.batches.origin, backend=sessions.backend)
+    progress(Progress("calibrate", len(span), len(span), "batches"))
+
+
+class _Sessions:
+    """The sessions of one calibration, opened when first needed and kept: of the instrumented model one for batches
+    of these `shapes` and one, that knows static sizes only, for all others; and one for exact statistics."""
+
+    def __init__(self, calibrated: Calibrated, shapes: Shapes, batches: int) -> None:
+        self.calibrated = calibrated
+        self.stacked = STACKED_TENSORS
+        self.backend = ""
+        self._shapes = dict(shapes)
+        # Arrays of these shapes without elements of their own.
+        like = {name: np.broadcast_to(np.float32(0.0), dims) for name, dims in shapes.items()}
+        self._sizes = sizes_of(calibrated.model, like)
+        _check_memory(calibrated.model, self._sizes)
+        model_bytes = sum(map(stored_bytes, all_tensors(calibrated.model)))
+        self._alone = batches <= _FEW_BATCHES and model_bytes <= _SMALL_MODEL_BYTES
+        self._open: dict[bool, tuple[Session, Probes, Sizes]] = {}
+        self._exact: tuple[Sequence[str], Session, Probes] | None = None
+
+    def of(self, feeds: Feeds) -> tuple[Session, Probes, Sizes]:
+        """The session for a batch, what its outputs are, and the sizes that it knows."""
+        known = _shapes(feeds) == self._shapes
+        if known not in self._open:
+            sizes = self._sizes if known else sizes_of(self.calibrated.model, {})
+            session, probes = self.calibrated.open(sizes, self._alone, self.stacked)
+            self._open[known] = session, probes, sizes
+            self.backend = session.backend
+        return self._open[known]
+
+    def unstacked(self) -> None:
+        """From now on every small tensor is an output of its own."""
+        self.close()
+        self.stacked = 1
+
+    def exact(self, names: Sequence[str]) -> tuple[Session, Probes]:
+        """The session for exact statistics of the tensors `names`."""
+        if self._exact is None or self._exact[0] != names:
+            if self._exact is not None:
+                self._exact[1].close()
+            self._exact = (names, *self.calibrated.open_part(names))
+        return self._exact[1:]
+
+    def close(self) -> None:
+        for session, _, _ in self._open.values():
+            session.close()
+        self._open.clear()
+        if self._exact is not None:
+            self._exact[1].close()
+            self._exact = None
+
+
+def _measured(sessions: _Sessions, part: BatchSpan, feeds: Iterator[Feeds], progress: ProgressCallback) -> Observations:
+    """What the batches of one stretch show, which `feeds` gives once."""
     try:
-        observations.begin(probes)
-        for number, feeds in enumerate(batches):
-            progress(Progress("calibrate", number, len(batches), "batches"))
-            if shapes is not None and _shapes(feeds) != shapes:
-                session.close()
-                shapes, sizes = None, sizes_of(model, {})
-                session, probes = calibrated.open(sizes, alone, stacked)
-                observations.begin(probes)
-            try:
-                outputs = session.run(feeds)
-            except BackendError:
-                if stacked == 1:
-                    raise
-                # Perhaps the model declares other shapes than it computes, and only the stacks mind that.
-                session.close()
-                stacked = 1
-                session, probes = calibrated.open(sizes, alone, stacked)
-                observations.begin(probes)
-                outputs = session.run(feeds)
-            observations.add(number, probes.decode(outputs), sizes.counts)
-            del outputs  # the next batch needs the room
-    finally:
-        session.close()
-    progress(Progress("calibrate", len(batches), len(batches), "batches"))
-    return observations, session.backend
+        return _first_pass(sessions, part, feeds, progress)
+    except BackendError:
+        if sessions.stacked == 1:
+            raise
+        # Perhaps the model declares other shapes than it computes, and only the stacks mind that.
+        sessions.unstacked()
+        deque(feeds, maxlen=0)
+        return _first_pass(sessions, part, iter(part), progress)
 
 
-def _second_pass(calibrated: _Calibrated, observations: Observations, batches: Batches) -> None:
-    """Exact statistics of the tensors that held NaN or infinity, in the batches where they did.
+def _first_pass(
+    sessions: _Sessions, part: BatchSpan, feeds: Iterator[Feeds], progress: ProgressCallback
+) -> Observations:
+    calibrated = sessions.calibrated
+    observations = Observations(calibrated.precision, small=calibrated.small)
+    expected: Probes | None = None
+    for number, batch in enumerate(feeds, part.start):
+        progress(Progress("calibrate", number, len(part.batches), "batches"))
+        session, probes, sizes = sessions.of(batch)
+        if probes is not expected:
+            observations.begin(probes)
+            expected = probes
+        outputs = session.run(batch)
+        observations.add(number, probes.decode(outputs), sizes.counts)
+        del outputs  # the next batch needs the room
+    return observations
+
+
+def _measure_flagged(sessions: _Sessions, observations: Observations, part: BatchSpan) -> None:
+    """Exact statistics of the tensors that held NaN or infinity, in the batches of a stretch where they did.
 
     Only the part of the model that computes them runs.
     """
-    inputs = {str(value.name) for value in calibrated.model.graph.inputs}
+    inputs = {str(value.name) for value in sessions.calibrated.model.graph.inputs}
     names = sorted(frozenset().union(*observations.flagged.values()) - inputs)
-    session, probes = calibrated.open_part(names) if names else (None, None)
-    try:
-        for number, feeds in enumerate(batches):
-            flagged = observations.flagged.get(number, frozenset())
-            for name in flagged & inputs:
-                observations.add_array(name, feeds[name])
-            if session is not None and probes is not None and flagged - inputs:
-                exact = probes.decode(session.run(feeds)).exact
-                observations.add_exact({name: exact[name] for name in flagged - inputs})
-    finally:
-        if session is not None:
-            session.close()
+    for number, feeds in enumerate(part, part.start):
+        flagged = observations.flagged.get(number, frozenset())
+        for name in flagged & inputs:
+            observations.add_array(name, feeds[name])
+        if flagged - inputs:
+            session, probes = sessions.exact(names)
+            exact = probes.decode(session.run(feeds)).exact
+            observations.add_exact({name: exact[name] for name in flagged - inputs})
 
 
-def _shapes(feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+def _shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:
     return {name: np.shape(value) for name, value in feeds.items()}
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 from autocast_core.data.finite import nonfinite_input, require_finite
 from autocast_core.data.input_types import check_type, fitted
 from autocast_core.data.inputs import InputSpec
+from autocast_core.data.layout import FileLayout
 from autocast_core.data.memory import available_bytes
 from autocast_core.data.readers import ArraysPart, NpzPart, Part, RandomBatches, polygraphy_parts
 from autocast_core.data.slicing import Slicing, slicing
@@ -50,7 +52,7 @@ class Batches(Protocol):
 
 
 def open_batches(
-    source: str | Path | Mapping[str, Any] | None,
+    source: str | Path | tuple[Path, ...] | Mapping[str, Any] | None,
     inputs: Sequence[InputSpec],
     *,
     batch_size: int = 1,
@@ -60,7 +62,7 @@ def open_batches(
     finite: bool = False,
 ) -> Batches:
     """Batches for `inputs` from `source`: a .npz file, a folder of .npz or Polygraphy .json files (in name order), a
-    Polygraphy .json file, a mapping of arrays, or None for seeded random data.
+    Polygraphy .json file, such files in the order given, a mapping of arrays, or None for seeded random data.
 
     Only headers are read here, so that names, ranks, shapes and types are judged before any work: DataError says what
     the model takes. `shapes`, `seed` and `table_sizes` (rows of the table that an integer input indexes) are for random
@@ -72,19 +74,27 @@ def open_batches(
         return RandomBatches(inputs, shapes or {}, seed, table_sizes or {})
     if isinstance(source, Mapping):
         return DataBatches((ArraysPart(source),), inputs, batch_size, (), finite=finite)
-    files, parts = _files_and_parts(Path(source))
-    return DataBatches(parts, inputs, batch_size, files, finite=finite)
+    files = source if isinstance(source, tuple) else _files(Path(source))
+    parts = [(part, number) for number, file in enumerate(files) for part in _parts(file)]
+    named = [(file.name, file) for file in files]
+    owners = [number for _, number in parts]
+    return DataBatches([part for part, _ in parts], inputs, batch_size, named, owners, finite=finite)
 
 
-def _files_and_parts(path: Path) -> tuple[tuple[tuple[str, Path], ...], tuple[Part, ...]]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".json") and file.is_file())
-        if not files:
-            raise DataError(
-                f"{path}: no .npz file in the folder; put the calibration batches there, one or more a file"
-            )
-        return tuple((file.name, file) for file in files), tuple(part for file in files for part in _parts(file))
-    return ((path.name, path),), _parts(path)
+def between(batches: Batches, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+    """The batches from number `start` to before `stop`; only files that hold some of them are read."""
+    if isinstance(batches, DataBatches):
+        return batches.between(start, stop)
+    return islice(iter(batches), start, stop)
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    if not path.is_dir():
+        return (path,)
+    files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".json") and file.is_file())
+    if not files:
+        raise DataError(f"{path}: no .npz file in the folder; put the calibration batches there, one or more a file")
+    return tuple(files)
 
 
 def _parts(path: Path) -> tuple[Part, ...]:
@@ -94,7 +104,8 @@ def _parts(path: Path) -> tuple[Part, ...]:
 
 
 class DataBatches:
-    """The batches in `parts`, which come from `files` (name, path) or, where there are none, from memory."""
+    """The batches in `parts`, which come from `files` (name, path) or, where there are none, from memory; `owners` has
+    for each part the number of its file."""
 
     origin: Literal["calibration"] = "calibration"
 
@@ -104,10 +115,12 @@ class DataBatches:
         inputs: Sequence[InputSpec],
         batch_size: int,
         files: Sequence[tuple[str, Path]],
+        owners: Sequence[int] = (),
         *,
         finite: bool = False,
     ) -> None:
         self._parts = tuple(parts)
+        self._owners = tuple(owners)
         self._inputs = tuple(inputs)
         self._files = tuple(files)
         self._finite = finite
@@ -118,13 +131,40 @@ class DataBatches:
             for spec in self._inputs:
                 check_type(part.headers[spec.name].dtype, spec, part.where)
             _check_memory(part, self._inputs, cut)
+        self._length = sum(cut.count for cut in self._slicings)
 
     @cached_property
     def digest(self) -> str:
         if not self._files:
             return _arrays_digest(self._parts)
-        digests = {name: file_digest(path) for name, path in self._files}
+        digests = self.file_digests
         return combined_digest(digests) if len(digests) > 1 else next(iter(digests.values()))
+
+    @cached_property
+    def file_digests(self) -> dict[str, str]:
+        """sha256 of each file by its name."""
+        return {name: file_digest(path) for name, path in self._files}
+
+    def layout(self) -> FileLayout:
+        """Which file holds how many batches, and the shapes of the first batch."""
+        counts = [0] * len(self._files)
+        for owner, cut in zip(self._owners, self._slicings, strict=True):
+            counts[owner] += cut.count
+        part, cut = self._parts[0], self._slicings[0]
+        shapes = {}
+        for spec in self._inputs:
+            shape, rows = part.headers[spec.name].shape, _rows(part, cut, spec.name, 0)
+            shapes[spec.name] = shape if rows is None else (rows, *shape[1:])
+        return FileLayout(tuple(name for name, _ in self._files), tuple(counts), shapes)
+
+    def between(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+        """See the function `between`."""
+        begin = 0
+        for part, cut in zip(self._parts, self._slicings, strict=True):
+            first, last = max(start - begin, 0), min(stop - begin, cut.count)
+            if first < last:
+                yield from islice(self._batches_of(part, cut), first, last)
+            begin += cut.count
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -140,7 +180,7 @@ class DataBatches:
             raise DataError(f"{self._parts[0].where}: labels differ in shape between files: {error}") from error
 
     def __len__(self) -> int:
-        return sum(cut.count for cut in self._slicings)
+        return self._length
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         for part, cut in zip(self._parts, self._slicings, strict=True):

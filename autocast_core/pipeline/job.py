@@ -24,12 +24,14 @@ from autocast_core.runtime import Runtime
 if TYPE_CHECKING:
     from autocast_core.evaluate import AskedGates
 
-Data = str | Path | Mapping[str, Any] | None
-"""A .npz file, a folder of them, Polygraphy JSON, or arrays by input name; None: seeded random data."""
+Data = str | Path | tuple[Path, ...] | Mapping[str, Any] | None
+"""A .npz file, a folder of them, Polygraphy JSON, several files, or arrays by input name; None: seeded random data."""
 
 
 def files_of_data(data: Data) -> tuple[Path, ...]:
     """The files that `data` may be read from: the file, or all in the folder; none for arrays and random data."""
+    if isinstance(data, tuple):
+        return data
     if not isinstance(data, str | Path):
         return ()
     path = Path(data)
@@ -42,7 +44,8 @@ class Job:
 
     `source` is a file, a reference to one, or a model in memory. `gates` are what the converted model must
     reach (None: the default gates). Without `allow_nonfinite`, NaN or infinity in the data is an error. `timings`
-    receives the seconds that each stage took, also where it raised. Its runtime is opened when it is first used.
+    receives the seconds that each stage took, also where it raised. Its runtime is opened when it is first used, with
+    `threads` within an operator (None: one a core).
     """
 
     source: ModelSource | onnx.ModelProto
@@ -55,11 +58,12 @@ class Job:
     progress: ProgressCallback = silent
     timings: MutableMapping[str, float] = field(default_factory=dict)
     cache: ArtifactCache = field(default_factory=artifact_cache)
+    threads: int | None = None
 
     @cached_property
     def runtime(self) -> Runtime:
         """ONNX Runtime with the execution providers and plugins that were asked for."""
-        return open_runtime(self.config)
+        return open_runtime(self.config, self.threads)
 
     def original(self) -> ir.Model:
         """The source as it was, with inferred types, repaired; not to be changed. ModelError if it cannot be read."""
@@ -119,11 +123,13 @@ class Job:
             self.timings[stage] = round(taken, 4)
 
 
-def open_runtime(config: ConversionConfig) -> Runtime:
-    """ONNX Runtime with the providers that `config` names; imported here, opened when first used."""
+def open_runtime(config: ConversionConfig, threads: int | None = None) -> Runtime:
+    """ONNX Runtime with the providers that `config` names and so many threads within an operator (None: one a core);
+    imported here, opened when first used."""
     from autocast_core.backends.onnxruntime import OnnxRuntime
 
-    return OnnxRuntime(config.providers, plugins=config.trt_plugins, custom_op_libraries=config.custom_op_libraries)
+    plugins, libraries = config.trt_plugins, config.custom_op_libraries
+    return OnnxRuntime(config.providers, threads, plugins=plugins, custom_op_libraries=libraries)
 
 
 def open_rounding(precision: Precision) -> RoundBlock:
