@@ -59,7 +59,7 @@ from tasks.prefect.artifacts import show_conversion, stages_shown, summary_text
 from tasks.prefect.distributed_lock import exclusively
 from tasks.prefect.lineage import show_lineage
 from tasks.progress import listener, stage
-from tasks.stages.conversion import TASKS, casts_of_plan, check_unchanged
+from tasks.stages.conversion import call_task, casts_of_plan, check_unchanged
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
 from tasks.stages.gates import check_gates, check_nonfinite, with_blame
 from tasks.stages.publish import PUBLISHED, publish_task
@@ -238,7 +238,7 @@ def _tasks(conversion: _Conversion, request: JobRequest) -> Around:
 
     def as_task(todo: Stage, inputs: tuple[Any, ...]) -> Any:
         with stage(todo.name, conversion.timings):
-            return TASKS[todo.name](todo.name, request, inputs)
+            return call_task(todo.name, request, inputs)
 
     return as_task
 

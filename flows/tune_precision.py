@@ -30,7 +30,7 @@ from flows.request.policy import check_metric, check_plugins, limits_for
 from flows.request.spec import Spec
 from tasks.isolation import isolation
 from tasks.progress import stage
-from tasks.stages.conversion import TASKS
+from tasks.stages.conversion import call_task
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
 from tasks.stages.search import Budgets, SearchFiles, Tuned, tune_task
 from tasks.stages.track import SOURCE_MODEL
@@ -149,7 +149,7 @@ def _tuned(search: _Search, run: RunRef) -> TuningResult:
         allow_nonfinite=spec.allow_nonfinite,
     )
     with stage("sanitize", timings):
-        sanitized: Any = TASKS["sanitize"]("sanitize", request, (source.ref,))
+        sanitized: Any = call_task("sanitize", request, (source.ref,))
     root, name = home.root.absolute(), f"{source.stem}-{spec.precision_in_names}"
     files = SearchFiles(
         root / "trials" / f"{source.ref.digest[:16]}-{spec.precision_in_names}.jsonl",

@@ -11,7 +11,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
+from typing import Any
 
 from autocast_core.process.file_lock import try_lock
 from tasks.prefect_settings import ignore_settings_files
@@ -19,6 +21,12 @@ from tasks.prefect_settings import ignore_settings_files
 USERS = "users.lock"
 NOTE = "server.json"
 _LOOK_SECONDS = 0.5
+_AGAIN_SECONDS = b"0.1"
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_Application = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+"""ASGI's, https://asgi.readthedocs.io/en/latest/specs/main.html"""
 
 
 def serve(port: int, folder: Path, idle_seconds: float) -> None:
@@ -28,13 +36,37 @@ def serve(port: int, folder: Path, idle_seconds: float) -> None:
     threading.Thread(target=_end_when_unused, args=(folder, idle_seconds), daemon=True).start()
     ignore_settings_files()
     uvicorn.run(
-        "prefect.server.api.server:create_app",
+        "flows.local.server_process:application",
         factory=True,
         host="127.0.0.1",
         port=port,
         log_level="error",
         lifespan="on",
     )
+
+
+def application() -> _Application:
+    """Prefect's, which tells clients to try again soon where its database was locked."""
+    from prefect.server.api.server import create_app
+
+    return with_short_waits(create_app())
+
+
+def with_short_waits(application: _Application) -> _Application:
+    """The application, whose responses 503 say that the request may be sent again after a tenth of a second.
+
+    Prefect responds so where another request wrote to sqlite at the same moment, and its client waits 2 s unless told.
+    """
+
+    async def respond(scope: _Message, receive: _Receive, send: _Send) -> None:
+        async def told(message: _Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 503:
+                message["headers"] = [*message.get("headers", ()), (b"retry-after", _AGAIN_SECONDS)]
+            await send(message)
+
+        await application(scope, receive, told)
+
+    return respond
 
 
 def _end_when_unused(folder: Path, idle_seconds: float) -> None:

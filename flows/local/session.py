@@ -58,6 +58,8 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
                     import_module(noisy)
                 stack.enter_context(logs_in(log))
                 _wait(server, tracking)
+            if embedded:
+                stack.enter_context(without_heartbeats())
         stack.enter_context(prefect_errors())
         yield log
 
@@ -95,6 +97,16 @@ def _server(where: Home) -> Iterator[EmbeddedServer]:
                 os.environ.pop(name, None)
                 if value is not None:
                     os.environ[name] = value
+
+
+@contextmanager
+def without_heartbeats() -> Iterator[None]:
+    """Flow runs send no heartbeats, for whose thread each waits up to a second at its end. They are for an automation
+    that looks for silent runs, of which this machine's server has none."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def _wait(server: EmbeddedServer | None, tracking: bool) -> None:

@@ -1,7 +1,7 @@
 """The stages of a conversion as Prefect tasks, made from the pipeline's list.
 
-A stage is called as ``TASKS[name](name, request, inputs)`` on saved artifacts; see autocast_core.pipeline.saved. Its
-name is an argument because Prefect tells results apart by arguments and source code, and all stages share the latter.
+A stage is called by `call_task` on saved artifacts; see autocast_core.pipeline.saved. Its name is an argument of the
+task because Prefect tells results apart by arguments and source code, and all stages share the latter.
 The plain calls in ISOLATED are the same without Prefect, for commands that need no flow.
 """
 
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from prefect import Task, task
+from prefect.utilities.annotations import quote
 
 from autocast_core.errors import VerificationError
 from autocast_core.model import ModelRef, files_digest
@@ -34,6 +35,16 @@ ISOLATED: Mapping[str, Callable[[str, JobRequest, tuple[Any, ...]], Any]] = Mapp
 TASKS: Mapping[str, Task[[str, JobRequest, tuple[Any, ...]], Any]] = MappingProxyType(
     {name: task(name=name, persist_result=True)(call) for name, call in ISOLATED.items()}
 )
+
+
+def call_task(stage: str, request: JobRequest, inputs: tuple[Any, ...]) -> Any:
+    """The stage named `stage` on saved `inputs`, as its task.
+
+    Quoted, or Prefect looks for futures in every value that request and inputs hold, which takes longer than the stage
+    of a small model; to the task they are themselves.
+    """
+    quoted: Any = quote(request), quote(inputs)
+    return TASKS[stage](stage, *quoted)
 
 
 def check_unchanged(converted: SavedModelFiles, digest: str | None = None) -> None:
