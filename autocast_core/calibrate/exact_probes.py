@@ -8,7 +8,7 @@ sequences. So bodies of any depth are seen, and what leaves the graph does not g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -48,20 +48,28 @@ def is_float_tensor(value: ir.Value) -> bool:
 
 
 def probe(
-    writer: TemporaryNodes, chosen: Callable[[ir.Value], bool], precision: Precision, small: bool, *, inputs: bool
+    writer: TemporaryNodes,
+    chosen: Callable[[ir.Value], bool],
+    precision: Precision,
+    small: bool,
+    *,
+    inputs: bool,
+    except_for: Collection[ir.Value] = (),
 ) -> Vectors | None:
     """Probes in `writer`'s graph for its own values that are `chosen` and for everything in its bodies.
 
-    `inputs` says whether formal inputs count as its own values. None where there is nothing to probe.
+    `inputs` says whether formal inputs count as its own values; values in `except_for` are not probed. None where there
+    is nothing to probe.
     """
     graph = writer.graph
     nodes = [node for node in graph if node.op_type != "Constant"]
     own = chain(graph.inputs if inputs else (), (value for node in nodes for value in node.outputs))
-    values = [value for value in own if is_float_tensor(value) and value.name and chosen(value)]
+    named = [value for value in own if is_float_tensor(value) and value.name]
+    values = [value for value in named if chosen(value) and value not in except_for]
     parts = [_exact(writer, value, precision, small) for value in values]
     for node in nodes:
         if any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values()):
-            part = _through(node, writer, precision, small)
+            part = _through(node, writer, precision, small, except_for)
             if part is not None:
                 parts.append(part)
     if not parts:
@@ -115,13 +123,18 @@ def _count(writer: TemporaryNodes, mask: ir.Value) -> ir.Value:
     return writer("ReduceSum", writer("Cast", mask, to=int(ir.DataType.INT64)), keepdims=1)
 
 
-def _through(node: ir.Node, outer: TemporaryNodes, precision: Precision, small: bool) -> Vectors | None:
+def _through(
+    node: ir.Node, outer: TemporaryNodes, precision: Precision, small: bool, except_for: Collection[ir.Value]
+) -> Vectors | None:
     """What the bodies of `node` probe, brought out of it into `outer`'s graph."""
     bodies = {name: a.as_graph() for name, a in node.attributes.items() if a.type == ir.AttributeType.GRAPH}
     if not is_in(node, CONTROL_FLOW) or outer.opset < _LOWEST_OPSET:
         return None
     writers = {name: outer.inner(graph) for name, graph in bodies.items()}
-    found = {name: probe(writer, lambda _: True, precision, small, inputs=True) for name, writer in writers.items()}
+    found = {
+        name: probe(writer, lambda _: True, precision, small, inputs=True, except_for=except_for)
+        for name, writer in writers.items()
+    }
     present = {name: vectors for name, vectors in found.items() if vectors is not None}
     if not present:
         return None

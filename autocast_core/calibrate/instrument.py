@@ -8,8 +8,9 @@ input or output of a node, is
 - *sampled* if it is larger, or of unknown size: its maximum, minimum and sum of squares are reduced in the graph, and
   up to 4,096 of its elements come out for the small-value quantities, which would cost as much as the inference itself
   if every element were examined;
-- *exact* where it is not FP32, or where a first look found NaN or infinity: see exact_probes.py. Tensors in bodies are
-  always exact.
+- *exact* where it is not FP32, or where a first look found NaN or infinity: see exact_probes.py.
+
+Tensors in bodies are exact, but for small ones in the branches of Ifs, which are handed out whole: see branches.py.
 
 Reductions and stacks are appended in reverse order of the tensors they wait for (graph inputs count as the last): ONNX
 Runtime orders leaves last in, first out, and otherwise every intermediate would stay alive until the last of them.
@@ -29,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.calibrate.branches import WHOLE_ELEMENTS, handed_out, small_in_branches
 from autocast_core.calibrate.exact_probes import is_float_tensor, probe, stats_of
 from autocast_core.calibrate.rearrangements import rearrangements
 from autocast_core.calibrate.statistics import TensorStats
@@ -37,7 +39,6 @@ from autocast_core.calibrate.tensor_sizes import Sizes
 from autocast_core.config import Precision
 from autocast_core.graph.names import unused_names
 
-WHOLE_ELEMENTS = 4096
 STACKED_TENSORS = 64
 _STACKED_ELEMENTS = 1024
 _PREFIX = "calibration"
@@ -124,8 +125,12 @@ def instrumented(
     sampled = [v for v in values if v.name not in small_enough and v.dtype == ir.DataType.FLOAT]
     chosen = {v.name for v in values} - {v.name for v in whole} - {v.name for v in sampled}
     stacks = _stacks(whole, sizes, stacked)
+    in_branches = small_in_branches(model.graph)
     with _changed(model) as writer:
-        vectors = probe(writer, lambda value: value.name in chosen, precision, small, inputs=True)
+        vectors = probe(
+            writer, lambda value: value.name in chosen, precision, small, inputs=True, except_for=in_branches
+        )
+        branches = handed_out(writer, in_branches)
         groups = _groups(writer, [v for v in sampled if v.name not in sizes.counts], sizes)
 
         def results_of(tensors: Sequence[ir.Value]) -> list[ir.Value]:
@@ -138,7 +143,9 @@ def instrumented(
         _finish(
             writer,
             [
-                *itertools.chain.from_iterable(results),
+                *itertools.chain.from_iterable(results[: len(stacks)]),
+                *branches.values(),
+                *itertools.chain.from_iterable(results[len(stacks) :]),
                 *dict.fromkeys(groups.values()),
                 *(vectors.values if vectors else ()),
             ],
@@ -147,7 +154,7 @@ def instrumented(
         for value, size in groups.items():
             members.setdefault(size, []).append(str(value.name))
         yield Probes(
-            tuple(Stack(_names(stack)) for stack in stacks),
+            tuple(Stack(_names(stack)) for stack in (*stacks, *([value] for value in branches))),
             _names(sampled),
             tuple(map(tuple, members.values())),
             vectors.names if vectors else (),

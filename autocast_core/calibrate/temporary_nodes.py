@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.graph.new_nodes import AttributeValue, new_node
+
 _AXES_AS_INPUT = {"ReduceMax": 18, "ReduceSum": 13}
 """From which opset on these take `axes` as an input (ONNX operator changelog)."""
 
@@ -22,16 +24,12 @@ class TemporaryNodes:
         self._nodes: list[ir.Node] = []
         self._made: dict[Any, ir.Value] = {}
 
-    def __call__(self, op_type: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        node = ir.node(op_type, list(inputs), attributes, name=next(self._names))
-        node.outputs[0].name = node.name
-        self._nodes.append(node)
-        return node.outputs[0]
+    def __call__(self, op_type: str, *inputs: ir.Value, **attributes: AttributeValue) -> ir.Value:
+        self._nodes.append(new_node(op_type, inputs, attributes, next(self._names)))
+        return self._nodes[-1].outputs[0]
 
     def constant(self, array: np.ndarray) -> ir.Value:
-        return self.once(
-            (array.dtype.str, array.shape, array.tobytes()), lambda: self("Constant", value=ir.tensor(array))
-        )
+        return self.once((array.dtype.str, array.shape, array.tobytes()), lambda: self("Constant", value=array))
 
     def once(self, key: Any, make: Callable[[], ir.Value]) -> ir.Value:
         """What `make` gave when it was first called for `key`."""

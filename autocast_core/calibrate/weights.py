@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.calibrate.accumulator import Accumulator
-from autocast_core.calibrate.instrument import WHOLE_ELEMENTS
+from autocast_core.calibrate.branches import WHOLE_ELEMENTS
 from autocast_core.calibrate.statistics import EMPTY, TensorStats, value_range
 from autocast_core.config import Precision
 from autocast_core.graph.constants import node_tensor, stored_bytes

@@ -10,7 +10,6 @@ import onnx_ir as ir
 from autocast_core.graph.annotations import is_flat, raw_attributes, set_flat
 
 ROOT = "graph"
-_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def note_flat(model: ir.Model) -> None:
@@ -45,12 +44,11 @@ def bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
     """The graphs that a node holds in its attributes, by attribute name (``name[2]`` in a list)."""
     for name, attribute in raw_attributes(node).items():
         kind = attribute.type
-        if kind not in _GRAPHS or attribute.is_ref():
-            continue
-        if kind == ir.AttributeType.GRAPH:
-            yield name, attribute.as_graph()
-        else:
-            for index, body in enumerate(attribute.as_graphs()):
+        # as_graph() checks the value once more, at every visit of every node; a reference has none.
+        if kind is ir.AttributeType.GRAPH and attribute.value is not None:
+            yield name, attribute.value
+        elif kind is ir.AttributeType.GRAPHS and attribute.value is not None:
+            for index, body in enumerate(attribute.value):
                 yield f"{name}[{index}]", body
 
 

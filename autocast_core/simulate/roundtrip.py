@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import onnx_ir as ir
 
 from autocast_core.graph.names import unused_names
+from autocast_core.graph.new_nodes import new_node
 
 
 class RoundTrips:
@@ -17,7 +18,7 @@ class RoundTrips:
 
     def cast(self, value: ir.Value, dtype: ir.DataType, name: str | None = None) -> ir.Node:
         """A node, in no graph yet, that casts `value`; its output has the shape of `value`."""
-        node = ir.node("Cast", [value], {"to": int(dtype)}, name=next(self.names))
+        node = new_node("Cast", [value], {"to": int(dtype)}, next(self.names))
         node.outputs[0].name = name or node.name
         node.outputs[0].type = ir.TensorType(dtype)
         node.outputs[0].shape = value.shape

@@ -138,7 +138,7 @@ class _Encoder:
             proto.name, proto.type = attribute.name, onnx.AttributeProto.TENSOR
             if attribute.doc_string:
                 proto.doc_string = attribute.doc_string
-            self.tensor(attribute.as_tensor(), proto.t)
+            self.tensor(attribute.value, proto.t)  # as_tensor() checks a runtime protocol, dearer than all the rest
         else:
             ir.serde.serialize_attribute_into(proto, attribute)
 

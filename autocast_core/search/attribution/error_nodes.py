@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from autocast_core.graph.new_nodes import new_constant, new_node
+
 FLOAT = ir.DataType.FLOAT
 
 
@@ -25,20 +27,16 @@ class ErrorNodes:
         return ErrorNodes(self.names, [], self.constants, self._numbers)
 
     def __call__(self, op_type: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
-        node = ir.node(op_type, list(inputs), attributes, name=next(self.names))
-        node.outputs[0].name = node.name
-        self.added.append(node)
-        return node.outputs[0]
+        self.added.append(new_node(op_type, inputs, attributes, next(self.names)))
+        return self.added[-1].outputs[0]
 
     def number(self, number: float | np.ndarray) -> ir.Value:
         """A constant: an array, or a float as an FP32 scalar."""
         array = np.asarray(number, None if isinstance(number, np.ndarray) else np.float32)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._numbers:
-            node = ir.node("Constant", [], {"value": ir.tensor(array)}, name=next(self.names))
-            node.outputs[0].name = node.name
-            self.constants.append(node)
-            self._numbers[key] = node.outputs[0]
+            self.constants.append(new_constant(array, next(self.names)))
+            self._numbers[key] = self.constants[-1].outputs[0]
         return self._numbers[key]
 
     def error(self, found: ir.Value, exact: ir.Value) -> ir.Value:
