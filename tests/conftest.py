@@ -68,11 +68,12 @@ def pytest_unconfigure(config):
 def real_servers(pytestconfig):
     """The session's real servers, of which each test starts those that it needs; None where they are not installed.
 
-    With AUTOCAST_TEST_SERVERS=FOLDER they are those of infra/local/up FOLDER, and are left running.
+    With AUTOCAST_TEST_SERVERS=FOLDER they are those of `autocast up --storage servers FOLDER`, and are left running.
     """
-    from tests.real_servers import RealServers, servers
+    from flows.local_stack import stack
+    from tests.real_servers import RealServers
 
-    return None if servers.missing() else RealServers(pytestconfig.stash[FOLDER])
+    return None if stack.missing() else RealServers(pytestconfig.stash[FOLDER])
 
 
 @pytest.fixture(scope="session")
@@ -133,9 +134,9 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f"{total} trials, {lost} lost")
     for name in sorted({name for row in rows for name in row[4].split(", ") if name}):
         terminalreporter.write_line(f"{name}: {STANDS_FOR[name]}")
-    from tests.real_servers import servers
+    from flows.local_stack import stack
 
-    if lacks := servers.missing():
+    if lacks := stack.missing():
         terminalreporter.write_line("not on real servers: " + "; ".join(lacks))
 
 

@@ -10,14 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.local_stack import processes
+from flows.local_stack.stack_settings import environment
 from tests.settings import clean_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCAL = ROOT / "infra" / "local"
-sys.path.insert(0, str(LOCAL))
-
-import processes  # noqa: E402
-import servers  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class RealServers:
     @property
     def variables(self) -> dict[str, str]:
         """With which a program uses these servers."""
-        return servers.environment(self.folder)
+        return environment(self.folder)
 
     def start(self, process: processes.Process) -> None:
         """Starts another process in the folder and waits until it is ready."""

@@ -7,8 +7,8 @@ NAMES = ("PREFECT_", "MLFLOW_", "AWS_", "AUTOCAST_")
 """How they begin."""
 
 
-NO_KEPT_SERVER = {"AUTOCAST_SERVER_IDLE_SECONDS": "0"}
-"""With these, no command leaves a server behind for the next one."""
+NO_KEPT_SERVER = {"AUTOCAST_SERVER_IDLE_SECONDS": "0", "AUTOCAST_SETTINGS": ""}
+"""With these, no command leaves a server behind for the next one, and none reads the settings file of the home."""
 
 
 def clean_environment():
@@ -22,6 +22,7 @@ def forgotten_settings():
     saved = dict(os.environ)
     for name in [name for name in os.environ if name.startswith(NAMES)]:
         del os.environ[name]
+    os.environ["AUTOCAST_SETTINGS"] = ""
     try:
         yield
     finally:

@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from flows.local.embedded_server import free_port
-from tests.infra.docs.pages import README, SCRIPTS, commands, follow
+from tests.flows.conversions import batches, mlp
+from tests.infra.docs.pages import README, SCRIPTS, blocks, commands, follow
 from tests.infra.docs.reader import prepare_reader
+from tests.settings import NAMES, NO_KEPT_SERVER
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 from tests.waiting import answers
 
@@ -33,6 +35,24 @@ def test_the_commands_and_the_code_do_what_the_readme_promises(folder):
         assert (folder / name).is_file(), name
     weights = onnx.load(folder / "model.fp16.onnx").graph.initializer
     assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
+
+
+def test_a_newcomer_has_a_registered_conversion_of_their_own_model_after_five_commands_at_most(tmp_path):
+    mlp(tmp_path / "model.onnx")
+    batches(tmp_path / "data.npz")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(NAMES)} | NO_KEPT_SERVER
+    (block,) = (block for block in blocks(README) if "pip install uv" in block.commands)
+    assert block.commands[0] == "pip install uv"
+    assert len(block.commands) <= 5
+    printed = ""
+    for command in block.commands[1:]:
+        words = shlex.split(command.removeprefix("uv run --no-dev "))
+        done = subprocess.run(
+            [str(SCRIPTS / words[0]), *words[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        printed += done.stdout
+    assert "registered: models:/model-fp16/1" in printed
 
 
 def test_the_readme_is_one_page():

@@ -19,17 +19,16 @@ def main() -> None:
             bridge,
             compare,
             demo,
-            doctor,
             fleet,
             plan,
             run,
             schema,
-            stop,
             tune,
         )
         from flows.cli.app import new_app
         from flows.cli.model_files import diagnose, evaluate, lint, validate
         from flows.cli.registered_versions import export, promote, review, sign, verify
+        from flows.cli.this_machine import doctor, down, init, status, stop, up
 
     app = new_app()
     for command in (
@@ -51,6 +50,10 @@ def main() -> None:
         fleet,
         bridge,
         doctor,
+        init,
+        up,
+        status,
+        down,
         stop,
     ):
         command.add_to(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -31,8 +32,19 @@ def new_app() -> typer.Typer:
 
 
 def autocast(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """What holds for all commands. The help is the application's."""
+    """What holds for all commands: the settings file. The help is the application's."""
+    from autocast_core.errors import AutocastError
+    from flows.cli.terminal.output import end_failed
+    from flows.local.user_settings import apply_settings_file
+
+    try:
+        apply_settings_file(os.environ)
+    except AutocastError as error:
+        # The doctor says it beside all else that it finds.
+        if context.invoked_subcommand != "doctor":
+            end_failed(error)

@@ -7,8 +7,8 @@ import pytest
 
 from autocast_core.errors import InputError
 from flows.local.embedded_server import free_port
+from flows.local_stack import stack
 from tests.flows.conversions import convert, mlp, registered, runs_of
-from tests.real_servers import servers
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-servers"), pytest.mark.timeout(500)]
 NAME, USER, PASSWORD = "guarded-mlflow", "admin", secrets.token_hex(12)
@@ -18,13 +18,13 @@ NAME, USER, PASSWORD = "guarded-mlflow", "admin", secrets.token_hex(12)
 def address(real_servers):
     """Of an MLflow server that asks for a user and password."""
     if real_servers is None:
-        pytest.skip("MLflow's server is tried on PostgreSQL: " + "; ".join(servers.missing()))
+        pytest.skip("MLflow's server is tried on PostgreSQL: " + "; ".join(stack.missing()))
     pytest.importorskip("flask_wtf", reason="MLflow's passwords need mlflow[auth]")
     real_servers.up("postgres", "ceph", "mlflow")
     port = free_port()
     private = {"MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16), "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD}
     options = ("--app-name", "basic-auth")
-    real_servers.start(servers.mlflow_server(real_servers.folder, NAME, port, *options, **private))
+    real_servers.start(stack.mlflow_server(real_servers.folder, NAME, port, *options, **private))
     yield f"http://127.0.0.1:{port}"
     real_servers.stop(NAME)
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from flows.local.embedded_server import free_port
+from flows.local_stack import processes, stack
 from tests.faults.test_kills import check_published, check_registered, command, variables
 from tests.flows.conversions import batches, mlp, runs_of
-from tests.real_servers import RealServers, processes, servers
+from tests.real_servers import RealServers
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-prefect"), pytest.mark.timeout(1500)]
 AUTOCAST = str(Path(sys.executable).parent / "autocast")
@@ -28,11 +29,11 @@ def guarded(real_servers, tmp_path_factory):
     auth, port = {"PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{PASSWORD}"}, free_port()
     if real_servers is not None:
         real_servers.up("postgres", "prefect")
-        place, process = real_servers, servers.prefect_server(real_servers.folder, NAME, port, **auth)
+        place, process = real_servers, stack.prefect_server(real_servers.folder, NAME, port, **auth)
     else:
         place = RealServers(tmp_path_factory.mktemp("prefect"))
         database = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{place.folder / 'prefect.db'}"}
-        process = servers.prefect_server(place.folder, NAME, port, **auth, **database)
+        process = stack.prefect_server(place.folder, NAME, port, **auth, **database)
     place.start(process)
     yield place, process
     place.stop(NAME)

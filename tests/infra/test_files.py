@@ -28,7 +28,6 @@ def test_every_file_has_a_test_here():
     known = {"prefect.yaml", "automations.yaml", "compose.yaml", ".env.example", "mkdocs.yml", "contrib_signatures.py"}
     known |= {f"docker/{name}" for name in ("Dockerfile", "Dockerfile.gpu", "inventory", *REQUIREMENTS)}
     known |= {f"local/{name}" for name in ("up", "down", "packages")}
-    known |= {f"local/{name}.py" for name in ("servers", "processes", "postgres", "ceph")}
     known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS, *DOCKER_POOLS)}
     found = {
         str(path.relative_to(INFRA))

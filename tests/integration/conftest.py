@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.local_stack import stack
 from tests.integration.site import DEMO, Site
-from tests.real_servers import servers
 from tests.settings import forgotten_settings
 
 
@@ -15,9 +15,9 @@ from tests.settings import forgotten_settings
 def site():
     """All servers, a worker, and the demo's model and data in S3: a set of its own, as these tests stop and start them.
 
-    With AUTOCAST_TEST_SERVERS=FOLDER those of infra/local/up FOLDER are used and left running.
+    With AUTOCAST_TEST_SERVERS=FOLDER those of `autocast up --storage servers FOLDER` are used and left running.
     """
-    lacks = servers.missing()
+    lacks = stack.missing()
     if lacks:
         pytest.skip("no servers to test with: " + "; ".join(lacks))
     given = os.environ.get("AUTOCAST_TEST_SERVERS")

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.real_servers import ROOT, RealServers, processes, servers
+from flows.local.embedded_server import free_port
+from flows.local_stack import processes, stack
+from tests.real_servers import ROOT, RealServers
 
 DEMO = ROOT / "flows" / "demo"
 DATA = "s3://models/digits/evaluation.npz"
@@ -31,12 +33,12 @@ class Site(RealServers):
     def uri(self, word: str, version: int = 1) -> str:
         return f"models:/{self.name(word)}/{version}"
 
-    def worker(self, name: str, pool: str = servers.POOL) -> None:
-        self.start(servers.worker(self.folder, name, pool))
+    def worker(self, name: str, pool: str = stack.POOL) -> None:
+        self.start(stack.worker(self.folder, name, pool))
 
     def dask_cluster(self, workers: int) -> str:
         """Starts a Dask scheduler and workers of one thread each, and returns the scheduler's address."""
-        port = processes.free_port()
+        port = free_port()
         address = f"tcp://127.0.0.1:{port}"
         program = str(Path(sys.executable).parent / "dask")
         common = ["--host", "127.0.0.1", "--no-dashboard"]

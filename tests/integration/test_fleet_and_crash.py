@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.local_stack import processes
 from tests.flows.conversions import mlp
 from tests.integration.site import wait_for
-from tests.real_servers import processes
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from flows.local_stack import stack
 from tests.flows.conversions import mlp
 from tests.integration.site import CONVERT
-from tests.real_servers import servers
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
 
@@ -18,7 +18,7 @@ def test_a_conversion_is_validated_on_the_gpu_pool_by_uri_and_digest(site, tmp_p
         "AUTOCAST_STAGING": f"s3://models/{staging}",
     }
     name = f"{site.name('gpu')}-fp16"
-    site.worker("gpu-worker", servers.GPU_POOL)
+    site.worker("gpu-worker", stack.GPU_POOL)
     try:
         spec = {"validation": "required", "allow_random": True, "name": name}
         asked = site.request(CONVERT, variables, model=model, spec=spec)

@@ -60,6 +60,11 @@ def finish(
     return result
 
 
+def end_failed(error: AutocastError) -> NoReturn:
+    """Ends the process with the error before a command began, as `finish` does."""
+    _fail(one_line(error), error.exit_code, {}, (), "--json" in sys.argv)
+
+
 def say(text: str) -> None:
     """One line on stdout. It may hold names from anyone's files: what would move the cursor or end the line is written
     as an escape."""

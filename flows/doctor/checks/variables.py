@@ -15,6 +15,7 @@ from flows.conversion.gpu_pool_settings import gpu_pool
 from flows.doctor.check_result import CheckResult, Results, Surroundings, problem, problem_of, warning, well
 from flows.doctor.http_server import is_http
 from flows.local.embedded_server import idle_seconds_of
+from flows.local.user_settings import LOCATION
 from flows.request.policy import METRIC_MODULES, PLUGIN_FOLDERS, limits_for
 from flows.request.spec import Spec
 from flows.request.tag_policy import TagPolicy
@@ -48,6 +49,7 @@ KNOWN = frozenset(
         _NOTIFY,
         PLUGIN_FOLDERS,
         "AUTOCAST_SERVER_IDLE_SECONDS",
+        LOCATION,
         "AUTOCAST_SIGNING_KEY",
         "AUTOCAST_SIGNING_PASSWORD",
         "AUTOCAST_STAGING",

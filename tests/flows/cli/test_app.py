@@ -12,7 +12,7 @@ def test_it_tells_its_version(autocast):
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [("autocast do", "doctor"), ("autocast doctor --js", "--json"), ("autocast plan sh", "show")],
+    [("autocast doc", "doctor"), ("autocast doctor --js", "--json"), ("autocast plan sh", "show")],
 )
 def test_shells_complete_commands_and_options(words, completed, autocast, monkeypatch):
     monkeypatch.setenv("_AUTOCAST_COMPLETE", "complete_bash")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from autocast_core.process.file_lock import lock
-from flows.cli.doctor import examined_here
+from flows.cli.this_machine.doctor import examined_here
 from flows.doctor import checks
 from flows.doctor.check_result import CheckState
 from flows.doctor.checks.accelerators import tensorrt

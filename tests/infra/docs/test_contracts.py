@@ -12,7 +12,8 @@ LISTED = dict(ROW.findall((DOCS / "contracts.md").read_text(encoding="utf-8")))
 FOLDER = DOCS.parents[1] / "flows" / "cli"
 MODULES = {
     path.stem: import_module(".".join(path.relative_to(FOLDER.parents[1]).with_suffix("").parts))
-    for path in (*FOLDER.glob("*.py"), *FOLDER.glob("registered_versions/*.py"), *FOLDER.glob("model_files/*.py"))
+    for folder in (".", "registered_versions", "model_files", "this_machine")
+    for path in (FOLDER / folder).glob("*.py")
     if path.stem not in ("__init__", "app")
 }
 WITH_KEYS = sorted(name for name, module in MODULES.items() if hasattr(module, "KEYS"))

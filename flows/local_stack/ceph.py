@@ -13,7 +13,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from processes import Process, accepts, answers, is_running
+from autocast_core.errors import ServiceError
+from flows.local_stack.processes import Process, accepts, answers, is_running
 
 NEEDED = ("ceph", "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph-authtool")
 
@@ -139,5 +140,5 @@ def _ceph(home: Path, settings: Path, *arguments: str) -> str:
 def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command[:6])} ...: {done.stderr.strip()[-2000:]}")
+        raise ServiceError(f"{' '.join(command[:6])} ...: {done.stderr.strip()[-2000:]}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""The servers of one machine without containers: PostgreSQL, Ceph's S3 gateway, Prefect, MLflow, bridge and worker.
+"""The servers of one machine without containers: Prefect, MLflow, bridge and worker; PostgreSQL and Ceph's S3 gateway.
 
 Everything listens on loopback only. Ports and secrets are chosen once per folder and kept in FOLDER/settings.json;
 FOLDER/env holds what programs need to use the servers.
@@ -6,47 +6,71 @@ FOLDER/env holds what programs need to use the servers.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import secrets
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import ceph
-import postgres
-from processes import Process, answers, free_port, heed_interrupts, is_running, names, start, stop, wait
+from autocast_core.errors import ConfigError, OutputError, ServiceError
+from autocast_core.process.file_lock import exclusive_lock
+from autocast_core.text import one_line
+from flows.local_stack import ceph, postgres
+from flows.local_stack.deployment_files import deployment_file
+from flows.local_stack.processes import (
+    Process,
+    accepts,
+    answers,
+    heed_interrupts,
+    is_running,
+    log_of,
+    names,
+    start,
+    stop,
+    wait,
+)
+from flows.local_stack.stack_settings import (
+    StackSettings,
+    StackStorage,
+    environment,
+    known_settings,
+    object_store_environment,
+    settings_of,
+    write_environment,
+)
 
-PROJECT = Path(__file__).resolve().parents[2]
 POOL, GPU_POOL = "autocast-cpu", "autocast-gpu"
 BUCKETS = ("mlflow", "models")
 SERVERS = ("postgres", "ceph", "prefect", "mlflow", "bridge", "worker")
+WITHOUT_STORAGE = ("prefect", "mlflow", "bridge", "worker")
 _CEPH = ("ceph-mon", "ceph-osd", "ceph-rgw")
 _STOP_ORDER = ("worker", "bridge", "mlflow", "prefect", *reversed(_CEPH), "postgres")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Ports of 127.0.0.1 and secrets, the same at every start in a folder."""
+class ServerStatus:
+    """One server now. `state` is ``ready``, ``not answering`` (its process lives) or ``stopped``; `address` is None for
+    what has none."""
 
-    ports: Mapping[str, int]
-    database_password: str
-    webhook_secret: str
-    webhook_key: str
-    s3_access_key: str
-    s3_secret_key: str
+    name: str
+    state: str
+    address: str | None
+    log: Path
+
+    def to_json(self) -> dict[str, str | None]:
+        """The fields by their names."""
+        return {"name": self.name, "state": self.state, "address": self.address, "log": str(self.log)}
 
 
-def missing() -> tuple[str, ...]:
+def missing(storage: StackStorage = StackStorage.SERVERS) -> tuple[str, ...]:
     """What is not installed here, each with the command that installs it."""
+    if storage is StackStorage.FILES:
+        return ()
     lacks = []
     if postgres.programs() is None:
         lacks.append("PostgreSQL: run infra/local/packages")
@@ -57,16 +81,38 @@ def missing() -> tuple[str, ...]:
     return tuple(lacks)
 
 
-def up(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
-    """Starts those of `servers` that do not run, waits until they are ready, writes FOLDER/env; all of them together
-    get the flows deployed and the webhook registered."""
+def servers_of(storage: StackStorage) -> tuple[str, ...]:
+    """The servers of a stack with this storage."""
+    return SERVERS if storage is StackStorage.SERVERS else WITHOUT_STORAGE
+
+
+def up(folder: Path, servers: tuple[str, ...] = (), storage: StackStorage = StackStorage.SERVERS) -> None:
+    """Starts those of `servers` (none: all of the storage's) that do not run, waits until they are ready, writes
+    FOLDER/env; all of them together get the flows deployed and the webhook registered.
+
+    ConfigError where the folder has another storage or something is not installed, OutputError where it cannot be
+    written, ServiceError where a server does not start.
+    """
     heed_interrupts()
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = _settings(folder)
-    _write_environment(folder, settings)
-    # What the shell says about other servers must not reach ours.
+    if lacks := missing(storage):
+        raise ConfigError("not installed: " + "; ".join(lacks))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(folder / "stack.lock"):
+            settings = settings_of(folder, storage)
+            write_environment(folder, settings)
+            if settings.storage is not storage:
+                raise ConfigError(f"{folder} keeps its data in {settings.storage}: give another folder for {storage}")
+            _up(folder, settings, servers or servers_of(storage))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another folder") from error
+
+
+def _up(folder: Path, settings: StackSettings, servers: tuple[str, ...]) -> None:
+    # What the shell and the user's settings say about other servers must not reach ours.
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_", "AWS_"))]:
         del os.environ[name]
+    os.environ["AUTOCAST_SETTINGS"] = ""
     with ThreadPoolExecutor() as pool:
         storage = pool.submit(_start_ceph, folder, settings) if "ceph" in servers else None
         if "postgres" in servers:
@@ -80,22 +126,43 @@ def up(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
             wait(folder, process)
         if storage is not None:
             storage.result()
-    if set(servers) == set(SERVERS):
+    if set(servers) == set(servers_of(settings.storage)):
         deploy(folder)
         _call(folder, "autocast", "bridge", "register")
 
 
-def down(folder: Path, servers: tuple[str, ...] = SERVERS) -> None:
+def down(folder: Path, servers: tuple[str, ...] = SERVERS) -> tuple[str, ...]:
     """Stops those of `servers` that run, whoever needs another one first; with all of them whatever else was started
-    in the folder, as further workers."""
-    if set(servers) == set(SERVERS):
-        for name in set(names(folder)) - set(_STOP_ORDER):
-            stop(folder, name)
+    in the folder, as further workers. Returns the names of the processes that ran."""
+    ran = tuple(name for name in names(folder) if is_running(folder, name))
+    others = sorted(set(names(folder)) - set(_STOP_ORDER)) if set(servers) == set(SERVERS) else []
     chosen = {part for name in servers for part in (_CEPH if name == "ceph" else (name,))}
-    for name in _STOP_ORDER:
-        if name in chosen:
-            # PostgreSQL's "fast" shutdown closes open connections.
-            stop(folder, name, signal.SIGINT if name == "postgres" else signal.SIGTERM)
+    for name in (*others, *(name for name in _STOP_ORDER if name in chosen)):
+        # PostgreSQL's "fast" shutdown closes open connections.
+        stop(folder, name, signal.SIGINT if name == "postgres" else signal.SIGTERM)
+    return tuple(name for name in ran if not is_running(folder, name))
+
+
+def status(folder: Path) -> tuple[ServerStatus, ...]:
+    """How the servers of the folder are; none where nothing was ever started there."""
+    settings = known_settings(folder)
+    if settings is None:
+        return ()
+    ready: dict[str, Callable[[], bool]] = {}
+    if settings.storage is StackStorage.SERVERS:
+        ready["postgres"] = lambda: accepts(settings.ports["postgres"])
+        ready["ceph-rgw"] = lambda: answers(settings.address("s3"))
+    ready |= {process.name: process.is_ready for process in _processes(folder, settings)}
+    return tuple(_status(folder, settings, name, is_ready) for name, is_ready in ready.items())
+
+
+def _status(folder: Path, settings: StackSettings, name: str, is_ready: Callable[[], bool]) -> ServerStatus:
+    state = "stopped"
+    if is_running(folder, name):
+        state = "ready" if is_ready() else "not answering"
+    port = {"ceph-rgw": "s3"}.get(name, name)
+    address = settings.address(port) if port in settings.ports else None
+    return ServerStatus(name, state, address, log_of(folder, name))
 
 
 def deploy(folder: Path) -> None:
@@ -103,49 +170,26 @@ def deploy(folder: Path) -> None:
     automations."""
     marker = folder / "prefect" / "prepared"
     if not marker.exists():
+        automations = str(deployment_file("automations.yaml"))
         _call(folder, "prefect", "--no-prompt", "work-pool", "create", GPU_POOL, "--type", "process", "--overwrite")
         # Created again they would be there twice.
-        _call(folder, "prefect", "--no-prompt", "automation", "create", "--from-file", "infra/automations.yaml")
+        _call(folder, "prefect", "--no-prompt", "automation", "create", "--from-file", automations)
         marker.touch()
-    _call(folder, "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml")
-
-
-def environment(folder: Path, settings: Settings | None = None) -> dict[str, str]:
-    """The variables with which a program uses the servers of this folder."""
-    settings = settings or _settings(folder)
-    ports = settings.ports
-    return {
-        "PREFECT_API_URL": f"http://127.0.0.1:{ports['prefect']}/api",
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{ports['mlflow']}",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{ports['s3']}",
-        "AWS_ACCESS_KEY_ID": settings.s3_access_key,
-        "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key,
-        "AWS_REGION": "us-east-1",
-        "AUTOCAST_HOME": str(folder / "autocast"),
-        "AUTOCAST_BRIDGE_URL": f"http://127.0.0.1:{ports['bridge']}/mlflow",
-        "AUTOCAST_WEBHOOK_SECRET": settings.webhook_secret,
-        "AUTOCAST_TAG_LOCATIONS": "s3://models/",
-        "AUTOCAST_TAG_OPTIONS": "allow_random validation",
-        "AUTOCAST_APPROVAL_ALIASES": "champion",
-        "DO_NOT_TRACK": "1",
-    }
+    deployments = str(deployment_file("prefect.yaml"))
+    _call(folder, "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", deployments)
 
 
 def worker(folder: Path, name: str = "worker", pool: str = POOL) -> Process:
     """A process worker of the pool; a second one needs a name of its own."""
     variables = {**environment(folder), "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    address = f"http://127.0.0.1:{_settings(folder).ports['prefect']}/api/work_pools/{pool}"
+    address = f"{settings_of(folder).address('prefect')}/api/work_pools/{pool}"
     command = [_program("prefect"), "worker", "start", "--pool", pool, "--type", "process", "--name", name]
     return Process(name, [*command, "--limit", "4"], lambda: answers(address), variables)
 
 
 def prefect_server(folder: Path, name: str = "prefect", port: int | None = None, **variables: str) -> Process:
     """Prefect's server; a second one, on the same database, needs a name and a port of its own."""
-    settings = _settings(folder)
+    settings = settings_of(folder)
     port = port or settings.ports["prefect"]
     address = f"http://127.0.0.1:{port}/api"
     return Process(
@@ -156,9 +200,7 @@ def prefect_server(folder: Path, name: str = "prefect", port: int | None = None,
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_API_URL": address,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url(
-                "asyncpg", settings.ports["postgres"], settings.database_password, "prefect"
-            ),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database(folder, settings, "prefect", "asyncpg", "aiosqlite"),
             # Schedules made by hand are looked at soon, not once a minute.
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
@@ -172,19 +214,20 @@ def mlflow_server(
     folder: Path, name: str = "mlflow", port: int | None = None, *options: str, **variables: str
 ) -> Process:
     """MLflow's server; a second one, on the same database and bucket, needs a name and a port of its own."""
-    settings = _settings(folder)
+    settings = settings_of(folder)
     port = port or settings.ports["mlflow"]
-    database = postgres.url("psycopg2", settings.ports["postgres"], settings.database_password, "mlflow")
+    database = _database(folder, settings, "mlflow", "psycopg2", "pysqlite")
+    artifacts = "s3://mlflow/artifacts" if settings.storage is StackStorage.SERVERS else str(folder / "artifacts")
     return Process(
         name,
         [
             *(_program("mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", database, "--artifacts-destination", "s3://mlflow/artifacts"),
+            *("--backend-store-uri", database, "--artifacts-destination", artifacts),
             *("--allowed-hosts", "localhost:*,127.0.0.1:*", *options),
         ],
         lambda: answers(f"http://127.0.0.1:{port}/health"),
         {
-            **{key: value for key, value in environment(folder, settings).items() if key.startswith("AWS_")},
+            **object_store_environment(settings),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": settings.webhook_key,
@@ -198,42 +241,17 @@ def mlflow_server(
     )
 
 
-def _settings(folder: Path) -> Settings:
-    file = folder / "settings.json"
-    if file.exists():
-        return Settings(**json.loads(file.read_text(encoding="utf-8")))
-    names = ("postgres", "s3", "ceph-mon", "ceph-mon-v1", "prefect", "mlflow", "bridge")
-    ports: dict[str, int] = {}
-    for name in names:
-        ports[name] = next(port for port in iter(free_port, None) if port not in ports.values())
-    settings = Settings(
-        ports,
-        database_password=secrets.token_hex(16),
-        webhook_secret=secrets.token_urlsafe(32),
-        # Without one, MLflow makes up a key per process and cannot read its webhooks after a restart.
-        webhook_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        s3_access_key=secrets.token_hex(10),
-        s3_secret_key=secrets.token_hex(20),
-    )
-    _write_privately(file, json.dumps(asdict(settings), indent=2))
-    return settings
+def _database(folder: Path, settings: StackSettings, name: str, postgres_driver: str, sqlite_driver: str) -> str:
+    if settings.storage is StackStorage.FILES:
+        return f"sqlite+{sqlite_driver}:///{folder / name}.db"
+    return postgres.url(postgres_driver, settings.ports["postgres"], settings.database_password, name)
 
 
-def _write_environment(folder: Path, settings: Settings) -> None:
-    lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment(folder, settings).items()]
-    _write_privately(folder / "env", "".join(lines))
-
-
-def _write_privately(file: Path, text: str) -> None:
-    file.touch(mode=0o600)
-    file.write_text(text, encoding="utf-8")
-
-
-def _postgres(folder: Path, settings: Settings) -> Process:
+def _postgres(folder: Path, settings: StackSettings) -> Process:
     return postgres.server(folder, settings.ports["postgres"], settings.database_password)
 
 
-def _start_ceph(folder: Path, settings: Settings) -> None:
+def _start_ceph(folder: Path, settings: StackSettings) -> None:
     if not all(is_running(folder, name) for name in _CEPH):
         for name in _CEPH:
             stop(folder, name)
@@ -241,10 +259,9 @@ def _start_ceph(folder: Path, settings: Settings) -> None:
         _run(folder, process)
     import boto3
 
-    used = environment(folder, settings)
     client = boto3.client(
         "s3",
-        endpoint_url=used["AWS_ENDPOINT_URL_S3"],
+        endpoint_url=settings.address("s3"),
         aws_access_key_id=settings.s3_access_key,
         aws_secret_access_key=settings.s3_secret_key,
         region_name="us-east-1",
@@ -255,14 +272,14 @@ def _start_ceph(folder: Path, settings: Settings) -> None:
             client.create_bucket(Bucket=bucket)
 
 
-def _processes(folder: Path, settings: Settings) -> Iterator[Process]:
+def _processes(folder: Path, settings: StackSettings) -> Iterator[Process]:
     ports, used = settings.ports, environment(folder, settings)
     yield prefect_server(folder)
     yield mlflow_server(folder)
     yield Process(
         "bridge",
         [_program("autocast"), "bridge", "serve", "--host", "127.0.0.1", "--port", str(ports["bridge"])],
-        lambda: answers(f"http://127.0.0.1:{ports['bridge']}/healthz"),
+        lambda: answers(f"{settings.address('bridge')}/healthz"),
         used,
     )
     yield worker(folder)
@@ -281,10 +298,11 @@ def _program(name: str) -> str:
 def _call(folder: Path, program: str, *arguments: str) -> None:
     done = subprocess.run(
         [_program(program), *arguments],
-        cwd=PROJECT,
+        cwd=folder,
         env={**os.environ, **environment(folder)},
         capture_output=True,
         text=True,
     )
     if done.returncode:
-        raise SystemExit(f"{program} {' '.join(arguments)}: {(done.stdout + done.stderr).strip()[-3000:]}")
+        said = one_line((done.stdout + done.stderr).strip()[-1000:])
+        raise ServiceError(f"{program} {' '.join(arguments)} failed: {said}")

@@ -7,8 +7,10 @@ import pwd
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
-from processes import Process, accepts
+from autocast_core.errors import ServiceError
+from flows.local_stack.processes import Process, accepts
 
 USER = "autocast"
 NEEDED = ("initdb", "postgres", "createdb", "pg_isready")
@@ -22,7 +24,7 @@ def programs() -> Path | None:
 
 
 def server(folder: Path, port: int, password: str) -> Process:
-    """The server, its database cluster made where there is none. SystemExit where `folder` is closed to its user."""
+    """The server, its database cluster made where there is none. ServiceError where `folder` is closed to its user."""
     where = programs()
     assert where is not None
     data = folder / "postgres"
@@ -59,7 +61,7 @@ def make_database(port: int, password: str, name: str) -> None:
         text=True,
     )
     if done.returncode and "already exists" not in done.stderr:
-        raise SystemExit(f"database {name} cannot be made: {done.stderr.strip()}")
+        raise ServiceError(f"database {name} cannot be made: {done.stderr.strip()}")
 
 
 def url(driver: str, port: int, password: str, database: str) -> str:
@@ -77,7 +79,7 @@ def _make_cluster(where: Path, data: Path, password: str, user: str | None) -> N
     key = data.parent / "postgres.password"
     key.touch(mode=0o600)
     key.write_text(password, encoding="utf-8")
-    identity = {}
+    identity: dict[str, Any] = {}
     if user:
         account = pwd.getpwnam(user)
         for path in (data, key):
@@ -86,7 +88,7 @@ def _make_cluster(where: Path, data: Path, password: str, user: str | None) -> N
     command = ["initdb", "-D", str(data), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(key), "-N", "-E", "UTF8"]
     done = subprocess.run([str(where / command[0]), *command[1:]], cwd="/", capture_output=True, text=True, **identity)
     if done.returncode:
-        raise SystemExit(f"initdb: {done.stderr.strip()}\n(user {user or 'this'} must be able to enter {data.parent})")
+        raise ServiceError(f"initdb: {done.stderr.strip()}; user {user or 'this'} must be able to enter {data.parent}")
 
 
 def _is_ready(where: Path, port: int) -> bool:

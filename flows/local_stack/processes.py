@@ -17,6 +17,9 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from autocast_core.errors import ServiceError
 
 START_LIMIT_SECONDS = 240.0
 STOP_LIMIT_SECONDS = 20.0
@@ -38,10 +41,10 @@ def start(folder: Path, process: Process) -> None:
     """Starts the process unless it runs already, in a session of its own; does not wait for it."""
     if is_running(folder, process.name):
         return
-    log = folder / "logs" / f"{process.name}.log"
+    log = log_of(folder, process.name)
     for parent in (log.parent, folder / "run"):
         parent.mkdir(exist_ok=True)
-    user = {"user": process.user, "group": process.user, "extra_groups": []} if process.user else {}
+    user: dict[str, Any] = {"user": process.user, "group": process.user, "extra_groups": []} if process.user else {}
     with log.open("ab") as stream:
         child = subprocess.Popen(
             process.command,
@@ -67,16 +70,16 @@ def heed_interrupts() -> None:
 
 
 def wait(folder: Path, process: Process) -> None:
-    """Returns when the process is ready. SystemExit with the end of its log when it ends or takes too long."""
+    """Returns when the process is ready. ServiceError with the last line of its log when it ends or takes too long."""
     deadline = time.monotonic() + process.start_limit_seconds
     while time.monotonic() < deadline:
         if process.is_ready():
             return
         if not is_running(folder, process.name):
-            raise SystemExit(f"{process.name} ended at once:\n{_tail(folder, process.name)}")
+            raise ServiceError(f"{process.name} ended at once: {_last_line(folder, process.name)}")
         time.sleep(0.2)
-    raise SystemExit(
-        f"{process.name} is not ready after {process.start_limit_seconds:.0f} s:\n{_tail(folder, process.name)}"
+    raise ServiceError(
+        f"{process.name} is not ready after {process.start_limit_seconds:.0f} s: {_last_line(folder, process.name)}"
     )
 
 
@@ -117,7 +120,7 @@ def pid_of(folder: Path, name: str) -> int | None:
         note = json.loads((folder / "run" / f"{name}.pid").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return note["pid"] if note["began"] is not None and _began(note["pid"]) == note["began"] else None
+    return int(note["pid"]) if note["began"] is not None and _began(note["pid"]) == note["began"] else None
 
 
 def answers(url: str) -> bool:
@@ -136,13 +139,6 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _began(pid: int) -> str | None:
     """The start time of a process that is no zombie, in clock ticks since boot (proc(5), field 22 of stat)."""
     try:
@@ -159,7 +155,13 @@ def _kill_group(pid: int) -> None:
         return
 
 
-def _tail(folder: Path, name: str) -> str:
-    log = folder / "logs" / f"{name}.log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return "\n".join(lines[-30:])
+def log_of(folder: Path, name: str) -> Path:
+    """Where a process of this name writes."""
+    return folder / "logs" / f"{name}.log"
+
+
+def _last_line(folder: Path, name: str) -> str:
+    log = log_of(folder, name)
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it wrote nothing")
+    return f"{last[-500:]}; {log} has the rest"
