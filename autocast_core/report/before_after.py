@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from autocast_core.engine.validation import of_fp32
 from autocast_core.evaluate.metric_names import NOISE_FLOOR
@@ -31,10 +32,14 @@ def plain(cell: Cell) -> str:
     return "".join(part.text if isinstance(part, Measured) else part for part in cell)
 
 
+Kind = Literal["size", "nodes", "casts", "accuracy", "noise floor", "task", "latency", "estimated time"]
+
+
 @dataclass(frozen=True)
 class QuantityChange:
-    """One line of the table, and what measured it."""
+    """One line of the table: what is compared, of which kind that is, and what measured it."""
 
+    kind: Kind
     quantity: str
     before: Cell
     after: Cell
@@ -57,32 +62,33 @@ def changes(
     if "nodes.low_precision" in metrics:
         yield _nodes(metrics, precision)
     if "casts.inserted" in metrics:
-        yield QuantityChange("Casts inserted", ("–",), (measured["casts.inserted"],))
+        yield QuantityChange("casts", "Casts inserted", ("–",), (measured["casts.inserted"],))
     for prefix, backend in backends.items():
         yield from _worst(prefix, measured, backend)
     first = next(iter(backends.values()), "")
     for name in metrics:
         reference = f"{name}_fp32"
         if name.startswith("task.") and reference in metrics:
-            yield QuantityChange(
-                f"Task: {name.removeprefix('task.')}", (measured[reference],), (measured[name],), first
-            )
+            quantity = f"Task: {name.removeprefix('task.')}"
+            yield QuantityChange("task", quantity, (measured[reference],), (measured[name],), first)
     latencies = [measured.get(f"tensorrt.latency_ms.{kind}") for kind in ("fp32", "mixed")]
     if latencies[0] is not None and latencies[1] is not None:
-        yield QuantityChange("Latency, median", (latencies[0], " ms"), (latencies[1], " ms"), engine)
+        yield QuantityChange("latency", "Latency, median", (latencies[0], " ms"), (latencies[1], " ms"), engine)
     for name in metrics:
         room, _, device = name.partition(".estimated_ms.")
         if room in _ESTIMATED:
             beside = measured.get(of_fp32(name))
             before: Cell = ("–",) if beside is None else (beside, " ms")
             backend = f"estimate: roofline over {_ESTIMATED[room].format(engine)}"
-            yield QuantityChange(f"Estimated time on {device}", before, (measured[name], " ms"), backend)
+            after: Cell = (measured[name], " ms")
+            yield QuantityChange("estimated time", f"Estimated time on {device}", before, after, backend)
 
 
 def _size(metrics: Mapping[str, float]) -> QuantityChange:
     before, after = int(metrics["model.bytes_before"]), int(metrics["model.bytes_after"])
     share = f" ({after / before:.0%})" if before else ""
     return QuantityChange(
+        "size",
         "Size",
         (Measured("model.bytes_before", size(before)),),
         (Measured("model.bytes_after", size(after)), share),
@@ -93,6 +99,7 @@ def _nodes(metrics: Mapping[str, float], precision: str) -> QuantityChange:
     low, fp32 = int(metrics["nodes.low_precision"]), int(metrics["nodes.fp32"])
     share = Measured("nodes.low_precision_share", f"{metrics['nodes.low_precision_share']:.2%}")
     return QuantityChange(
+        "nodes",
         f"Nodes in {precision}",
         ("0",),
         (Measured("nodes.low_precision", f"{low:,}"), f" of {low + fp32:,} (", share, ")"),
@@ -101,8 +108,9 @@ def _nodes(metrics: Mapping[str, float], precision: str) -> QuantityChange:
 
 def _worst(prefix: str, measured: Mapping[str, Measured], backend: str) -> Iterator[QuantityChange]:
     error, ratio = (measured.get(f"{prefix}.worst.{metric}") for metric in ("rel_l2", "sqnr_db"))
-    quantity = _NOISE_QUANTITY if prefix == NOISE_FLOOR else "Worst output: relative L2 error, SQNR"
+    kind: Kind = "noise floor" if prefix == NOISE_FLOOR else "accuracy"
+    quantity = _NOISE_QUANTITY if kind == "noise floor" else "Worst output: relative L2 error, SQNR"
     left_out = measured.get(f"{prefix}.worst.nonfinite")
     note: Cell = (", ", left_out, " NaN or infinite values left out") if left_out and left_out.text != "0" else ()
     if error is not None and ratio is not None:
-        yield QuantityChange(quantity, ("exact",), (error, ", ", ratio, " dB", *note), backend)
+        yield QuantityChange(kind, quantity, ("exact",), (error, ", ", ratio, " dB", *note), backend)

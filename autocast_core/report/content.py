@@ -7,18 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-import onnx_ir as ir
-
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate.judges import logged_metric
 from autocast_core.evaluate.metric_names import NOISE_FLOOR, SIMULATION, bound_of, bound_prefix
-from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.operators.insides import ROUNDS_INSIDE
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.precision import types_text
 from autocast_core.report.before_after import QuantityChange, changes
+from autocast_core.report.network import Network
 from autocast_core.search.attribution import Attribution
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
@@ -74,36 +72,13 @@ class DataUsed:
 
 
 @dataclass(frozen=True)
-class NodeWiring:
-    """A node's place in the network: its own name and the names of the values it reads and writes."""
-
-    id: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-def wiring(model: ir.Model) -> tuple[NodeWiring, ...]:
-    """The wiring of every node that a plan speaks of, bodies included, in the order of the graph."""
-    return tuple(
-        NodeWiring(
-            node_id,
-            node.name or "",
-            tuple(value.name for value in node.inputs if value is not None and value.name),
-            tuple(value.name for value in node.outputs if value.name),
-        )
-        for node_id, node in nodes_with_ids(model.graph)
-        if is_counted(node)
-    )
-
-
-@dataclass(frozen=True)
 class ReportInput:
     """Everything a conversion's reports show; where a part is absent they say that it was not checked.
 
     `metrics` are all that the run has, by their full names; `fidelity` is keyed by the prefix of its metrics
     (``fidelity``, ``fidelity_onnxruntime``, ``tensorrt.fidelity``); `attribution` says which nodes the error comes
-    from; `nonfinite_results` is a line on NaN and infinity that the source itself gives.
+    from; `nonfinite_results` is a line on NaN and infinity that the source itself gives; `registry_link` is the address
+    of the registered model's page, where versions are approved.
     """
 
     name: str
@@ -119,11 +94,12 @@ class ReportInput:
     data: tuple[DataUsed, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    wiring: tuple[NodeWiring, ...] = ()
+    network: Network = field(default_factory=Network)
     warnings: tuple[str, ...] = ()
     not_checked: tuple[str, ...] = ()
     nonfinite_results: str | None = None
     run_id: str | None = None
+    registry_link: str | None = None
 
     @property
     def task(self) -> dict[str, float]:
@@ -159,11 +135,18 @@ def gate_outcome(report: ReportInput) -> GateOutcome:
     return GateOutcome(True, f"Passes {'its gate' if len(report.gates) == 1 else f'all {len(report.gates)} gates'}.")
 
 
-def how_to_approve(report: ReportInput) -> str | None:
-    """How the version becomes the champion, for whoever reads its report; None where it was not registered."""
+def approving_command(report: ReportInput) -> str | None:
+    """The command that makes the version the champion; None where it was not registered."""
     if not gate_outcome(report).passed or report.run_id is None:
         return None
-    command = f"autocast promote {shlex.quote(f'models:/{report.name}/VERSION')} --alias champion"
+    return f"autocast promote {shlex.quote(f'models:/{report.name}/VERSION')} --alias champion"
+
+
+def how_to_approve(report: ReportInput) -> str | None:
+    """How the version becomes the champion, for whoever reads of it; None where it was not registered."""
+    command = approving_command(report)
+    if command is None:
+        return None
     return f"To approve: set the tag autocast.approve to champion on the version in MLflow, or run {command}"
 
 

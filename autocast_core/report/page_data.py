@@ -15,7 +15,9 @@ from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.decide.rules import entry_of
 from autocast_core.plan import Evidence, NodeDecision
 from autocast_core.precision import types_text
-from autocast_core.report.content import NodeWiring, ReportInput
+from autocast_core.report.content import ReportInput
+from autocast_core.report.figures.map_data import map_data
+from autocast_core.report.network import NodeWiring
 from autocast_core.report.text import number
 from autocast_core.text import visible
 
@@ -30,13 +32,16 @@ def page_data(report: ReportInput) -> dict[str, Any]:
     where it was not measured; ``shares`` (only where errors were attributed) are the nodes' shares of the error at the
     outputs, null for a node that is not lowered; ``nodes`` are rows [op, precision, rule, reason, evidence, inputs,
     outputs, replaces, pattern] with trailing zeros left out, where op, rule and reason index ``strings``, inputs and
-    outputs ``tensors``; ``rules`` has for each rule in them [when it applies, whether it is binding].
+    outputs ``tensors``; ``rules`` has for each rule in them [when it applies, whether it is binding]. For the rest see
+    `figures.map_data`.
     """
     strings, tensors = _Index(), _Index()
-    wires = {node.id: node for node in report.wiring}
+    wires = {node.id: node for node in report.network.nodes}
     nodes = [_row(decision, wires.get(decision.id), strings, tensors) for decision in report.plan.nodes]
+    drawn = map_data(report, strings.of, tensors.of)
     return {
         **_shares(report),
+        **drawn,
         "precision": types_text(report.plan.low_types, " and "),
         "rules": {visible(rule): _rule(rule) for rule in sorted({decision.rule for decision in report.plan.nodes})},
         "ids": front_coded(visible(decision.id, NAME) for decision in report.plan.nodes),

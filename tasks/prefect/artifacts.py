@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from autocast_core.pipeline.cache import artifact_cache
 from tasks.progress import SilentListener, listening
@@ -81,6 +82,13 @@ def version_page(tracking_uri: str, registered: str) -> str | None:
         return None
     name, _, version = registered.removeprefix("models:/").rpartition("/")
     return f"{tracking_uri.rstrip('/')}/#/models/{name}/versions/{version}"
+
+
+def model_page(tracking_uri: str, name: str) -> str | None:
+    """The page of a registered model in MLflow's UI; None where the store has no pages."""
+    if not tracking_uri.startswith(("http://", "https://")):
+        return None
+    return f"{tracking_uri.rstrip('/')}/#/models/{quote(name, safe='')}"
 
 
 @contextmanager

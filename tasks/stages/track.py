@@ -16,6 +16,7 @@ from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.cache import artifact_cache
 from autocast_core.pipeline.saved import SavedModelFiles, SavedStatistics
 from autocast_core.pipeline.stages.evaluate import Evaluated
+from tasks.prefect.artifacts import model_page
 from tasks.prefect.retries import on_service_errors
 from tasks.stages.conversion import check_unchanged
 from tasks.stages.validate import artifacts
@@ -23,7 +24,7 @@ from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
 from tasks.tracking.example import sample_of
 from tasks.tracking.logged_model import LoggedModel, log_model
-from tasks.tracking.model_facts import ports_of, wiring_of
+from tasks.tracking.model_facts import network_of, ports_of
 from tasks.tracking.model_versions import CANDIDATE, Registered, register_version
 from tasks.tracking.package_versions import versions
 from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
@@ -156,11 +157,12 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         data=_data_used(record),
         spec=record.spec,
         versions=versions(),
-        wiring=wiring_of(record.sanitized, converted.plan),
+        network=network_of(record.sanitized, converted.plan, converted.model),
         warnings=record.warnings,
         not_checked=evaluated.skipped,
         nonfinite_results=evaluated.nonfinite_results,
         run_id=run.run_id,
+        registry_link=model_page(run.tracking_uri, record.name),
     )
 
 

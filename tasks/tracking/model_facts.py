@@ -9,13 +9,13 @@ import onnx_ir as ir
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.cache import artifact_cache
 from autocast_core.report.card import PortRow, port_rows
-from autocast_core.report.content import NodeWiring, wiring
+from autocast_core.report.network import Network, network
 from tasks.isolation import isolated
 
 
-def read_wiring(model: ModelRef, plan: Path) -> tuple[NodeWiring, ...]:
-    """The wiring that the report shows: of a sanitized model as the plan speaks of it."""
-    return wiring(_planned(model, plan))
+def read_network(model: ModelRef, plan: Path, converted: ModelRef) -> Network:
+    """The network that the report shows: a sanitized model as the plan speaks of it, with the casts of `converted`."""
+    return network(_planned(model, plan), artifact_cache().model(converted))
 
 
 def read_ports(model: ModelRef) -> tuple[PortRow, ...]:
@@ -41,6 +41,6 @@ def _planned(model: ModelRef, plan: Path) -> ir.Model:
     return planned_model(cache.model(model), cache.plan(plan))
 
 
-wiring_of = isolated(read_wiring, tuple[NodeWiring, ...])
+network_of = isolated(read_network, Network)
 ports_of = isolated(read_ports, tuple[PortRow, ...])
 digests_of = isolated(read_digests, tuple[str, str])

@@ -74,6 +74,26 @@ def _is_error(message: Any) -> bool:
     return message.type == "error" and not message.location.get("url", "").endswith("/mlflow/users/current")
 
 
+@pytest.fixture
+def opened(window, tmp_path):
+    """`opened(text)`: the page with this HTML, from disk."""
+
+    def show(text):
+        (tmp_path / "page.html").write_text(text, encoding="utf-8")
+        window.page.goto((tmp_path / "page.html").as_uri())
+        return window.page
+
+    return show
+
+
+def serious_problems(page: Any) -> list[tuple[str, str]]:
+    """What axe finds that is serious or critical: the rule, and the first element that breaks it."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]
+
+
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory):
     """The address of an MLflow server of its own."""

@@ -8,6 +8,7 @@ from autocast_core.report.comparison import Side, compare_runs, comparison_page
 from autocast_core.report.page import page as report_page
 from autocast_core.search.attribution import Attribution, NodeError
 from tests.autocast_core.report.conftest import build_report
+from tests.browser.conftest import serious_problems
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 HOSTILE = (
@@ -19,18 +20,6 @@ HOSTILE = (
 )
 
 
-@pytest.fixture
-def opened(window, tmp_path):
-    """`opened(text)`: the page with this HTML, from disk."""
-
-    def show(text):
-        (tmp_path / "page.html").write_text(text, encoding="utf-8")
-        window.page.goto((tmp_path / "page.html").as_uri())
-        return window.page
-
-    return show
-
-
 def full_report():
     attribution = Attribution((NodeError("graph/b", "Relu", 0.01, 0.9), NodeError("graph/c", "Relu", 0.01, 0.1)))
     return build_report(
@@ -38,19 +27,12 @@ def full_report():
     )
 
 
-def serious(page):
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [(each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")]
-
-
 @pytest.mark.parametrize("window", ["light", "dark"], indirect=True)
 def test_axe_finds_no_serious_problem(window, opened, request):
     page = opened(report_page(full_report()))
-    page.get_by_role("button", name="graph/a", exact=True).click()
+    page.locator("#table").get_by_role("button", name="graph/a", exact=True).click()
     page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
-    assert serious(page) == []
+    assert serious_problems(page) == []
     window.show(f"disk-{request.node.callspec.params['window']}")
     assert window.errors == []
 
@@ -61,7 +43,7 @@ def test_axe_finds_no_serious_problem_in_a_comparison(window, opened):
         Side(run, run, {"data_max": run}, {"m": value}, build_report(names).plan)
         for run, value, names in (("1", 1.0, "abc"), ("2", 2.0, "abd"))
     )
-    assert serious(opened(comparison_page(compare_runs(left, right)))) == []
+    assert serious_problems(opened(comparison_page(compare_runs(left, right)))) == []
     window.show("comparison")
     assert window.errors == []
 

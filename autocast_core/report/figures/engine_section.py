@@ -35,8 +35,9 @@ _FLOATS = frozenset({"float", "float16", "bfloat16", "float8e4m3fn", "double"})
 
 @dataclass(frozen=True)
 class Figure:
-    """A line of the table of figures; "–" where a figure is not known."""
+    """A line of the table of figures; "–" where a figure is not known. `quantity` is what its metric's name ends in."""
 
+    quantity: str
     name: str
     fp32: str
     mixed: str
@@ -124,15 +125,21 @@ def type_class(kernel: Kernel) -> str:
     return "fp32" if kernel.operand_type == "float" or "float" in kernel.writes else "low"
 
 
+def element_types(kernel: Kernel) -> str:
+    """What a kernel reads and writes, each type once: ``float16, float to float16``."""
+    reads, writes = (", ".join(dict.fromkeys(each)) or "nothing" for each in (kernel.reads, kernel.writes))
+    return f"{reads} to {writes}"
+
+
 def _figures(metrics: Mapping[str, float], prefix: str) -> Iterator[Figure]:
     for quantity, name in _QUANTITIES.items():
         metric = f"{prefix}.{quantity}"
-        yield Figure(name, _shown(metrics, of_fp32(metric)), _shown(metrics, metric), metric)
+        yield Figure(quantity, name, _shown(metrics, of_fp32(metric)), _shown(metrics, metric), metric)
     for metric in metrics:
         room, _, device = metric.partition(".estimated_ms.")
         if room == prefix:
             name = f"Estimated milliseconds on {device}"
-            yield Figure(name, _shown(metrics, of_fp32(metric)), _shown(metrics, metric), metric)
+            yield Figure("estimated_ms", name, _shown(metrics, of_fp32(metric)), _shown(metrics, metric), metric)
 
 
 def _shown(metrics: Mapping[str, float], metric: str) -> str:
@@ -148,7 +155,7 @@ def _strip(side: str, view: EngineView, costs: Sequence[float], scale: float, es
         cost = sum(costs[first : first + per_bar])
         dearest = kernels[max(range(len(kernels)), key=lambda at: costs[first + at])]
         more = f" and {len(kernels) - 1} more" if len(kernels) > 1 else ""
-        text = f"{visible(_subject(dearest), 200)}{more}: {_types(dearest)}, {_amount(cost, estimated)}"
+        text = f"{visible(_subject(dearest), 200)}{more}: {element_types(dearest)}, {_amount(cost, estimated)}"
         attention = any(each.fused_attention for each in kernels)
         bars.append(KernelBar(round(x * scale, 2), round(cost * scale, 2), type_class(dearest), attention, text))
         x += cost
@@ -175,7 +182,7 @@ def _costliest(view: EngineView, device: DeviceFigures | None) -> Iterator[Costl
             kind=kernel.kind,
             nodes=kernel.nodes[:_NODES],
             more=max(0, len(kernel.nodes) - _NODES),
-            types=_types(kernel),
+            types=element_types(kernel),
             traffic="–" if kernel.traffic_bytes is None else size(kernel.traffic_bytes),
             microseconds="–" if device is None else number(_cost(kernel, device) * 1e6),
         )
@@ -185,8 +192,3 @@ def _subject(kernel: Kernel) -> str:
     """What a kernel stands for in the network: its nodes, else its own name."""
     more = f" and {len(kernel.nodes) - _NODES} more" if len(kernel.nodes) > _NODES else ""
     return f"{', '.join(kernel.nodes[:_NODES])}{more}" if kernel.nodes else kernel.name
-
-
-def _types(kernel: Kernel) -> str:
-    reads, writes = (", ".join(dict.fromkeys(each)) or "nothing" for each in (kernel.reads, kernel.writes))
-    return f"{reads} to {writes}"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.plan import PrecisionPlan
 from autocast_core.precision import types_text
-from autocast_core.report.content import ERRORS, NodeWiring, OutputErrors, ReportInput, output_errors
+from autocast_core.report.content import ERRORS, OutputErrors, ReportInput, output_errors
 from autocast_core.report.figures.ranges import FLOOR, FP16_MAX, FP16_NORMAL, TensorRange, columns, tensor_ranges, ticks
+from autocast_core.report.network import NodeWiring
 from autocast_core.report.operators import operator_counts
 from autocast_core.text import visible
 
@@ -26,7 +27,7 @@ def plots(report: ReportInput) -> dict[str, Figure]:
     """Every plot that the report's content allows, by file stem."""
     figures = {"precision_by_operator": precision_by_operator(report.plan)}
     if report.statistics.tensors:
-        figures["dynamic_range"] = dynamic_range(report.plan, report.statistics, report.wiring)
+        figures["dynamic_range"] = dynamic_range(report.plan, report.statistics, report.network.nodes)
     errors = output_errors(report)
     if errors:
         figures["output_error"] = output_error(errors)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.plan import PrecisionPlan
-from autocast_core.report.content import NodeWiring
+from autocast_core.report.network import NodeWiring
 
 FLOOR = -24
 """log2 of FP16's smallest subnormal number (IEEE 754 binary16)."""
@@ -25,12 +25,19 @@ BF16_MAX = 128
 
 @dataclass(frozen=True)
 class TensorRange:
-    """Where one tensor's values lie on the axis; `kept`: a node that reads or writes it stays in FP32."""
+    """Where one tensor's values lie on the axis; `kept`: a node that reads or writes it stays in FP32; `typical` is its
+    root mean square, None where that was not measured."""
 
     tensor: str
     low: float
     high: float
     kept: bool
+    typical: float | None = None
+
+    @property
+    def magnitude(self) -> float:
+        """Where its largest magnitude lies, on the upper half of the axis."""
+        return max(self.high, -self.low)
 
 
 def position(value: float) -> float:
@@ -53,7 +60,9 @@ def tensor_ranges(
     for name in _in_order(statistics, wiring):
         stats = statistics.tensors[name]
         if stats.min <= stats.max:
-            found.append(TensorRange(name, position(stats.min), position(stats.max), name in kept))
+            rms = stats.root_mean_square
+            typical = None if rms is None else position(rms)
+            found.append(TensorRange(name, position(stats.min), position(stats.max), name in kept, typical))
     return tuple(found)
 
 
@@ -69,6 +78,7 @@ def columns(ranges: Sequence[TensorRange], count: int) -> tuple[TensorRange, ...
             min(each.low for each in group),
             max(each.high for each in group),
             any(each.kept for each in group),
+            min((each.typical for each in group if each.typical is not None), default=None),
         )
         for group in groups
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import Precision
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
-from autocast_core.report.content import DataUsed, FileFacts, NodeWiring, ReportInput
+from autocast_core.report.content import DataUsed, FileFacts, ReportInput
+from autocast_core.report.network import EdgeCast, Network, NodeWiring
 
 MakeReport = Callable[..., ReportInput]
 
@@ -82,7 +84,17 @@ def build_report(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> Repo
         "gates": (Gate("sqnr_db>=40", 66.25, True),),
         "data": (DataUsed("calibration", "calibration", "c.npz", "7" * 64, 4),),
         "versions": {"onnx": "1.23.2"},
-        "wiring": tuple(NodeWiring(f"graph/{n}", n, (left,), (right,)) for n, left, right in wires),
+        "network": Network(
+            "digits",
+            ("image",),
+            (values[-1],),
+            tuple(NodeWiring(f"graph/{n}", n, (left,), (right,)) for n, left, right in wires),
+            tuple(
+                EdgeCast(f"{a} out", f"graph/{b}", _to(b in kept))
+                for a, b in pairwise(names)
+                if (a in kept) != (b in kept)
+            ),
+        ),
     }
     fields = {**defaults, **{name: value for name, value in changes.items() if name != "metrics"}}
     metrics = {
@@ -94,6 +106,10 @@ def build_report(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> Repo
     for prefix, measured in fields["fidelity"].items():
         metrics |= measured.metrics(prefix)
     return ReportInput(**fields, metrics={**metrics, **changes.get("metrics", {})})
+
+
+def _to(is_kept: bool) -> str:
+    return "float" if is_kept else "float16"
 
 
 def _decision(name: str, kept: bool) -> NodeDecision:

@@ -1,11 +1,9 @@
-import onnx.parser
-import onnx_ir as ir
 from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.engine.validation import Finding, Validation
-from autocast_core.report.content import DataUsed, before_after, gate_outcome, how_to_approve, judged, unchecked, wiring
+from autocast_core.report.content import DataUsed, before_after, gate_outcome, how_to_approve, judged, unchecked
 
 
 def test_the_outcome_counts_failed_gates(make_report, gate):
@@ -83,27 +81,6 @@ def test_nodes_whose_insides_an_engine_may_round_are_named_with_a_remedy(make_re
 def test_an_engine_that_did_not_run_is_named_with_its_reason(make_report):
     lines = unchecked(make_report(validation=Validation("built", ("no NVIDIA driver",))))
     assert "TensorRT beyond depth 'built': no NVIDIA driver." in lines
-
-
-def test_wiring_enters_bodies_and_leaves_casts_out():
-    model = onnx.parser.parse_model(
-        """
-        <ir_version: 8, opset_import: ["" : 17]>
-        main (bool c, float[2] x) => (float[2] y) {
-            [half] h = Cast <to = 10> (x)
-            [choose] y = If (c) <
-                then_branch = left () => (float[2] l) { [up] l = Exp (x) },
-                else_branch = right () => (float[2] r) { [down] r = Neg (x) }
-            >
-        }
-        """
-    )
-    wires = wiring(ir.serde.deserialize_model(model))
-    assert [(w.id, w.inputs, w.outputs) for w in wires] == [
-        ("graph/choose", ("c",), ("y",)),
-        ("graph/choose:then_branch/up", ("x",), ("l",)),
-        ("graph/choose:else_branch/down", ("x",), ("r",)),
-    ]
 
 
 def test_judges_metrics_are_rows_of_their_own_and_no_metrics_of_the_task(make_report):

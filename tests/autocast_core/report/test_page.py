@@ -9,6 +9,7 @@ from msgspec import structs
 from autocast_core.config import Precision
 from autocast_core.decide.rules import entry_of
 from autocast_core.plan import NodeDecision
+from autocast_core.report.network import Network
 from autocast_core.report.page import page
 from autocast_core.report.page_data import front_coded, page_data, script_json
 from autocast_core.search.attribution import Attribution, NodeError
@@ -119,7 +120,7 @@ def test_the_page_stays_small_where_every_name_is_long_and_every_tenth_node_is_k
 def test_a_model_without_measurements_has_a_page(make_report):
     from autocast_core.calibrate.statistics import Statistics
 
-    text = page(make_report(statistics=Statistics(), fidelity={}, gates=(), wiring=(), data=(), versions={}))
+    text = page(make_report(statistics=Statistics(), fidelity={}, gates=(), network=Network(), data=(), versions={}))
     assert "Undecided: no gate was checked." in text
     assert "Dynamic range" not in text
 
