@@ -51,22 +51,26 @@ from flows.conversion.tracked_run import (
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.proof import SIGNING_KEY
-from flows.request.policy import check_metric, check_plugins, limits_for
+from flows.request.policy import check_metric, check_plugins, check_runner, limits_for
 from flows.request.preflight import check_inputs_stay, check_request
 from flows.request.spec import Spec
-from tasks.isolation import isolation
+from tasks.isolation import is_isolated, isolation
 from tasks.prefect.artifacts import show_conversion, stages_shown, summary_text
 from tasks.prefect.distributed_lock import exclusively
 from tasks.prefect.lineage import show_lineage
 from tasks.progress import listener, stage
-from tasks.stages.conversion import call_task, casts_of_plan, check_unchanged
+from tasks.shards.runner import LOCAL, Runner, opened_runner
+from tasks.shards.shard_inputs import ShardInputs
+from tasks.stages.conversion import casts_of_plan, check_unchanged
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
 from tasks.stages.gates import check_gates, check_nonfinite, with_blame
 from tasks.stages.publish import PUBLISHED, publish_task
+from tasks.stages.sharded import stage_caller
 from tasks.stages.track import log_model_task, register_task, size_of, track_task
 from tasks.storage.local import MODEL_FILE
 from tasks.storage.model_registry import NoOnnxFlavorError
 from tasks.storage.publication import is_there, output_name
+from tasks.storage.uri import shared_location
 from tasks.tracking.conversions import (
     IDENTITY_TAG,
     EarlierConversion,
@@ -87,13 +91,15 @@ REPAIRED = "repaired"
 
 @dataclass(frozen=True)
 class _Conversion:
-    """What is asked, where its intermediate files go, and the seconds that its stages have taken so far."""
+    """What is asked, where its intermediate files go, the seconds that its stages have taken so far, and what does its
+    shards."""
 
     model: str
     spec: Spec
     home: Home
     folder: Path
     timings: MutableMapping[str, float]
+    runner: Runner
 
 
 @dataclass(frozen=True)
@@ -122,23 +128,29 @@ def _run_name() -> str:
     on_cancellation=[remove_work_folder, end_tracking_run, announce],
     on_crashed=[remove_work_folder_unless_retried, end_tracking_run, announce],
 )
-def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False) -> ConversionResult:
+def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False, runner: str = LOCAL) -> ConversionResult:
     """Converts the model at `model` (path, file://, s3:// or models:/ URI) as `spec` says.
 
     Where an equal conversion (same identity and name) is done or under way, its result is handed back and nothing is
-    made; the flow run ends as Reused. A dry run ends with the plan and writes nothing. GateMissedError (with the
+    made; the flow run ends as Reused. A dry run ends with the plan and writes nothing. `runner` says who does its
+    shards (see tasks.shards.runner); the result is the same, to the last bit. GateMissedError (with the
     result) where the model misses a gate: then nothing is published or registered, and the flow run ends as GateMissed.
     InputError and ServiceError as their messages say.
     """
     where = home()
     set_defaults(where)
     remove_old_work_folders(where)
-    conversion = _Conversion(model, spec, where, work_folder(where), {})
     deployed = runtime.deployment.id is not None
+    check_runner(runner, deployed=deployed)
     check_plugins(spec, deployed=deployed)
     check_metric(spec.metric, deployed=deployed)
     try:
-        with isolation(limits_for(spec, deployed=deployed)), stages_shown() if deployed else nullcontext():
+        with (
+            opened_runner(runner) as opened,
+            isolation(limits_for(spec, deployed=deployed)),
+            stages_shown() if deployed else nullcontext(),
+        ):
+            conversion = _Conversion(model, spec, where, work_folder(where), {}, opened)
             result = _plan_only(conversion) if dry_run else _convert_once(conversion)
         return reused(result, result.run_id) if result.reused else result  # type: ignore[return-value]
     except GateMissedError as error:
@@ -233,24 +245,35 @@ def _request(conversion: _Conversion, inputs: Inputs) -> JobRequest:
     )
 
 
-def _tasks(conversion: _Conversion, request: JobRequest) -> Around:
+def _tasks(conversion: _Conversion, inputs: Inputs, request: JobRequest) -> Around:
     """Runs each of the pipeline's stages as a task."""
+    call = stage_caller(conversion.runner, _calibration(conversion.spec, inputs, request))
 
-    def as_task(todo: Stage, inputs: tuple[Any, ...]) -> Any:
+    def as_task(todo: Stage, taken: tuple[Any, ...]) -> Any:
         with stage(todo.name, conversion.timings):
-            return call_task(todo.name, request, inputs)
+            return call(todo.name, request, taken)
 
     return as_task
 
 
-def _plan(conversion: _Conversion, request: JobRequest) -> Artifacts:
+def _calibration(spec: Spec, inputs: Inputs, request: JobRequest) -> ShardInputs | None:
+    """What workers read to calibrate; None without data."""
+    source, data = inputs.source, inputs.calibration
+    if spec.calibration is None or data is None:
+        return None
+    location, digest = shared_location(spec.calibration), data.digest
+    pinned = source.uri_pinned, source.ref.digest
+    return ShardInputs(*pinned, location, digest, request.config, spec.allow_nonfinite, is_isolated())
+
+
+def _plan(conversion: _Conversion, inputs: Inputs, request: JobRequest) -> Artifacts:
     source = Artifacts({LoadedSource: request.source})
-    return run_stages(planning_stages(request.config), _tasks(conversion, request), source)
+    return run_stages(planning_stages(request.config), _tasks(conversion, inputs, request), source)
 
 
 def _plan_only(conversion: _Conversion) -> ConversionResult:
     inputs = _fetch(conversion)
-    made = _plan(conversion, _request(conversion, inputs))
+    made = _plan(conversion, inputs, _request(conversion, inputs))
     sanitized: SavedSanitized = made.made[SanitizedSource]
     plan: SavedPlan = made.made[PrecisionPlan]
     return ConversionResult(
@@ -268,7 +291,7 @@ def _convert(
     conversion: _Conversion, run: RunRef, inputs: Inputs, name: str, tags: Mapping[str, str], is_signed: bool
 ) -> ConversionResult:
     request = _request(conversion, inputs)
-    judged = _judge(conversion, request, inputs, _plan(conversion, request))
+    judged = _judge(conversion, request, inputs, _plan(conversion, inputs, request))
     result = _result(conversion, inputs, judged, run)
     converted: SavedModelFiles = judged.artifacts.made[Converted]
     tags = {**tags, **conversion_tags(judged.artifacts, judged.metrics, passed=result.passed)}
@@ -301,9 +324,9 @@ def _convert(
 
 def _judge(conversion: _Conversion, request: JobRequest, inputs: Inputs, planned: Artifacts) -> _Judged:
     spec = conversion.spec
-    tasks = _tasks(conversion, request)
+    tasks = _tasks(conversion, inputs, request)
     # In a folder of its own: what was persisted of the first tasks must stay true for a retry.
-    tasks_repaired = _tasks(conversion, replace(request, folder=request.folder / REPAIRED))
+    tasks_repaired = _tasks(conversion, inputs, replace(request, folder=request.folder / REPAIRED))
     made = run_stages((EXPLAIN,), tasks, measured_model(request, planned, tasks, tasks_repaired))
     plan: SavedPlan = made.made[PrecisionPlan]
     converted: SavedModelFiles = made.made[Converted]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,12 @@ class FileLayout:
 
     def span(self, start: int, stop: int) -> FileSpan:
         """The files that hold the batches from number `start` to before `stop`."""
-        names: list[str] = []
-        begin = skipped = 0
-        for name, count in zip(self.files, self.counts, strict=True):
-            if begin < stop and begin + count > start:
-                if not names:
-                    skipped = start - begin
-                names.append(name)
-            begin += count
-        return FileSpan(tuple(names), skipped, min(stop, begin) - start)
+        ends = self._ends
+        stop = min(stop, ends[-1])
+        first, last = bisect_right(ends, start), bisect_left(ends, stop)
+        skipped = start - (ends[first] - self.counts[first])
+        return FileSpan(self.files[first : last + 1], skipped, stop - start)
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(self.counts))

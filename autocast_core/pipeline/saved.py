@@ -191,10 +191,14 @@ def perform(stage: str, request: JobRequest, inputs: tuple[Any, ...], progress: 
     taken: tuple[Any, ...] = tuple(
         load_saved(job, kind, saved) for kind, saved in zip(todo.inputs, inputs, strict=True)
     )
-    made = run_stage(todo, job, taken)
+    return save_made(stage, request, job, run_stage(todo, job, taken))
+
+
+def save_made(stage: str, request: JobRequest, job: Job, made: Any) -> Any:
+    """What the stage named `stage` made, saved below the request's folder. OutputError where that cannot be written."""
     folder = request.folder / stage
     folder.mkdir(parents=True, exist_ok=True)
-    save = FORMS[todo.output].save
+    save = FORMS[STAGES[stage].output].save
     assert save is not None, f"{stage}: its artifact is not saved"
     return save(Destination(job, folder, request.folder / "output" / request.output), made)
 

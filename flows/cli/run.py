@@ -75,6 +75,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan; write and register nothing.")
     ] = False,
+    runner: Annotated[
+        str, typer.Option(help="What calibrates: local, or the workers of dask, dask=ADDRESS, ray or ray=ADDRESS.")
+    ] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Convert a model."""
@@ -92,13 +95,18 @@ def run(
         "judges": judge or None,
     }
     known: dict[str, str] = {}
-    result = finish(lambda: convert(model, spec, given, dry_run, known), KEYS, as_json, known)
+    result = finish(lambda: convert(model, spec, given, dry_run, known, runner), KEYS, as_json, known)
     if not as_json:
         show(result)
 
 
 def convert(
-    model: str, spec_file: Path | None, given: Mapping[str, Any], dry_run: bool, known: MutableMapping[str, str]
+    model: str,
+    spec_file: Path | None,
+    given: Mapping[str, Any],
+    dry_run: bool,
+    known: MutableMapping[str, str],
+    runner: str = "local",
 ) -> Mapping[str, Any]:
     """Runs the flow on `model`; what can be judged without it is judged before anything is started.
 
@@ -111,6 +119,7 @@ def convert(
     from flows.request.policy import check_file_code
     from flows.request.preflight import check_inputs, check_request
     from flows.request.spec import load_spec
+    from tasks.shards.runner import check_runner
     from tasks.tracking.package_versions import clash
 
     if warning := clash():
@@ -123,11 +132,12 @@ def convert(
 
         load_metric(spec.metric)
     check_inputs(model, spec, judged=not dry_run)
+    check_runner(runner)
     with shown_progress(known) as listener, flow_session(listener, tracking=not dry_run) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.convert_model import convert_model
 
-        return convert_model(model, spec, dry_run).to_json()
+        return convert_model(model, spec, dry_run, runner).to_json()
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -58,6 +58,7 @@ def _worker_bytes() -> int | None:
     try:
         from distributed import get_worker
 
-        return get_worker().memory_manager.memory_limit
+        limit: int | None = get_worker().memory_manager.memory_limit
+        return limit
     except (ImportError, ValueError):
         return None

@@ -2,7 +2,8 @@
 
 A deployed run serves a request from an API or a registry and is restricted; a run in the user's own process is not, but
 what a file asks is not what the user asks. Settings of the operator or the user: AUTOCAST_ISOLATION (process | none),
-AUTOCAST_PLUGIN_FOLDERS (folders, separated as in PATH), AUTOCAST_METRIC_MODULES (Python modules, separated likewise).
+AUTOCAST_PLUGIN_FOLDERS (folders, separated as in PATH), AUTOCAST_METRIC_MODULES (Python modules, separated likewise),
+AUTOCAST_RUNNERS (names of runners, separated by commas).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PLUGIN_FOLDERS = "AUTOCAST_PLUGIN_FOLDERS"
 METRIC_MODULES = "AUTOCAST_METRIC_MODULES"
 ISOLATION = "AUTOCAST_ISOLATION"
+RUNNERS = "AUTOCAST_RUNNERS"
 
 
 def limits_for(spec: Spec, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> ProcessLimits | None:
@@ -82,6 +84,19 @@ def check_metric(metric: str | None, *, deployed: bool, environment: Mapping[str
         raise ConfigError(
             f"metric: {metric} is not of a module from which this service takes metrics; whoever runs the worker can "
             f"add {_module(metric)} to {METRIC_MODULES}"
+        )
+
+
+def check_runner(runner: str, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> None:
+    """ConfigError for an unknown runner, and where a request to a deployment names a cluster that its operator does not
+    list: it would be sent code, and what it answers is unpickled."""
+    from tasks.shards.runner import LOCAL, check_name
+
+    check_name(runner)
+    listed = environment.get(RUNNERS, "").split(",")
+    if deployed and runner not in (LOCAL, *(name.strip() for name in listed)):
+        raise ConfigError(
+            f"runner: this service does not compute on {runner}; whoever runs the worker can add it to {RUNNERS}"
         )
 
 

@@ -5,8 +5,17 @@ from tasks.isolation.process import (
     ProcessLimits,
     StageBugError,
     StageDiedError,
+    is_isolated,
     isolated,
     isolation,
 )
 
-__all__ = ["IsolatedProcess", "ProcessLimits", "StageBugError", "StageDiedError", "isolated", "isolation"]
+__all__ = [
+    "IsolatedProcess",
+    "ProcessLimits",
+    "StageBugError",
+    "StageDiedError",
+    "is_isolated",
+    "isolated",
+    "isolation",
+]

@@ -188,6 +188,11 @@ def isolated(function: Callable[P, R], result: Any, message: Any = None, *, name
     return call
 
 
+def is_isolated() -> bool:
+    """Whether isolated functions run in a child process here."""
+    return _PROCESS.get() is not None
+
+
 @contextmanager
 def isolation(limits: ProcessLimits | None) -> Iterator[None]:
     """Within the block isolated functions run in a child process with `limits`; None: in this process.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,33 @@ def fetch_data(
     raise ConfigError(f"data {location}: a models:/ location names a model; give a path, file:// or s3:// URI of data")
 
 
+def fetch_files(
+    uri: str,
+    names: Sequence[str],
+    cache_folder: Path | None = None,
+    *,
+    options: S3Options = DEFAULTS,
+    progress: ProgressCallback = silent,
+) -> tuple[Path, ...]:
+    """Those files of the data at `uri` that are called `names`, in their order; no others are fetched. As `fetch_data`,
+    which may have listed them on another machine. DataError where one is missing here."""
+    location = parse_uri(uri)
+    if isinstance(location, LocalLocation):
+        path = location.path.absolute()
+        files = tuple(path if path.name == name and path.is_file() else path / name for name in names)
+        if missing := next((file for file in files if not file.is_file()), None):
+            raise DataError(f"data {missing} does not exist on this machine: put the data where every worker sees it")
+        return files
+    if not isinstance(location, S3Location):
+        raise ConfigError(f"data {location}: give a path, file:// or s3:// URI of data")
+    client, cache = connect(options), Cache.open(cache_folder)
+    single = None if location.is_prefix else find(client, location)
+    objects = _pinned(client, location, names) if single is None else {names[0]: single}
+    references = {name: fetch_object(client, pinned, cache, options, progress) for name, pinned in objects.items()}
+    folder, _ = cache.place("data", references)
+    return tuple(folder / name for name in names)
+
+
 def _fetch_s3(
     location: S3Location, cache: Cache, most_bytes: int | None, options: S3Options, progress: ProgressCallback
 ) -> FetchedData:
@@ -75,4 +102,8 @@ def _objects(client: Any, prefix: S3Location) -> dict[str, PinnedObject]:
     names = [name for name in list_names(client, prefix) if name.endswith(DATA_SUFFIXES)]
     if not names:
         raise DataError(f"data {prefix}: there is no such object, and no .npz or .json object below it; check the key")
+    return _pinned(client, prefix, names)
+
+
+def _pinned(client: Any, prefix: S3Location, names: Collection[str]) -> dict[str, PinnedObject]:
     return {name: pin(client, prefix.under(name)) for name in names}

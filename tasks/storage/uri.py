@@ -75,6 +75,12 @@ class RegistryLocation:
 Location = LocalLocation | S3Location | RegistryLocation
 
 
+def shared_location(uri: str) -> str:
+    """`uri` as other processes, which have other current folders, understand it."""
+    location = parse_uri(uri)
+    return str(location.path.absolute()) if isinstance(location, LocalLocation) else uri
+
+
 def parse_uri(text: str) -> Location:
     """Reads a path, ``file:///PATH``, ``s3://BUCKET/KEY[?versionId=ID]``, ``models:/NAME/VERSION`` or
     ``models:/NAME@ALIAS``.

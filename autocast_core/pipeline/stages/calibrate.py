@@ -37,6 +37,11 @@ def _calibrate(job: Job, model: ir.Model, batches: Batches) -> Statistics:
     found = calibration.calibrate(
         model, batches, job.runtime, config.precision, small_values=config.small_values, progress=job.progress
     )
+    return with_first_nonfinite(found, model, batches)
+
+
+def with_first_nonfinite(found: Statistics, model: ir.Model, batches: Batches) -> Statistics:
+    """`found`, with the place of the first NaN or infinity in the data where the model's inputs hold one."""
     inputs = [found.tensors[name] for value in model.graph.inputs if (name := str(value.name)) in found.tensors]
     if isinstance(batches, DataBatches) and any(stats.nonfinite for stats in inputs):
         return replace(found, first_nonfinite=batches.first_nonfinite())

@@ -1,0 +1,60 @@
+"""What a worker needs to know of a job, and how it gets the model and its part of the data itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from autocast_core.config import ConversionConfig
+from autocast_core.errors import DataError, InputError
+from autocast_core.model.reference import ModelRef
+from tasks.isolation import ProcessLimits, isolation
+from tasks.storage.data import fetch_files
+from tasks.storage.local import digest_of
+from tasks.storage.models import fetch_model
+
+
+@dataclass(frozen=True)
+class ShardInputs:
+    """The pinned model (its location, and the digest that it must have), the data (its location, and the digest over
+    all of its files), and how both are read.
+
+    With `isolated` they are read in a process of their own, whose limits are the worker's settings.
+    """
+
+    model: str
+    model_digest: str
+    data: str
+    data_digest: str
+    config: ConversionConfig
+    allow_nonfinite: bool = True
+    isolated: bool = False
+
+
+@contextmanager
+def fetched_model(inputs: ShardInputs) -> Iterator[ModelRef]:
+    """The model on this worker; within the block, files are read as the job asks. InputError where it is another."""
+    with isolation(ProcessLimits.from_environment() if inputs.isolated else None):
+        found = fetch_model(inputs.model).ref
+        if found.digest != inputs.model_digest:
+            raise InputError(
+                f"model {inputs.model}: a worker reads another file (sha256 {found.digest[:16]}… instead of"
+                f" {inputs.model_digest[:16]}…): give every worker the same one, for example by S3"
+            )
+        yield found
+
+
+def fetched_data(inputs: ShardInputs, names: tuple[str, ...]) -> tuple[Path, ...]:
+    """The data's files called `names`, on this worker."""
+    return fetch_files(inputs.data, names)
+
+
+def check_data(inputs: ShardInputs, digests: Mapping[str, str]) -> None:
+    """DataError where what the workers have read (sha256 by file name) is not the data that was pinned."""
+    if digest_of(digests) != inputs.data_digest:
+        raise DataError(
+            f"data {inputs.data}: workers have read other files than this process, or they were changed meanwhile: give"
+            " every worker the same ones, and run again"
+        )
