@@ -17,6 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import AutocastError
+from autocast_core.evaluate.metric_names import WORST_REL_L2
 from autocast_core.text import one_line
 from flows.convert_model import convert_model
 from flows.local.environment import set_defaults
@@ -101,8 +102,8 @@ def summary_rows(outcomes: Sequence[ModelOutcome], tracking_uri: str) -> list[di
                 "page": version_page(tracking_uri, registered) if registered else None,
                 "output": result.get("output"),
                 "run": result.get("run_id"),
-                "low precision share": metrics.get("nodes.low_precision_share"),
-                "relative error": metrics.get("fidelity.worst.rel_l2"),
+                "low precision share": metrics.get("nodes/low_precision_share"),
+                "relative error": metrics.get(WORST_REL_L2),
                 "error": outcome.error,
             }
         )

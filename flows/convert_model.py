@@ -280,7 +280,7 @@ def _plan_only(conversion: _Conversion) -> ConversionResult:
         source=inputs.source.uri_pinned,
         source_sha256=inputs.source.ref.digest,
         summary=plan.summary,
-        metrics={**plan.metrics, "casts.inserted": casts_of_plan(sanitized.model, plan.path)},
+        metrics={**plan.metrics, "casts/inserted": casts_of_plan(sanitized.model, plan.path)},
         plan=json.loads(plan.path.read_text(encoding="utf-8")),
         timings=conversion.timings,
         warnings=(*sanitized.warnings, *plan.warnings),
@@ -335,9 +335,9 @@ def _judge(conversion: _Conversion, request: JobRequest, inputs: Inputs, planned
         validated = validate_converted(request, converted, inputs.source, spec, str(runtime.flow_run.id))
     metrics = {
         **plan.metrics,
-        "casts.inserted": converted.casts_inserted,
-        "model.bytes_before": size_of(inputs.source.ref),
-        "model.bytes_after": converted.bytes,
+        "casts/inserted": converted.casts_inserted,
+        "model/bytes_before": size_of(inputs.source.ref),
+        "model/bytes_after": converted.bytes,
         **evaluated.metrics,
         **validated.metrics(),
     }

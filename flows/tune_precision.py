@@ -12,6 +12,7 @@ from prefect import flow, runtime
 
 from autocast_core.errors import DataError, GateError
 from autocast_core.evaluate import AskedGates
+from autocast_core.evaluate.metric_names import NOISE_FLOOR, of_worst_output
 from autocast_core.json_values import finite
 from autocast_core.model.atomic import check_inputs_stay, check_plain
 from autocast_core.pipeline.job import files_of_data
@@ -37,6 +38,7 @@ from tasks.stages.track import SOURCE_MODEL
 from tasks.storage.data import FetchedData
 from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
+from tasks.tracking.run_metrics import shown_metrics
 from tasks.tracking.runs import NOTE_TAG, RunRef, log, log_artifacts, log_dataset, note
 
 _DEFAULT = Spec()
@@ -202,7 +204,7 @@ def _track(search: _Search, run: RunRef, source: Fetched, data: FetchedData | No
         "autocast.gate": "passed" if all(budget["passed"] for budget in tuned.budgets) else "failed",
         NOTE_TAG: note(report(tuned, search.spec)),
     }
-    log(run, metrics=tuned.metrics, tags=tags)
+    log(run, metrics=shown_metrics(tuned.metrics), tags=tags)
     log_dataset(run, SOURCE_MODEL, source.uri_pinned, source.ref.digest, SOURCE_MODEL)
     if data is not None:
         log_dataset(run, kind, search.spec.evaluation or search.spec.calibration or "", data.digest, kind)
@@ -237,7 +239,7 @@ def measured(spec: Spec, tuned: Tuned) -> str:
     elif spec.calibration:
         data = f"calibration data {spec.calibration} (no evaluation data was given)"
     digest = f", sha256 {tuned.digest}" if spec.evaluation or spec.calibration else ""
-    floor = tuned.metrics.get("noise_floor.worst.sqnr_db")
+    floor = tuned.metrics.get(of_worst_output("sqnr_db", NOISE_FLOOR))
     noise = "" if floor is None else f" Noise floor, FP32 against FP32 without graph optimisation: {floor:.4g} dB SQNR."
     return f"Measured in simulation over {tuned.batches} batches of {data}{digest}.{noise}"
 

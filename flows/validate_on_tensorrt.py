@@ -25,6 +25,7 @@ from tasks.stages.fetch import fetch_data_task, fetch_model_task
 from tasks.stages.validate import VALIDATION_FILE, artifacts, validate_task
 from tasks.storage.data import FetchedData
 from tasks.storage.models import Fetched
+from tasks.tracking.run_metrics import shown_metrics
 from tasks.tracking.runs import RunRef, log, log_artifacts
 
 _DEFAULT = Spec()
@@ -164,7 +165,7 @@ def _log_validation(run: RunRef, found: Validation, engine: Path | None) -> None
         tags["autocast.tensorrt.engine"] = found.package or ""
         if found.execution is not None:
             tags["autocast.tensorrt.compute_capability"] = found.execution.compute_capability
-    log(run, metrics=found.metrics(), tags=tags)
+    log(run, metrics=shown_metrics(found.metrics()), tags=tags)
     texts, tables = artifacts(found)
     texts[VALIDATION_FILE] = json.dumps(finite(found.to_json()))
     log_artifacts(run, texts=texts, tables=tables, figures={}, files=files)

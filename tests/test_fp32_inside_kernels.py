@@ -41,7 +41,7 @@ def planned(model: Path, calibration: Path, evaluation: Path, **options) -> Resu
     source, plan = made[SanitizedSource].model, made[PrecisionPlan]
     view = plan_view(source, plan, job.config, job.batches(source, job.calibration))
     metrics = evaluate_candidate(job, apply_plan(source, plan).model, (SIMULATION,)).metrics
-    return Result(plan, view, metrics["fidelity.worst.sqnr_db"])
+    return Result(plan, view, metrics["fidelity/sqnr_db"])
 
 
 @pytest.mark.skipif(not find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not here")

@@ -40,7 +40,7 @@ def converted(model: Path, calibration: Path, evaluation: Path, **options) -> Ca
     planned = run_stages((LOAD, *planning_stages(job.config)), in_this_process(job))
     applied = apply_plan(planned[SanitizedSource].model, planned[PrecisionPlan])
     metrics = evaluate_candidate(job, applied.model, (SIMULATION,)).metrics
-    return CastsAndFidelity(applied.casts_inserted, metrics["fidelity.worst.sqnr_db"])
+    return CastsAndFidelity(applied.casts_inserted, metrics["fidelity/sqnr_db"])
 
 
 def require_nothing_needless(model: Path, calibration: Path, evaluation: Path) -> None:

@@ -71,12 +71,12 @@ def test_the_demo_shows_that_accuracy_is_kept_where_a_naive_conversion_loses_it(
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     metrics = yaml.safe_load(done.stdout)["metrics"]
-    assert metrics["task.top1_fp32"] > 0.95
-    assert metrics["demo.naive_top1"] < 0.5
-    assert metrics["task.top1_drop"] <= 0.01
+    assert metrics["task/top1_fp32"] > 0.95
+    assert metrics["demo/naive_top1"] < 0.5
+    assert metrics["task/top1_drop"] <= 0.01
     assert sorted(path.name for path in tmp_path.iterdir()) == [".autocast"]
-    shown = (f"FP32 {metrics['task.top1_fp32']:.1%}", f"naive FP16 {metrics['demo.naive_top1']:.1%}")
-    for part in (*shown, f"AutoCast Flow {metrics['task.top1']:.1%}"):
+    shown = (f"FP32 {metrics['task/top1_fp32']:.1%}", f"naive FP16 {metrics['demo/naive_top1']:.1%}")
+    for part in (*shown, f"AutoCast Flow {metrics['task/top1']:.1%}"):
         assert part in README.read_text(encoding="utf-8"), "make the README's picture anew"
 
 

@@ -84,7 +84,7 @@ class CompositeEvaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Every number under its name: ``fidelity.STAGE_OUTPUT.METRIC``, the worst of each, and ``task.*``."""
+        """Every number under its name: ``fidelity/outputs/STAGE_OUTPUT/METRIC``, the worst of each, and ``task/*``."""
         return {**self.fidelity.metrics(), **self.task}
 
 

@@ -81,11 +81,11 @@ class Execution:
     def metrics(self) -> dict[str, float]:
         """Every number under its metric name."""
         found: dict[str, float] = dict(self.fidelity)
-        found |= {f"tensorrt.latency_ms.{kind}": each.median for kind, each in self.latency_ms.items()}
-        found |= {f"tensorrt.memory_bytes.{kind}": count for kind, count in self.memory_bytes.items()}
+        found |= {f"tensorrt/latency_ms/{kind}": each.median for kind, each in self.latency_ms.items()}
+        found |= {f"tensorrt/memory_bytes/{kind}": count for kind, count in self.memory_bytes.items()}
         if self.speedup is not None:
-            found["tensorrt.speedup"] = self.speedup.median
-            found["tensorrt.speedup.lower"], found["tensorrt.speedup.upper"] = self.speedup.lower, self.speedup.upper
+            found["tensorrt/speedup"] = self.speedup.median
+            found["tensorrt/speedup_lower"], found["tensorrt/speedup_upper"] = self.speedup.lower, self.speedup.upper
         return found
 
     @staticmethod
@@ -148,16 +148,16 @@ class Validation:
         return replace(self, estimates=estimates, skipped=(*self.skipped, *reasons))
 
     def metrics(self) -> dict[str, float]:
-        """Every number under its metric name; ``tensorrt.depth`` counts the stages: 0 none, 1 parsed, 2 built, 3
-        executed; it is absent where TensorRT is. Of the FP32 engine: ``engine.fp32.*`` or ``fusion.fp32.*``."""
+        """Every number under its metric name; ``tensorrt/depth`` counts the stages: 0 none, 1 parsed, 2 built, 3
+        executed; it is absent where TensorRT is. Of the FP32 engine: ``engine/fp32/*`` or ``fusion/fp32/*``."""
         known = self.package is not None or self.depth != "none"
-        found: dict[str, float] = {"tensorrt.depth": DEPTHS.index(self.depth)} if known else {}
+        found: dict[str, float] = {"tensorrt/depth": DEPTHS.index(self.depth)} if known else {}
         if self.engine_bytes is not None:
-            found["tensorrt.engine_bytes"] = self.engine_bytes
+            found["tensorrt/engine_bytes"] = self.engine_bytes
         for side, view in ((MIXED, self.engine_view), (FP32, self.fp32_view)):
             of_engine = view.metrics() if view is not None else {}
             if view is not None and side in self.estimates:
-                of_engine[f"{view.prefix}.estimated_ms.{self.estimates[side].device}"] = self.estimates[side].ms
+                of_engine[f"{view.prefix}/estimated_ms/{self.estimates[side].device}"] = self.estimates[side].ms
             found |= of_engine if side == MIXED else {of_fp32(name): value for name, value in of_engine.items()}
         return found | (self.execution.metrics() if self.execution is not None else {})
 
@@ -189,5 +189,5 @@ class Validation:
 
 
 def of_fp32(metric: str) -> str:
-    """The name of the FP32 engine's metric beside that of the mixed one's, ``engine.*`` or ``fusion.*``."""
-    return metric.replace(".", ".fp32.", 1)
+    """The name of the FP32 engine's metric beside that of the mixed one's, ``engine/*`` or ``fusion/*``."""
+    return metric.replace("/", "/fp32/", 1)

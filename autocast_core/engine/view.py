@@ -83,17 +83,17 @@ class EngineView:
         return _sum(kernel.traffic_bytes for kernel in self.moving)
 
     def metrics(self) -> dict[str, float]:
-        """The counts and sums that are known, under their metric names: ``fusion.*`` of the model of fusion's, else
-        ``engine.*``."""
+        """The counts and sums that are known, under their metric names: ``fusion/*`` of the model of fusion's, else
+        ``engine/*``."""
         found: dict[str, float | None] = {
             "kernels": len(self.kernels),
             "cast_kernels": len(self.moving),
-            "attention.found": self.attention_found,
-            "attention.fused": self.attention_fused,
+            "attention/found": self.attention_found,
+            "attention/fused": self.attention_fused,
             "traffic_bytes": self.traffic_bytes,
             "cast_bytes": self.cast_bytes,
         }
-        return {f"{self.prefix}.{name}": value for name, value in found.items() if value is not None}
+        return {f"{self.prefix}/{name}": value for name, value in found.items() if value is not None}
 
     @property
     def prefix(self) -> str:

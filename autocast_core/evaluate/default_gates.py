@@ -15,7 +15,7 @@ from types import MappingProxyType
 from autocast_core.config import Precision
 from autocast_core.evaluate.class_scores import is_called_logits
 from autocast_core.evaluate.gates import NO_NEW_NONFINITE, Gate, parse_gate
-from autocast_core.evaluate.worst_batch import WORST_BATCH
+from autocast_core.evaluate.metric_names import WORST_BATCH, of_task, of_worst_batch, of_worst_output, own_name
 
 SQNR_DB = MappingProxyType({Precision.FP16: 40, Precision.BF16: 22})
 """Of each output in each batch. FP16 has three more significant bits than BF16, and each of them halves a rounding
@@ -32,12 +32,8 @@ def default_gates(precision: Precision, metrics: Mapping[str, float], names: Map
     return (
         *_ratio_gates(SQNR_DB[precision], metrics, names),
         *_class_gates(limit, metrics, names),
-        *((f"equal_share>={limit:g}",) if "fidelity.worst.equal_share" in metrics else ()),
-        *(
-            (f"{WORST_BATCH}.equal_share>={BATCH_AGREEMENT:g}",)
-            if f"fidelity.{WORST_BATCH}.equal_share" in metrics
-            else ()
-        ),
+        *((f"equal_share>={limit:g}",) if of_worst_output("equal_share") in metrics else ()),
+        *((f"{WORST_BATCH}.equal_share>={BATCH_AGREEMENT:g}",) if of_worst_batch("equal_share") in metrics else ()),
         NO_NEW_NONFINITE,
     )
 
@@ -68,15 +64,15 @@ DEFAULT_GATES = AskedGates()
 
 def _ratio_gates(limit: float, metrics: Mapping[str, float], names: Mapping[str, str]) -> Iterator[str]:
     """None where there is nothing but integers, or nothing but NaN and infinity, which has a gate of its own."""
-    other = "fidelity.worst.equal_share" in metrics or metrics.get("fidelity.worst.nonfinite", 0.0) > 0.0
-    floats = (name for name in names.values() if f"fidelity.{name}.equal_share" not in metrics)
-    if not other or any(f"fidelity.{name}.{WORST_BATCH}.sqnr_db" in metrics for name in floats):
+    other = of_worst_output("equal_share") in metrics or metrics.get(of_worst_output("nonfinite"), 0.0) > 0.0
+    floats = (output for output in names if own_name(output, "equal_share", names) not in metrics)
+    if not other or any(own_name(output, "sqnr_db", names, worst_batch=True) in metrics for output in floats):
         yield f"{WORST_BATCH}.sqnr_db>={limit:g}"
 
 
 def _class_gates(limit: float, metrics: Mapping[str, float], names: Mapping[str, str]) -> Iterator[str]:
-    for number, (output, name) in enumerate(names.items()):
-        holds_classes = is_called_logits(output) or ("task.top1" in metrics and not number)
+    for number, output in enumerate(names):
+        holds_classes = is_called_logits(output) or (of_task("top1") in metrics and not number)
         can_be_written = not set("<>=") & set(output)
-        if holds_classes and can_be_written and f"fidelity.{name}.top1_agreement" in metrics:
+        if holds_classes and can_be_written and own_name(output, "top1_agreement", names) in metrics:
             yield f"{output}.top1_agreement>={limit:g}"

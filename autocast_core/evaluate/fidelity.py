@@ -19,15 +19,15 @@ from autocast_core.evaluate.classification import CLASS_METRICS, ClassAgreement
 from autocast_core.evaluate.errors import ERROR_METRICS, ErrorSums, OutputFidelity
 from autocast_core.evaluate.judges import AskedJudge, Judged, JudgeTally
 from autocast_core.evaluate.metric import TaskMetric, joined
+from autocast_core.evaluate.metric_names import SIMULATION, of_output, of_worst_batch, of_worst_output
 from autocast_core.evaluate.percentiles import PERCENTILES
 from autocast_core.evaluate.task import TaskMetrics, TopK
-from autocast_core.evaluate.worst_batch import WORST_BATCH, BatchFigure, is_worse, keep_worse, worst_batches
+from autocast_core.evaluate.worst_batch import BatchFigure, is_worse, keep_worse, worst_batches
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Session
 
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_\-]")
 _LONGEST_NAME = 200
-WORST = "worst"
 
 
 @dataclass(frozen=True)
@@ -105,21 +105,21 @@ class Fidelity:
         floats = [output for output in self.outputs if output.is_float] or self.outputs
         return [output for output in floats if not math.isnan(output.rel_l2)] or floats
 
-    def metrics(self, prefix: str = "fidelity") -> dict[str, float]:
+    def metrics(self, prefix: str = SIMULATION) -> dict[str, float]:
         """Every metric of every output, of the worst and of the worst batches, by the names that runs are logged
         under."""
         if not self.outputs:
             return {}
-        found: dict[str, float] = {}
-        for output in self.outputs:
-            found |= _named(f"{prefix}.{self.names[output.name]}", output)
-        found |= _named(f"{prefix}.{WORST}", self.worst)
+        found = {of_worst_output(metric, prefix): value for metric, value in _values(self.worst).items()}
         exact = [output.equal_share for output in self.outputs if not output.is_float]
         if exact:
-            found[f"{prefix}.{WORST}.equal_share"] = min(exact)
+            found[of_worst_output("equal_share", prefix)] = min(exact)
+        for output in self.outputs:
+            name = self.names[output.name]
+            found |= {of_output(name, metric, prefix): value for metric, value in _values(output).items()}
         return found | {name: figure.value for name, figure in self._batch_figures(prefix).items()}
 
-    def places(self, prefix: str = "fidelity") -> dict[str, str]:
+    def places(self, prefix: str = SIMULATION) -> dict[str, str]:
         """By metric name where the value was found: the output, and the batch, counted from 0."""
         found = {
             name: f"output {figure.output!r}, batch {figure.batch} of {self.batches}"
@@ -130,13 +130,13 @@ class Fidelity:
             for metric, value in _values(output).items():
                 if metric not in worst or is_worse(metric, value, worst[metric][0]):
                     worst[metric] = value, output.name
-        return found | {f"{prefix}.{WORST}.{metric}": f"output {name!r}" for metric, (_, name) in worst.items()}
+        return found | {of_worst_output(metric, prefix): f"output {name!r}" for metric, (_, name) in worst.items()}
 
     def _batch_figures(self, prefix: str) -> dict[str, BatchFigure]:
-        found = {f"{prefix}.{WORST_BATCH}.{metric}": figure for metric, figure in self.worst_batch.items()}
+        found = {of_worst_batch(metric, prefix): figure for metric, figure in self.worst_batch.items()}
         for output, figures in self.worst_batches.items():
-            name = f"{prefix}.{self.names[output]}.{WORST_BATCH}"
-            found |= {f"{name}.{metric}": figure for metric, figure in figures.items()}
+            name = self.names[output]
+            found |= {of_output(name, metric, prefix, worst_batch=True): each for metric, each in figures.items()}
         return found
 
     def table(self) -> dict[str, list[Any]]:
@@ -152,8 +152,8 @@ class Fidelity:
 
 def output_metric_names(outputs: Iterable[str]) -> dict[str, str]:
     """By output name, for a model's outputs in their order, the name in metrics: letters, digits, ``_`` and ``-``, at
-    most 200 of them (more where a number follows), unique, never ``worst`` or ``worst_batch``."""
-    taken = {WORST, WORST_BATCH}
+    most 200 of them (more where a number follows), unique."""
+    taken: set[str] = set()
     names = {}
     for output in outputs:
         base = name = _FORBIDDEN.sub("_", output)[:_LONGEST_NAME] or "_"
@@ -184,10 +184,6 @@ def _values(output: OutputFidelity) -> dict[str, float]:
         return values
     judged = {metric: getattr(output.classes, metric) for metric in CLASS_METRICS}
     return values | {metric: float(value) for metric, value in judged.items() if value is not None}
-
-
-def _named(prefix: str, output: OutputFidelity) -> dict[str, float]:
-    return {f"{prefix}.{metric}": value for metric, value in _values(output).items()}
 
 
 @dataclass(frozen=True)

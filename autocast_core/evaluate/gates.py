@@ -11,15 +11,24 @@ from autocast_core.errors import ConfigError
 from autocast_core.evaluate.classification import CLASS_METRICS
 from autocast_core.evaluate.errors import ERROR_METRICS
 from autocast_core.evaluate.judges import JUDGES, logged_metric
-from autocast_core.evaluate.worst_batch import BATCH_METRICS, WORST_BATCH
+from autocast_core.evaluate.metric_names import (
+    TASK,
+    WORST_BATCH,
+    of_judge,
+    of_task,
+    of_worst_batch,
+    of_worst_output,
+    own_name,
+)
+from autocast_core.evaluate.worst_batch import BATCH_METRICS
 
 _FIDELITY = (*ERROR_METRICS, "equal_share", *CLASS_METRICS)
 _TASK = {
-    "top1": "task.top1",
-    "top1_drop": "task.top1_drop",
-    "top5": "task.top5",
-    "top5_drop": "task.top5_drop",
-    "task_metric_ratio": "task.metric_ratio",
+    "top1": of_task("top1"),
+    "top1_drop": of_task("top1_drop"),
+    "top5": of_task("top5"),
+    "top5_drop": of_task("top5_drop"),
+    "task_metric_ratio": of_task("metric_ratio"),
 }
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -90,7 +99,7 @@ class Gate:
 
         A metric that is missing or NaN fails. ConfigError where there is no output of that name.
         """
-        key = self._key(metrics, names or {})
+        key = self.reads(names or {})
         value = metrics.get(key)
         if value is None:
             return GateResult(self.expression, None, False, _missing(key, metrics))
@@ -102,36 +111,34 @@ class Gate:
         """The gate as failed without checking a metric, for example because there is no data."""
         return GateResult(self.expression, None, False, reason)
 
-    def _key(self, metrics: Mapping[str, float], names: Mapping[str, str]) -> str:
+    def reads(self, names: Mapping[str, str]) -> str:
+        """The name of the metric that the gate is about; `names` as for `check`. ConfigError as there."""
         if self.judge is not None:
-            return f"task.{self.judge}.{f'{WORST_BATCH}.' if self.worst_batch else ''}{self.metric}"
+            return of_judge(self.judge, self.metric, worst_batch=self.worst_batch)
         if self.metric in _TASK:
             return _TASK[self.metric]
         if self.output is None:
-            return f"fidelity.{WORST_BATCH if self.worst_batch else 'worst'}.{self.metric}"
-        prefix = f"fidelity.{names.get(self.output, self.output)}."
-        key = f"{prefix}{WORST_BATCH}.{self.metric}" if self.worst_batch else f"{prefix}{self.metric}"
-        if not any(name.startswith(prefix) for name in metrics):
-            known = list(names) or sorted({name.split(".")[1] for name in metrics if name.startswith("fidelity.")})
+            return of_worst_batch(self.metric) if self.worst_batch else of_worst_output(self.metric)
+        if self.output not in names:
             raise ConfigError(
-                f"gate {self.expression!r}: no output {self.output!r}; the outputs are {', '.join(known)}"
+                f"gate {self.expression!r}: no output {self.output!r}; the outputs are {', '.join(names)}"
             )
-        return key
+        return own_name(self.output, self.metric, names, worst_batch=self.worst_batch)
 
 
 def _missing(key: str, metrics: Mapping[str, float]) -> str:
-    judged = logged_metric(key.replace(f".{WORST_BATCH}.", "."))
+    judged = logged_metric(key.replace(f"/{WORST_BATCH}/", "/"))
     if judged is not None and not judged[1].with_labels:
         return f"the judge {judged[0].name} found nothing to compare in the data"
-    if key.startswith("task."):
-        no_top5 = "task.top1" in metrics and "top5" in key
+    if key.startswith(f"{TASK}/"):
+        no_top5 = of_task("top1") in metrics and "top5" in key
         return "no more than five classes" if no_top5 else "no labels in the evaluation data"
-    few = key.endswith(".top5_agreement") and f"{key.removesuffix('top5_agreement')}kl" in metrics
-    if key.rpartition(".")[2] in CLASS_METRICS:
+    few = key.endswith("/top5_agreement") and f"{key.removesuffix('top5_agreement')}kl" in metrics
+    if key.rpartition("/")[2] in CLASS_METRICS:
         return (
             "no more than five classes" if few else "no output is known to hold class scores: name it in class_outputs"
         )
-    if key.endswith(".equal_share"):
+    if key.endswith("/equal_share"):
         return "no output of integers, booleans or strings"
     return f"no metric {key}"
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from autocast_core.errors import ConfigError
+from autocast_core.evaluate.metric_names import of_task
 from autocast_core.text import one_line
 
 _LOG = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def joined(names: Sequence[str], batches: Sequence[Sequence[Any]]) -> dict[str, 
 def task_metric_values(reference: float, candidate: float) -> dict[str, float]:
     """The metric's values of both models, by the names that gates know."""
     return {
-        "task.metric": candidate,
-        "task.metric_fp32": reference,
-        "task.metric_ratio": candidate / reference if reference else 1.0,
+        of_task("metric"): candidate,
+        of_task("metric_fp32"): reference,
+        of_task("metric_ratio"): candidate / reference if reference else 1.0,
     }

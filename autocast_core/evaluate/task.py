@@ -8,6 +8,7 @@ import numpy as np
 
 from autocast_core.errors import DataError
 from autocast_core.evaluate.classification import K
+from autocast_core.evaluate.metric_names import TASK
 
 
 @dataclass(frozen=True)
@@ -31,21 +32,21 @@ class TaskMetrics:
         """The candidate's top-1 accuracy over the reference's; 1 where the reference has none to lose."""
         return self.candidate_top1 / self.reference_top1 if self.reference_top1 else 1.0
 
-    def metrics(self, prefix: str = "task") -> dict[str, float]:
+    def metrics(self, prefix: str = TASK) -> dict[str, float]:
         """By the names that runs are logged under."""
         found = {
-            f"{prefix}.top1": self.candidate_top1,
-            f"{prefix}.top1_fp32": self.reference_top1,
-            f"{prefix}.top1_drop": self.drop,
-            f"{prefix}.metric_ratio": self.ratio,
+            f"{prefix}/top1": self.candidate_top1,
+            f"{prefix}/top1_fp32": self.reference_top1,
+            f"{prefix}/top1_drop": self.drop,
+            f"{prefix}/metric_ratio": self.ratio,
         }
         if self.reference_top5 is None or self.candidate_top5 is None:
             return found
         return {
             **found,
-            f"{prefix}.top5": self.candidate_top5,
-            f"{prefix}.top5_fp32": self.reference_top5,
-            f"{prefix}.top5_drop": self.reference_top5 - self.candidate_top5,
+            f"{prefix}/top5": self.candidate_top5,
+            f"{prefix}/top5_fp32": self.reference_top5,
+            f"{prefix}/top5_drop": self.reference_top5 - self.candidate_top5,
         }
 
 

@@ -14,8 +14,6 @@ from autocast_core.evaluate.classification import CLASS_METRICS
 from autocast_core.evaluate.errors import OutputFidelity, sqnr_db
 from autocast_core.evaluate.percentiles import PERCENTILES
 
-WORST_BATCH = "worst_batch"
-"""What comes before a metric's name where it is that of the worst batch."""
 SMALLEST_SIGNAL = 0.1
 """Root mean square of a batch, relative to that of all batches, below which it is judged as if it had so much."""
 HIGHER_IS_BETTER = frozenset({"cosine", "sqnr_db", "equal_share", "top1_agreement", "top5_agreement"})

@@ -75,21 +75,21 @@ class RepairRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stopped: Annotated[str | None, Meta(description="What ended the search for a smaller set.")] = None
 
     def metrics(self) -> dict[str, float]:
-        """The figures by the names that runs are logged under: ``repair.*``."""
+        """The figures by the names that runs are logged under: ``repair/*``."""
         before, after = self.sqnr_db_before, self.sqnr_db_after
         found = {
-            "repair.evaluations": float(self.evaluations),
-            "repair.kept_fp32": float(len(self.kept)),
-            "repair.released": float(len(self.released)),
-            "repair.met": float(self.met),
+            "repair/evaluations": float(self.evaluations),
+            "repair/kept_fp32": float(len(self.kept)),
+            "repair/released": float(len(self.released)),
+            "repair/met": float(self.met),
         }
         if before is None or after is None:
             return found
         return {
             **found,
-            "repair.sqnr_db_before": before,
-            "repair.sqnr_db_after": after,
-            "repair.gained_db": after - before,
+            "repair/sqnr_db_before": before,
+            "repair/sqnr_db_after": after,
+            "repair/gained_db": after - before,
         }
 
     def summary(self) -> str:

@@ -111,14 +111,14 @@ class PlanCounts:
         return self.low_precision / floats if floats else 1.0
 
     def metrics(self) -> dict[str, float]:
-        """The counts by the names that runs are logged under: ``nodes.*``."""
+        """The counts by the names that runs are logged under: ``nodes/*``."""
         found: dict[str, float] = {
-            "nodes.total": self.total,
-            "nodes.low_precision": self.low_precision,
-            "nodes.fp32": self.fp32,
-            "nodes.low_precision_share": self.share,
+            "nodes/total": self.total,
+            "nodes/low_precision": self.low_precision,
+            "nodes/fp32": self.fp32,
+            "nodes/low_precision_share": self.share,
         }
-        return {**found, "nodes.fp32_inside_kernels": self.inside_kernels} if self.inside_kernels else found
+        return {**found, "nodes/fp32_inside_kernels": self.inside_kernels} if self.inside_kernels else found
 
 
 class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

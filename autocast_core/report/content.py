@@ -11,7 +11,17 @@ from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate.judges import logged_metric
-from autocast_core.evaluate.metric_names import NOISE_FLOOR, SIMULATION, bound_of, bound_prefix
+from autocast_core.evaluate.metric_names import (
+    NOISE_FLOOR,
+    SIMULATION,
+    TASK,
+    bound_of,
+    bound_prefix,
+    folder_of_output,
+    of_judge,
+    of_output,
+    of_worst_output,
+)
 from autocast_core.operators.insides import ROUNDS_INSIDE
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.precision import types_text
@@ -32,7 +42,7 @@ class MeasuredFidelity(Protocol):
     @property
     def names(self) -> Mapping[str, str]: ...
 
-    def metrics(self, prefix: str = "fidelity") -> dict[str, float]: ...
+    def metrics(self, prefix: str = SIMULATION) -> dict[str, float]: ...
 
 
 class CheckedGate(Protocol):
@@ -76,7 +86,7 @@ class ReportInput:
     """Everything a conversion's reports show; where a part is absent they say that it was not checked.
 
     `metrics` are all that the run has, by their full names; `fidelity` is keyed by the prefix of its metrics
-    (``fidelity``, ``fidelity_onnxruntime``, ``tensorrt.fidelity``); `attribution` says which nodes the error comes
+    (``fidelity``, ``fidelity_onnxruntime``, ``tensorrt/fidelity``); `attribution` says which nodes the error comes
     from; `nonfinite_results` is a line on NaN and infinity that the source itself gives; `registry_link` is the address
     of the registered model's page, where versions are approved.
     """
@@ -103,16 +113,16 @@ class ReportInput:
 
     @property
     def task(self) -> dict[str, float]:
-        """The metrics ``task.*`` but those of judges."""
+        """The metrics ``task/*`` but those of judges."""
         of_judges = {name for row in judged(self.metrics) for name in (row.metric, row.worst_batch)}
         return {
-            name: value for name, value in self.metrics.items() if name.startswith("task.") and name not in of_judges
+            name: value for name, value in self.metrics.items() if name.startswith(f"{TASK}/") and name not in of_judges
         }
 
     @property
     def engine(self) -> dict[str, float]:
-        """The metrics ``tensorrt.*``, measured on the package of `validation`."""
-        return {name: value for name, value in self.metrics.items() if name.startswith("tensorrt.")}
+        """The metrics ``tensorrt/*``, measured on the package of `validation`."""
+        return {name: value for name, value in self.metrics.items() if name.startswith("tensorrt/")}
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,7 @@ def before_after(report: ReportInput) -> tuple[QuantityChange, ...]:
 
 
 def measured_on(prefix: str, fidelity: MeasuredFidelity) -> str:
-    """What computed the outputs: metrics called ``fidelity.*`` are those of the simulation that the backend ran."""
+    """What computed the outputs: metrics called ``fidelity/*`` are those of the simulation that the backend ran."""
     bound = bound_of(prefix)
     if bound is not None:
         accumulate, spared = bound
@@ -199,7 +209,7 @@ class JudgedMetric:
     @property
     def name(self) -> str:
         """As gates name it."""
-        return self.metric.removeprefix("task.")
+        return self.metric.removeprefix(f"{TASK}/").replace("/", ".")
 
 
 def judged(metrics: Mapping[str, float]) -> tuple[JudgedMetric, ...]:
@@ -209,7 +219,7 @@ def judged(metrics: Mapping[str, float]) -> tuple[JudgedMetric, ...]:
         found = logged_metric(name)
         if found is not None:
             judge, metric = found
-            worst = f"task.{judge.name}.worst_batch.{metric.name}"
+            worst = of_judge(judge.name, metric.name, worst_batch=True)
             better = "higher" if metric.higher_is_better else "lower"
             meaning = metric.meaning.replace("`", "")
             rows.append(JudgedMetric(name, worst if worst in metrics else None, better, meaning, metric.with_labels))
@@ -232,8 +242,8 @@ def output_errors(report: ReportInput) -> tuple[OutputErrors, ...]:
     for prefix, fidelity in report.fidelity.items():
         found = fidelity.metrics(prefix)
         for output, safe in fidelity.names.items():
-            values = tuple(found.get(f"{prefix}.{safe}.{error}") for error in ERRORS)
-            rows.append(OutputErrors(output, f"{prefix}.{safe}", measured_on(prefix, fidelity), values))
+            values = tuple(found.get(of_output(safe, error, prefix)) for error in ERRORS)
+            rows.append(OutputErrors(output, folder_of_output(safe, prefix), measured_on(prefix, fidelity), values))
     return tuple(rows)
 
 
@@ -282,11 +292,11 @@ def _rounded_inside(report: ReportInput) -> Iterator[str]:
 def _worth(metrics: Mapping[str, float], op_type: str) -> str:
     """What FP32 inside nodes of a type gains where a bound was measured; else how to measure it."""
     for name, bound in metrics.items():
-        prefix, _, metric = name.partition(".")
+        prefix, _, metric = name.partition("/")
         measured = bound_of(prefix)
-        if metric != "worst.sqnr_db" or measured is None or measured[1]:
+        if metric != "sqnr_db" or measured is None or measured[1]:
             continue
-        spared = metrics.get(f"{bound_prefix(measured[0], op_type)}.{metric}")
+        spared = metrics.get(of_worst_output(metric, bound_prefix(measured[0], op_type)))
         if spared is not None:
             return f", which lifts the bound from {bound:.1f} to {spared:.1f} dB (simulated)"
     return "; `accumulate: native` gives a bound"

@@ -69,6 +69,7 @@ def compared(run_a: str, run_b: str, html: Path | None) -> Mapping[str, Any]:
 
 
 def _side(which: str) -> Side:
+    from autocast_core.evaluate.metric_names import with_current_names
     from autocast_core.plan import PrecisionPlan
     from autocast_core.report.comparison import Side
     from tasks.storage.model_registry import resolve_tracking_uri
@@ -79,12 +80,12 @@ def _side(which: str) -> Side:
     run = read_run(tracking, str(run_id))
     plan = PrecisionPlan.from_json(read_artifact(tracking, run, "plan.json"))
     tags = {name: run.tags[name] for name in ("autocast.source_sha256", "autocast.version") if name in run.tags}
-    return Side(run.run_id, run.name, {**run.params, **tags}, run.metrics, plan)
+    return Side(run.run_id, run.name, {**run.params, **tags}, with_current_names(run.metrics), plan)
 
 
 def _headlines_first(name: str) -> tuple[int, str]:
     """The order of metrics where only the first are shown: what was converted and how well, then each output."""
-    heads = ("nodes.", "casts.", "model.", "task.", "fidelity.worst", "engine.", "fusion.", "tensorrt.")
+    heads = ("nodes/", "casts/", "model/", "task/", "fidelity", "engine/", "fusion/", "tensorrt/")
     return next((place for place, head in enumerate(heads) if name.startswith(head)), len(heads)), name
 
 

@@ -30,7 +30,7 @@ def demo(
 
 
 def run_demo(known: MutableMapping[str, str]) -> Mapping[str, Any]:
-    """The flow's result on the demo's materials; its metrics with ``demo.naive_top1`` added."""
+    """The flow's result on the demo's materials; its metrics with ``demo/naive_top1`` added."""
     import sys
 
     from flows.cli.terminal.progress_bar import shown_progress
@@ -55,7 +55,7 @@ def run_demo(known: MutableMapping[str, str]) -> Mapping[str, Any]:
         result = convert_model(str(shipped.model), spec).to_json()
         with stage("compare with naive FP16"):
             naive = naive_top1(shipped.model, shipped.evaluation)
-    return {**result, "metrics": {**result["metrics"], "demo.naive_top1": naive}}
+    return {**result, "metrics": {**result["metrics"], "demo/naive_top1": naive}}
 
 
 def show(result: Mapping[str, Any]) -> None:
@@ -68,12 +68,12 @@ def show(result: Mapping[str, Any]) -> None:
 
     metrics = result["metrics"]
     accuracy = Table("model", "top-1 on held-out images", "measured on", title="Handwritten digits")
-    accuracy.add_row("FP32", f"{metrics['task.top1_fp32']:.1%}", "ONNX Runtime")
-    accuracy.add_row("naive FP16: every node", f"{metrics['demo.naive_top1']:.1%}", "simulation of 16-bit storage")
-    accuracy.add_row("AutoCast Flow", f"{metrics['task.top1']:.1%}", "simulation of 16-bit storage")
+    accuracy.add_row("FP32", f"{metrics['task/top1_fp32']:.1%}", "ONNX Runtime")
+    accuracy.add_row("naive FP16: every node", f"{metrics['demo/naive_top1']:.1%}", "simulation of 16-bit storage")
+    accuracy.add_row("AutoCast Flow", f"{metrics['task/top1']:.1%}", "simulation of 16-bit storage")
     console = Console()
     console.print(accuracy)
-    before, after = (int(metrics[f"model.bytes_{when}"]) for when in ("before", "after"))
+    before, after = (int(metrics[f"model/bytes_{when}"]) for when in ("before", "after"))
     console.print(result["summary"], highlight=False)
     console.print(f"Size: {size(before)} before, {size(after)} after ({after / before:.0%})", highlight=False)
     console.print(f"Registered: {result['registered']}, alias candidate", highlight=False)

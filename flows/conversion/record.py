@@ -68,7 +68,7 @@ def conversion_tags(made: Artifacts, metrics: Mapping[str, float], *, passed: bo
         "autocast.output_sha256": converted.model.digest,
         "autocast.evaluation_data": evaluated.data,
         "autocast.backend": f"simulation on {evaluated.backend}" if evaluated.backend else "none",
-        "autocast.low_precision_share": f"{metrics['nodes.low_precision_share']:.4f}",
+        "autocast.low_precision_share": f"{metrics['nodes/low_precision_share']:.4f}",
         "autocast.gate": "passed" if passed else "failed",
     }
 
@@ -109,8 +109,8 @@ def conversion_record(
 
 def no_gain_by(metrics: Mapping[str, float]) -> str | None:
     """One line where the metrics of a conversion show that the model became no smaller; else None."""
-    before, after = int(metrics["model.bytes_before"]), int(metrics["model.bytes_after"])
-    return no_gain(before, after, int(metrics["casts.inserted"]))
+    before, after = int(metrics["model/bytes_before"]), int(metrics["model/bytes_after"])
+    return no_gain(before, after, int(metrics["casts/inserted"]))
 
 
 def _data_records(spec: Spec, inputs: Inputs) -> tuple[DataRecord, ...]:

@@ -25,7 +25,7 @@ def naive_top1(model: Path, evaluation: Path) -> float:
     )
     job = Job(model, config, evaluation=evaluation)
     converted = convert_in_memory(job)[Converted]
-    found = evaluate_candidate(job, converted.model, (SIMULATION,)).task.get("task.top1")
+    found = evaluate_candidate(job, converted.model, (SIMULATION,)).task.get("task/top1")
     if found is None:
         raise DataError(f"{evaluation}: has no labels")
     return found

@@ -8,6 +8,7 @@ from typing import Any
 from autocast_core.errors import GateError
 from autocast_core.evaluate import GateResult, output_metric_names, parse_gate
 from autocast_core.evaluate.gates import NO_NONFINITE
+from autocast_core.evaluate.metric_names import of_worst_output, with_current_names
 from autocast_core.json_values import finite
 from autocast_core.precision import parse_low_types
 from flows.local.home import Home
@@ -78,16 +79,16 @@ def check_gates_again(version: VersionRecord, run: RunRecord, registered: Fetche
     """The gates of the run's spec, else the default ones, on the run's metrics as they are now, and the gate result in
     the version's tag."""
     spec = spec_of(run)
-    names = _metric_names(registered)
-    gates = spec.asked_gates().parsed(parse_low_types(spec.precision)[0], run.metrics, names)
-    if run.metrics.get("fidelity.worst.nonfinite", 0.0) and not spec.allow_nonfinite:
+    names, metrics = _metric_names(registered), with_current_names(run.metrics)
+    gates = spec.asked_gates().parsed(parse_low_types(spec.precision)[0], metrics, names)
+    if metrics.get(of_worst_output("nonfinite"), 0.0) and not spec.allow_nonfinite:
         gates = (*gates, parse_gate(NO_NONFINITE))
     results = []
     for gate in gates:
         if run.tags.get("autocast.evaluation_data") == "random" and not spec.allow_random:
             results.append(gate.failed(NO_DATA))
         else:
-            results.append(gate.check(run.metrics, names))
+            results.append(gate.check(metrics, names))
     recorded = version.tags.get("autocast.gate", "none")
     results.append(GateResult("autocast.gate", None, recorded == "passed", f"the version's tag says {recorded}"))
     return tuple(replace(each, reason="") if each.passed else each for each in results)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from autocast_core.evaluate.metric_names import of_worst_outputs
 from autocast_core.pipeline.cache import artifact_cache
 from tasks.progress import SilentListener, listening
 from tasks.tracking.runs import RunRef
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from autocast_core.plan import NodeDecision
 
 LOG = logging.getLogger(__name__)
+_SHOWN = ("task/", "nodes/")
 STAGES = 10
 """Stages of a conversion, from fetch to publish."""
 
@@ -37,9 +39,8 @@ def precisions_by_operator(nodes: Iterable[NodeDecision]) -> list[dict[str, Any]
 
 def summary_text(summary: str, metrics: Mapping[str, float], registered: str | None, output: str | None) -> str:
     """The summary as Markdown."""
-    rows = [
-        (name, metrics[name]) for name in sorted(metrics) if name.startswith(("fidelity.worst.", "task.", "nodes."))
-    ]
+    shown = of_worst_outputs(metrics) | {name: metrics[name] for name in metrics if name.startswith(_SHOWN)}
+    rows = sorted(shown.items())
     table = "".join(f"| {name} | {value:.6g} |\n" for name, value in rows)
     return f"# {summary}\n\nRegistered: `{registered}`\n\nOutput: `{output}`\n\n| metric | value |\n|---|---|\n{table}"
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from autocast_core.config import Precision
 from autocast_core.evaluate import AskedGates, GateResult, parse_gate
 from autocast_core.evaluate.gates import ALLOW_NONFINITE, NO_NONFINITE
+from autocast_core.evaluate.metric_names import of_worst_output
 from autocast_core.pipeline.stages.evaluate import Evaluated
 from autocast_core.search.attribution import Attribution
 
@@ -36,7 +37,7 @@ def check_nonfinite(evaluated: Evaluated, weights: str | None, *, allowed: bool)
     found = [line for line in (weights, evaluated.nonfinite_results) if line]
     if allowed or not found:
         return ()
-    count = evaluated.metrics.get("fidelity.worst.nonfinite")
+    count = evaluated.metrics.get(of_worst_output("nonfinite"))
     return (GateResult(NO_NONFINITE, count, False, f"{'; '.join(found)}; {ALLOW_NONFINITE}"),)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 
 from autocast_core.errors import OutputError
+from autocast_core.evaluate.metric_names import NOISE_FLOOR, of_worst_output, of_worst_outputs
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.saved import JobRequest, SavedSanitized, load_saved
@@ -142,14 +143,13 @@ def _written(found: SearchResult, files: SearchFiles, source: ModelRef, data: Pa
     metrics = {
         **found.metrics,
         **{
-            f"noise_floor.{k.removeprefix('fidelity.')}": v
-            for k, v in found.noise_floor.items()
-            if k.startswith("fidelity.worst.")
+            of_worst_output(name.rpartition("/")[2], NOISE_FLOOR): value
+            for name, value in of_worst_outputs(found.noise_floor).items()
         },
         **plan.counts().metrics(),
-        "search.evaluations": found.evaluations,
-        "search.kept_fp32": len(found.kept_fp32),
-        "search.complete": float(found.complete),
+        "search/evaluations": found.evaluations,
+        "search/kept_fp32": len(found.kept_fp32),
+        "search/complete": float(found.complete),
     }
     return Tuned(
         plan=path,

@@ -27,6 +27,7 @@ from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.model_facts import network_of, ports_of
 from tasks.tracking.model_versions import CANDIDATE, Registered, register_version
 from tasks.tracking.package_versions import versions
+from tasks.tracking.run_metrics import METRICS_FILE, metrics_text, read_by, shown_metrics
 from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
 
 if TYPE_CHECKING:
@@ -94,13 +95,19 @@ def track(run: RunRef, record: Record) -> Texts:
     report = report_input(run, record)
     text = summary(report)
     engine_texts, engine_tables = artifacts(record.validated)
-    log(run, metrics=record.metrics, tags={**record.tags, NOTE_TAG: note(text)})
+    asked = read_by(record.gates, record.evaluated.names)
+    log(run, metrics=shown_metrics(record.metrics, asked), tags={**record.tags, NOTE_TAG: note(text)})
     log_dataset(run, SOURCE_MODEL, record.source.uri_pinned, record.source.ref.digest, SOURCE_MODEL)
     for data in record.data:
         log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
     log_artifacts(
         run,
-        texts={"summary.md": text, "report.html": page(report), **engine_texts},
+        texts={
+            "summary.md": text,
+            "report.html": page(report),
+            METRICS_FILE: metrics_text(record.metrics),
+            **engine_texts,
+        },
         tables={
             "node_precision.json": node_table(report.plan),
             **({"fidelity_batches.json": record.evaluated.table()} if record.evaluated.fidelity else {}),
@@ -147,7 +154,7 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         name=record.name,
         plan=cache.plan(converted.plan),
         statistics=cache.statistics(record.calibrated.path),
-        source=FileFacts(record.source.uri_pinned, record.source.ref.digest, int(record.metrics["model.bytes_before"])),
+        source=FileFacts(record.source.uri_pinned, record.source.ref.digest, int(record.metrics["model/bytes_before"])),
         output=FileFacts(converted.model.path.name, converted.model.digest, converted.bytes),
         metrics=record.metrics,
         fidelity=evaluated.fidelity,

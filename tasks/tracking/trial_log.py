@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from autocast_core.evaluate.metric_names import TASK, of_worst_outputs
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import tracking_errors
 
 TRIAL_TAG = "autocast.trial"
-_SHOWN = ("fidelity.worst.", "task.")
 _LISTED = 100
 
 
@@ -18,17 +18,18 @@ def log_trial(
 ) -> None:
     """Records trial `number` of the search in `run`: the nodes it kept in FP32 and what it measured.
 
-    `run` gets metrics ``trial.*`` at step `number`; the nested run the same ones by their own names, and what was kept.
+    `run` gets metrics ``trial/*`` at step `number`; the nested run the same ones by their own names, and what was kept.
     """
     from mlflow.entities import Metric, RunTag
 
     now = int(time.time() * 1000)
-    shown = {"nodes.fp32": float(len(kept))}
-    shown |= {name: value for name, value in metrics.items() if name.startswith(_SHOWN)}
+    shown = {"nodes/fp32": float(len(kept))}
+    shown |= of_worst_outputs(metrics)
+    shown |= {name: value for name, value in metrics.items() if name.startswith(f"{TASK}/")}
     with tracking_errors(run.tracking_uri):
         client = run.client()
-        steps = {"trial.fp32": shown["nodes.fp32"]}
-        steps |= {f"trial.{name}": value for name, value in shown.items() if name != "nodes.fp32"}
+        steps = {"trial/fp32": shown["nodes/fp32"]}
+        steps |= {f"trial/{name}": value for name, value in shown.items() if name != "nodes/fp32"}
         client.log_batch(run.run_id, metrics=[Metric(name, value, now, number) for name, value in steps.items()])
         nested = client.create_run(
             run.experiment_id,

@@ -177,7 +177,7 @@ def _engine(built: BuiltModel, candidate: Path, device: str, *, judged: bool) ->
         found=view.attention_found,
         traffic_bytes=view.traffic_bytes,
         cast_bytes=view.cast_bytes,
-        estimated_ms=times.get(f"engine.estimated_ms.{device}"),
+        estimated_ms=times.get(f"engine/estimated_ms/{device}"),
         sqnr_db=judge(built.path, candidate, built.evaluation).get("sqnr_db") if judged else None,
         build_s=found.seconds["build"],
     )

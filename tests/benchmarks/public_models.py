@@ -115,7 +115,7 @@ def converted(model: PublicModel, path: Path, precision: Precision, decide: str)
             written.bytes,
             counts.fp32,
             counts.fp32 + counts.low_precision,
-            evaluated.metrics.get("fidelity.worst_batch.sqnr_db", float("nan")),
+            evaluated.metrics.get("fidelity/worst_batch/sqnr_db", float("nan")),
             task,
             missed.replace("|", "/"),
             time.monotonic() - started,

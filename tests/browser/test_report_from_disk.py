@@ -23,7 +23,7 @@ HOSTILE = (
 def full_report():
     attribution = Attribution((NodeError("graph/b", "Relu", 0.01, 0.9), NodeError("graph/c", "Relu", 0.01, 0.1)))
     return build_report(
-        [*"abcdefghijklmn"], attribution=attribution, metrics={"task.top1": 0.98, "task.top1_fp32": 0.99}
+        [*"abcdefghijklmn"], attribution=attribution, metrics={"task/top1": 0.98, "task/top1_fp32": 0.99}
     )
 
 

@@ -43,7 +43,7 @@ def column(frame, number):
 
 def test_the_run_shows_its_metrics_and_its_description(window, mlflow_server, demo):
     open_run(window, mlflow_server, demo)
-    window.page.get_by_text("fidelity.worst.sqnr_db").first.wait_for()
+    window.page.get_by_text("fidelity/sqnr_db").first.wait_for()
     window.page.get_by_text("Passes all 2 gates.").first.wait_for()
     window.show("run")
     assert window.errors == []

@@ -90,7 +90,7 @@ def test_a_search_reads_models_and_data_in_its_child_alone(tune, only_the_child_
     assert ended.code == 0, ended.err
     assert set(ended.json["kept_fp32"]) <= SENSITIVE
     run = newest_run()
-    steps = sorted(metric.step for metric in client().get_metric_history(run.info.run_id, "trial.fp32"))
+    steps = sorted(metric.step for metric in client().get_metric_history(run.info.run_id, "trial/fp32"))
     assert steps == list(range(1, len(steps) + 1)) and len(steps) >= ended.json["trials"] - 2
     assert re.search(r"search: \d+ evaluations", ended.err) or "search: done" in ended.err
 

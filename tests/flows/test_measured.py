@@ -31,10 +31,10 @@ def test_a_ruined_model_is_repaired_and_the_run_says_how(workplace, isolation):
     output = workplace / f"{isolation}-out"
     result = convert(model, calibration=calibration, batch_size=8, validation="off", isolation=isolation, output=output)
     assert result.passed and result.registered
-    assert result.metrics["fidelity.worst_batch.sqnr_db"] == result.metrics["repair.sqnr_db_after"] > 60
-    assert (result.metrics["repair.kept_fp32"], result.metrics["repair.met"]) == (1.0, 1.0)
-    assert 1 <= result.metrics["repair.evaluations"] <= 12
-    assert runs_of(model)[0].data.metrics["repair.gained_db"] > 20
+    assert result.metrics["fidelity/worst_batch/sqnr_db"] == result.metrics["repair/sqnr_db_after"] > 60
+    assert (result.metrics["repair/kept_fp32"], result.metrics["repair/met"]) == (1.0, 1.0)
+    assert 1 <= result.metrics["repair/evaluations"] <= 12
+    assert runs_of(model)[0].data.metrics["repair/gained_db"] > 20
     said = "Decided by measuring: 1 more node(s) in FP32"
     assert result.repaired.startswith(said) and said in artifact(model, "summary.md")
     assert said in artifact(model, "report.html")
@@ -49,7 +49,7 @@ def test_a_model_that_needs_no_repair_runs_each_stage_once(workplace):
     model = ruined(workplace / "fine.onnx")
     result = convert(model, calibration=batches(workplace / "d.npz", **data(gain=1.0)), batch_size=8, validation="off")
     assert result.passed and result.repaired is None and "repair" not in result.timings
-    assert not any(name.startswith("repair.") for name in result.metrics)
+    assert not any(name.startswith("repair/") for name in result.metrics)
 
 
 @pytest.mark.parametrize("options", [{"decide": "thresholds"}, {"repair_evaluations": 0}])
@@ -74,7 +74,7 @@ def test_a_target_that_no_plan_meets_exits_with_3_names_the_node_and_keeps_the_b
 def test_gates_of_the_users_own_are_the_target(workplace):
     model, calibration = ruined(workplace / "own.onnx"), batches(workplace / "d.npz", **data(gain=1.0))
     result = convert(model, calibration=calibration, batch_size=8, validation="off", gates=("sqnr_db>=70",))
-    assert result.passed and result.metrics["repair.kept_fp32"] == 1.0
+    assert result.passed and result.metrics["repair/kept_fp32"] == 1.0
 
 
 def test_the_evaluation_data_judges_what_the_calibration_data_repaired(workplace):
@@ -84,7 +84,7 @@ def test_the_evaluation_data_judges_what_the_calibration_data_repaired(workplace
     result = convert(model, calibration=calibration, evaluation=evaluation, batch_size=8, validation="off")
     plan = PrecisionPlan.from_json(artifact(model, "plan.json"))
     assert result.passed and plan.data.repair.digest == plan.data.digest
-    assert result.metrics["fidelity.worst_batch.sqnr_db"] != pytest.approx(plan.data.repair.sqnr_db_after, abs=1e-6)
+    assert result.metrics["fidelity/worst_batch/sqnr_db"] != pytest.approx(plan.data.repair.sqnr_db_after, abs=1e-6)
 
 
 def test_random_data_that_no_gate_accepts_repairs_nothing(workplace):
@@ -135,6 +135,6 @@ def test_for_tensorrt_what_computes_inside_a_kernel_is_fp32_and_is_told_from_wha
     plan = PrecisionPlan.from_json((output / "plan.json").read_text())
     inside = {each.id for each in plan.nodes if each.rule == "free"}
     assert inside == {"graph/erf", "graph/plus", "graph/gelu"}
-    assert result.metrics["nodes.fp32_inside_kernels"] == result.metrics["nodes.fp32"] == 3.0
+    assert result.metrics["nodes/fp32_inside_kernels"] == result.metrics["nodes/fp32"] == 3.0
     assert plan.summary().endswith("3 compute in FP32 inside a kernel, 0 are kept in FP32 at a price")
     assert result.timings["free"] > 0

@@ -42,14 +42,14 @@ def test_the_gate_is_on_the_metric_and_the_run_has_the_figures_of_every_batch(ru
     ended = run("own_metric_of_a_gate:closeness", "task_metric_ratio>=0.99")
     assert ended.code == 0, ended.err
     metrics = ended.json["metrics"]
-    assert metrics["task.metric_ratio"] == metrics["task.metric"] / metrics["task.metric_fp32"]
-    assert metrics["noise_floor.worst.sqnr_db"] > metrics["fidelity.worst.sqnr_db"]
+    assert metrics["task/metric_ratio"] == metrics["task/metric"] / metrics["task/metric_fp32"]
+    assert metrics["noise_floor/sqnr_db"] > metrics["fidelity/sqnr_db"]
     path = client().download_artifacts(ended.json["run_id"], "fidelity_batches.json")
     table = json.loads(Path(path).read_text())
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     simulated = [row for row in rows if row["backend"] == "fidelity"]
     assert [row["batch"] for row in simulated] == list(range(6))
-    assert max(row["max_abs"] for row in simulated) == pytest.approx(metrics["fidelity.worst.max_abs"])
+    assert max(row["max_abs"] for row in simulated) == pytest.approx(metrics["fidelity/max_abs"])
 
 
 def test_a_missed_gate_registers_nothing_and_its_run_says_which(run):
@@ -58,7 +58,7 @@ def test_a_missed_gate_registers_nothing_and_its_run_says_which(run):
     assert ended.code == 3
     found = client().get_run(ended.json["run_id"])
     assert found.data.tags["autocast.gate"] == "failed"
-    assert "task_metric_ratio>=2 task.metric_ratio is 1" in found.data.tags["autocast.failure"]
+    assert "task_metric_ratio>=2 task/metric_ratio is 1" in found.data.tags["autocast.failure"]
     assert [model.name for model in client().search_registered_models()] == before
 
 

@@ -51,10 +51,10 @@ def promoted(model=URI):
 @pytest.fixture
 def bad_metric(run_id):
     """The run's metric as somebody made it after the conversion."""
-    measured = client().get_run(run_id).data.metrics["fidelity.worst.rel_l2"]
-    client().log_metric(run_id, "fidelity.worst.rel_l2", 0.5)
+    measured = client().get_run(run_id).data.metrics["fidelity/rel_l2"]
+    client().log_metric(run_id, "fidelity/rel_l2", 0.5)
     yield
-    client().log_metric(run_id, "fidelity.worst.rel_l2", measured)
+    client().log_metric(run_id, "fidelity/rel_l2", measured)
 
 
 def test_a_version_that_passes_gets_the_alias_that_its_tag_asks_for(workplace, run_id, allowed):
@@ -79,7 +79,7 @@ def test_an_approval_of_a_version_that_fails_its_gates_is_refused_with_the_reaso
     ask("staging")
     state, found = promoted()
     assert (state.type.value, state.name, found["approved"]) == ("COMPLETED", "Refused", False)
-    assert "fidelity.worst.rel_l2 is 0.5" in found["reason"]
+    assert "fidelity/rel_l2 is 0.5" in found["reason"]
     assert "staging" not in aliases()
     assert APPROVE not in version().tags
     assert version().tags[APPROVAL] == "refused"

@@ -33,8 +33,8 @@ def test_a_stream_over_the_limit_is_lowered_and_the_conversion_verified(workplac
     )
     plan = PrecisionPlan.from_json((workplace / "out" / "plan.json").read_text())
     assert [each.step for each in plan.sanitize] == ["residual_scale"]
-    assert result.metrics["nodes.fp32"] == 0
-    assert result.metrics["casts.inserted"] == 0
+    assert result.metrics["nodes/fp32"] == 0
+    assert result.metrics["casts/inserted"] == 0
     assert verify_version(result.registered, home()).verified
     plain = convert(workplace / "stream.onnx", calibration=data, output=workplace / "plain", repair_ranges=False)
-    assert plain.metrics["nodes.fp32"] >= 3
+    assert plain.metrics["nodes/fp32"] >= 3

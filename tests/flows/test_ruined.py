@@ -41,7 +41,7 @@ def test_a_ruined_model_misses_the_default_gate_which_names_output_batch_and_nod
             nodes_to_include=(".*",),
         )
     said = str(caught.value)
-    assert "worst_batch.sqnr_db>=40 fidelity.worst_batch.sqnr_db is" in said and "(output 'y', batch" in said
+    assert "worst_batch.sqnr_db>=40 fidelity/worst_batch/sqnr_db is" in said and "(output 'y', batch" in said
     assert "100% of the error comes from Sub 'graph/subtract'" in said
     assert registered("kelvin-fp16") == [] and not (workplace / "out.onnx").exists()
     assert "Fails 1 of 2 gates" in summary_of(workplace / "kelvin.onnx")

@@ -34,9 +34,9 @@ def test_a_model_that_is_accepted_has_its_layers_and_depth_tracked(workplace):
     kept = {each.path for each in client().list_artifacts(result.run_id, "tensorrt")}
     assert (result.depth, result.accepted, result.findings) == ("built", True, ())
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["tensorrt.depth"] == 2
-    assert run.data.metrics["tensorrt.engine_bytes"] > 0
-    assert run.data.metrics["engine.kernels"] > 0
+    assert run.data.metrics["tensorrt/depth"] == 2
+    assert run.data.metrics["tensorrt/engine_bytes"] > 0
+    assert run.data.metrics["engine/kernels"] > 0
     assert run.data.tags["autocast.tensorrt"].startswith("built by tensorrt")
     assert {"tensorrt/layers.json", "tensorrt/kernels.json", "tensorrt/model.engine"} <= kept
 

@@ -101,7 +101,7 @@ def tensorrt_accepts_the_device(folder: Path) -> Facts:
     if found.execution is None:
         raise Skipped("; ".join((*found.skipped, *(each.words for each in found.findings))))
     assert found.accepted, found.findings
-    assert found.execution.fidelity["tensorrt.fidelity.y.max_abs"] < 1e-2
+    assert found.execution.fidelity["tensorrt/fidelity/outputs/y/max_abs"] < 1e-2
     assert found.engine_view is not None and found.engine_view.described_by == "inspector", found.skipped
     return _facts(found)
 
@@ -112,7 +112,7 @@ def outputs_of_unknown_size_are_fetched(folder: Path) -> Facts:
     found = _tried(folder, COUNTED, COUNTED, data)
     if found.execution is None:
         raise Skipped("; ".join((*found.skipped, *(each.words for each in found.findings))))
-    assert found.execution.fidelity["tensorrt.fidelity.y.max_abs"] == 0
+    assert found.execution.fidelity["tensorrt/fidelity/outputs/y/max_abs"] == 0
     return _facts(found)
 
 
@@ -167,7 +167,7 @@ def benchmark(folder: Path, name: str, precision: str, layers: int | None = None
     if found.execution is None:
         raise Skipped("; ".join((*found.skipped, *(each.words for each in found.findings))))
     assert found.accepted, found.findings
-    assert found.execution.fidelity["tensorrt.fidelity.worst.new_nonfinite"] == 0
+    assert found.execution.fidelity["tensorrt/fidelity/new_nonfinite"] == 0
     return {**_facts(found), "model": name, "precision": precision, "nodes": plan.summary()}
 
 

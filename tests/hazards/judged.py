@@ -123,7 +123,7 @@ class Judged:
     @property
     def simulated(self) -> float:
         """SQNR in dB of the worst batch in simulation."""
-        return self.evaluated.metrics.get("fidelity.worst_batch.sqnr_db", float("nan"))
+        return self.evaluated.metrics.get("fidelity/worst_batch/sqnr_db", float("nan"))
 
 
 def planned(

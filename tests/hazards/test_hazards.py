@@ -98,7 +98,7 @@ def test_hardly_a_node_is_kept_for_nothing(precision):
 
 def test_a_batch_that_the_total_hides_misses_the_gate():
     found = judged(HAZARDS["one ruined batch"], decide="thresholds")
-    assert found.evaluated.metrics["fidelity.worst.sqnr_db"] > found.simulated + 5.0
+    assert found.evaluated.metrics["fidelity/sqnr_db"] > found.simulated + 5.0
     assert "batch 5 of 16" in found.missed
 
 
@@ -110,7 +110,7 @@ def test_integers_are_judged_by_how_many_are_equal(name):
         "worst_batch.equal_share>=0.5",
         "no_new_nonfinite",
     }
-    assert found.passed == (found.evaluated.metrics["fidelity.worst.equal_share"] >= EQUAL_SHARE)
+    assert found.passed == (found.evaluated.metrics["fidelity/equal_share"] >= EQUAL_SHARE)
 
 
 HARMLESS = Hazard(
@@ -152,8 +152,8 @@ def test_nan_in_the_fp32_result_misses_a_gate_that_names_output_and_batch():
 @pytest.mark.parametrize("gates", [(), ("rel_l2<=1",), ("sqnr_db>=-300",)])
 def test_nan_in_both_models_never_counts_as_exact(gates):
     found = judged(ONLY_NAN, gates=gates)
-    assert math.isnan(found.evaluated.metrics["fidelity.worst.sqnr_db"])
-    assert math.isnan(found.evaluated.metrics["fidelity.worst.rel_l2"])
+    assert math.isnan(found.evaluated.metrics["fidelity/sqnr_db"])
+    assert math.isnan(found.evaluated.metrics["fidelity/rel_l2"])
     assert not found.passed and "no_nonfinite" in found.missed
 
 

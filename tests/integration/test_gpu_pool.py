@@ -31,5 +31,5 @@ def test_a_conversion_is_validated_on_the_gpu_pool_by_uri_and_digest(site, tmp_p
         f"tags.`autocast.output_sha256` = '{version.tags['autocast.output_sha256']}' and tags.`autocast.tensorrt` != ''"
     )
     assert judged.data.tags["autocast.source_sha256"] == version.tags["autocast.source_sha256"]
-    assert judged.data.metrics["tensorrt.depth"] == metrics["tensorrt.depth"] >= 2
+    assert judged.data.metrics["tensorrt/depth"] == metrics["tensorrt/depth"] >= 2
     assert "Contents" not in site.s3.list_objects_v2(Bucket="models", Prefix=staging)

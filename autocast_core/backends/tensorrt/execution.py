@@ -15,11 +15,11 @@ from autocast_core.data import Batches
 from autocast_core.engine.validation import FP32, MIXED, Execution, Spread
 from autocast_core.errors import DataError
 from autocast_core.evaluate import class_score_outputs, compare
+from autocast_core.evaluate.metric_names import TENSORRT
 from autocast_core.model import load_model
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.runtime import Session
 
-PREFIX = "tensorrt.fidelity"
 ROUNDS = 50
 
 
@@ -102,7 +102,7 @@ def execution_of(
         driver=device["driver"],
         reference=reference.backend,
         batches=len(trial.batches),
-        fidelity=fidelity.metrics(PREFIX),
+        fidelity=fidelity.metrics(TENSORRT),
         latency_ms={name: Spread.of(values) for name, values in timed.items()},
         speedup=Spread.of([a / b for a, b in zip(timed[FP32], timed[MIXED], strict=True)]) if FP32 in timed else None,
         memory_bytes={name: each["memory_bytes"] for name, each in engines.items()},

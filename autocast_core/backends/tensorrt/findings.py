@@ -33,7 +33,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         "the engine is for another device: build it on this one",
     ),
     (
-        r"version tag|older plan file|engine plan file is not compatible|serialized engine.*version",
+        r"version tag|older plan file|engine plan file is not compatible|serialized engine/*version",
         "the engine is of another TensorRT version: build it again with this one",
     ),
     (r"driver version is insufficient|cudaError 35\b", "install a newer NVIDIA driver"),

@@ -14,6 +14,7 @@ from autocast_core.evaluate.judges.masks import MASKS
 from autocast_core.evaluate.judges.ranking import RANKING
 from autocast_core.evaluate.judges.speech import SPEECH
 from autocast_core.evaluate.judges.tokens import TOKENS
+from autocast_core.evaluate.metric_names import TASK
 
 JUDGES: Mapping[str, Judge] = MappingProxyType(
     {judge.name: judge for judge in (BOXES, MASKS, TOKENS, EMBEDDINGS, RANKING, DEPTH, SPEECH)}
@@ -29,10 +30,10 @@ def judge_named(name: str) -> Judge:
 
 
 def logged_metric(name: str) -> tuple[Judge, JudgeMetric] | None:
-    """The judge and the metric of ``task.JUDGE.METRIC``; None for other names, and for the worst batch's."""
-    first, _, rest = name.partition(".")
-    judge, _, metric = rest.partition(".")
-    found = JUDGES[judge].metric(metric) if first == "task" and judge in JUDGES else None
+    """The judge and the metric of ``task/JUDGE/METRIC``; None for other names, and for the worst batch's."""
+    first, _, rest = name.partition("/")
+    judge, _, metric = rest.partition("/")
+    found = JUDGES[judge].metric(metric) if first == TASK and judge in JUDGES else None
     return None if found is None else (JUDGES[judge], found)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from autocast_core.errors import AutocastError, DataError
 from autocast_core.evaluate.judges.asked import AskedJudge
 from autocast_core.evaluate.judges.judge import JudgeSums, LabelRows, Outputs
+from autocast_core.evaluate.metric_names import of_judge
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,19 +27,19 @@ class Judged:
     batches: int
 
     def metrics(self) -> dict[str, float]:
-        """By the names that runs are logged under: ``task.JUDGE.METRIC`` and ``task.JUDGE.worst_batch.METRIC``."""
-        found = {f"task.{self.judge}.{name}": value for name, value in self.values.items()}
+        """By the names that runs are logged under: ``task/JUDGE/METRIC`` and ``task/JUDGE/worst_batch/METRIC``."""
+        found = {of_judge(self.judge, name): value for name, value in self.values.items()}
         return found | {self._of_batches(name): value for name, (value, _) in self.worst.items()}
 
     def places(self) -> dict[str, str]:
         """By metric name the batch, counted from 0, that the worst value was found in."""
         text = {name: f"batch {batch} of {self.batches}" for name, (_, batch) in self.worst.items()}
         return {self._of_batches(name): place for name, place in text.items()} | {
-            f"task.{self.judge}.{name}": f"worst in {place}" for name, place in text.items()
+            of_judge(self.judge, name): f"worst in {place}" for name, place in text.items()
         }
 
     def _of_batches(self, metric: str) -> str:
-        return f"task.{self.judge}.worst_batch.{metric}"
+        return of_judge(self.judge, metric, worst_batch=True)
 
 
 class JudgeTally:

@@ -23,7 +23,14 @@ from autocast_core.evaluate import (
     recorded,
     task_metric_values,
 )
-from autocast_core.evaluate.metric_names import NOISE_FLOOR, ONNXRUNTIME, SIMULATION, bound_of, bound_prefix
+from autocast_core.evaluate.metric_names import (
+    NOISE_FLOOR,
+    ONNXRUNTIME,
+    SIMULATION,
+    bound_of,
+    bound_prefix,
+    of_worst_output,
+)
 from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.graph.walk import all_nodes
 from autocast_core.number_formats import LOW_DTYPES
@@ -33,6 +40,7 @@ from autocast_core.pipeline.stage import Stage
 from autocast_core.sanitize.float_types.widen import computes_in
 from autocast_core.simulate import CAN_BE_FP32_FOR_FREE, Accumulate, simulate
 
+_OF_NOISE = ("rel_l2", "max_abs", "sqnr_db")
 _BF16 = frozenset({ir.DataType.BFLOAT16})
 
 
@@ -63,7 +71,7 @@ class Evaluated:
             found |= fidelity.metrics(prefix)
         if self.noise_floor is not None:
             floor = self.noise_floor.worst
-            found |= {f"{NOISE_FLOOR}.worst.{name}": getattr(floor, name) for name in ("rel_l2", "max_abs", "sqnr_db")}
+            found |= {of_worst_output(name, NOISE_FLOOR): getattr(floor, name) for name in _OF_NOISE}
         return {**found, **self.task}
 
     def table(self) -> dict[str, list[Any]]:
@@ -82,7 +90,7 @@ class Evaluated:
 
     @property
     def places(self) -> Mapping[str, str]:
-        """Where the worst of each metric ``fidelity.*`` and of each judge's was found."""
+        """Where the worst of each metric ``fidelity/*`` and of each judge's was found."""
         found = self.fidelity[SIMULATION].places(SIMULATION) if SIMULATION in self.fidelity else {}
         return {**found, **self.judged_places}
 
@@ -93,7 +101,7 @@ class Evaluated:
 
     @property
     def backend(self) -> str:
-        """What measured ``fidelity.*``; empty where nothing did."""
+        """What measured ``fidelity/*``; empty where nothing did."""
         return self.fidelity[SIMULATION].backend if SIMULATION in self.fidelity else ""
 
 

@@ -50,5 +50,5 @@ def _with_model_of_fusion(found: Validation, job: Job, model: ir.Model, batches:
     if not all(isinstance(each, np.ndarray) for each in feeds.values()):
         return found
     mixed, fp32 = (estimated_view(each, static_shapes(each, feeds)) for each in (model, job.original()))
-    said = "no engine was built: kernels, traffic and estimated times are those of a model of fusion (fusion.*)"
+    said = "no engine was built: kernels, traffic and estimated times are those of a model of fusion (fusion/*)"
     return replace(found, engine_view=mixed, fp32_view=fp32, skipped=(*found.skipped, said))

@@ -11,7 +11,7 @@ from autocast_core.report.content import ReportInput, before_after
 from autocast_core.report.figures.engine_section import EngineSection
 
 _NAMES = {"size": "Size", "latency": "Latency", "estimated time": "Estimated time", "accuracy": "Worst output"}
-_FUSED = "attention.fused"
+_FUSED = "attention/fused"
 _OF_ENGINES = {"kernels": "Kernels", _FUSED: "Fused attention"}
 _ORDER = ("size", "latency", "estimated time", *_OF_ENGINES.values(), "accuracy")
 

@@ -24,8 +24,8 @@ _BARS = 900
 _QUANTITIES = {
     "kernels": "Kernels",
     "cast_kernels": "Kernels that only move or cast",
-    "attention.found": "Attention cores found",
-    "attention.fused": "Attention cores fused into one kernel",
+    "attention/found": "Attention cores found",
+    "attention/fused": "Attention cores fused into one kernel",
     "traffic_bytes": "Bytes that kernels read and write",
     "cast_bytes": "Bytes of kernels that only move or cast",
 }
@@ -133,10 +133,10 @@ def element_types(kernel: Kernel) -> str:
 
 def _figures(metrics: Mapping[str, float], prefix: str) -> Iterator[Figure]:
     for quantity, name in _QUANTITIES.items():
-        metric = f"{prefix}.{quantity}"
+        metric = f"{prefix}/{quantity}"
         yield Figure(quantity, name, _shown(metrics, of_fp32(metric)), _shown(metrics, metric), metric)
     for metric in metrics:
-        room, _, device = metric.partition(".estimated_ms.")
+        room, _, device = metric.partition("/estimated_ms/")
         if room == prefix:
             name = f"Estimated milliseconds on {device}"
             yield Figure("estimated_ms", name, _shown(metrics, of_fp32(metric)), _shown(metrics, metric), metric)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from autocast_core.config import Precision
 from autocast_core.evaluate import DEFAULT_GATES, AskedGates, Gate, GateResult
 from autocast_core.evaluate.gates import NO_NONFINITE
+from autocast_core.evaluate.metric_names import own_name
 from autocast_core.evaluate.worst_batch import HIGHER_IS_BETTER
 from autocast_core.search.budget import Budget
 from autocast_core.search.trials import Trial
@@ -98,8 +99,8 @@ def nothing_lost(names: Mapping[str, str], reached: Mapping[str, float]) -> tupl
     """A gate for each output of `names` (as they are in metrics): that it is within NOTHING_LOST_DB of what it
     `reached`; of integers, booleans and strings, that as many are equal."""
     found = []
-    for output, name in names.items():
-        ratio, equal = (reached.get(f"fidelity.{name}.{metric}") for metric in (_DB, _EQUAL))
+    for output in names:
+        ratio, equal = (reached.get(own_name(output, metric, names)) for metric in (_DB, _EQUAL))
         if equal is not None:
             found.append(Gate(f"{output}.{_EQUAL}>={equal:.6g}", _EQUAL, ">=", equal, output))
         elif ratio is not None:

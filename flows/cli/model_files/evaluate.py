@@ -160,6 +160,7 @@ def _values(found: CompositeEvaluation) -> dict[str, Any]:
 
 def show(result: Mapping[str, Any]) -> None:
     """What a person wants to know at the end."""
+    from autocast_core.evaluate.metric_names import of_worst_outputs
     from flows.cli.terminal.tables import gate_rows, print_table
 
     print_table("Gates", ("gate", "measured", "result", "why"), gate_rows(result["gates"]))
@@ -171,6 +172,5 @@ def show(result: Mapping[str, Any]) -> None:
     for name, value in result["fidelity"].items():
         say(f"{name} = {value:.6g}")
     for stage, metrics in result["stages"].items():
-        worst = {name: value for name, value in metrics.items() if name.startswith("fidelity.worst.")}
-        for name, value in worst.items():
+        for name, value in of_worst_outputs(metrics).items():
             say(f"{stage} alone: {name} = {value:.6g}")

@@ -31,8 +31,8 @@ Examples:
 
   autocast validate model.fp16.onnx --reference model.onnx --on tensorrt --device h100
 
-Fidelity is over all batches; the worst batch of each output is named. noise_floor.* is the FP32 model against itself
-without graph optimisation: smaller errors say nothing. An array `labels` in the data adds task.top1 and task.top5.
+Fidelity is over all batches; the worst batch of each output is named. noise_floor/* is the FP32 model against itself
+without graph optimisation: smaller errors say nothing. An array `labels` in the data adds task/top1 and task/top5.
 
 Exit code 3 where TensorRT refuses the model or has it in other types than the model says; the node is named.
 """

@@ -32,9 +32,9 @@ def chat(decoders, **files):
 def test_a_model_beside_itself_is_perfect(decoders):
     found = evaluate_composite(chat(decoders, candidate=ref(decoders / "decoder.onnx")))
     assert found.batches == 3
-    assert found.metrics["fidelity.decoder_tokens.equal_share"] == 1.0
-    assert found.metrics["fidelity.decoder_logits.top1_agreement"] == 1.0
-    assert found.metrics["fidelity.worst.sqnr_db"] > 100  # with and without graph optimisation
+    assert found.metrics["fidelity/outputs/decoder_tokens/equal_share"] == 1.0
+    assert found.metrics["fidelity/outputs/decoder_logits/top1_agreement"] == 1.0
+    assert found.metrics["fidelity/sqnr_db"] > 100  # with and without graph optimisation
 
 
 def test_a_cached_decoder_is_converted_on_what_generation_feeds_it_and_judged_by_its_tokens(decoders, fp16, tmp_path):
@@ -53,7 +53,7 @@ def test_judges_and_their_gates_judge_where_the_chain_ends(decoders, tmp_path):
     same = evaluate_composite(replace(chat(decoders, candidate=ref(decoders / "decoder.onnx")), **asked))
     assert [gate.passed for gate in same.gates] == [True, True]
     found = evaluate_composite(replace(chat(decoders, candidate=ref(other)), **asked))
-    assert found.metrics["task.tokens.agreement"] < 0.5
+    assert found.metrics["task/tokens/agreement"] < 0.5
     assert [gate.passed for gate in found.gates] == [False, False]
     assert "of 3" in found.gates[1].reason
 
@@ -63,7 +63,7 @@ def test_another_models_tokens_are_found_to_differ(decoders, tmp_path):
     found = evaluate_composite(
         replace(chat(decoders, candidate=ref(other)), gates=("decoder.tokens.equal_share>=0.9",))
     )
-    assert found.metrics["fidelity.decoder_tokens.equal_share"] < 0.5
+    assert found.metrics["fidelity/outputs/decoder_tokens/equal_share"] < 0.5
     assert not found.gates[0].passed and "equal_share" in found.gates[0].reason
 
 
@@ -103,10 +103,10 @@ def test_an_encoder_and_its_decoder_are_judged_where_the_chain_ends(fp16, tmp_pa
     )
     files = {"encoder": StageFiles(ref(encoder), config=fp16), "decoder": StageFiles(ref(decoder), config=fp16)}
     found = evaluate_composite(CompositeRequest(CompositeModel(stages), files, tmp_path / "data.npz", each_stage=True))
-    assert found.metrics["fidelity.decoder_logits.sqnr_db"] > 50
-    assert found.metrics["fidelity.decoder_logits.top1_agreement"] >= 0.9
+    assert found.metrics["fidelity/outputs/decoder_logits/sqnr_db"] > 50
+    assert found.metrics["fidelity/outputs/decoder_logits/top1_agreement"] >= 0.9
     # Errors of both add up: each stage alone is nearer.
-    both = found.metrics["fidelity.worst.sqnr_db"]
+    both = found.metrics["fidelity/sqnr_db"]
     assert found.stages["encoder"].worst.sqnr_db > both
     assert found.stages["decoder"].worst.sqnr_db > both - 1
     assert found.converted == {}
@@ -163,7 +163,7 @@ def ocr(tmp_path, fp16):
 def test_a_stage_between_two_models_stays_as_it_is(ocr):
     found = evaluate_composite(replace(ocr, each_stage=True))
     assert set(found.stages) == {"detector", "recogniser"}
-    assert 50 < found.metrics["fidelity.recogniser_logits.sqnr_db"] < 100
+    assert 50 < found.metrics["fidelity/outputs/recogniser_logits/sqnr_db"] < 100
     # The crop does not depend on the detector's exact heat: its rounding reaches no output.
     assert found.stages["detector"].worst.max_abs < 1e-6
 

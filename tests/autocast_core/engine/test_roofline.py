@@ -95,9 +95,9 @@ def test_a_recorded_engine_is_faster_on_the_faster_device():
 
 def test_a_validation_has_estimates_of_both_engines_or_says_why_not():
     found = Validation("built", engine_view=EngineView((PRODUCT,)), fp32_view=EngineView((COPY,))).estimated_on(DEVICE)
-    assert found.metrics()["engine.estimated_ms.d"] == pytest.approx(1.1e-2)
-    assert found.metrics()["engine.fp32.estimated_ms.d"] == pytest.approx(3e-3)
-    assert found.metrics()["engine.fp32.kernels"] == 1
+    assert found.metrics()["engine/estimated_ms/d"] == pytest.approx(1.1e-2)
+    assert found.metrics()["engine/fp32/estimated_ms/d"] == pytest.approx(3e-3)
+    assert found.metrics()["engine/fp32/kernels"] == 1
     assert Validation.from_json(found.to_json()) == found
     unknown = Validation("built", engine_view=EngineView((replace(COPY, read_bytes=None),))).estimated_on(DEVICE)
     assert unknown.estimates == {}

@@ -20,19 +20,19 @@ VIEW = EngineView(
 
 def test_metrics_count_kernels_attention_and_bytes():
     assert VIEW.metrics() == {
-        "engine.kernels": 3,
-        "engine.cast_kernels": 1,
-        "engine.attention.found": 2,
-        "engine.attention.fused": 1,
-        "engine.traffic_bytes": 66,
-        "engine.cast_bytes": 22,
+        "engine/kernels": 3,
+        "engine/cast_kernels": 1,
+        "engine/attention/found": 2,
+        "engine/attention/fused": 1,
+        "engine/traffic_bytes": 66,
+        "engine/cast_bytes": 22,
     }
 
 
 def test_bytes_that_are_not_known_are_no_metric():
     view = EngineView((kernel("a", None, 1), kernel("cast", 20, 2, only_moves=True)))
-    assert "engine.traffic_bytes" not in view.metrics()
-    assert view.metrics()["engine.cast_bytes"] == 22
+    assert "engine/traffic_bytes" not in view.metrics()
+    assert view.metrics()["engine/cast_bytes"] == 22
 
 
 def test_a_view_is_the_same_after_json():
@@ -42,7 +42,7 @@ def test_a_view_is_the_same_after_json():
 def test_a_validation_keeps_its_view_in_json_and_adds_its_metrics():
     found = Validation("built", engine_view=VIEW)
     assert Validation.from_json(json.loads(json.dumps(found.to_json()))) == found
-    assert found.metrics() == {"tensorrt.depth": 2, **VIEW.metrics()}
+    assert found.metrics() == {"tensorrt/depth": 2, **VIEW.metrics()}
 
 
 def test_a_validation_that_was_written_before_there_were_views_is_read():

@@ -140,5 +140,5 @@ def test_the_worst_of_several_outputs_is_reported_under_its_name():
         sums.add(r, candidate)
         outputs.append(sums.result())
     metrics = Fidelity(tuple(outputs), "fixed", 1).metrics()
-    assert metrics["fidelity.worst.kl"] == metrics["fidelity.b.kl"] > metrics["fidelity.a.kl"] == 0.0
-    assert metrics["fidelity.worst.top1_agreement"] == metrics["fidelity.b.top1_agreement"] < 1.0
+    assert metrics["fidelity/kl"] == metrics["fidelity/outputs/b/kl"] > metrics["fidelity/outputs/a/kl"] == 0.0
+    assert metrics["fidelity/top1_agreement"] == metrics["fidelity/outputs/b/top1_agreement"] < 1.0

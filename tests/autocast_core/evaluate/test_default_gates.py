@@ -19,7 +19,7 @@ def gates(precision: Precision = Precision.FP16, labels: bool = False, **outputs
     comparison = Comparison(tuple(outputs), tuple(outputs), class_outputs=tuple(outputs))
     comparison.add(list(outputs.values()), list(outputs.values()))
     found = comparison.result("fixed").fidelity
-    return default_gates(precision, found.metrics() | ({"task.top1": 1.0} if labels else {}), found.names)
+    return default_gates(precision, found.metrics() | ({"task/top1": 1.0} if labels else {}), found.names)
 
 
 @pytest.mark.parametrize(("precision", "limit"), [(Precision.FP16, 40), (Precision.BF16, 22)])

@@ -11,20 +11,20 @@ from autocast_core.errors import ConfigError
 from autocast_core.evaluate import GateResult, parse_gate
 
 METRICS = {
-    "fidelity.worst.sqnr_db": 42.0,
-    "fidelity.worst.rel_l2": 4e-3,
-    "fidelity.worst.new_nonfinite": 0.0,
-    "fidelity.worst.nonfinite": 3.0,
-    "fidelity.worst_batch.sqnr_db": 12.0,
-    "fidelity.a_b.worst_batch.rel_l2": 0.25,
-    "fidelity.a_b.rel_l2": 1e-3,
-    "task.top1_drop": 0.002,
-    "task.metric_ratio": 0.9995,
-    "task.top5_drop": 0.0,
-    "task.top1": 0.5,
-    "fidelity.worst.kl": 1e-4,
-    "fidelity.worst.p99_abs": 0.25,
-    "fidelity.worst.cosine": math.nan,
+    "fidelity/sqnr_db": 42.0,
+    "fidelity/rel_l2": 4e-3,
+    "fidelity/new_nonfinite": 0.0,
+    "fidelity/nonfinite": 3.0,
+    "fidelity/worst_batch/sqnr_db": 12.0,
+    "fidelity/outputs/a_b/worst_batch/rel_l2": 0.25,
+    "fidelity/outputs/a_b/rel_l2": 1e-3,
+    "task/top1_drop": 0.002,
+    "task/metric_ratio": 0.9995,
+    "task/top5_drop": 0.0,
+    "task/top1": 0.5,
+    "fidelity/kl": 1e-4,
+    "fidelity/p99_abs": 0.25,
+    "fidelity/cosine": math.nan,
 }
 
 
@@ -48,12 +48,12 @@ METRICS = {
     ],
 )
 def test_gates_compare_metrics(expression: str, value: float, passed: bool) -> None:
-    found = parse_gate(expression).check(METRICS, {"a/b": "a_b"})
+    found = parse_gate(expression).check(METRICS, {"a/b": "a_b", "c": "c"})
     assert (found.expression, found.value, found.passed) == (expression, value, passed)
 
 
 def test_a_failed_gate_says_the_value() -> None:
-    assert parse_gate("sqnr_db>=60").check(METRICS).reason == "fidelity.worst.sqnr_db is 42"
+    assert parse_gate("sqnr_db>=60").check(METRICS).reason == "fidelity/sqnr_db is 42"
 
 
 def test_nan_fails_every_comparison() -> None:
@@ -102,10 +102,10 @@ def test_what_cannot_be_read_says_what_can(expression: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("expression", "metrics", "reason"),
     [
-        ("kl<=1", {"fidelity.worst.rel_l2": 0.1}, "no output is known to hold class scores"),
-        ("equal_share>=1", {"fidelity.worst.rel_l2": 0.1}, "no output of integers, booleans or strings"),
-        ("top5_agreement>=1", {"fidelity.worst.kl": 0.1}, "no more than five classes"),
-        ("top5_drop<=0", {"task.top1": 0.1}, "no more than five classes"),
+        ("kl<=1", {"fidelity/rel_l2": 0.1}, "no output is known to hold class scores"),
+        ("equal_share>=1", {"fidelity/rel_l2": 0.1}, "no output of integers, booleans or strings"),
+        ("top5_agreement>=1", {"fidelity/kl": 0.1}, "no more than five classes"),
+        ("top5_drop<=0", {"task/top1": 0.1}, "no more than five classes"),
         ("top5_drop<=0", {}, "no labels in the evaluation data"),
     ],
 )
@@ -128,7 +128,7 @@ def test_an_expression_is_read_in_linear_time(text):
     assert time.process_time() - started < 1.0
 
 
-JUDGED = {"task.boxes.lost": 3.0, "task.boxes.worst_batch.lost": 2.0, "task.boxes.map_ratio": 0.998}
+JUDGED = {"task/boxes/lost": 3.0, "task/boxes/worst_batch/lost": 2.0, "task/boxes/map_ratio": 0.998}
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_gates_compare_what_judges_found(expression: str, value: float, passed: 
 
 def test_a_missed_gate_on_the_worst_batch_says_which_it_was() -> None:
     gate = parse_gate("boxes.worst_batch.lost<=1")
-    found = gate.check(JUDGED, {}, {"task.boxes.worst_batch.lost": "batch 3 of 8"})
-    assert found.reason == "task.boxes.worst_batch.lost is 2 (batch 3 of 8)"
+    found = gate.check(JUDGED, {}, {"task/boxes/worst_batch/lost": "batch 3 of 8"})
+    assert found.reason == "task/boxes/worst_batch/lost is 2 (batch 3 of 8)"
 
 
 def test_an_output_may_have_the_name_of_a_judge() -> None:

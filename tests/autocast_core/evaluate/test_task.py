@@ -72,9 +72,9 @@ def test_five_classes_and_bare_classes_have_no_top5(scores):
 
 
 def test_top5_is_logged_where_it_says_something():
-    assert "task.top5" not in TaskMetrics(0.5, 0.5, 2).metrics()
+    assert "task/top5" not in TaskMetrics(0.5, 0.5, 2).metrics()
     metrics = TaskMetrics(0.5, 0.5, 4, reference_top5=1.0, candidate_top5=0.75).metrics()
-    assert (metrics["task.top5"], metrics["task.top5_fp32"], metrics["task.top5_drop"]) == (0.75, 1.0, 0.25)
+    assert (metrics["task/top5"], metrics["task/top5_fp32"], metrics["task/top5_drop"]) == (0.75, 1.0, 0.25)
 
 
 def test_a_reference_without_accuracy_has_none_to_lose() -> None:

@@ -41,9 +41,9 @@ def evaluated(
 
 def test_the_judges_of_options_and_gates_judge_the_simulation(files: tuple[Path, Path, Path]) -> None:
     found = evaluated(files, "boxes:layout=yolov8,score=0.3", gates=("tokens.agreement>=0.5",))
-    assert 300 < found.metrics["task.boxes.count"] < 342
-    assert 0.5 < found.metrics["task.tokens.agreement"] < 1.0
-    assert found.places["task.tokens.worst_batch.agreement"].endswith(" of 24")
+    assert 300 < found.metrics["task/boxes/count"] < 342
+    assert 0.5 < found.metrics["task/tokens/agreement"] < 1.0
+    assert found.places["task/tokens/worst_batch/agreement"].endswith(" of 24")
 
 
 def test_without_a_judge_asked_for_there_is_none(files: tuple[Path, Path, Path]) -> None:
@@ -62,11 +62,11 @@ def test_a_search_keeps_what_a_budget_on_boxes_needs_and_shows_what_is_lost_with
 ) -> None:
     source, _, data = files
     found = tune_file(source, data, ["boxes.lost<=0", "boxes.map_ratio>=0.995"], ConversionConfig(batch_size=8))
-    assert found.metrics["task.boxes.lost"] == 0.0
+    assert found.metrics["task/boxes/lost"] == 0.0
     assert found.kept_fp32
     for entry in found.certificate:
         assert entry.failing[0].expression == "boxes.lost<=0"
-        assert entry.metrics["task.boxes.lost"] > 0
+        assert entry.metrics["task/boxes/lost"] > 0
 
 
 def test_a_budget_on_labels_needs_labels(files: tuple[Path, Path, Path]) -> None:

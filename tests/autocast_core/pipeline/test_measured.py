@@ -78,11 +78,11 @@ def test_a_plan_that_its_simulation_shows_to_be_ruined_is_repaired_with_the_evid
     assert rules(plan) == {"subtract": "repair", "scale": "default"}
     node = plan.by_id()["graph/subtract"]
     assert node.precision is Precision.FP32
-    assert node.reason.startswith("kept to reach worst_batch.sqnr_db>=40 (fidelity.worst_batch.sqnr_db is ")
+    assert node.reason.startswith("kept to reach worst_batch.sqnr_db>=40 (fidelity/worst_batch/sqnr_db is ")
     assert "dB before and" in node.reason
     details = [each.detail for each in node.evidence]
     assert details[0].endswith("of the error of the rules' plan enters here")
-    assert details[1].startswith("lowered again: worst_batch.sqnr_db>=40 fails (fidelity.worst_batch.sqnr_db is ")
+    assert details[1].startswith("lowered again: worst_batch.sqnr_db>=40 fails (fidelity/worst_batch/sqnr_db is ")
     record = plan.data.repair
     assert (record.met, record.kept, record.released, record.stopped) == (True, ("graph/subtract",), (), None)
     assert record.sqnr_db_before < 40 < 60 < record.sqnr_db_after
@@ -153,7 +153,7 @@ def test_a_repair_looks_at_calibration_data_and_the_gates_at_evaluation_data(tmp
     made = convert_in_memory(Job(source(tmp_path), config, calibration, evaluation))
     record, evaluated = made[PrecisionPlan].data.repair, made[Evaluated]
     assert record.digest == made[PrecisionPlan].data.digest != evaluated.digest
-    assert evaluated.data == "evaluation" and evaluated.metrics["fidelity.worst_batch.sqnr_db"] > 60
+    assert evaluated.data == "evaluation" and evaluated.metrics["fidelity/worst_batch/sqnr_db"] > 60
 
 
 def test_calibration_data_that_does_better_must_do_better_still(tmp_path):
@@ -162,7 +162,7 @@ def test_calibration_data_that_does_better_must_do_better_still(tmp_path):
     made = convert_in_memory(Job(source(tmp_path), config, data(1, gain=30.0), data(2)))
     (target, _) = made[PrecisionPlan].data.repair.target
     assert float(target.partition(">=")[2]) > 40
-    assert made[Evaluated].metrics["fidelity.worst_batch.sqnr_db"] > 60
+    assert made[Evaluated].metrics["fidelity/worst_batch/sqnr_db"] > 60
 
 
 def near_zero_point():

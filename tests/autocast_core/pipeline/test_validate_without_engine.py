@@ -45,14 +45,14 @@ def test_without_tensorrt_a_model_of_fusion_tells_the_kernels_of_both_models(tmp
     assert (found.depth, found.package, found.accepted) == ("none", None, False)
     assert found.engine_view.described_by == found.fp32_view.described_by == "model of fusion"
     assert found.skipped[-1] == (
-        "no engine was built: kernels, traffic and estimated times are those of a model of fusion (fusion.*)"
+        "no engine was built: kernels, traffic and estimated times are those of a model of fusion (fusion/*)"
     )
     # One kernel of x (8, 64), w (64, 64) and y (8, 64): 5,120 elements, 65,536 operations.
     metrics = found.metrics()
-    assert (metrics["fusion.kernels"], metrics["fusion.fp32.kernels"]) == (1, 1)
-    assert (metrics["fusion.traffic_bytes"], metrics["fusion.fp32.traffic_bytes"]) == (10_240, 20_480)
-    assert metrics["fusion.estimated_ms.a10"] == pytest.approx(3e-3 + 10_240 / 600e9 * 1e3)
-    assert {name.partition(".")[0] for name in metrics} == {"fusion"}
+    assert (metrics["fusion/kernels"], metrics["fusion/fp32/kernels"]) == (1, 1)
+    assert (metrics["fusion/traffic_bytes"], metrics["fusion/fp32/traffic_bytes"]) == (10_240, 20_480)
+    assert metrics["fusion/estimated_ms/a10"] == pytest.approx(3e-3 + 10_240 / 600e9 * 1e3)
+    assert {name.partition("/")[0] for name in metrics} == {"fusion"}
     assert (found.engine_view.kernels[0].operand_type, found.fp32_view.kernels[0].operand_type) == ("float16", "float")
 
 

@@ -58,7 +58,7 @@ def searched(**changes) -> PlanData:
         "budgets": ("sqnr_db>=50",),
         "evaluations": 12,
         "stopped": None,
-        "metrics": {"fidelity.worst.sqnr_db": 51.5},
+        "metrics": {"fidelity/sqnr_db": 51.5},
         "attribution": (NodeError("graph/b", "Exp", 0.25, 1.0, 3),),
         "target": TargetRecord(
             "tensorrt", "TensorRT 10.8", "TensorRT-RTX 1.4", "built", True,
@@ -210,10 +210,10 @@ def test_counts_leave_out_nodes_without_floats():
 
 def test_counts_have_the_documented_names_in_metrics():
     assert plan().counts().metrics() == {
-        "nodes.total": 3,
-        "nodes.low_precision": 1,
-        "nodes.fp32": 1,
-        "nodes.low_precision_share": 0.5,
+        "nodes/total": 3,
+        "nodes/low_precision": 1,
+        "nodes/fp32": 1,
+        "nodes/low_precision_share": 0.5,
     }
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import Precision
+from autocast_core.evaluate.metric_names import SIMULATION, of_output, of_worst_output
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
 from autocast_core.report.content import DataUsed, FileFacts, ReportInput
 from autocast_core.report.network import EdgeCast, Network, NodeWiring
@@ -24,9 +25,12 @@ class Fidelity:
     names: Mapping[str, str] = field(default_factory=lambda: {"logits": "logits"})
     rel_l2: float = 0.000501
 
-    def metrics(self, prefix: str = "fidelity") -> dict[str, float]:
-        names = [*self.names.values(), "worst"]
-        return {f"{prefix}.{name}.rel_l2": self.rel_l2 for name in names} | {f"{prefix}.worst.sqnr_db": 66.25}
+    def metrics(self, prefix: str = SIMULATION) -> dict[str, float]:
+        names = [
+            of_worst_output("rel_l2", prefix),
+            *(of_output(name, "rel_l2", prefix) for name in self.names.values()),
+        ]
+        return dict.fromkeys(names, self.rel_l2) | {of_worst_output("sqnr_db", prefix): 66.25}
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,9 @@ def build_report(names: Sequence[str] = ("a", "b", "c"), **changes: Any) -> Repo
     fields = {**defaults, **{name: value for name, value in changes.items() if name != "metrics"}}
     metrics = {
         **fields["plan"].counts().metrics(),
-        "casts.inserted": 2,
-        "model.bytes_before": fields["source"].bytes,
-        "model.bytes_after": fields["output"].bytes,
+        "casts/inserted": 2,
+        "model/bytes_before": fields["source"].bytes,
+        "model/bytes_after": fields["output"].bytes,
     }
     for prefix, measured in fields["fidelity"].items():
         metrics |= measured.metrics(prefix)

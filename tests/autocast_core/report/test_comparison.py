@@ -34,8 +34,8 @@ def test_only_metrics_and_settings_that_differ_are_listed(make_report):
 
 def test_the_page_shows_both_runs_and_escapes_their_names(make_report):
     hostile = "<script>alert(1)</script>\x1b"
-    before = side(make_report(names=[hostile]), metrics={"fidelity.worst.rel_l2": 0.1}, name=hostile)
-    after = side(make_report(names=["b"]), "b", {"fidelity.worst.rel_l2": 0.2})
+    before = side(make_report(names=[hostile]), metrics={"fidelity/rel_l2": 0.1}, name=hostile)
+    after = side(make_report(names=["b"]), "b", {"fidelity/rel_l2": 0.2})
     text = comparison_page(compare_runs(before, after))
     assert "<script" not in text and "\x1b" not in text
     assert "+100.0%" in text and "not in this plan" in text

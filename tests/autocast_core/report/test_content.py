@@ -52,7 +52,7 @@ def test_evaluation_on_the_calibration_data_is_named(make_report):
 def test_a_bound_names_how_insides_were_computed(make_report):
     fidelity = make_report().fidelity["fidelity"]
     names = ("fidelity_bound_native", "fidelity_bound_native_but_ReduceMean")
-    metrics = {f"{name}.worst.sqnr_db": 30.0 for name in names}
+    metrics = {f"{name}/sqnr_db": 30.0 for name in names}
     lines = before_after(make_report(fidelity=dict.fromkeys(names, fidelity), metrics=metrics))
     assert [line.backend for line in lines if line.backend.startswith("bound")] == [
         "bound: native insides, simulation on onnxruntime-cpu",
@@ -73,7 +73,7 @@ def test_nodes_whose_insides_an_engine_may_round_are_named_with_a_remedy(make_re
         "`op_types_to_exclude: [LayerNormalization]` computes it in FP32; `accumulate: native` gives a bound." in lines
     )
     figures = {"fidelity_bound_fp16": 41.0, "fidelity_bound_fp16_but_LayerNormalization": 52.25}
-    metrics = {f"{name}.worst.sqnr_db": value for name, value in figures.items()}
+    metrics = {f"{name}/sqnr_db": value for name, value in figures.items()}
     (line,) = [line for line in unchecked(make_report(plan=plan, metrics=metrics)) if "LayerNormalization" in line]
     assert line.endswith("in FP32, which lifts the bound from 41.0 to 52.2 dB (simulated).")
 
@@ -85,21 +85,21 @@ def test_an_engine_that_did_not_run_is_named_with_its_reason(make_report):
 
 def test_judges_metrics_are_rows_of_their_own_and_no_metrics_of_the_task(make_report):
     metrics = {
-        "task.top1": 0.5,
-        "task.boxes.lost": 3.0,
-        "task.boxes.worst_batch.lost": 2.0,
-        "task.boxes.map_ratio": 0.99,
+        "task/top1": 0.5,
+        "task/boxes/lost": 3.0,
+        "task/boxes/worst_batch/lost": 2.0,
+        "task/boxes/map_ratio": 0.99,
     }
     report = make_report(metrics=metrics)
-    assert report.task == {"task.top1": 0.5}
+    assert report.task == {"task/top1": 0.5}
     rows = {row.name: row for row in judged(report.metrics)}
     assert list(rows) == ["boxes.lost", "boxes.map_ratio"]
-    assert (rows["boxes.lost"].worst_batch, rows["boxes.lost"].better) == ("task.boxes.worst_batch.lost", "lower")
+    assert (rows["boxes.lost"].worst_batch, rows["boxes.lost"].better) == ("task/boxes/worst_batch/lost", "lower")
     assert (rows["boxes.map_ratio"].worst_batch, rows["boxes.map_ratio"].better) == (None, "higher")
 
 
 def test_a_judge_with_labels_checks_the_task_and_one_without_does_not(make_report):
-    unlabelled = make_report(metrics={"task.boxes.lost": 3.0})
+    unlabelled = make_report(metrics={"task/boxes/lost": 3.0})
     assert "Task accuracy: no labels were given." in unchecked(unlabelled)
-    labelled = make_report(metrics={"task.boxes.lost": 3.0, "task.boxes.map": 0.4})
+    labelled = make_report(metrics={"task/boxes/lost": 3.0, "task/boxes/map": 0.4})
     assert "Task accuracy: no labels were given." not in unchecked(labelled)

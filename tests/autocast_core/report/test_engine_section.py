@@ -36,14 +36,14 @@ def test_without_an_engine_there_is_no_section():
 
 def test_figures_stand_beside_those_of_the_fp32_engine():
     rows = {each.metric: (each.fp32, each.mixed) for each in engine_section(validation()).figures}
-    assert rows["engine.kernels"] == ("1", "3")
-    assert rows["engine.cast_kernels"] == ("0", "1")
-    assert rows["engine.attention.found"] == ("0", "2")
-    assert rows["engine.attention.fused"] == ("0", "1")
-    assert rows["engine.traffic_bytes"] == ("20.00 MB", "10.00 MB")
-    assert rows["engine.cast_bytes"] == ("0 B", "2.00 MB")
+    assert rows["engine/kernels"] == ("1", "3")
+    assert rows["engine/cast_kernels"] == ("0", "1")
+    assert rows["engine/attention/found"] == ("0", "2")
+    assert rows["engine/attention/fused"] == ("0", "1")
+    assert rows["engine/traffic_bytes"] == ("20.00 MB", "10.00 MB")
+    assert rows["engine/cast_bytes"] == ("0 B", "2.00 MB")
     # 20 MB at 300 GB/s and 3 µs; 10 MB and three launches.
-    assert rows["engine.estimated_ms.l4"] == ("0.06967", "0.04233")
+    assert rows["engine/estimated_ms/l4"] == ("0.06967", "0.04233")
 
 
 def test_without_an_fp32_engine_its_column_has_dashes():
@@ -118,7 +118,7 @@ def test_names_of_kernels_are_text(make_report):
 
 def test_the_summary_has_the_figures(make_report):
     text = summary(make_report(validation=validation()))
-    assert "| Kernels | 1 | 3 | engine.kernels |" in text
+    assert "| Kernels | 1 | 3 | engine/kernels |" in text
     assert "not measured; figures of NVIDIA L4 24 GB: NVIDIA L4 Tensor Core GPU data sheet" in text
 
 
@@ -126,7 +126,7 @@ def test_what_a_model_of_fusion_expects_is_not_called_an_engine(make_report):
     view = replace(MIXED_VIEW, described_by="model of fusion")
     found = Validation("none", engine_view=view, fp32_view=view).estimated_on(devices()["l4"])
     report = make_report(validation=found, metrics=found.metrics())
-    assert {each.metric.partition(".")[0] for each in engine_section(found).figures} == {"fusion"}
+    assert {each.metric.partition("/")[0] for each in engine_section(found).figures} == {"fusion"}
     assert "No engine was built: these are the kernels that a model of fusion expects of one." in page(report)
     assert "| expected by a model of fusion | FP32 | mixed |" in summary(report)
     assert "estimate: roofline over a model of fusion" in summary(report)

@@ -7,8 +7,8 @@ from tests.autocast_core.report.test_engine_section import validation
 
 def test_without_an_engine_there_are_size_and_accuracy(make_report):
     assert gains(make_report(), None) == (
-        Gain("Size", "248.02 kB", "126.00 kB", "−49%", "", "model.bytes_after"),
-        Gain("Worst output", "exact", "66.25 dB SQNR", "", "simulation on onnxruntime-cpu", "fidelity.worst.sqnr_db"),
+        Gain("Size", "248.02 kB", "126.00 kB", "−49%", "", "model/bytes_after"),
+        Gain("Worst output", "exact", "66.25 dB SQNR", "", "simulation on onnxruntime-cpu", "fidelity/sqnr_db"),
     )
 
 
@@ -24,7 +24,7 @@ def test_an_engine_adds_its_estimated_time_its_kernels_and_fused_attention(make_
 
 def test_a_measured_latency_stands_in_the_place_of_the_estimate(make_report):
     found = validation()
-    latencies = {"tensorrt.latency_ms.fp32": 2.0, "tensorrt.latency_ms.mixed": 1.0}
+    latencies = {"tensorrt/latency_ms/fp32": 2.0, "tensorrt/latency_ms/mixed": 1.0}
     report = make_report(validation=found, metrics={**found.metrics(), **latencies})
     names = {gain.name: gain.change for gain in gains(report, engine_section(found))}
     assert names["Latency"] == "−50%"

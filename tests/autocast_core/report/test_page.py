@@ -105,7 +105,7 @@ def test_front_coding_shares_prefixes():
 
 
 def test_every_metric_is_shown_in_full(make_report):
-    report = make_report(metrics={"task.top1": 0.98712345678})
+    report = make_report(metrics={"task/top1": 0.98712345678})
     text = page(report)
     for name, value in report.metrics.items():
         assert f'<th scope="row">{name}</th><td>{value}</td>' in text
@@ -145,24 +145,24 @@ def test_a_report_without_attribution_says_so(make_report):
 
 
 def test_numbers_that_people_read_name_their_metric(make_report):
-    report = make_report(metrics={"task.top1": 0.98712345678, "task.top1_fp32": 0.99})
+    report = make_report(metrics={"task/top1": 0.98712345678, "task/top1_fp32": 0.99})
     text, found = page(report), report.metrics
     shown = re.findall(r'<data value="([^"]*)" title="([^"]*)">([^<]*)</data>', text)
     assert {name: float(value) for value, name, _ in shown} == {name: found[name] for _, name, _ in shown}
     read = {name: words for _, name, words in shown}
-    assert read["model.bytes_before"] == "248.02 kB"
-    assert read["nodes.low_precision_share"] == "66.67%"
-    assert (read["task.top1_fp32"], read["task.top1"]) == ("0.99", "0.9871")
-    assert read["fidelity.worst.sqnr_db"] == "66.25"
+    assert read["model/bytes_before"] == "248.02 kB"
+    assert read["nodes/low_precision_share"] == "66.67%"
+    assert (read["task/top1_fp32"], read["task/top1"]) == ("0.99", "0.9871")
+    assert read["fidelity/sqnr_db"] == "66.25"
 
 
 def test_judges_have_a_table_with_the_worst_batch(make_report):
-    metrics = {"task.boxes.lost": 3.0, "task.boxes.worst_batch.lost": 2.0, "task.boxes.map_ratio": 0.99}
+    metrics = {"task/boxes/lost": 3.0, "task/boxes/worst_batch/lost": 2.0, "task/boxes/map_ratio": 0.99}
     section = page(make_report(metrics=metrics)).split('<h2 id="judges">')[1].split("</section>")[0]
     assert re.findall(r"<code>([^<]*)</code>", section) == ["boxes.lost", "boxes.map_ratio"]
     assert re.findall(r'title="([^"]*)">([^<]*)<', section) == [
-        ("task.boxes.lost", "3"),
-        ("task.boxes.worst_batch.lost", "2"),
-        ("task.boxes.map_ratio", "0.99"),
+        ("task/boxes/lost", "3"),
+        ("task/boxes/worst_batch/lost", "2"),
+        ("task/boxes/map_ratio", "0.99"),
     ]
     assert '<h2 id="judges">' not in page(make_report())

@@ -26,7 +26,7 @@ def test_kept_nodes_have_their_reason(make_report):
 
 def test_output_names_are_mapped_to_their_metrics(make_report, fidelity):
     text = summary(make_report(fidelity={"fidelity": fidelity(names={"a:0": "a_0"})}))
-    assert "| a:0 | fidelity.a\\_0 | 0.000501 | – | – | – | – | simulation on onnxruntime-cpu |" in text
+    assert "| a:0 | fidelity/outputs/a\\_0 | 0.000501 | – | – | – | – | simulation on onnxruntime-cpu |" in text
 
 
 def test_digests_versions_and_data_are_there(make_report):
@@ -50,7 +50,7 @@ def test_a_long_list_of_kept_nodes_is_cut(make_report):
 
 
 def test_judges_have_a_table_with_the_worst_batch(make_report):
-    metrics = {"task.boxes.lost": 3.0, "task.boxes.worst_batch.lost": 2.0, "task.boxes.map_ratio": 0.99}
+    metrics = {"task/boxes/lost": 3.0, "task/boxes/worst_batch/lost": 2.0, "task/boxes/map_ratio": 0.99}
     section = summary(make_report(metrics=metrics)).split("## Judges\n")[1].split("\n## ")[0]
     lost, ratio = section.strip().splitlines()[2:]
     assert lost.startswith("| boxes.lost | 3 | 2 | lower | boxes of at least score in FP32")

@@ -20,8 +20,8 @@ CENTRE = 0.25
 
 def test_a_budget_on_the_metric_is_met(planted):
     found = searched(*planted, "task_metric_ratio>=0.999", "no_new_nonfinite", metric=TaskMetric("m:f", closeness))
-    assert found.metrics["task.metric_ratio"] >= 0.999
-    assert found.metrics["task.metric_ratio"] == found.metrics["task.metric"] / found.metrics["task.metric_fp32"]
+    assert found.metrics["task/metric_ratio"] >= 0.999
+    assert found.metrics["task/metric_ratio"] == found.metrics["task/metric"] / found.metrics["task/metric_fp32"]
     assert names(found.kept_fp32) <= SENSITIVE
 
 

@@ -51,7 +51,7 @@ def test_on_the_demo_fewer_nodes_keep_the_same_accuracy():
         shipped.model, shipped.calibration, shipped.evaluation, 50, lambda seen: [f"top1>={seen.task.candidate_top1}"]
     )
     assert found.plan.counts().fp32 < plan.counts().fp32
-    assert found.metrics["task.top1"] >= measured.task.candidate_top1
+    assert found.metrics["task/top1"] >= measured.task.candidate_top1
     assert {node.removeprefix("graph/normalize/") for node in found.kept_fp32} == {"energy", "norm"}
     assert sum(node.share for node in found.attribution.nodes[:2]) > 0.99
 
@@ -82,7 +82,7 @@ def test_whole_models_are_searched_and_certified_within_forty_evaluations(name, 
         lambda seen: [f"sqnr_db>={seen.fidelity.worst.sqnr_db + beyond!r}"],
     )
     assert found.complete and found.evaluations <= 40
-    assert found.metrics["fidelity.worst.sqnr_db"] >= seen.fidelity.worst.sqnr_db + beyond
+    assert found.metrics["fidelity/sqnr_db"] >= seen.fidelity.worst.sqnr_db + beyond
     assert [entry.node for entry in found.certificate] == list(found.kept_fp32)
     assert all(entry.failing for entry in found.certificate)
     if not beyond:
@@ -94,10 +94,10 @@ def test_a_budget_beyond_the_thresholds_is_met_and_certified(tmp_path):
     _, seen, found = thresholds_and_search(
         built.path, built.calibration, built.evaluation, 1, lambda seen: [f"sqnr_db>={seen.fidelity.worst.sqnr_db + 2}"]
     )
-    assert found.metrics["fidelity.worst.sqnr_db"] >= seen.fidelity.worst.sqnr_db + 2
+    assert found.metrics["fidelity/sqnr_db"] >= seen.fidelity.worst.sqnr_db + 2
     assert [entry.node for entry in found.certificate] == list(found.kept_fp32) != []
     assert found.evaluations <= 40
     assert all(d.precision in (Precision.FP16, Precision.FP32, Precision.NONE) for d in found.plan.nodes)
     # The additive model of errors is what ranks the nodes: it predicts the fully lowered model's error.
     lowest = next(trial for trial in found.trials if not trial.kept)
-    assert np.isclose(found.attribution.rel_l2, lowest.metrics["fidelity.worst.rel_l2"], rtol=1e-2)
+    assert np.isclose(found.attribution.rel_l2, lowest.metrics["fidelity/rel_l2"], rtol=1e-2)

@@ -24,8 +24,8 @@ def test_angles_of_positions_stay_kept_without_a_trial(found):
 
 def test_every_budget_is_met(found):
     assert all(result.passed for result in found.budgets)
-    assert found.metrics["fidelity.worst.sqnr_db"] >= 55
-    assert found.metrics["fidelity.worst.new_nonfinite"] == 0
+    assert found.metrics["fidelity/sqnr_db"] >= 55
+    assert found.metrics["fidelity/new_nonfinite"] == 0
 
 
 def test_every_kept_node_has_a_failing_measurement(found):

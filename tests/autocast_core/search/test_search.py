@@ -51,8 +51,8 @@ def test_each_certificate_entry_is_measured_again_as_written(planted, found):
         lowered = found.plan.with_precisions(dict.fromkeys(entry.lowered, found.plan.precision), "test", "")
         candidate = simulate(apply_plan(model, lowered).model)
         measured = evaluate(runtime.open(model), runtime.open(candidate, exact=True), batches).fidelity.metrics()
-        assert measured["fidelity.worst.sqnr_db"] == pytest.approx(entry.metrics["fidelity.worst.sqnr_db"], rel=1e-6)
-        assert measured["fidelity.worst.sqnr_db"] < 55 or measured["fidelity.worst.new_nonfinite"] > 0
+        assert measured["fidelity/sqnr_db"] == pytest.approx(entry.metrics["fidelity/sqnr_db"], rel=1e-6)
+        assert measured["fidelity/sqnr_db"] < 55 or measured["fidelity/new_nonfinite"] > 0
 
 
 def test_workers_do_not_change_the_result(planted, found):
@@ -129,13 +129,13 @@ def test_a_budget_that_needs_nothing_in_fp32_ends_at_once(planted):
 
 def test_a_budget_on_one_output_and_one_on_labels_hold_together(planted):
     found = searched(*planted, "y.rel_l2<=2e-3", "top1_drop<=0")
-    assert found.metrics["fidelity.y.rel_l2"] <= 2e-3
-    assert found.metrics["task.top1_drop"] <= 0
+    assert found.metrics["fidelity/outputs/y/rel_l2"] <= 2e-3
+    assert found.metrics["task/top1_drop"] <= 0
     assert names(found.kept_fp32) <= SENSITIVE
 
 
 def test_the_noise_floor_is_that_of_another_order_of_sums(found):
-    assert found.noise_floor["fidelity.worst.sqnr_db"] > 100
+    assert found.noise_floor["fidelity/sqnr_db"] > 100
 
 
 def test_weights_may_count_instead_of_nodes(planted):

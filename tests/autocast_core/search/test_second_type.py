@@ -28,7 +28,7 @@ def test_nodes_that_overflow_are_bf16_and_the_budget_is_met(planted, half):
     assert wide <= names(half.kept_fp32)
     assert names(found.kept_fp32) == names(half.kept_fp32) - wide
     assert all(result.passed for result in found.budgets)
-    assert found.metrics["fidelity.worst.sqnr_db"] >= 40.0
+    assert found.metrics["fidelity/sqnr_db"] >= 40.0
     assert {found.plan.by_id()[f"graph/{name}"].rule for name in wide} == {"range"}
 
 

@@ -45,7 +45,7 @@ def test_a_missed_gate_exits_with_3_and_still_tells_the_metrics(autocast, workpl
     ended = autocast("run", model, "--calibration", data, "--spec", spec, "--json")
     assert ended.code == 3
     assert ended.json["ok"] is False
-    assert ended.json["metrics"]["fidelity.worst.rel_l2"] > 1e-12
+    assert ended.json["metrics"]["fidelity/rel_l2"] > 1e-12
     assert ended.json["gates"][0]["passed"] is False
     assert ended.json["registered"] is None
     assert len(ended.errors) == 1

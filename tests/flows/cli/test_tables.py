@@ -15,11 +15,11 @@ def test_a_long_table_says_how_much_is_left_out(capsys):
 
 
 def test_only_what_was_measured_is_shown():
-    assert change_rows({"nodes.low_precision": 1.0, "nodes.fp32": 3.0, "nodes.low_precision_share": 0.25}) == [
+    assert change_rows({"nodes/low_precision": 1.0, "nodes/fp32": 3.0, "nodes/low_precision_share": 0.25}) == [
         ("Nodes in low precision", "0", "1 of 4 (25.00%)", "")
     ]
     found = change_rows(
-        {"task.top1": 0.5, "task.top1_fp32": 0.75, "model.bytes_before": 200.0, "model.bytes_after": 100.0}
+        {"task/top1": 0.5, "task/top1_fp32": 0.75, "model/bytes_before": 200.0, "model/bytes_after": 100.0}
     )
     assert found == [
         ("Size", "200 B", "100 B (50%)", ""),

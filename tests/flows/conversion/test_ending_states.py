@@ -23,7 +23,7 @@ def test_a_missed_gate_is_a_state_of_its_own_without_a_traceback(workplace, capl
     with caplog.at_level(logging.INFO):
         state = ended(model, evaluation=str(data), gates=("rel_l2<=1e-12",), name="missed-state")
     assert (state.name, state.type.value) == ("GateMissed", "FAILED")
-    assert state.message.startswith("gate missed: rel_l2<=1e-12 fidelity.worst.rel_l2 is ")
+    assert state.message.startswith("gate missed: rel_l2<=1e-12 fidelity/rel_l2 is ")
     assert not state.state_details.retriable
     assert "Traceback" not in caplog.text and not any(record.exc_info for record in caplog.records)
 

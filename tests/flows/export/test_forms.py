@@ -65,7 +65,7 @@ def test_skopeo_reads_and_copies_an_oci_layout(layout, tmp_path):
 
 def bill():
     materials = {"source-model": ("s3://m/resnet.onnx", "b" * 64), "calibration": ("", "c" * 64)}
-    metrics = {"fidelity.worst.rel_l2": 0.001}
+    metrics = {"fidelity/rel_l2": 0.001}
     return bill_of_materials("resnet-fp16", "3", PORTS, {"model.onnx": "a" * 64}, materials, metrics)
 
 
@@ -75,7 +75,7 @@ def test_a_bill_of_materials_names_the_model_its_data_and_what_was_measured():
     model = bom["metadata"]["component"]
     assert model["components"][0]["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
     assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"] == [
-        {"type": "fidelity.worst.rel_l2", "value": "0.001"}
+        {"type": "fidelity/rel_l2", "value": "0.001"}
     ]
     assert [(each["type"], each["name"]) for each in bom["components"]] == [
         ("data", "calibration"),

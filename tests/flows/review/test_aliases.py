@@ -28,10 +28,10 @@ def runs(services, tmp_path_factory):
 @pytest.fixture
 def second_fails(runs):
     """The metrics of the second version's run as somebody made them after the conversion."""
-    measured = client().get_run(runs[1]).data.metrics["fidelity.worst.rel_l2"]
-    client().log_metric(runs[1], "fidelity.worst.rel_l2", 0.5)
+    measured = client().get_run(runs[1]).data.metrics["fidelity/rel_l2"]
+    client().log_metric(runs[1], "fidelity/rel_l2", 0.5)
     yield
-    client().log_metric(runs[1], "fidelity.worst.rel_l2", measured)
+    client().log_metric(runs[1], "fidelity/rel_l2", measured)
 
 
 def by_hand(alias, version):
@@ -130,7 +130,7 @@ def test_a_promotion_clears_the_flag(workplace, runs, second_fails):
 
     by_hand("cleared", "2")
     assert found("cleared")
-    client().log_metric(runs[1], "fidelity.worst.rel_l2", 1e-4)
+    client().log_metric(runs[1], "fidelity/rel_l2", 1e-4)
     promote("models:/aliased/2", "cleared", home())
     assert UNCHECKED not in tags("2")
 

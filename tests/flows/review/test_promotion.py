@@ -53,10 +53,10 @@ def test_a_gate_on_an_output_whose_name_in_metrics_is_cut_holds_again(workplace,
 def test_a_gate_is_checked_on_its_own_output_where_names_in_metrics_are_numbered(workplace, run_id) -> None:
     from flows.review.promotion import PromotionRefusedError, promote
 
-    measured = client().get_run(run_id).data.metrics["fidelity.a_b_2.rel_l2"]
-    client().log_metric(run_id, "fidelity.a_b_2.rel_l2", 0.5)
+    measured = client().get_run(run_id).data.metrics["fidelity/outputs/a_b_2/rel_l2"]
+    client().log_metric(run_id, "fidelity/outputs/a_b_2/rel_l2", 0.5)
     try:
-        with pytest.raises(PromotionRefusedError, match=r"fidelity\.a_b_2\.rel_l2 is 0\.5"):
+        with pytest.raises(PromotionRefusedError, match=r"fidelity/outputs/a_b_2/rel_l2 is 0\.5"):
             promote("models:/promoted/1", "numbered", home())
     finally:
-        client().log_metric(run_id, "fidelity.a_b_2.rel_l2", measured)
+        client().log_metric(run_id, "fidelity/outputs/a_b_2/rel_l2", measured)

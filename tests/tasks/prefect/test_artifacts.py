@@ -44,7 +44,7 @@ def test_a_key_of_artifacts_says_the_model_as_prefect_writes_keys(name, key):
 
 
 def test_the_summary_holds_the_metrics_that_people_ask_for():
-    text = summary_text("Converted 3/4 nodes", {"fidelity.worst.rel_l2": 0.00125, "model.bytes_after": 1.0}, "m", None)
+    text = summary_text("Converted 3/4 nodes", {"fidelity/rel_l2": 0.00125, "model/bytes_after": 1.0}, "m", None)
     assert "# Converted 3/4 nodes" in text
-    assert "| fidelity.worst.rel_l2 | 0.00125 |" in text
+    assert "| fidelity/rel_l2 | 0.00125 |" in text
     assert "bytes_after" not in text

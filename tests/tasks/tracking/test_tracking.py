@@ -175,14 +175,14 @@ def test_the_run_says_with_what_it_was_made(run):
 
 
 def test_trials_are_steps_of_the_run_and_nested_runs(run):
-    log_trial(run, 1, [], {"fidelity.worst.rel_l2": 0.5, "fidelity.y.rel_l2": 0.5})
-    log_trial(run, 2, ["graph/a", "graph/b"], {"fidelity.worst.rel_l2": 0.1}, error="no kernel")
+    log_trial(run, 1, [], {"fidelity/rel_l2": 0.5, "fidelity/outputs/y/rel_l2": 0.5})
+    log_trial(run, 2, ["graph/a", "graph/b"], {"fidelity/rel_l2": 0.1}, error="no kernel")
     client = run.client()
-    history = client.get_metric_history(run.run_id, "trial.fidelity.worst.rel_l2")
+    history = client.get_metric_history(run.run_id, "trial/fidelity/rel_l2")
     assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.1)]
     nested = client.search_runs([run.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'", order_by=["tag.a"])
     found = {one.data.tags["autocast.trial"]: one for one in nested}
-    assert found["1"].data.metrics == {"nodes.fp32": 0.0, "fidelity.worst.rel_l2": 0.5}
+    assert found["1"].data.metrics == {"nodes/fp32": 0.0, "fidelity/rel_l2": 0.5}
     assert found["2"].data.tags["autocast.kept_fp32"] == "graph/a, graph/b"
     assert [found[number].info.status for number in "12"] == ["FINISHED", "FAILED"]
 

@@ -85,7 +85,7 @@ def test_a_core_of_attention_is_found_and_fused_and_what_changes_nothing_is_list
     assert set(view.without_kernel) <= {"graph/same"}
     assert set(view.without_kernel.values()) <= {"neutral"}
     assert view.traffic_bytes >= 4 * (4 * 128 * 64 * 2)
-    assert {name: value for name, value in found.metrics().items() if name.startswith("engine.")} == view.metrics()
+    assert {name: value for name, value in found.metrics().items() if name.startswith("engine/")} == view.metrics()
 
 
 @installed
@@ -138,7 +138,7 @@ def test_with_shapes_of_the_run_the_bytes_are_not_known(tmp_path):
     options = EngineOptions(profiles={"x": Profile((1, 4), (2, 4), (8, 4))})
     view = validate_model(_saved(tmp_path, text), None, options).engine_view
     assert [each.writes for each in view.kernels if each.nodes == ("graph/activate",)] == [("float16",)]
-    assert set(view.metrics()) >= {"engine.kernels", "engine.attention.found", "engine.attention.fused"}
+    assert set(view.metrics()) >= {"engine/kernels", "engine/attention/found", "engine/attention/fused"}
     assert view.traffic_bytes is None
 
 
@@ -282,7 +282,7 @@ def test_a_log_in_another_form_leaves_out_the_view_says_why_and_nothing_else_cha
         f"engine view: the build log describes a kernel in an unknown form: [kernel 1] ({found.package})",
     )
     assert (found.depth, found.findings, found.layers) == (before.depth, (), before.layers)
-    assert "engine.kernels" not in found.metrics()
+    assert "engine/kernels" not in found.metrics()
 
 
 def test_a_log_that_is_too_long_is_not_passed_on_and_said():

@@ -203,7 +203,7 @@ def test_an_execution_has_fidelity_times_and_memory(tmp_path):
     model = onnx.parser.parse_model(TEXT)
     onnx.save(model, str(tmp_path / "low.onnx"))
     execution = execution_of(trial, events, load_model(tmp_path / "low.onnx"), tmp_path, "tensorrt 11")
-    assert execution.fidelity["tensorrt.fidelity.y.rel_l2"] == pytest.approx(0.001, rel=0.1)
+    assert execution.fidelity["tensorrt/fidelity/outputs/y/rel_l2"] == pytest.approx(0.001, rel=0.1)
     assert (execution.batches, execution.reference) == (2, "tensorrt 11 FP32, TF32 off")
     assert execution.latency_ms == {MIXED: Spread(2, 2, 2, 3), FP32: Spread(2, 2, 2, 3)}
     assert execution.speedup == Spread(1, 1, 1, 3)
@@ -216,7 +216,7 @@ def test_where_tensorrt_has_no_fp32_engine_onnx_runtime_is_the_reference(tmp_pat
     execution = execution_of(trial, events, load_model(trial.reference), tmp_path, "tensorrt 11")
     assert execution.reference == "onnxruntime-cpu"
     assert execution.speedup is None
-    assert execution.fidelity["tensorrt.fidelity.y.max_abs"] == 0
+    assert execution.fidelity["tensorrt/fidelity/outputs/y/max_abs"] == 0
 
 
 def test_metrics_have_the_documented_names(tmp_path):
@@ -224,14 +224,14 @@ def test_metrics_have_the_documented_names(tmp_path):
     execution = execution_of(trial, events, load_model(trial.reference), tmp_path, "tensorrt 11")
     found = Validation("executed", engine_bytes=5, execution=execution).metrics()
     assert {
-        "tensorrt.depth",
-        "tensorrt.engine_bytes",
-        "tensorrt.latency_ms.fp32",
-        "tensorrt.latency_ms.mixed",
-        "tensorrt.speedup",
-        "tensorrt.fidelity.worst.sqnr_db",
+        "tensorrt/depth",
+        "tensorrt/engine_bytes",
+        "tensorrt/latency_ms/fp32",
+        "tensorrt/latency_ms/mixed",
+        "tensorrt/speedup",
+        "tensorrt/fidelity/sqnr_db",
     } <= set(found)
-    assert found["tensorrt.depth"] == 3
+    assert found["tensorrt/depth"] == 3
 
 
 def test_an_execution_survives_json(tmp_path):
@@ -313,8 +313,8 @@ def test_a_trial_on_a_gpu_reaches_the_executed_depth(tmp_path, monkeypatch):
     types = [(kernel.reads, kernel.writes) for kernel in view.kernels]
     assert types == [(("float",), ("float16",)), (("float16",), ("bfloat16",))]
     assert [kernel.kind for kernel in view.moving] == ["Reformat"]
-    assert found.metrics()["engine.kernels"] == 2
-    assert "engine.traffic_bytes" not in found.metrics()
+    assert found.metrics()["engine/kernels"] == 2
+    assert "engine/traffic_bytes" not in found.metrics()
 
 
 def test_an_inspector_that_tells_names_only_leaves_the_view_to_the_build_log(tmp_path, monkeypatch):

@@ -64,6 +64,6 @@ def test_every_metric_has_a_meaning_and_a_source_and_stands_in_the_table() -> No
         for metric in judge.metrics:
             assert metric.meaning and metric.source
             assert f"| `{judge.name}.{metric.name}` |" in table
-            found = logged_metric(f"task.{judge.name}.{metric.name}")
+            found = logged_metric(f"task/{judge.name}/{metric.name}")
             assert found is not None and found[1] == metric
-    assert logged_metric("task.top1") is None
+    assert logged_metric("task/top1") is None

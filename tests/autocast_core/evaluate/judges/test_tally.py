@@ -32,11 +32,11 @@ def test_how_data_is_cut_into_batches_changes_no_metric(name: str) -> None:
 def test_metrics_and_places_have_the_names_that_runs_are_logged_under() -> None:
     found = judged("tokens", {"y": LOGITS}, {"y": OTHER}, batches=3)
     metrics, places = found.metrics(), found.places()
-    assert metrics["task.tokens.agreement"] == found.values["agreement"]
+    assert metrics["task/tokens/agreement"] == found.values["agreement"]
     value, batch = found.worst["agreement"]
-    assert metrics["task.tokens.worst_batch.agreement"] == value
-    assert places["task.tokens.worst_batch.agreement"] == f"batch {batch} of 3"
-    assert "task.tokens.worst_batch.perplexity_change" not in metrics
+    assert metrics["task/tokens/worst_batch/agreement"] == value
+    assert places["task/tokens/worst_batch/agreement"] == f"batch {batch} of 3"
+    assert "task/tokens/worst_batch/perplexity_change" not in metrics
 
 
 def test_outputs_of_two_shapes_cannot_be_compared() -> None:

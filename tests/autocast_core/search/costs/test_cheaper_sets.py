@@ -17,7 +17,7 @@ from tests.autocast_core.search.planted import names, searched
 from tests.models import ARCHITECTURES, build
 
 CONFIG = ConversionConfig()
-RATIO = "fidelity.worst.sqnr_db"
+RATIO = "fidelity/sqnr_db"
 
 
 def both_searches(name, folder, layers, beyond=3.0):

@@ -25,7 +25,7 @@ from autocast_core.search.trials import MemoryTrials
 from tests.autocast_core.search.planted import SENSITIVE, names
 from tests.autocast_core.search.small_graphs import small_graph
 
-RATIO = "fidelity.worst_batch.sqnr_db"
+RATIO = "fidelity/worst_batch/sqnr_db"
 
 
 def subject_of(proto, data):
@@ -86,7 +86,7 @@ def planted_target(subject, *gates):
     """The target of these gates for a model that no gate was measured on, so that all count as missed."""
     with recorded(subject.source, subject.batches, subject.runtime) as recording:
         outputs = output_metric_names(recording.output_names)
-    judged = {f"fidelity.{name}.{metric}": 0.0 for name in ("y", "worst", "worst_batch") for metric in ("sqnr_db",)}
+    judged = dict.fromkeys(("fidelity/sqnr_db", RATIO), 0.0)
     return target_of(AskedGates(gates), Precision.FP16, judged, outputs)
 
 

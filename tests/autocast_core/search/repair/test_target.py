@@ -12,17 +12,17 @@ NAMES = {"y": "y", "n:0": "n_0"}
 
 
 def metrics(ratio, **more):
-    return {"fidelity.worst.sqnr_db": ratio, "fidelity.worst_batch.sqnr_db": ratio, **more}
+    return {"fidelity/sqnr_db": ratio, "fidelity/worst_batch/sqnr_db": ratio, **more}
 
 
 def target(*gates, **judged):
     return target_of(
-        AskedGates(gates), Precision.FP16, {f"fidelity.worst.{name}": value for name, value in judged.items()}, NAMES
+        AskedGates(gates), Precision.FP16, {f"fidelity/{name}": value for name, value in judged.items()}, NAMES
     )
 
 
 def test_without_gates_the_target_is_that_of_the_default_gates():
-    measured = metrics(30.0, **{"fidelity.worst.new_nonfinite": 0.0, "fidelity.y.worst_batch.sqnr_db": 30.0})
+    measured = metrics(30.0, **{"fidelity/new_nonfinite": 0.0, "fidelity/outputs/y/worst_batch/sqnr_db": 30.0})
     found = target_of(AskedGates(), Precision.FP16, measured, {"y": "y"})
     assert [gate.expression for gate in found.gates] == ["worst_batch.sqnr_db>=40", "no_new_nonfinite"]
     assert [result.expression for result in found.missed] == ["worst_batch.sqnr_db>=40"]
@@ -53,7 +53,7 @@ def test_what_was_not_measured_is_no_target():
 )
 def test_a_gate_is_stricter_on_data_on_which_the_model_does_better(gate, judged, here, limit):
     metric = parse_gate(gate).metric
-    (moved,) = target(gate, **{metric: judged}).on({f"fidelity.worst.{metric}": here})
+    (moved,) = target(gate, **{metric: judged}).on({f"fidelity/{metric}": here})
     assert moved.limit == pytest.approx(limit)
     assert parse_gate(moved.expression).limit == pytest.approx(limit)
 
@@ -63,7 +63,7 @@ def test_a_gate_on_what_the_other_data_lacks_is_left_out():
 
 
 def trial(**found):
-    return Trial(1, (), {f"fidelity.worst.{name}": value for name, value in found.items()})
+    return Trial(1, (), {f"fidelity/{name}": value for name, value in found.items()})
 
 
 def test_a_budget_that_can_be_met_stays():
@@ -83,9 +83,13 @@ def test_nothing_comes_closer_where_keeping_all_nodes_gains_nothing():
 
 
 def test_nothing_is_lost_while_each_output_stays_within_a_tenth_of_a_decibel():
-    reached = {"fidelity.y.sqnr_db": 50.0, "fidelity.n_0.sqnr_db": 30.0, "fidelity.n_0.equal_share": 0.99}
+    reached = {
+        "fidelity/outputs/y/sqnr_db": 50.0,
+        "fidelity/outputs/n_0/sqnr_db": 30.0,
+        "fidelity/outputs/n_0/equal_share": 0.99,
+    }
     ratio, equal = nothing_lost(NAMES, reached)
-    assert ratio.check({"fidelity.y.sqnr_db": 49.91}, NAMES).passed
-    assert not ratio.check({"fidelity.y.sqnr_db": 49.89}, NAMES).passed
-    assert equal.check({"fidelity.n_0.equal_share": 0.99}, NAMES).passed
-    assert not equal.check({"fidelity.n_0.equal_share": 0.98}, NAMES).passed
+    assert ratio.check({"fidelity/outputs/y/sqnr_db": 49.91}, NAMES).passed
+    assert not ratio.check({"fidelity/outputs/y/sqnr_db": 49.89}, NAMES).passed
+    assert equal.check({"fidelity/outputs/n_0/equal_share": 0.99}, NAMES).passed
+    assert not equal.check({"fidelity/outputs/n_0/equal_share": 0.98}, NAMES).passed

@@ -59,7 +59,7 @@ def test_a_model_that_generates_is_converted_and_judged(autocast, chat):
     found = ended.json
     assert set(found) == KEYS
     assert (found["depth"], found["batches"]) == ("simulated", 2)
-    assert found["fidelity"]["fidelity.decoder_tokens.equal_share"] == 1.0
+    assert found["fidelity"]["fidelity/outputs/decoder_tokens/equal_share"] == 1.0
     assert [gate["passed"] for gate in found["gates"]] == [True, True]
     assert found["converted"] == {"decoder": str(chat / "out" / "decoder.onnx")}
     assert (chat / "out" / "decoder.onnx").is_file()
@@ -69,7 +69,7 @@ def test_a_missed_gate_is_exit_code_3_and_says_what_was_measured(autocast, chat)
     (chat / "chat.yaml").write_text(CHAT.replace("SQNR", "150"))
     ended = autocast("evaluate", chat / "chat.yaml", "--json")
     assert ended.code == 3
-    assert not ended.json["ok"] and ended.json["fidelity"]["fidelity.worst.sqnr_db"] < 150
+    assert not ended.json["ok"] and ended.json["fidelity"]["fidelity/sqnr_db"] < 150
     assert len(ended.errors) == 1 and "gate failed: sqnr_db>=150" in ended.errors[0]
 
 
@@ -78,13 +78,13 @@ def test_the_candidate_of_a_stage_is_given_on_the_command_line(autocast, twice):
     shown = autocast(*files, "--each-stage")
     assert shown.code == 0
     assert "measured by onnxruntime-cpu over 6 batches of evaluation data" in shown.out
-    assert "fidelity.again_y.sqnr_db" in shown.out
+    assert "fidelity/outputs/again_y/sqnr_db" in shown.out
 
 
 def test_candidates_are_executed_in_onnxruntime_too(autocast, twice):
     files = ("evaluate", twice / "twice.yaml", "--candidate", f"first={twice / 'low.onnx'}")
     found = autocast(*files, "--on", "onnxruntime", "--json").json
-    assert found["depth"] == "executed" and found["fidelity"]["fidelity.worst.sqnr_db"] > 40
+    assert found["depth"] == "executed" and found["fidelity"]["fidelity/sqnr_db"] > 40
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_depth_what_was_skipped_layers_and_versions_are_given(models):
     assert found["findings"] == []
     assert [(each["node"], each["types"]) for each in found["layers"]] == [("graph/activate", ("float16",))]
     assert {"tensorrt", "tensorrt_rtx"} & set(found["versions"])
-    assert found["fidelity"]["tensorrt.engine_bytes"] > 0
+    assert found["fidelity"]["tensorrt/engine_bytes"] > 0
     assert "graph/activate" in {node for each in found["engine_view"]["kernels"] for node in each["nodes"]}
     assert accepted(found) is found
 
@@ -48,10 +48,10 @@ def test_the_time_is_estimated_on_the_device_that_is_named_and_beside_fp32_where
     found = judged(models["float16"], models["float"], None, Backend.TENSORRT, given={"device": "h100"})
     assert set(found["estimates"]) == {"mixed"}
     assert found["estimates"]["mixed"]["name"] == "NVIDIA H100 SXM 80 GB"
-    assert found["fidelity"]["engine.estimated_ms.h100"] == found["estimates"]["mixed"]["ms"] > 0
+    assert found["fidelity"]["engine/estimated_ms/h100"] == found["estimates"]["mixed"]["ms"] > 0
     assert found["fp32_view"] is None
     found = judged(models["float16"], models["float"], None, Backend.TENSORRT, given={"fp32_engine": True})
-    assert {"engine.estimated_ms.l4", "engine.fp32.estimated_ms.l4", "engine.fp32.kernels"} <= set(found["fidelity"])
+    assert {"engine/estimated_ms/l4", "engine/fp32/estimated_ms/l4", "engine/fp32/kernels"} <= set(found["fidelity"])
     assert found["fp32_view"]["kernels"]
 
 

@@ -44,13 +44,13 @@ def test_compare_names_the_node_that_changed_and_why(autocast, workplace, conver
     assert raw["nodes"][0]["after_reason"] == "node_name: name 'second' matches 'second'"
     assert {"nodes_to_exclude"} <= {setting["name"] for setting in raw["settings"]}
     changes = {metric["name"]: metric["change"] for metric in raw["metrics"]}
-    assert changes["nodes.low_precision"] == -1.0
+    assert changes["nodes/low_precision"] == -1.0
     assert "graph/second" in Path("page.html").read_text()
 
 
 def test_compare_draws_tables_for_people(autocast, workplace, conversions):
     ended = autocast("compare", conversions[0].run_id, conversions[1].run_id)
-    assert "Nodes decided differently" in ended.out and "nodes.low_precision" in ended.out
+    assert "Nodes decided differently" in ended.out and "nodes/low_precision" in ended.out
     assert "1 node is decided differently; the second lowers 0 and keeps 1 in FP32" in " ".join(ended.out.split())
 
 
@@ -80,14 +80,14 @@ def test_promote_sets_the_alias_of_a_version_that_is_what_was_measured(autocast,
 
 def test_promote_refuses_a_version_whose_gate_does_not_hold(autocast, workplace, conversions):
     run = conversions[0].run_id
-    measured = client().get_run(run).data.metrics["fidelity.worst.rel_l2"]
-    client().log_metric(run, "fidelity.worst.rel_l2", 0.5)
+    measured = client().get_run(run).data.metrics["fidelity/rel_l2"]
+    client().log_metric(run, "fidelity/rel_l2", 0.5)
     try:
         ended = autocast("promote", "models:/reviewed/1", "--alias", "unfit", "--json")
     finally:
-        client().log_metric(run, "fidelity.worst.rel_l2", measured)
+        client().log_metric(run, "fidelity/rel_l2", measured)
     assert ended.code == 3
-    assert ended.errors == ["error: models:/reviewed/1 is not promoted: rel_l2<=5e-3: fidelity.worst.rel_l2 is 0.5"]
+    assert ended.errors == ["error: models:/reviewed/1 is not promoted: rel_l2<=5e-3: fidelity/rel_l2 is 0.5"]
     assert ended.json["alias"] == "unfit" and ended.json["ok"] is False
     assert "unfit" not in client().get_registered_model("reviewed").aliases
 

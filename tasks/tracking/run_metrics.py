@@ -1,0 +1,57 @@
+"""Which of a conversion's metrics its run shows: few; its artifact ``metrics.json`` has all of them.
+
+- Of what the simulation gives: the errors of the worst output, fewer of the worst batch, and of several outputs the
+  first two of each.
+- Of other backends and of bounds: the worst output alone.
+- What a gate reads, whatever it is: promotions check gates again on the run's metrics.
+- All that is not fidelity.
+
+Does not measure, and does not round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+
+from autocast_core.evaluate import GateResult, parse_gate
+from autocast_core.evaluate.classification import CLASS_METRICS
+from autocast_core.evaluate.metric_names import SIMULATION, fidelity_name
+from autocast_core.json_values import finite
+
+METRICS_FILE = "metrics.json"
+_SHARES = ("equal_share", "top1_agreement")
+_OF_OTHER_BACKENDS = ("rel_l2", "sqnr_db", "max_abs", "new_nonfinite", "nonfinite", "equal_share")
+_OF_WORST = (*_OF_OTHER_BACKENDS, "cosine", *CLASS_METRICS)
+_OF_WORST_BATCH = ("rel_l2", "sqnr_db", "max_abs", *_SHARES)
+_OF_OUTPUT = ("rel_l2", "sqnr_db", *_SHARES)
+_OF_OUTPUTS_WORST_BATCH = ("sqnr_db", "equal_share")
+
+
+def shown_metrics(metrics: Mapping[str, float], asked: Collection[str] = ()) -> dict[str, float]:
+    """Those of `metrics` that a run shows; `asked` are names that it has in any case."""
+    outputs = {found.output for name in metrics if (found := fidelity_name(name)) and found.output}
+    return {
+        name: value for name, value in metrics.items() if name in asked or _is_shown(name, several=len(outputs) > 1)
+    }
+
+
+def read_by(gates: Iterable[GateResult], names: Mapping[str, str]) -> frozenset[str]:
+    """The names of the metrics that the gates judge; `names` are those of outputs in metrics."""
+    return frozenset(parse_gate(gate.expression).reads(names) for gate in gates)
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """All metrics as the JSON of METRICS_FILE, by name in order; null for NaN and infinity."""
+    return json.dumps(finite(dict(sorted(metrics.items()))), indent=1) + "\n"
+
+
+def _is_shown(name: str, *, several: bool) -> bool:
+    found = fidelity_name(name)
+    if found is None:
+        return True
+    if found.prefix != SIMULATION:
+        return not found.output and not found.worst_batch and found.metric in _OF_OTHER_BACKENDS
+    if not found.output:
+        return found.metric in (_OF_WORST_BATCH if found.worst_batch else _OF_WORST)
+    return several and found.metric in (_OF_OUTPUTS_WORST_BATCH if found.worst_batch else _OF_OUTPUT)
