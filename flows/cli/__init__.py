@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from autocast_core.process.garbage_collector import keep_for_good, skip_final_collection
 
+_HANDED_OVER = ("run", "tune", "fleet", "demo")
+"""Commands that run a flow."""
+
 
 def main() -> None:
-    """The console script: runs the command and maps errors to exit codes 2, 3 and 1."""
+    """The console script: runs the command, where there is a fork server in a fork of it."""
+    if sys.argv[1:2] and sys.argv[1] in _HANDED_OVER:
+        from flows.local.forks.handing_over import hand_over
+
+        status = hand_over()
+        if status is not None:
+            _end_as(status)
+    run_command()
+
+
+def run_command() -> None:
+    """Runs the command in this process and maps errors to exit codes 2, 3 and 1."""
     # A service manager's SIGTERM must run finally clauses, so that no server or half-written file is left.
     signal.signal(signal.SIGTERM, _terminated)
     skip_final_collection()
@@ -65,6 +80,15 @@ def main() -> None:
         if not hasattr(error, "format_message"):
             raise
         _misuse(error)
+
+
+def _end_as(status: int) -> NoReturn:
+    """Ends this process with a status as of subprocess: negative where a signal is to end it."""
+    if status < 0:
+        if status != -signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    raise SystemExit(status)
 
 
 def _misuse(error: Any) -> None:

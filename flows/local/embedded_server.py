@@ -103,7 +103,7 @@ def embedded_server(folder: Path, idle_seconds: float = DEFAULT_IDLE_SECONDS) ->
     with open(own / USERS, "ab") as users:
         lock_shared(users)
         with exclusive_lock(own / _STARTING):
-            server = _running(own) or _started(own, idle_seconds)
+            server = running_server(own) or _started(own, idle_seconds)
         try:
             yield server
         finally:
@@ -133,7 +133,19 @@ def stop_servers(folder: Path) -> int:
 
 def running_servers(folder: Path) -> tuple[EmbeddedServer, ...]:
     """The servers of `folder` whose processes live."""
-    return tuple(server for own in sorted(folder.absolute().glob("*/")) if (server := _running(own)) is not None)
+    return tuple(server for own in sorted(folder.absolute().glob("*/")) if (server := running_server(own)) is not None)
+
+
+def running_server(own: Path) -> EmbeddedServer | None:
+    """The server of the folder `own`, where it lives."""
+    if not _is_alive(own):
+        return None
+    try:
+        with open_own_file(own / NOTE) as file:
+            note = json.load(file)
+        return EmbeddedServer(own, int(note["process"]), int(note["port"]), str(note["password"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def free_port() -> int:
@@ -148,18 +160,6 @@ def _key(environment: Mapping[str, str]) -> str:
     settings = {key: value for key, value in environment.items() if key.startswith("PREFECT_") and key not in _CLIENT}
     told = json.dumps([socket.gethostname(), VERSION, metadata.version("prefect"), settings], sort_keys=True)
     return sha256(told.encode()).hexdigest()[:16]
-
-
-def _running(own: Path) -> EmbeddedServer | None:
-    """The server of this folder, where it lives."""
-    if not _is_alive(own):
-        return None
-    try:
-        with open_own_file(own / NOTE) as file:
-            note = json.load(file)
-        return EmbeddedServer(own, int(note["process"]), int(note["port"]), str(note["password"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
 
 
 def _started(own: Path, idle_seconds: float) -> EmbeddedServer:

@@ -12,8 +12,21 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from autocast_core.errors import OutputError
-from flows.local.home import Home
-from tasks.prefect_settings import own_files_only
+from flows.local.home import Home, home
+from flows.local.own_files import check_home
+from tasks.prefect_settings import ignore_settings_files, own_files_only
+
+
+def settled_home() -> Home:
+    """The home folder, once it is known to be this user's, with the settings of Prefect and MLflow made for it.
+
+    To be called by a command before it imports either. OutputError where the home folder is another user's.
+    """
+    where = home()
+    check_home(where)
+    ignore_settings_files()
+    set_defaults(where)
+    return where
 
 
 def set_defaults(home: Home) -> None:

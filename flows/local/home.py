@@ -43,6 +43,11 @@ class Home:
         """What tells commands of Prefect's embedded server."""
         return self.prefect / "server"
 
+    @property
+    def forks(self) -> Path:
+        """Where commands find the process that forks for them."""
+        return self.prefect / "forks"
+
 
 def home() -> Home:
     """AUTOCAST_HOME, else ``.autocast`` in the current folder."""

@@ -29,7 +29,16 @@ def check_home(home: Home) -> None:
     for folder in {existing, root.parent} if not home.root.is_absolute() else {existing}:
         if folder.exists() and folder.stat().st_uid not in (os.getuid(), _ROOT):
             raise OutputError(f"{folder}: belongs to another user: {remedy}")
-    own = (home.cache, home.work, home.logs, home.prefect, home.server, home.running, home.root / "mlflow.db")
+    own = (
+        home.cache,
+        home.work,
+        home.logs,
+        home.prefect,
+        home.server,
+        home.forks,
+        home.running,
+        home.root / "mlflow.db",
+    )
     for path in (*own, *(() if home.root.is_absolute() else (home.root,))):
         if path.is_symlink():
             raise OutputError(f"{path}: is a link, which is not followed: remove it, or {remedy}")

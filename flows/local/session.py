@@ -18,24 +18,12 @@ from pathlib import Path
 from autocast_core.errors import OutputError
 from autocast_core.process.garbage_collector import keep_for_good
 from flows.local.embedded_server import EmbeddedServer, embedded_server, idle_seconds_of
-from flows.local.environment import logs_in, set_defaults
-from flows.local.home import Home, home
-from flows.local.own_files import check_home
+from flows.local.environment import logs_in, settled_home
+from flows.local.forks.alike import process_key
+from flows.local.forks.launch import keep_fork_server
+from flows.local.home import Home
 from flows.local.prefect_errors import prefect_errors
-from tasks.prefect_settings import ignore_settings_files
 from tasks.progress import Listener, listening, stage
-
-
-def settled_home() -> Home:
-    """The home folder, once it is known to be this user's, with the settings of Prefect and MLflow made for it.
-
-    To be called by a command before it imports either. OutputError where the home folder is another user's.
-    """
-    where = home()
-    check_home(where)
-    ignore_settings_files()
-    set_defaults(where)
-    return where
 
 
 @contextmanager
@@ -52,14 +40,18 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
         embedded = not os.environ.get("PREFECT_API_URL")
         first = embedded and not (where.prefect / "prefect.db").exists()
         with stage("start for the first time" if first else "start"):
+            # Before packages are imported, which may change the environment.
+            key = process_key(os.environ) if embedded else ""
             server = stack.enter_context(_server(where)) if embedded else None
             with keep_for_good():
                 for noisy in ("flows.convert_model", "mlflow"):
                     import_module(noisy)
                 stack.enter_context(logs_in(log))
                 _wait(server, tracking)
-            if embedded:
+            if server is not None:
                 stack.enter_context(without_heartbeats())
+                if idle_seconds_of(os.environ):
+                    keep_fork_server(where.forks, key, server.folder, os.environ)
         stack.enter_context(prefect_errors())
         yield log
 

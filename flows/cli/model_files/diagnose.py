@@ -115,7 +115,7 @@ def diagnosed(
     for."""
     from autocast_core.diagnose.matching.prepared import parse_map
     from autocast_core.pipeline.saved import JobRequest
-    from flows.local.session import settled_home
+    from flows.local.environment import settled_home
     from flows.request.policy import check_file_code, limits_of_a_command
     from flows.request.spec import load_spec
     from tasks.isolation import isolation

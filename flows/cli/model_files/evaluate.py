@@ -70,7 +70,7 @@ def evaluated(
     file: Path, candidates: Sequence[str], evaluation: str | None, on: str, each_stage: bool, output: Path | None
 ) -> Mapping[str, Any]:
     """Fetches the models and the data, converts what is to be converted, and measures."""
-    from flows.local.session import settled_home
+    from flows.local.environment import settled_home
     from flows.request.composite_file import read_composite
     from flows.request.policy import check_file_code, limits_of_a_command
     from tasks.isolation import isolation

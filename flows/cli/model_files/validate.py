@@ -102,7 +102,7 @@ def judged(
     given: Mapping[str, Any] | None = None,
 ) -> Mapping[str, Any]:
     """Fetches both models and the data, and measures; `given` are options that stand above those of the spec's file."""
-    from flows.local.session import settled_home
+    from flows.local.environment import settled_home
     from flows.request.policy import check_file_code, limits_of_a_command
     from flows.request.spec import load_spec
     from tasks.isolation import isolation
