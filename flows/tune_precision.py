@@ -27,17 +27,20 @@ from flows.conversion.tracked_run import (
 )
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
-from flows.request.policy import check_metric, check_plugins, limits_for
+from flows.request.policy import check_metric, check_plugins, check_runner, limits_for
 from flows.request.spec import Spec
-from tasks.isolation import isolation
+from tasks.isolation import is_isolated, isolation
 from tasks.progress import stage
+from tasks.shards.runner import LOCAL, Runner, opened_runner
+from tasks.shards.shard_inputs import ShardInputs
 from tasks.stages.conversion import call_task
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
-from tasks.stages.search import Budgets, SearchFiles, Tuned, tune_task
+from tasks.stages.search import Budgets, SearchFiles, Tuned, tune_caller
 from tasks.stages.track import SOURCE_MODEL
 from tasks.storage.data import FetchedData
 from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
+from tasks.storage.uri import shared_location
 from tasks.tracking.run_metrics import shown_metrics
 from tasks.tracking.runs import NOTE_TAG, RunRef, log, log_artifacts, log_dataset, note
 
@@ -96,13 +99,16 @@ def _run_name() -> str:
     on_cancellation=[remove_work_folder, end_tracking_run],
     on_crashed=[remove_work_folder, end_tracking_run],
 )
-def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: str | None = None) -> TuningResult:
+def tune_precision(
+    model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: str | None = None, runner: str = LOCAL
+) -> TuningResult:
     """Finds the smallest set of FP32 nodes with which the model at `model` meets `budgets` on the spec's evaluation
     data, else on its calibration data.
 
     The plan is written to `output` (a .json file, or a folder that receives plan.json; default: below the home folder)
     and kept in the tracking run, in which each trial is a step. An interrupted search goes on where it stood. GateError
-    where not even all-FP32 meets the budgets: the flow run ends as GateMissed. InputError and ServiceError as their
+    where not even all-FP32 meets the budgets: the flow run ends as GateMissed. `runner` says who measures trials side
+    by side (see tasks.shards.runner); the plan is the same, to the last bit. InputError and ServiceError as their
     messages say.
     """
     where = home()
@@ -113,15 +119,17 @@ def tune_precision(model: str, budgets: Budgets, spec: Spec = _DEFAULT, output: 
     deployed = runtime.deployment.id is not None
     check_plugins(spec, deployed=deployed)
     check_metric(budgets.metric, deployed=deployed)
+    check_runner(runner, deployed=deployed)
     search = _Search(model, budgets, spec, plan, where, {})
     tags = {"autocast.source": model, "autocast.precision": spec.precision, "autocast.flow": "tune-precision"}
     name = f"tune {model_stem(model)}-{spec.precision_in_names}"
     try:
         with (
+            opened_runner(runner) as opened,
             isolation(limits_for(spec, deployed=deployed)),
             tracked_run(where, name, _parameters(search), tags, search.timings) as run,
         ):
-            return _tuned(search, run)
+            return _tuned(search, run, opened)
     except GateError as error:
         return gate_missed(error)  # type: ignore[return-value]
 
@@ -132,7 +140,7 @@ def _parameters(search: _Search) -> dict[str, str]:
     return {"model": search.model, **search.spec.flat(), **{f"tune.{key}": value for key, value in asked.items()}}
 
 
-def _tuned(search: _Search, run: RunRef) -> TuningResult:
+def _tuned(search: _Search, run: RunRef, runner: Runner) -> TuningResult:
     spec, timings, home = search.spec, search.timings, search.home
     uri = spec.evaluation or spec.calibration
     if uri is None and not spec.allow_random:
@@ -150,6 +158,10 @@ def _tuned(search: _Search, run: RunRef) -> TuningResult:
         evaluation=data.path if data else None,
         allow_nonfinite=spec.allow_nonfinite,
     )
+    inputs = None
+    if uri is not None and data is not None:
+        location, pinned = shared_location(uri), (source.uri_pinned, source.ref.digest)
+        inputs = ShardInputs(*pinned, location, data.digest, request.config, spec.allow_nonfinite, is_isolated())
     with stage("sanitize", timings):
         sanitized: Any = call_task("sanitize", request, (source.ref,))
     root, name = home.root.absolute(), f"{source.stem}-{spec.precision_in_names}"
@@ -159,7 +171,7 @@ def _tuned(search: _Search, run: RunRef) -> TuningResult:
         _options(search),
     )
     with stage("search", timings):
-        tuned = tune_task(request, sanitized, search.budgets, files, run)
+        tuned = tune_caller(runner, inputs)(request, sanitized, search.budgets, files, run)
     with stage("track", timings):
         _track(search, run, source, data, tuned)
     return TuningResult(

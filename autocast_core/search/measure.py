@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import onnx_ir as ir
@@ -15,6 +15,7 @@ from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.evaluate import AskedJudge, Comparison, Evaluation, Recording, TaskMetric, task_metric_values
 from autocast_core.evaluate.recording import FEW_BATCHES
+from autocast_core.plan import PrecisionPlan
 from autocast_core.runtime import Runtime
 from autocast_core.search.merge_models import merge_models
 from autocast_core.search.ranking import Kept
@@ -25,13 +26,58 @@ from autocast_core.simulate import simulate
 _LARGEST_GRAPH = 40_000
 """Nodes of the plans that share a pass, before rounding is added: sessions take more than linearly long to open."""
 Measured = tuple[dict[str, float], str | None]
+PlanMeasurer = Callable[[Sequence[PrecisionPlan]], list[dict[str, float]]]
+"""Gives the metrics of several plans, from one pass; BackendError where their graph cannot be run."""
+
+
+def plan_metrics(
+    model: ir.Model,
+    plans: Sequence[PrecisionPlan],
+    recording: Recording,
+    batches: Batches,
+    runtime: Runtime,
+    metric: TaskMetric | None = None,
+    judges: Sequence[AskedJudge] = (),
+    reference_metric: float | None = None,
+) -> list[dict[str, float]]:
+    """By plan everything that gates know of the sanitized `model` as it is in that plan, by name.
+
+    One pass over `batches` for all of them, against what the exact model gave for these; `reference_metric` is the
+    `metric` of that. BackendError where the graph cannot be run.
+    """
+    models = [simulate(apply_plan(model, plan).model) for plan in plans]
+    names = [tuple(str(value.name) for value in each.graph.outputs) for each in models]
+    scores = recording.class_outputs
+    comparisons = [Comparison(recording.output_names, each, batches.labels, metric, scores, judges) for each in names]
+    few = len(batches) <= FEW_BATCHES
+    with closing(runtime.open(merge_models(models), exact=True, few_runs=few)) as session:
+        for number, feeds in enumerate(batches):
+            expected, found = recording.outputs(number), session.run(feeds)
+            for comparison, each in zip(comparisons, names, strict=True):
+                comparison.add(expected, found[: len(each)])
+                found = found[len(each) :]
+        evaluations = [comparison.result(session.backend) for comparison in comparisons]
+    return [_named(evaluation, reference_metric) for evaluation in evaluations]
+
+
+def metric_of_reference(metric: TaskMetric | None, recording: Recording, batches: Batches) -> float | None:
+    """The `metric` of what the exact model gave; None without one."""
+    return None if metric is None else metric(recording.joined(), batches.labels)
+
+
+def _named(evaluation: Evaluation, reference_metric: float | None) -> dict[str, float]:
+    found = {**evaluation.fidelity.metrics(), **evaluation.task_metrics()}
+    if evaluation.metric is None or reference_metric is None:
+        return found
+    return found | task_metric_values(reference_metric, evaluation.metric)
 
 
 class Measurements:
     """Evaluates plans by the candidates they keep, each once; `trials` has them in order.
 
     Several plans may share one pass of one graph, in which each is computed exactly as alone; `passes` counts those.
-    Trials are numbered on from `earlier` ones.
+    Passes that run side by side are measured by `elsewhere`, where it is given. Trials are numbered on from `earlier`
+    ones.
     """
 
     def __init__(
@@ -47,12 +93,13 @@ class Measurements:
         metric: TaskMetric | None = None,
         judges: Sequence[AskedJudge] = (),
         workers: int = 1,
+        elsewhere: PlanMeasurer | None = None,
         listener: TrialListener = no_listener,
         earlier: int = 0,
     ) -> None:
         self._model, self._space, self._recording, self._batches = model, space, recording, batches
         self._runtime, self._context, self._store = runtime, context, store
-        self._workers, self._listener = workers, listener
+        self._workers, self._elsewhere, self._listener = workers, elsewhere, listener
         self._metric, self._judges = metric, judges
         self._known: dict[Kept, Trial] = {}
         self._earlier = earlier
@@ -78,7 +125,7 @@ class Measurements:
         several workers."""
         if self._workers > 1 and len(groups) > 1:
             with ThreadPoolExecutor(self._workers) as pool:
-                found = list(pool.map(self._group, groups))
+                found = list(pool.map(partial(self._group, measure=self._elsewhere), groups))
         else:
             found = [self._group(group) for group in groups]
         for group, measured in zip(groups, found, strict=True):
@@ -88,13 +135,14 @@ class Measurements:
                 self._known[kept] = trial
                 self._listener(trial)
 
-    def _group(self, group: Sequence[Kept]) -> list[Measured]:
+    def _group(self, group: Sequence[Kept], measure: PlanMeasurer | None = None) -> list[Measured]:
         """What is stored is not measured again; a graph that cannot be run is taken apart, to see whose fault it is."""
         keys = {kept: trial_key(self._context, kept) for kept in group}
         stored: dict[Kept, Any] = {kept: self._store.get(key) for kept, key in keys.items()}
         new = [kept for kept in group if stored[kept] is None]
         try:
-            measured: list[Measured] = [(metrics, None) for metrics in self._metrics(new)] if new else []
+            metrics_of = (measure or self._metrics)([self._space.plan(kept) for kept in new]) if new else []
+            measured: list[Measured] = [(metrics, None) for metrics in metrics_of]
         except BackendError as failure:
             measured = [self._alone(kept) for kept in new] if len(new) > 1 else [({}, str(failure))]
         for kept, (metrics, error) in zip(new, measured, strict=True):
@@ -104,38 +152,14 @@ class Measurements:
 
     def _alone(self, kept: Kept) -> Measured:
         try:
-            return self._metrics([kept])[0], None
+            return self._metrics([self._space.plan(kept)])[0], None
         except BackendError as failure:
             return {}, str(failure)
 
-    def _metrics(self, group: Sequence[Kept]) -> list[dict[str, float]]:
-        """The metrics of several plans, from one pass."""
-        models = [simulate(apply_plan(self._model, self._space.plan(kept)).model) for kept in group]
-        names = [tuple(str(value.name) for value in model.graph.outputs) for model in models]
-        reference = self._recording.output_names
-        scores = self._recording.class_outputs
-        comparisons = [
-            Comparison(reference, each, self._batches.labels, self._metric, scores, self._judges) for each in names
-        ]
-        few = len(self._batches) <= FEW_BATCHES
-        with closing(self._runtime.open(merge_models(models), exact=True, few_runs=few)) as session:
-            for number, feeds in enumerate(self._batches):
-                expected, found = self._recording.outputs(number), session.run(feeds)
-                for comparison, each in zip(comparisons, names, strict=True):
-                    comparison.add(expected, found[: len(each)])
-                    found = found[len(each) :]
-            return [self._named(comparison.result(session.backend)) for comparison in comparisons]
-
-    def _named(self, evaluation: Evaluation) -> dict[str, float]:
-        """Everything that gates know, by name."""
-        found = {**evaluation.fidelity.metrics(), **evaluation.task_metrics()}
-        return (
-            found
-            if evaluation.metric is None
-            else found | task_metric_values(self._reference_metric, evaluation.metric)
-        )
+    def _metrics(self, plans: Sequence[PrecisionPlan]) -> list[dict[str, float]]:
+        judged = self._metric, self._judges, self._reference_metric
+        return plan_metrics(self._model, plans, self._recording, self._batches, self._runtime, *judged)
 
     @cached_property
-    def _reference_metric(self) -> float:
-        assert self._metric is not None
-        return self._metric(self._recording.joined(), self._batches.labels)
+    def _reference_metric(self) -> float | None:
+        return metric_of_reference(self._metric, self._recording, self._batches)

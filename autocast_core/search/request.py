@@ -16,6 +16,7 @@ from autocast_core.runtime import Runtime
 from autocast_core.sanitize import Change
 from autocast_core.search.costs.estimated_time import device_of
 from autocast_core.search.costs.set_costs import COSTS
+from autocast_core.search.measure import PlanMeasurer
 
 OVERHEAD = 2
 """Evaluations that are no trials of plans: the reference's and the attribution's."""
@@ -67,7 +68,8 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """At most `max_trials` evaluations in all, none begun after `minutes`; `workers` trials run side by side.
+    """At most `max_trials` evaluations in all, none begun after `minutes`; `workers` trials run side by side, those by
+    `elsewhere` where it is given (in other processes).
 
     `clock` gives the seconds that `minutes` are counted on. ConfigError for limits under which no search can end.
     """
@@ -75,6 +77,7 @@ class SearchLimits:
     max_trials: int | None = None
     minutes: float | None = None
     workers: int = 1
+    elsewhere: PlanMeasurer | None = None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:

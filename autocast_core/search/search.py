@@ -91,7 +91,7 @@ def search(
             listener(trial)
             progress(Progress("search", measure.passes + OVERHEAD, limits.max_trials, "evaluations"))
 
-        measurements = _measurer(subject, request, recording, judges, store, limits.workers, heard)
+        measurements = _measurer(subject, request, recording, judges, store, limits, heard)
         measure = measurements(space, 0)
         ranking = _ranking(subject, request, space, attribution)
         found = _smallest_set(model, ranking, attribution, measure, budget, measuring)
@@ -111,7 +111,7 @@ def _measurer(
     recording: Recording,
     judges: Sequence[AskedJudge],
     store: TrialStore,
-    workers: int,
+    limits: SearchLimits,
     listener: TrialListener,
 ) -> Callable[[SearchSpace, int], Measurements]:
     """What makes the measurements of a search space, which follow so many earlier trials."""
@@ -128,7 +128,8 @@ def _measurer(
             store=store,
             metric=request.metric,
             judges=judges,
-            workers=workers,
+            workers=limits.workers,
+            elsewhere=limits.elsewhere,
             listener=listener,
             earlier=earlier,
         )

@@ -53,6 +53,9 @@ def tune(
     spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
     output: Annotated[str | None, typer.Option(help="Where the plan goes: FILE.json or a folder.")] = None,
+    runner: Annotated[
+        str, typer.Option(help="What measures: local, or the workers of dask, dask=ADDRESS, ray or ray=ADDRESS.")
+    ] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Find the smallest set of FP32 nodes."""
@@ -66,7 +69,7 @@ def tune(
     }
     given = {"evaluation": evaluation, "precision": precision, "judges": judge or None}
     keys = (*KEYS, "pareto") if pareto else KEYS
-    result = finish(lambda: tuned(model, tuple(budget), asked, spec, given, output), keys, as_json)
+    result = finish(lambda: tuned(model, tuple(budget), asked, spec, given, output, runner), keys, as_json)
     if not as_json:
         show(result)
 
@@ -78,6 +81,7 @@ def tuned(
     spec_file: Path | None,
     given: Mapping[str, Any],
     output: str | None,
+    runner: str = "local",
 ) -> Mapping[str, Any]:
     """Runs the flow on `model`, after checking everything that can be checked without starting it."""
     import sys
@@ -90,6 +94,7 @@ def tuned(
     from flows.request.policy import check_file_code
     from flows.request.preflight import check_inputs, check_request
     from flows.request.spec import load_spec
+    from tasks.shards.runner import check_runner
 
     check_cost(asked["cost"])
     for expression in budgets:
@@ -100,12 +105,14 @@ def tuned(
         load_metric(spec.metric)
     check_request(model, spec)
     check_inputs(model, spec, judged=False)
+    check_runner(runner)
     with shown_progress({}) as listener, flow_session(listener) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.tune_precision import tune_precision
         from tasks.stages.search import Budgets
 
-        return tune_precision(model, Budgets(budgets, **{**asked, "metric": spec.metric}), spec, output).to_json()
+        search = Budgets(budgets, **{**asked, "metric": spec.metric})
+        return tune_precision(model, search, spec, output, runner).to_json()
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from distributed import Client, KilledWorker, LocalCluster, get_worker
+from distributed import Client, KilledWorker, LocalCluster, get_worker, wait
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError
@@ -101,14 +101,21 @@ class DaskRunner:
             ) from error
         check_versions(self._name, found)
 
+    def _is_done(self, future: Any) -> bool:
+        """Whether it is within some seconds."""
+        try:
+            with self._client.as_current():
+                wait([future], timeout=_ASK_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
     def _result(self, future: Any) -> Any:
         alone_since: float | None = None
         while True:
             try:
-                return future.result(timeout=_ASK_SECONDS)
-            except TimeoutError:
-                if future.done():  # the function's own
-                    raise
+                if self._is_done(future):
+                    return future.result()
             except KilledWorker as error:
                 raise ServiceError(
                     f"runner {self._name}: a shard ended {error.allowed_failures + 1} workers one after the other, the"

@@ -11,7 +11,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.errors import DataError, InputError
 from autocast_core.model.reference import ModelRef
 from tasks.isolation import ProcessLimits, isolation
-from tasks.storage.data import fetch_files
+from tasks.storage.data import fetch_data, fetch_files
 from tasks.storage.local import digest_of
 from tasks.storage.models import fetch_model
 
@@ -51,10 +51,22 @@ def fetched_data(inputs: ShardInputs, names: tuple[str, ...]) -> tuple[Path, ...
     return fetch_files(inputs.data, names)
 
 
+def checked_data(inputs: ShardInputs) -> Path:
+    """All of the data on this worker, its digest checked; raises as `check_data`."""
+    found = fetch_data(inputs.data)
+    if found.digest != inputs.data_digest:
+        raise _other_data(inputs)
+    return found.path
+
+
 def check_data(inputs: ShardInputs, digests: Mapping[str, str]) -> None:
     """DataError where what the workers have read (sha256 by file name) is not the data that was pinned."""
     if digest_of(digests) != inputs.data_digest:
-        raise DataError(
-            f"data {inputs.data}: workers have read other files than this process, or they were changed meanwhile: give"
-            " every worker the same ones, and run again"
-        )
+        raise _other_data(inputs)
+
+
+def _other_data(inputs: ShardInputs) -> DataError:
+    return DataError(
+        f"data {inputs.data}: workers have read other files than this process, or they were changed meanwhile: give"
+        " every worker the same ones, and run again"
+    )

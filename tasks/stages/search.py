@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
 from autocast_core.errors import OutputError
+from autocast_core.evaluate import AskedGates
 from autocast_core.evaluate.metric_names import NOISE_FLOOR, of_worst_output, of_worst_outputs
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.saved import JobRequest, SavedSanitized, load_saved
+from autocast_core.search.measure import PlanMeasurer
 from autocast_core.search.trials import Trial, TrialListener
 from tasks.isolation import isolated
 from tasks.progress import report
+from tasks.shards.runner import LocalRunner, Runner
+from tasks.shards.shard_inputs import ShardInputs
+from tasks.shards.trials import trial_measurer
 from tasks.tracking.runs import RunRef
 from tasks.tracking.trial_log import log_trial
 
@@ -85,15 +90,41 @@ def tune_model(
     request: JobRequest, sanitized: SavedSanitized, budgets: Budgets, files: SearchFiles, run: RunRef
 ) -> Tuned:
     """As `search_plan`, with every trial logged to `run`."""
+    return _search(request, sanitized, budgets, files, callback=_logger(run))
 
+
+def tune_caller(runner: Runner, inputs: ShardInputs | None) -> Callable[..., Tuned]:
+    """What searches as a task, called as `tune_model`. Where `runner` is not this process, trials that run side by side
+    are its shards; `inputs` is what its workers read (None: there is no data)."""
+    if isinstance(runner, LocalRunner) or inputs is None:
+        return tune_task
+
+    @task(name="tune")
+    def tune(
+        request: JobRequest, sanitized: SavedSanitized, budgets: Budgets, files: SearchFiles, run: RunRef
+    ) -> Tuned:
+        elsewhere = trial_measurer(runner, inputs, budgets.metric, AskedGates(budgets.expressions).judges)
+        wide = replace(budgets, workers=max(budgets.workers, runner.workers))
+        return search_plan(request, sanitized, wide, files, elsewhere=elsewhere, callback=_logger(run))
+
+    return tune
+
+
+def _logger(run: RunRef) -> TrialListener:
     def log_to_run(trial: Trial) -> None:
         log_trial(run, trial.number, trial.kept, trial.metrics, trial.error)
 
-    return _search(request, sanitized, budgets, files, callback=log_to_run)
+    return log_to_run
 
 
 def search_plan(
-    request: JobRequest, sanitized: SavedSanitized, budgets: Budgets, files: SearchFiles, *, callback: TrialListener
+    request: JobRequest,
+    sanitized: SavedSanitized,
+    budgets: Budgets,
+    files: SearchFiles,
+    *,
+    elsewhere: PlanMeasurer | None = None,
+    callback: TrialListener,
 ) -> Tuned:
     """Searches, writes the plan and one plan for each certificate entry beside it, and passes each trial to `callback`.
 
@@ -110,7 +141,7 @@ def search_plan(
             load_metric(budgets.metric) if budgets.metric else None,
             budgets.pareto,
         ),
-        SearchLimits(budgets.max_trials, budgets.minutes, budgets.workers),
+        SearchLimits(budgets.max_trials, budgets.minutes, budgets.workers, elsewhere),
         FileTrials(files.trials),
         callback,
     )
