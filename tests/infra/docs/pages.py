@@ -46,6 +46,8 @@ NOT_RUN = {
     "test_validate_tensorrt.py runs its like",
     "uv run autocast validate bf16/model.onnx …": "needs TensorRT; test_validate_tensorrt.py runs its like",
     "infra/local/packages": "installs servers; CI runs it",
+    "pip install 'autocast-flow[mcp]'": "changes the environment that runs the tests",
+    "uv run --extra mcp autocast mcp …": "does not end; tests/flows/agent_server/test_server.py runs it",
     "uv run autocast up …": "starts servers; tests/integration/test_local_stack.py runs it",
     "uv run autocast up": "starts servers; tests/integration/test_local_stack.py runs it",
     "uv run autocast status": "needs these servers; tests/integration/test_local_stack.py runs it",

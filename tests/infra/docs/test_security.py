@@ -20,7 +20,7 @@ def test_every_test_that_the_threat_model_names_exists():
 
 def test_every_input_is_there():
     assert [name.partition(" ")[0] for name in INPUTS] == [
-        *("Model", "Calibration", "Plan,", "Tags", "Webhooks", "Storage", "The", "Whoever")
+        *("Model", "Calibration", "Plan,", "Tags", "Webhooks", "Storage", "The", "Whoever", "Agents")
     ]
 
 
