@@ -11,6 +11,7 @@ from autocast_core.attention import fusion_obstacles
 from autocast_core.lint.checks import CHECKS
 from autocast_core.lint.finding import Level, LintFinding, finding
 from autocast_core.lint.subject import Subject, float_type, type_word
+from autocast_core.notebook_hook import notebook_html
 from autocast_core.operators import infer_missing_types
 
 MOST_FINDINGS = 1000
@@ -33,6 +34,9 @@ class Inspection:
     def at_least(self, level: Level) -> tuple[LintFinding, ...]:
         """The findings of that level and above."""
         return tuple(found for found in self.findings if found.level >= level)
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self)
 
 
 def inspect_model(model: ir.Model, reference: ir.Model | None = None) -> Inspection:

@@ -11,6 +11,7 @@ from pathlib import Path
 from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelSource, SavedModel, files_digest, save_model
 from autocast_core.model.atomic import check_inputs_stay, model_outputs
+from autocast_core.notebook_hook import notebook_html
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Data, Job, files_of_data, open_rounding
 from autocast_core.pipeline.outcome.gain import no_gain
@@ -51,6 +52,9 @@ class Conversion:
     def source_digest(self) -> str:
         """sha256 (hex) of the source's files as model.files_digest says; read when first asked for."""
         return files_digest(self.source[0].parent, self.source)
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self)
 
 
 def planning_stages(config: ConversionConfig) -> tuple[Stage, ...]:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from autocast_core.config import Precision
 from autocast_core.errors import MissingPlanError, PlanError
+from autocast_core.notebook_hook import notebook_html
 from autocast_core.plan.codec import canonical_json, read_json
 from autocast_core.plan.data import PlanData
 from autocast_core.plan.settings import PlanSettings
@@ -169,6 +170,9 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         already = sum(each.rule == ALREADY_LOW_RULE for each in self.nodes)
         free = sum(each.rule == FREE_RULE for each in self.nodes)
         return PlanCounts(len(self.nodes), low, seen[Precision.FP32], already, free)
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self)
 
     def summary(self) -> str:
         """The line a conversion ends with, as AutoCast prints it; nodes that had 16 bits before are counted apart."""

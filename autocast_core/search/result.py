@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autocast_core.evaluate import GateResult
+from autocast_core.notebook_hook import notebook_html
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.attribution import Attribution
 from autocast_core.search.trials import Trial
@@ -79,3 +80,6 @@ class SearchResult:
     def complete(self) -> bool:
         """Whether the plan is proven to be 1-minimal."""
         return self.stopped is None
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self)

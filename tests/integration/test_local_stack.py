@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
-import time
+import sys
 
 import pytest
 
 from tests.flows.conversions import batches, mlp
-from tests.infra.docs.pages import SCRIPTS
+from tests.infra.docs.pages import DOCS, SCRIPTS
 from tests.settings import NAMES
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(600)]
@@ -30,20 +31,6 @@ def autocast(tmp_path):
     call("down")
 
 
-def candidate(uri, name, within=150.0):
-    """The version of the model with the alias candidate, once there is one."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    deadline = time.monotonic() + within
-    while True:
-        try:
-            return MlflowClient(uri).get_model_version_by_alias(name, "candidate")
-        except MlflowException:
-            assert time.monotonic() < deadline, f"no candidate of {name} within {within:.0f} s"
-            time.sleep(1)
-
-
 def test_servers_come_up_convert_what_is_asked_and_what_is_registered_and_go_down(autocast, tmp_path):
     code, up = autocast("up")
     assert code == 0, up["error"]
@@ -57,28 +44,20 @@ def test_servers_come_up_convert_what_is_asked_and_what_is_registered_and_go_dow
     assert autocast("init", "--local", "--model", "model.onnx", "--calibration", "data.npz")[0] == 0
     code, converted = autocast("run", "model.onnx", "--spec", "spec.yaml")
     assert (code, converted["registered"]) == (0, "models:/model-fp16/1")
-    uri = next(each["address"] for each in up["servers"] if each["name"] == "mlflow")
-    assert candidate(uri, "model-fp16").run_id == converted["run_id"]
+    assert autocast("review", "models:/model-fp16@candidate")[1]["run_id"] == converted["run_id"]
 
-    registered_with_tags(tmp_path / "model.onnx", uri)
-    assert candidate(uri, "net-fp16").version == "1"
+    uri = next(each["address"] for each in up["servers"] if each["name"] == "mlflow")
+    folder = shutil.copytree(DOCS / "examples" / "registry-event", tmp_path / "registry-event")
+    done = subprocess.run(
+        [sys.executable, "register.py"],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+        capture_output=True,
+        text=True,
+    )
+    assert "converted: models:/embedding-fp16/1, alias candidate" in done.stdout, done.stderr
+    assert autocast("review", "models:/embedding-fp16@candidate")[1]["aliases"] == ["candidate"]
 
     assert set(autocast("down")[1]["stopped"]) == {"prefect", "mlflow", "bridge", "worker"}
     code, down = autocast("status")
     assert (code, {each["state"] for each in down["servers"]}) == (3, {"stopped"})
-
-
-def registered_with_tags(model, uri):
-    """A version that asks for its conversion."""
-    import mlflow
-    import onnx
-
-    mlflow.set_tracking_uri(uri)
-    try:
-        with mlflow.start_run():
-            logged = mlflow.onnx.log_model(onnx.load(model), name="m", pip_requirements=["onnxruntime"])
-        spec = {"allow_random": True, "validation": "off"}
-        tags = {"autocast.precision": "fp16", "autocast.spec": json.dumps(spec)}
-        mlflow.register_model(logged.model_uri, "net", tags=tags)
-    finally:
-        mlflow.set_tracking_uri(None)

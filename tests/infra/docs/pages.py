@@ -48,6 +48,8 @@ NOT_RUN = {
     "infra/local/packages": "installs servers; CI runs it",
     "pip install 'autocast-flow[mcp]'": "changes the environment that runs the tests",
     "uv run --extra mcp autocast mcp …": "does not end; tests/flows/agent_server/test_server.py runs it",
+    "pip install 'autocast-flow[dask]'": "changes the environment that runs the tests",
+    "set -a; . ~/.local/share/autocast/stack/env; set +a": "sets the shell's variables",
     "uv run autocast up …": "starts servers; tests/integration/test_local_stack.py runs it",
     "uv run autocast up": "starts servers; tests/integration/test_local_stack.py runs it",
     "uv run autocast status": "needs these servers; tests/integration/test_local_stack.py runs it",
