@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -25,6 +26,7 @@ from autocast_core.text import visible
 from flows.bridge.delivery import Delivery, DeliveryRejectedError, Seen, check, read, replayed
 from flows.bridge.events import asks_for_approval, event_of, reason_to_skip
 from flows.bridge.rate import RateLimit
+from flows.bridge.run_metrics import RunMetrics, keep_up_to_date
 from flows.bridge.servers import Servers
 from flows.bridge.settings import BridgeSettings
 from flows.request.registry_tags import (
@@ -57,6 +59,7 @@ class Bridge:
         self._seconds = Histogram(
             "autocast_bridge_delivery_seconds", "Time to answer a delivery", registry=self._registry
         )
+        self.run_metrics = RunMetrics(self._registry, datetime.fromtimestamp(clock(), UTC))
 
     async def hook(self, request: Request) -> Response:
         started = time.monotonic()
@@ -151,7 +154,9 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        updates = asyncio.create_task(keep_up_to_date(bridge.run_metrics, bridge.servers, clock))
         yield
+        updates.cancel()
         await bridge.servers.close()
 
     routes = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from autocast_core.errors import ServiceError
@@ -63,6 +64,16 @@ class Servers:
             return bool(response.json()["events"])
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceError("Prefect answers events/filter with something else than JSON of events") from error
+
+    async def ask_prefect(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON that Prefect gives to a POST. ServiceError as `send`, and where it is no JSON."""
+        response = await self._call(self._prefect, "Prefect", "POST", path, json=dict(body))
+        try:
+            return response.json()
+        except ValueError as error:
+            raise ServiceError(
+                f"Prefect answers {path} with something else than JSON: check PREFECT_API_URL"
+            ) from error
 
     async def ready(self) -> dict[str, bool]:
         """Which of the servers answer."""

@@ -14,7 +14,8 @@ SERVE_HELP = """Receive MLflow's registry webhooks and turn them into Prefect ev
 
 Settings come from the environment: AUTOCAST_WEBHOOK_SECRET (and AUTOCAST_WEBHOOK_SECRET_PREVIOUS while it is replaced),
 PREFECT_API_URL, MLFLOW_TRACKING_URI and their credentials.
-/mlflow takes deliveries, /healthz and /readyz say how the bridge and its servers are, /metrics counts deliveries.
+/mlflow takes deliveries, /healthz and /readyz say how the bridge and its servers are, /metrics is for
+Prometheus, and speaks for the workers too.
 """
 REGISTER_HELP = """Create the webhook in MLflow, or bring the one there up to date.
 
@@ -59,14 +60,18 @@ def register(
 
 def _serve(host: str, port: int) -> dict[str, Any]:
     import logging
+    import os
 
     import uvicorn
 
     from flows.bridge.app import make_app
     from flows.bridge.head_timeout import HeadTimeoutProtocol
     from flows.bridge.settings import from_environment
+    from tasks.json_log import formatter
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter(os.environ))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     application = make_app(from_environment())
     uvicorn.run(

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from autocast_core.errors import OutputError
 from flows.local.home import Home, home
 from flows.local.own_files import check_home
+from tasks.json_log import formatter
 from tasks.prefect_settings import ignore_settings_files, own_files_only
 
 
@@ -80,11 +81,12 @@ def _move_credentials() -> None:
 def logs_in(path: Path) -> Iterator[None]:
     """Redirects every logger that would write to the terminal to the file `path`, and Python's warnings too.
 
-    To be entered after the noisy packages are imported, which installs their handlers.
+    To be entered after the noisy packages are imported, which installs their handlers. ConfigError where
+    AUTOCAST_LOG_FORMAT is invalid.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    file.setFormatter(formatter(os.environ))
     root = logging.getLogger()
     own = logging.getLogger("autocast_core")
     loggers = [root, *(logging.getLogger(name) for name in list(logging.root.manager.loggerDict))]

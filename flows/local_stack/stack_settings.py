@@ -13,6 +13,7 @@ from pathlib import Path
 
 from autocast_core.errors import ConfigError
 from flows.local.embedded_server import free_port
+from flows.local_stack.postgres import USER
 
 _FILE, _ENVIRONMENT = "settings.json", "env"
 _PORTS = ("postgres", "s3", "ceph-mon", "ceph-mon-v1", "prefect", "mlflow", "bridge")
@@ -121,10 +122,19 @@ def object_store_environment(settings: StackSettings) -> dict[str, str]:
     }
 
 
+def _database_environment(settings: StackSettings) -> dict[str, str]:
+    if settings.storage is StackStorage.FILES:
+        return {}
+    port, password = str(settings.ports["postgres"]), settings.database_password
+    return {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": USER, "PGPASSWORD": password}
+
+
 def write_environment(folder: Path, settings: StackSettings) -> Path:
-    """Writes FOLDER/env, for `set -a; . FOLDER/env`."""
+    """Writes FOLDER/env, for `set -a; . FOLDER/env`: beside `environment` what PostgreSQL's own programs take, for
+    backups, which no worker gets."""
     file = folder / _ENVIRONMENT
-    lines = [f"{name}={shlex.quote(value)}\n" for name, value in environment(folder, settings).items()]
+    variables = environment(folder, settings) | _database_environment(settings)
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
     _write_privately(file, "".join(lines))
     return file
 

@@ -13,8 +13,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
-MANIFESTS = sorted((INFRA / "k8s").glob("*.yaml"))
-POOLS = sorted((INFRA / "k8s").glob("work-pool-*.json"))
 DOCKER_POOLS = sorted((INFRA / "docker").glob("work-pool-*.json"))
 REQUIREMENTS = ("requirements.txt", "requirements-gpu.txt", "requirements-ci.txt")
 DEPLOYMENTS = yaml.safe_load((INFRA / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
@@ -28,7 +26,10 @@ def test_every_file_has_a_test_here():
     known = {"prefect.yaml", "automations.yaml", "compose.yaml", ".env.example", "mkdocs.yml", "contrib_signatures.py"}
     known |= {f"docker/{name}" for name in ("Dockerfile", "Dockerfile.gpu", "inventory", *REQUIREMENTS)}
     known |= {f"local/{name}" for name in ("up", "down", "packages")}
-    known |= {str(path.relative_to(INFRA)) for path in (*MANIFESTS, *POOLS, *DOCKER_POOLS)}
+    known |= {f"monitoring/{name}" for name in ("alerts.yaml", "alerts_test.yaml", "dashboard.json", "prometheus.yaml")}
+    known |= {str(path.relative_to(INFRA)) for path in DOCKER_POOLS}
+    # tests/infra/test_chart.py renders it.
+    known |= {str(path.relative_to(INFRA)) for path in (INFRA / "helm").rglob("*") if path.is_file()}
     found = {
         str(path.relative_to(INFRA))
         for path in INFRA.rglob("*")
@@ -37,27 +38,6 @@ def test_every_file_has_a_test_here():
         and path.relative_to(INFRA).parts[0] not in ("docs", "dist", ".cache")
     }
     assert found == known
-
-
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
-def test_a_manifest_is_what_kubernetes_accepts(path):
-    validator = pytest.importorskip("kubernetes_validate", reason="install kubernetes-validate for Kubernetes' schemas")
-    for document in documents(path):
-        validator.validate(document, "1.31", strict=True)
-        if document["kind"] != "Namespace" and document["apiVersion"] != "v1/List":
-            assert document["metadata"]["namespace"] == "autocast"
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in MANIFESTS if path.name != "settings.yaml"], ids=lambda path: path.name
-)
-def test_no_manifest_holds_a_secret(path):
-    for document in documents(path):
-        assert document["kind"] != "Secret"
-        for container in document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ()):
-            for variable in container.get("env", ()):
-                if re.search("SECRET|KEY|PASSWORD|AUTH|DATABASE|STORE", variable["name"]):
-                    assert "secretKeyRef" in variable["valueFrom"], variable["name"]
 
 
 def test_the_compose_file_is_what_compose_accepts():
@@ -80,17 +60,41 @@ def test_every_variable_of_the_compose_file_is_explained():
     assert explained
 
 
-@pytest.mark.parametrize("path", (*POOLS, *DOCKER_POOLS), ids=lambda path: f"{path.parent.name}-{path.name}")
+@pytest.mark.parametrize("path", DOCKER_POOLS, ids=lambda path: path.name)
 def test_a_work_pools_template_is_what_prefect_accepts(path):
     from prefect.client.schemas.actions import WorkPoolCreate
 
     template = json.loads(path.read_text(encoding="utf-8"))
-    WorkPoolCreate(name="pool", type="kubernetes", base_job_template=template)
+    WorkPoolCreate(name="pool", type="docker", base_job_template=template)
     jsonschema.Draft202012Validator.check_schema(template["variables"])
     for name, value in template["variables"]["properties"].items():
         if "default" in value:
             jsonschema.validate(value["default"], value)
         assert f"{{{{ {name} }}}}" in json.dumps(template["job_configuration"]), name
+
+
+def test_a_container_of_ours_has_no_capabilities_and_writes_only_to_its_folders():
+    services = documents(INFRA / "compose.yaml")[0]["services"]
+    for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        if name not in ("postgres", "s3"):
+            assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+            assert "/tmp" in service["tmpfs"], name
+    for path in DOCKER_POOLS:
+        options = json.loads(path.read_text(encoding="utf-8"))["variables"]["properties"]["container_create_kwargs"]
+        assert (options["default"]["read_only"], options["default"]["cap_drop"]) == (True, ["ALL"])
+        assert options["default"]["tmpfs"] == {"/tmp": ""}
+
+
+def test_one_setting_gives_all_programs_of_the_compose_file_their_log_lines():
+    services = documents(INFRA / "compose.yaml")[0]["services"]
+    chosen = "${AUTOCAST_LOG_FORMAT:-standard}"
+    for name in ("prefect", "bridge", "worker", "prepare"):
+        variables = services[name]["environment"]
+        assert variables["AUTOCAST_LOG_FORMAT"] == chosen, name
+        assert variables["PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER"] == chosen, name
+    dockerfile = (INFRA / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert "PREFECT_LOGGING_FORMATTERS_JSON_CLASS=tasks.json_log.JsonLines" in dockerfile
 
 
 @pytest.mark.parametrize("path", DOCKER_POOLS, ids=lambda path: path.name)
@@ -101,22 +105,6 @@ def test_a_docker_pools_containers_get_what_compose_makes(path):
     assert [each.partition(":")[0] for each in variables["volumes"]["default"]] == [f"{compose['name']}_work"]
     assert variables["privileged"]["default"] is False
     assert ("device_requests" in variables["container_create_kwargs"]["default"]) is ("gpu" in path.name)
-
-
-@pytest.mark.parametrize("path", POOLS, ids=lambda path: path.name)
-def test_a_work_pools_job_with_its_defaults_is_what_kubernetes_accepts(path):
-    validator = pytest.importorskip("kubernetes_validate", reason="install kubernetes-validate for Kubernetes' schemas")
-    from prefect.utilities.templating import apply_values
-
-    template = json.loads(path.read_text(encoding="utf-8"))
-    defaults = {
-        name: value["default"] for name, value in template["variables"]["properties"].items() if "default" in value
-    }
-    given = {"labels": {"app": "job"}, "env": [{"name": "A", "value": "b"}], "name": "job", "command": ["prefect"]}
-    job = apply_values(template["job_configuration"]["job_manifest"], defaults | given)
-    validator.validate(job, "1.31", strict=True)
-    gpus = job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
-    assert gpus == (1 if "gpu" in path.name else None)
 
 
 def test_the_deployments_are_what_prefect_accepts():

@@ -21,6 +21,8 @@ from flows.request.spec import Spec
 from flows.request.tag_policy import TagPolicy
 from flows.review.aliases import enforced
 from tasks.isolation import ProcessLimits
+from tasks.json_log import VARIABLE as LOG_FORMAT
+from tasks.json_log import formatter
 from tasks.settings import positive_number
 from tasks.storage.cache_limit import limit_from_environment
 
@@ -45,6 +47,7 @@ KNOWN = frozenset(
         "AUTOCAST_ISOLATION_FILE_BYTES",
         "AUTOCAST_ISOLATION_MEMORY_BYTES",
         "AUTOCAST_ISOLATION_SECONDS",
+        LOG_FORMAT,
         METRIC_MODULES,
         _NOTIFY,
         PLUGIN_FOLDERS,
@@ -89,6 +92,7 @@ def _readers() -> tuple[Callable[[Mapping[str, str]], object], ...]:
         TagPolicy.from_environment,
         enforced,
         gpu_pool,
+        formatter,
         *(partial(positive_number, name=name, default=1.0) for name in _OF_BRIDGE),
     )
 

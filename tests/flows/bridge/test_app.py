@@ -40,6 +40,9 @@ class FakeServers:
     async def has_sent(self, event_id):
         return any(event["id"] == str(event_id) for event in self.sent)
 
+    async def ask_prefect(self, path, body):
+        return []
+
     async def ready(self):
         return {"prefect": not self.down, "mlflow": True}
 

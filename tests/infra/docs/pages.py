@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "README.md"
 DOCS = ROOT / "infra" / "docs"
+RUNBOOKS = DOCS / "runbooks"
 SITE = ROOT / "infra" / "mkdocs.yml"
 CONTRIBUTING = ROOT / ".github" / "CONTRIBUTING.md"
 SCRIPTS = Path(sys.executable).parent
@@ -40,8 +41,6 @@ NOT_RUN = {
     "uv run autocast bridge serve": "does not end, and needs a Prefect and an MLflow server; tests/integration runs it",
     "uv run autocast bridge register": "needs an MLflow server; tests/integration runs it",
     "uv run prefect deploy …": "needs a Prefect server; tests/integration runs it",
-    "uv run prefect server database upgrade …": "needs the team's database",
-    "uv run mlflow db upgrade …": "needs the team's database",
     "uv run autocast run model.onnx --calibration data.npz --precision bf16 --target tensorrt …": "needs TensorRT; "
     "test_validate_tensorrt.py runs its like",
     "uv run autocast validate bf16/model.onnx …": "needs TensorRT; test_validate_tensorrt.py runs its like",
@@ -58,6 +57,8 @@ NOT_RUN = {
     "uv run autocast down …": "stops servers; tests/integration/test_local_stack.py runs it",
     "uv run autocast down": "stops servers; tests/integration/test_local_stack.py runs it",
     "docker compose …": "needs Docker; tests/infra/test_files.py checks the file",
+    "kubectl …": "needs a cluster",
+    "helm …": "needs a cluster; tests/infra/test_chart.py renders the chart",
     "infra/docker/inventory": "downloads every package; maintainers run it by hand",
     "uv sync …": "changes the environment that runs the tests",
     "uv pip …": "changes the environment that runs the tests",
@@ -89,9 +90,12 @@ class Block:
 
 def blocks(page: Path) -> tuple[Block, ...]:
     """The fenced blocks of a page, in their order."""
-    found = re.findall(
-        r'^```(\w+)(?: title="([^"]*)")?\n(.*?)^```$', page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    return text_blocks(page.read_text(encoding="utf-8"))
+
+
+def text_blocks(text: str) -> tuple[Block, ...]:
+    """The fenced blocks of a text, in their order."""
+    found = re.findall(r'^```(\w+)(?: title="([^"]*)")?\n(.*?)^```$', text, re.MULTILINE | re.DOTALL)
     return tuple(Block(*each) for each in found)
 
 

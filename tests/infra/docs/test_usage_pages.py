@@ -5,7 +5,7 @@ That takes minutes, so it is a slow test, which CI runs; the README is followed 
 
 import pytest
 
-from tests.infra.docs.pages import CONTRIBUTING, DOCS, NOT_RUN, README, commands, follow, pages, why_not
+from tests.infra.docs.pages import CONTRIBUTING, DOCS, NOT_RUN, README, RUNBOOKS, commands, follow, pages, why_not
 from tests.infra.docs.reader import prepare_reader
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 
@@ -34,7 +34,9 @@ def test_a_page_can_be_followed(folder, page, done_before):
 
 
 def every_command():
-    return [command for page in (README, CONTRIBUTING, *pages()) for command in commands(page)]
+    """Of all pages but runbooks, whose steps tests/integration/test_runbooks.py takes on real servers."""
+    followed = [page for page in pages() if page.parent != RUNBOOKS]
+    return [command for page in (README, CONTRIBUTING, *followed) for command in commands(page)]
 
 
 @pytest.mark.parametrize("listed", NOT_RUN)

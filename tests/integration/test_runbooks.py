@@ -1,0 +1,129 @@
+"""The runbooks, each followed on real servers in the situation that it is for."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.integration.runbook import Runbook, steps
+from tests.integration.site import CONVERT, DATA, DEMO, wait_for
+from tests.real_servers import processes
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
+
+
+@pytest.fixture
+def runbook(site, tmp_path):
+    yield Runbook.at(tmp_path, site.folder)
+    # What a runbook left stopped, and secrets that it changed.
+    site.up("prefect", "mlflow", "bridge", "worker")
+    os.environ |= site.variables
+
+
+def convert(site, word, **variables):
+    """A conversion that was asked for by hand."""
+    name = f"{site.name(word)}-fp16"
+    spec = {"name": name, "evaluation": DATA, "calibration": DATA, "validation": "off"}
+    return site.request(CONVERT, variables, model=site.upload(DEMO / "model.onnx", f"{name}/m.onnx"), spec=spec)
+
+
+def begun(site, flow_run):
+    """Waits until the conversion has its tracking run."""
+    mine = f"tags.`autocast.flow_run` = '{flow_run.id}'"
+    return wait_for(lambda: site.tracking_runs_where(mine), 150, f"the beginning of {flow_run.name}")
+
+
+def test_a_new_webhook_secret_loses_no_delivery(site, runbook):
+    before = site.variables["AUTOCAST_WEBHOOK_SECRET"]
+    blocks = steps("rotate-secrets", "The webhook secret")
+    runbook.follow(blocks[:1])
+    # MLflow still signs with the old one.
+    site.asked_version("between")
+    wait_for(lambda: site.flow_runs(site.uri("between")), 60, "the run of a version signed with the old secret")
+    runbook.follow(blocks[1:])
+    assert site.variables["AUTOCAST_WEBHOOK_SECRET"] != before
+    site.asked_version("rotated")
+    site.converted("rotated")
+
+
+def test_a_new_key_for_webhook_secrets_keeps_the_webhook_working(site, runbook):
+    runbook.follow(steps("rotate-secrets", "The key with which MLflow encrypts webhook secrets"))
+    site.asked_version("rekeyed")
+    wait_for(lambda: site.flow_runs(site.uri("rekeyed")), 60, "the run of a version")
+
+
+def test_new_keys_of_the_object_store_replace_the_old_ones_everywhere(site, runbook):
+    before = site.variables["AWS_ACCESS_KEY_ID"]
+    runbook.follow(steps("rotate-secrets", "Keys of the S3 server"))
+    assert site.variables["AWS_ACCESS_KEY_ID"] != before
+    os.environ |= site.variables
+    assert site.ended(convert(site, "new-keys")).name == "Completed"
+
+
+def test_a_cancelled_run_ends_and_a_paused_pool_starts_nothing(site, runbook):
+    asked = convert(site, "unwanted")
+    begun(site, asked)
+    runbook.follow(steps("cancel", "One run"), RUN=str(asked.id))
+    assert site.ended(asked).name == "Cancelled"
+    pause, resume = steps("cancel", "All of them")
+    runbook.follow((pause,))
+    later = convert(site, "later")
+    wait_for(lambda: [run for run in site.flow_runs(later.parameters["model"]) if run.state.name == "Late"], 60, "Late")
+    runbook.follow((resume,))
+    assert site.ended(later).name == "Completed"
+
+
+def test_what_a_lost_worker_had_begun_is_done_by_the_next_one(site, runbook):
+    site.asked_version("orphaned")
+    source = site.uri("orphaned")
+    wait_for(lambda: site.tracking_runs(source), 150, "the beginning of the conversion")
+    for name in ("worker", "second"):
+        if processes.is_running(site.folder, name):
+            site.kill(name)
+    wait_for(lambda: site.states(source) == ["Crashed"], 240, "the silent run's state")
+    runbook.follow(steps("lost-worker"))
+    wait_for(lambda: site.states(source) == ["Crashed", "Completed"], 150, "the next run")
+
+
+def test_a_run_that_failed_for_lack_of_space_goes_on_once_there_is_some(site, runbook, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system must be mounted, which this user may not")
+    try:
+        places = {"AUTOCAST_HOME": str(disk / "home"), "AUTOCAST_CACHE": str(disk / "cache")}
+        (disk / "cache").mkdir()
+        (disk / "cache" / "old").write_bytes(bytes(1_900_000))
+        asked = convert(site, "large", **places)
+        ended = site.ended(asked)
+        assert (ended.name, "bytes are" in ended.message) == ("Failed", True), ended.message
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
+        runbook.follow(steps("full-disk"), RUN=str(asked.id), **places)
+        assert not (disk / "cache" / "old").exists()
+        wait_for(lambda: site.states(asked.parameters["model"]) == ["Completed"], 150, "the second try")
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_backup_brings_everything_back_and_an_upgrade_keeps_it(site, runbook):
+    site.asked_version("kept")
+    made = site.converted("kept")
+    uri = f"models:/{made.name}/{made.version}"
+    runbook.follow(steps("restore", "Back up"))
+    # What no backup is needed for is no disaster: the registry and the bucket lose the version.
+    site.registry.delete_registered_model(made.name)
+    for each in site.s3.list_objects_v2(Bucket="mlflow", Prefix="artifacts/")["Contents"]:
+        site.s3.delete_object(Bucket="mlflow", Key=each["Key"])
+    said = runbook.follow(steps("restore", "Restore"), VERSION=uri)
+    assert (
+        made.tags["autocast.output_sha256"]
+        == site.registry.get_model_version(made.name, made.version).tags["autocast.output_sha256"]
+    ), said
+    runbook.follow(steps("upgrade"))
+    assert site.ended(convert(site, "upgraded")).name == "Completed"
+
+
+def test_the_first_five_minutes_show_how_the_service_is(site, runbook):
+    said = runbook.follow(steps("on-call"))
+    assert "Prefect" in said and "autocast-cpu" in said
