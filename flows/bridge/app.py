@@ -157,6 +157,7 @@ def make_app(
         updates = asyncio.create_task(keep_up_to_date(bridge.run_metrics, bridge.servers, clock))
         yield
         updates.cancel()
+        await asyncio.gather(updates, return_exceptions=True)
         await bridge.servers.close()
 
     routes = [
