@@ -73,3 +73,13 @@ def test_the_metrics_know_every_deployed_flow_and_every_ending_state():
 
     assert set(FLOWS) == {one["name"] for one in DEPLOYMENTS}
     assert set(STATES) == {"Completed", "Failed", "Cancelled", "Crashed", *ENDING_STATES}
+
+
+def test_every_event_is_described_for_its_reader():
+    from flows.cli.bridge import EVENTS
+    from flows.conversion import notifications
+
+    page = (DOCS / "monitoring.md").read_text(encoding="utf-8")
+    ours = re.findall("``((?:autocast\\.|\\.)?[a-z0-9_.]+)``", notifications.__doc__)
+    assert {"autocast.conversion.completed", ".gate_failed", "output_sha256"} <= set(ours)
+    assert {name for name in (*(f"mlflow.{each}" for each in EVENTS), *ours) if f"`{name}`" not in page} == set()
