@@ -82,6 +82,17 @@ class DataUsed:
 
 
 @dataclass(frozen=True)
+class PreviousVersion:
+    """The version that was registered before under the same name: its URI, its run's metrics, what its gates measured
+    by their expressions (None: nothing), its plan."""
+
+    version: str
+    metrics: Mapping[str, float]
+    gates: Mapping[str, float | None]
+    plan: PrecisionPlan
+
+
+@dataclass(frozen=True)
 class ReportInput:
     """Everything a conversion's reports show; where a part is absent they say that it was not checked.
 
@@ -110,6 +121,7 @@ class ReportInput:
     nonfinite_results: str | None = None
     run_id: str | None = None
     registry_link: str | None = None
+    previous: PreviousVersion | None = None
 
     @property
     def task(self) -> dict[str, float]:

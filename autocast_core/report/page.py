@@ -20,6 +20,7 @@ from autocast_core.report.content import (
 )
 from autocast_core.report.decision.gains import gains
 from autocast_core.report.decision.pointers import pointers
+from autocast_core.report.decision.previous import since_previous
 from autocast_core.report.figures.engine_section import engine_section
 from autocast_core.report.figures.range_drawing import range_drawing
 from autocast_core.report.operators import operator_counts
@@ -44,6 +45,7 @@ SCRIPTS = (
 def page(report: ReportInput) -> str:
     """The page as HTML text. It loads nothing, and shows every name of the model as text."""
     engine = engine_section(report.validation) if report.validation is not None else None
+    gained = gains(report, engine)
     return (
         environment()
         .get_template("report.html.j2")
@@ -51,7 +53,8 @@ def page(report: ReportInput) -> str:
             report=report,
             counts=report.plan.counts(),
             outcome=gate_outcome(report),
-            gains=gains(report, engine),
+            gains=gained,
+            since=since_previous(report, gained),
             gates_explained=any(gate.reason for gate in report.gates),
             approving_command=approving_command(report),
             pointers=pointers(report),

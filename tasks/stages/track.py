@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -27,6 +28,7 @@ from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.model_facts import network_of, ports_of
 from tasks.tracking.model_versions import CANDIDATE, Registered, register_version
 from tasks.tracking.package_versions import versions
+from tasks.tracking.previous_version import previous_version
 from tasks.tracking.run_metrics import METRICS_FILE, metrics_text, read_by, shown_metrics
 from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
 
@@ -86,26 +88,40 @@ class Texts:
 def track(run: RunRef, record: Record) -> Texts:
     """Writes metrics, tags, tables, plots and the reports to `run`."""
     from autocast_core.report.card import card
+    from autocast_core.report.summary import summary
+
+    with TemporaryDirectory(prefix="autocast-report-") as folder:
+        for_netron = Path(folder) / "model.onnx"
+        report = report_input(run, record, for_netron)
+        text = summary(report)
+        asked = read_by(record.gates, record.evaluated.names)
+        log(run, metrics=shown_metrics(record.metrics, asked), tags={**record.tags, NOTE_TAG: note(text)})
+        log_dataset(run, SOURCE_MODEL, record.source.uri_pinned, record.source.ref.digest, SOURCE_MODEL)
+        for data in record.data:
+            log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
+        _log_reports(run, record, report, text, for_netron)
+    model = record.converted.model
+    where = f"Its report is in {run_link(run)}."
+    return Texts(card(report, ports_of(model), model.path.name, where), _description(run, report))
+
+
+def _log_reports(run: RunRef, record: Record, report: ReportInput, text: str, for_netron: Path) -> None:
+    """The artifacts that people read, and those that viewers do."""
     from autocast_core.report.figures.plots import plots
     from autocast_core.report.node_table import node_table
     from autocast_core.report.page import page
     from autocast_core.report.sources import attribution_table
-    from autocast_core.report.summary import summary
+    from autocast_core.report.viewers.model_explorer import node_data
 
-    report = report_input(run, record)
-    text = summary(report)
     engine_texts, engine_tables = artifacts(record.validated)
-    asked = read_by(record.gates, record.evaluated.names)
-    log(run, metrics=shown_metrics(record.metrics, asked), tags={**record.tags, NOTE_TAG: note(text)})
-    log_dataset(run, SOURCE_MODEL, record.source.uri_pinned, record.source.ref.digest, SOURCE_MODEL)
-    for data in record.data:
-        log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
+    overlays = {f"model_explorer/{stem}.json": overlay for stem, overlay in node_data(report).items()}
     log_artifacts(
         run,
         texts={
             "summary.md": text,
             "report.html": page(report),
             METRICS_FILE: metrics_text(record.metrics),
+            **overlays,
             **engine_texts,
         },
         tables={
@@ -115,11 +131,8 @@ def track(run: RunRef, record: Record) -> Texts:
             **engine_tables,
         },
         figures={f"plots/{name}.png": figure for name, figure in plots(report).items()},
-        files={"plan.json": record.converted.plan},
+        files={"plan.json": record.converted.plan, "netron/model.onnx": for_netron},
     )
-    model = record.converted.model
-    where = f"Its report is in {run_link(run)}."
-    return Texts(card(report, ports_of(model), model.path.name, where), _description(run, report))
 
 
 def log_converted(run: RunRef, record: Record, card: str) -> LoggedModel:
@@ -144,8 +157,8 @@ def run_link(run: RunRef) -> str:
     return f"[run {run.run_id}](#/experiments/{run.experiment_id}/runs/{run.run_id})"
 
 
-def report_input(run: RunRef, record: Record) -> ReportInput:
-    """What the reports show of the conversion."""
+def report_input(run: RunRef, record: Record, for_netron: Path) -> ReportInput:
+    """What the reports show of the conversion; writes the model for Netron to `for_netron`."""
     from autocast_core.report.content import FileFacts, ReportInput
     from autocast_core.search.attribution import read_attribution
 
@@ -164,12 +177,13 @@ def report_input(run: RunRef, record: Record) -> ReportInput:
         data=_data_used(record),
         spec=record.spec,
         versions=versions(),
-        network=network_of(record.sanitized, converted.plan, converted.model),
+        network=network_of(record.sanitized, converted.plan, converted.model, record.attribution, for_netron),
         warnings=record.warnings,
         not_checked=evaluated.skipped,
         nonfinite_results=evaluated.nonfinite_results,
         run_id=run.run_id,
         registry_link=model_page(run.tracking_uri, record.name),
+        previous=previous_version(run, record.name),
     )
 
 

@@ -13,9 +13,19 @@ from autocast_core.report.network import Network, network
 from tasks.isolation import isolated
 
 
-def read_network(model: ModelRef, plan: Path, converted: ModelRef) -> Network:
-    """The network that the report shows: a sanitized model as the plan speaks of it, with the casts of `converted`."""
-    return network(_planned(model, plan), artifact_cache().model(converted))
+def read_network(model: ModelRef, plan: Path, converted: ModelRef, attribution: Path, for_netron: Path) -> Network:
+    """The network that the report shows: a sanitized model as the plan speaks of it, with the casts of `converted`.
+
+    Writes `converted` without its weights and with metadata of nodes, for Netron, to `for_netron`.
+    """
+    from autocast_core.report.viewers.netron import annotated
+    from autocast_core.search.attribution import read_attribution
+
+    cache = artifact_cache()
+    made = cache.model(converted)
+    shown = annotated(made, cache.plan(plan), read_attribution(attribution))
+    for_netron.write_bytes(ir.to_proto(shown).SerializeToString())
+    return network(_planned(model, plan), made)
 
 
 def read_ports(model: ModelRef) -> tuple[PortRow, ...]:

@@ -74,7 +74,21 @@ def test_the_runs_artifacts_are_complete(converted):
     _, result = converted
     names = {artifact.path for artifact in client().list_artifacts(result.run_id)}
     assert {"plan.json", "node_precision.json", "attribution.json", "summary.md", "report.html", "plots"} <= names
+    assert {"model_explorer", "netron"} <= names
     assert [a.path for a in client().list_artifacts(result.run_id, "plots")]
+
+
+def test_the_report_compares_with_the_version_that_was_registered_before(workplace):
+    model, calibration = mlp(workplace / "again.onnx"), batches(workplace / "cal.npz")
+    first, second = (
+        convert(model, calibration=calibration, validation="off", decide="thresholds", nodes_to_exclude=kept)
+        for kept in ((), ("relu",))
+    )
+    assert (first.registered, second.registered) == ("models:/again-fp16/1", "models:/again-fp16/2")
+    page = Path(client().download_artifacts(second.run_id, "report.html", str(workplace))).read_text()
+    section = page.split('<h2 id="since">')[1].split("</section>")[0]
+    assert "models:/again-fp16/1" in section and "which has another graph" not in section
+    assert re.search(r"1 node from 16 bits to FP32: .*graph/relu", section)
 
 
 def test_every_number_in_the_report_is_the_number_in_the_runs_metrics(converted, tmp_path):

@@ -18,12 +18,13 @@ _ORDER = ("size", "latency", "estimated time", *_OF_ENGINES.values(), "accuracy"
 
 @dataclass(frozen=True)
 class Gain:
-    """A figure of the converted model beside the FP32 model's; `change` says how they relate (``−49%``), `by` what
-    measured or estimated both, `metric` names the figure in the run's metrics."""
+    """A figure of the converted model beside the FP32 model's, which has its unit; `change` says how they relate
+    (``−49%``), `by` what measured or estimated both, `metric` names the figure in the run's metrics."""
 
     name: str
     before: str
     after: str
+    unit: str
     change: str
     by: str
     metric: str
@@ -47,11 +48,11 @@ def _of_line(report: ReportInput, line: QuantityChange) -> Gain:
     after = _numbers(line.after)
     if line.kind == "accuracy":
         ratio = after[1]
-        return Gain(_NAMES[line.kind], "exact", f"{ratio.text} dB SQNR", "", line.backend, ratio.metric)
+        return Gain(_NAMES[line.kind], "exact", ratio.text, " dB SQNR", "", line.backend, ratio.metric)
     before = _numbers(line.before)
     change = _change(report, before[0].metric, after[0].metric) if before else ""
     name = line.quantity if line.kind == "estimated time" else _NAMES[line.kind]
-    return Gain(name, plain(line.before), _without_share(line.after), change, line.backend, after[0].metric)
+    return Gain(name, plain(line.before), after[0].text, _unit(line.after), change, line.backend, after[0].metric)
 
 
 def _of_engine(report: ReportInput, engine: EngineSection | None) -> Iterator[Gain]:
@@ -63,16 +64,16 @@ def _of_engine(report: ReportInput, engine: EngineSection | None) -> Iterator[Ga
         # Without attention there is none to fuse.
         if figure.quantity in _OF_ENGINES and not (figure.quantity == _FUSED and figure.mixed == figure.fp32 == "0"):
             change = "" if figure.quantity == _FUSED else _change(report, of_fp32(figure.metric), figure.metric)
-            yield Gain(_OF_ENGINES[figure.quantity], figure.fp32, figure.mixed, change, by, figure.metric)
+            yield Gain(_OF_ENGINES[figure.quantity], figure.fp32, figure.mixed, "", change, by, figure.metric)
 
 
 def _numbers(cell: Cell) -> list[Measured]:
     return [part for part in cell if isinstance(part, Measured)]
 
 
-def _without_share(cell: Cell) -> str:
-    """A cell without the share in brackets that the change says again."""
-    return plain(tuple(part for part in cell if isinstance(part, Measured) or not part.startswith(" (")))
+def _unit(cell: Cell) -> str:
+    """What stands after a cell's number, but for a share in brackets, which the change says again."""
+    return "".join(part for part in cell if isinstance(part, str) and not part.startswith(" ("))
 
 
 def _change(report: ReportInput, before: str, after: str) -> str:

@@ -1,0 +1,1 @@
+"""A conversion in other tools' viewers: node data for Model Explorer, a model with metadata for Netron."""
