@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import cases, measure, peers, synthetic
+from tests.benchmarks.answers import local_answers, worker_answers
 from tests.benchmarks.cases import AUTOCAST, FLOOR, LARGE, LARGE_NODES, MANY_NODES, OURS, REAL, SIMPLE, WITHOUT_DATA
 from tests.benchmarks.flow import run_flow
 from tests.benchmarks.table import table
 
 _SECONDS = 3600.0
 _LONG_SECONDS = 60.0
-_PARTS = ("models", "nodes", "bytes", "samples", "flow")
+_PARTS = ("models", "nodes", "bytes", "samples", "flow", "answers")
 _SINGLE_THREADED_ALGEBRA = {"OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -108,7 +109,21 @@ def _flow(bench: cases.Bench, log: _Results, arguments: argparse.Namespace) -> N
         log.add(f"flow {name}", lambda built=built: run_flow(built, bench.folder / "flow" / built.name, _SECONDS))  # type: ignore[misc]
 
 
-_MEASURES = {"models": _models, "nodes": _nodes, "bytes": _bytes, "samples": _samples, "flow": _flow}
+def _answers(bench: cases.Bench, log: _Results, arguments: argparse.Namespace) -> None:
+    folder = bench.folder / "answers"
+    for measured in (local_answers,) if arguments.quick else (local_answers, worker_answers):
+        for key, found in measured(folder, _SECONDS).items():
+            log.add(key, lambda found=found: found)  # type: ignore[misc]
+
+
+_MEASURES = {
+    "models": _models,
+    "nodes": _nodes,
+    "bytes": _bytes,
+    "samples": _samples,
+    "flow": _flow,
+    "answers": _answers,
+}
 
 
 def _compare(bench: cases.Bench, log: _Results, name: str, subject: str) -> None:

@@ -9,7 +9,7 @@ from tests.benchmarks.cases import AUTOCAST, FLOOR, MATRICES, NODES, OURS, SAMPL
 from tests.benchmarks.flow_stages import CHILDREN
 from tests.benchmarks.growth import exponent
 
-OWN_STAGES = ("sanitize", "calibrate", "decide", "apply", "verify", "evaluate", "explain")
+OWN_STAGES = ("sanitize", "calibrate", "decide", "apply", "verify", "evaluate", "repair", "explain")
 """What converting and evaluating take without a flow around them."""
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -17,7 +17,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 def table(results: Results) -> str:
     """All results that are there, in Markdown."""
-    return "\n".join([*_conversions(results), "", *_growth(results), "", *_flow(results)])
+    return "\n".join([*_conversions(results), "", *_growth(results), "", *_flow(results), "", *_answers(results)])
 
 
 def ratio(results: Results, case: str, other: str, field: str) -> float | None:
@@ -34,7 +34,7 @@ def _done(results: Results, key: str) -> Mapping[str, Any] | None:
 def _conversions(results: Results) -> Iterator[str]:
     yield "| model | converter | CPU s | wall s | peak MiB | MB out | Casts | rel L2 | CPU | memory |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
-    cases = dict.fromkeys(key.split(" ")[0] for key in results if not key.startswith(("flow ", "samples ")))
+    cases = dict.fromkeys(key.split(" ")[0] for key in results if not key.startswith(("flow ", "samples ", "answer ")))
     for case in cases:
         for subject in (OURS, WITHOUT_DATA, AUTOCAST, SIMPLE, FLOOR):
             found = results.get(f"{case} {subject}")
@@ -85,3 +85,11 @@ def _flow(results: Results) -> Iterator[str]:
             own = sum(stages.get(name, 0.0) for name in OWN_STAGES)
             yield f"  beside the conversion, its evaluation and TensorRT's process: {total - own:.2f} CPU s"
             yield f"  in TensorRT's process: {children:.2f} CPU s"
+
+
+def _answers(results: Results) -> Iterator[str]:
+    for key, found in results.items():
+        if key.startswith("answer "):
+            times = f"median of {found['runs']}" if found["runs"] > 1 else "once"
+            cpu = f", {found['cpu_s']} CPU s" if "cpu_s" in found else ""
+            yield f"{key}: {found['wall_s']} wall s ({times}){cpu}; {found['machine']}"

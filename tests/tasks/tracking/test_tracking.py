@@ -48,6 +48,23 @@ def test_artifacts_of_a_sqlite_store_lie_beside_the_database(store, run):
     assert json.loads((folder / "t.json").read_text()) == {"columns": ["id"], "data": [["a"]]}
 
 
+def test_mlflow_reads_a_table_as_it_reads_its_own(store, run):
+    table = {"id": ["a", "b"], "error": [0.1234567890123456, float("nan")], "kept": [True, None]}
+    log_artifacts(run, texts={}, tables={"tables/t.json": table}, figures={}, files={})
+    found = run.client().load_table(run.experiment_id, "tables/t.json", run_ids=[run.run_id])
+    assert found.columns.tolist() == ["id", "error", "kept"]
+    assert found["error"][0] == pytest.approx(0.1234567890123456, abs=1e-14) and found["error"].isna()[1]
+    shown = json.loads(run.client().get_run(run.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert shown == [{"path": "tables/t.json", "type": "table"}]
+
+
+def test_a_table_that_is_written_again_by_a_retry_holds_its_rows_once(store, run):
+    for rows in (["a"], ["a", "b"]):
+        log_artifacts(run, texts={}, tables={"t.json": {"id": rows}}, figures={}, files={})
+    assert run.client().load_table(run.experiment_id, "t.json", run_ids=[run.run_id])["id"].tolist() == ["a", "b"]
+    assert len(json.loads(run.client().get_run(run.run_id).data.tags["mlflow.loggedArtifacts"])) == 1
+
+
 def test_metrics_tags_and_datasets_are_found_in_the_run(run):
     log(run, metrics={f"m{i}": float(i) for i in range(150)}, tags={"autocast.gate": "passed"})
     log_dataset(run, "digits", "s3://data/digits.npz", "ab" * 32, "calibration")
