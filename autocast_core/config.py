@@ -255,6 +255,24 @@ class ConversionConfig:
             flags=("--strict_source",),
         ),
     )
+    segments: int | None = field(
+        default=None,
+        metadata=declared(
+            "Run the model in so many parts, one after the other, wherever it is run on data, so that memory holds the"
+            " weights of one part at a time. Default: as many as the free memory asks for.",
+            flags=("--segments",),
+            metavar="N",
+            at_least=1,
+        ),
+    )
+    allow_uncalibrated: bool = field(
+        default=False,
+        metadata=declared(
+            "Decide by the rules that need no data, with a warning, where something keeps calibration data that was"
+            " given from being used, in place of an error.",
+            flags=("--allow_uncalibrated",),
+        ),
+    )
     shapes: Mapping[str, tuple[int, ...]] = field(
         default_factory=dict,
         metadata=declared(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -42,6 +42,15 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
+class FeedsAhead(Protocol):
+    """What a session will be run on, one run each, in this order and on nothing else; may be iterated over again and
+    again. Its length is the most that it gives."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]: ...
+
+
 class Runtime(Protocol):
     """Opens models.
 
@@ -50,7 +59,9 @@ class Runtime(Protocol):
     - `exact` asks for the graph as written, without graph optimisation;
     - `few_runs` says that the session will see only a few batches, so that preparing weights does not pay;
     - `one_thread` asks for computing on the caller's thread alone;
-    - `content` is the model serialised, where the caller has it already.
+    - `content` is the model serialised, where the caller has it already;
+    - `batches` are those that the session will be run on, where they are known: it may compute them ahead, all at its
+      first run.
 
     BackendError if the runtime refuses the model.
     """
@@ -66,4 +77,5 @@ class Runtime(Protocol):
         few_runs: bool = False,
         one_thread: bool = False,
         content: RuntimeModel | None = None,
+        batches: FeedsAhead | None = None,
     ) -> Session: ...

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -30,7 +30,7 @@ from autocast_core.errors import BackendError, DataError
 from autocast_core.graph.constants import stored_bytes
 from autocast_core.model.traverse import all_tensors
 from autocast_core.progress import Progress, ProgressCallback, silent
-from autocast_core.runtime import Runtime, Session
+from autocast_core.runtime import FeedsAhead, Runtime, Session
 
 _LOG = logging.getLogger(__name__)
 STRETCH = 32
@@ -95,6 +95,35 @@ class BatchSpan:
 
 
 @dataclass(frozen=True)
+class _OneKind:
+    """The batches of `span` that have these `shapes`, or, unless they are `alike`, all others."""
+
+    span: BatchSpan
+    shapes: Shapes
+    alike: bool
+
+    def __len__(self) -> int:
+        return len(self.span)
+
+    def __iter__(self) -> Iterator[Feeds]:
+        return (feeds for feeds in self.span if (_shapes(feeds) == self.shapes) is self.alike)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The batches of `span` whose numbers are in `numbers`."""
+
+    span: BatchSpan
+    numbers: Set[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Feeds]:
+        return (feeds for number, feeds in enumerate(self.span, self.span.start) if number in self.numbers)
+
+
+@dataclass(frozen=True)
 class Calibrated:
     """The model, what is measured of it, and what runs it."""
 
@@ -103,17 +132,19 @@ class Calibrated:
     small: bool
     runtime: Runtime
 
-    def open(self, sizes: Sizes, one_thread: bool, stacked: int) -> tuple[Session, Probes]:
-        """A session of the instrumented model, and what its outputs are."""
+    def open(self, sizes: Sizes, one_thread: bool, stacked: int, batches: FeedsAhead) -> tuple[Session, Probes]:
+        """A session of the instrumented model for `batches`, and what its outputs are."""
         with instrumented(self.model, sizes, self.precision, self.small, stacked) as probes:
-            return self.runtime.open(self.model, exact=True, few_runs=True, one_thread=one_thread), probes
+            session = self.runtime.open(self.model, exact=True, few_runs=True, one_thread=one_thread, batches=batches)
+            return session, probes
 
-    def open_part(self, names: Sequence[str]) -> tuple[Session, Probes]:
-        """A session of the part of the model that computes the tensors `names`, with exact statistics of them."""
+    def open_part(self, names: Sequence[str], batches: FeedsAhead) -> tuple[Session, Probes]:
+        """A session for `batches` of the part of the model that computes the tensors `names`, with exact statistics of
+        them."""
         graph = ir.convenience.extract(self.model.graph, list(self.model.graph.inputs), names)
         part = ir.Model(graph, ir_version=self.model.ir_version)
         with instrumented_exactly(part, names, self.precision, self.small) as probes:
-            return self.runtime.open(part, exact=True, few_runs=True), probes
+            return self.runtime.open(part, exact=True, few_runs=True, batches=batches), probes
 
 
 def stretches(
@@ -124,23 +155,24 @@ def stretches(
 
     Raises BackendError where the runtime cannot run the model, DataError as `calibrate`.
     """
-    with closing(_Sessions(calibrated, shapes, len(span))) as sessions:
+    with closing(_Sessions(calibrated, shapes, span)) as sessions:
         feeds = iter(span)
         for start in range(0, len(span), STRETCH):
             part = span.part(start, STRETCH)
             found = _measured(sessions, part, islice(feeds, STRETCH), progress)
             if found.flagged:
-                _measure_flagged(sessions, found, part)
+                _measure_flagged(calibrated, found, part)
             yield Statistics(found.stats(), len(part), span.batches.origin, backend=sessions.backend)
     progress(Progress("calibrate", len(span), len(span), "batches"))
 
 
 class _Sessions:
-    """The sessions of one calibration, opened when first needed and kept: of the instrumented model one for batches
-    of these `shapes` and one, that knows static sizes only, for all others; and one for exact statistics."""
+    """The sessions of one calibration over `span`, opened when first needed and kept: of the instrumented model one for
+    batches of these `shapes` and one, that knows static sizes only, for all others."""
 
-    def __init__(self, calibrated: Calibrated, shapes: Shapes, batches: int) -> None:
+    def __init__(self, calibrated: Calibrated, shapes: Shapes, span: BatchSpan) -> None:
         self.calibrated = calibrated
+        self._span = span
         self.stacked = STACKED_TENSORS
         self.backend = ""
         self._shapes = dict(shapes)
@@ -149,16 +181,17 @@ class _Sessions:
         self._sizes = sizes_of(calibrated.model, like)
         _check_memory(calibrated.model, self._sizes)
         model_bytes = sum(map(stored_bytes, all_tensors(calibrated.model)))
-        self._alone = batches <= _FEW_BATCHES and model_bytes <= _SMALL_MODEL_BYTES
+        self._alone = len(span) <= _FEW_BATCHES and model_bytes <= _SMALL_MODEL_BYTES
         self._open: dict[bool, tuple[Session, Probes, Sizes]] = {}
-        self._exact: tuple[Sequence[str], Session, Probes] | None = None
 
-    def of(self, feeds: Feeds) -> tuple[Session, Probes, Sizes]:
-        """The session for a batch, what its outputs are, and the sizes that it knows."""
+    def of(self, number: int, feeds: Feeds) -> tuple[Session, Probes, Sizes]:
+        """The session for batch `number`, what its outputs are, and the sizes that it knows."""
         known = _shapes(feeds) == self._shapes
         if known not in self._open:
             sizes = self._sizes if known else sizes_of(self.calibrated.model, {})
-            session, probes = self.calibrated.open(sizes, self._alone, self.stacked)
+            rest = BatchSpan(self._span.batches, number, self._span.stop)
+            ahead = _OneKind(rest, self._shapes, known)
+            session, probes = self.calibrated.open(sizes, self._alone, self.stacked, ahead)
             self._open[known] = session, probes, sizes
             self.backend = session.backend
         return self._open[known]
@@ -168,21 +201,10 @@ class _Sessions:
         self.close()
         self.stacked = 1
 
-    def exact(self, names: Sequence[str]) -> tuple[Session, Probes]:
-        """The session for exact statistics of the tensors `names`."""
-        if self._exact is None or self._exact[0] != names:
-            if self._exact is not None:
-                self._exact[1].close()
-            self._exact = (names, *self.calibrated.open_part(names))
-        return self._exact[1:]
-
     def close(self) -> None:
         for session, _, _ in self._open.values():
             session.close()
         self._open.clear()
-        if self._exact is not None:
-            self._exact[1].close()
-            self._exact = None
 
 
 def _measured(sessions: _Sessions, part: BatchSpan, feeds: Iterator[Feeds], progress: ProgressCallback) -> Observations:
@@ -206,7 +228,7 @@ def _first_pass(
     expected: Probes | None = None
     for number, batch in enumerate(feeds, part.start):
         progress(Progress("calibrate", number, len(part.batches), "batches"))
-        session, probes, sizes = sessions.of(batch)
+        session, probes, sizes = sessions.of(number, batch)
         if probes is not expected:
             observations.begin(probes)
             expected = probes
@@ -216,21 +238,25 @@ def _first_pass(
     return observations
 
 
-def _measure_flagged(sessions: _Sessions, observations: Observations, part: BatchSpan) -> None:
+def _measure_flagged(calibrated: Calibrated, observations: Observations, part: BatchSpan) -> None:
     """Exact statistics of the tensors that held NaN or infinity, in the batches of a stretch where they did.
 
     Only the part of the model that computes them runs.
     """
-    inputs = {str(value.name) for value in sessions.calibrated.model.graph.inputs}
+    inputs = {str(value.name) for value in calibrated.model.graph.inputs}
     names = sorted(frozenset().union(*observations.flagged.values()) - inputs)
-    for number, feeds in enumerate(part, part.start):
-        flagged = observations.flagged.get(number, frozenset())
-        for name in flagged & inputs:
-            observations.add_array(name, feeds[name])
-        if flagged - inputs:
-            session, probes = sessions.exact(names)
-            exact = probes.decode(session.run(feeds)).exact
-            observations.add_exact({name: exact[name] for name in flagged - inputs})
+    ahead = _Chosen(part, {number for number, flagged in observations.flagged.items() if flagged - inputs})
+    with ExitStack() as stack:
+        if names:
+            session, probes = calibrated.open_part(names, ahead)
+            stack.callback(session.close)
+        for number, feeds in enumerate(part, part.start):
+            flagged = observations.flagged.get(number, frozenset())
+            for name in flagged & inputs:
+                observations.add_array(name, feeds[name])
+            if flagged - inputs:
+                exact = probes.decode(session.run(feeds)).exact
+                observations.add_exact({name: exact[name] for name in flagged - inputs})
 
 
 def _shapes(feeds: Feeds) -> dict[str, tuple[int, ...]]:

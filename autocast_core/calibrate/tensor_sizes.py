@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
 _LOG = logging.getLogger(__name__)
+Dims = tuple[int | str | None, ...] | None
 FLOAT_BYTES = 4
 """Of one element."""
 
@@ -43,6 +44,18 @@ def sizes_of(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
     The model's own shapes with the inputs' symbols filled in answer for static and well-annotated models; where a
     symbol stays open, shape inference runs once on the structure with these input shapes.
     """
+    shapes = _declared(model, feeds)
+    if not all(map(_is_static, shapes.values())):
+        shapes |= {name: dims for name, dims in _inferred(model, feeds).items() if not _is_static(shapes.get(name, ()))}
+    return _sizes(shapes)
+
+
+def declared_sizes(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
+    """As `sizes_of`, without shape inference."""
+    return _sizes(_declared(model, feeds))
+
+
+def _declared(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dims]:
     lengths = _symbols(model, feeds)
     values = [
         value
@@ -51,9 +64,10 @@ def sizes_of(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> Sizes:
         if value.type is None or isinstance(value.type, ir.TensorType)
     ]
     shapes = {str(value.name): _filled(value.shape, lengths) for value in values if value.name}
-    shapes |= {name: np.shape(array) for name, array in feeds.items() if name in shapes}
-    if not all(map(_is_static, shapes.values())):
-        shapes |= {name: dims for name, dims in _inferred(model, feeds).items() if not _is_static(shapes.get(name, ()))}
+    return shapes | {name: np.shape(array) for name, array in feeds.items() if name in shapes}
+
+
+def _sizes(shapes: Mapping[str, Dims]) -> Sizes:
     return Sizes(
         {name: dims for name, dims in shapes.items() if _is_static(dims)},  # type: ignore[misc]
         {name: dims for name, dims in shapes.items() if dims is not None and None not in dims and not _is_static(dims)},
@@ -90,9 +104,6 @@ def _symbols(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, int]
         named = zip(value.shape, array.shape, strict=True)
         lengths.update({dim.value: n for dim, n in named if isinstance(dim, ir.SymbolicDim) and dim.value is not None})
     return lengths
-
-
-Dims = tuple[int | str | None, ...] | None
 
 
 def _filled(shape: ir.Shape | None, lengths: Mapping[str, int]) -> Dims:

@@ -87,6 +87,6 @@ def recorded(
     """
     scores = class_score_outputs(source, class_outputs)
     with tempfile.TemporaryDirectory(prefix="autocast-outputs-") as folder:
-        with closing(runtime.open(source, few_runs=len(batches) <= FEW_BATCHES)) as session:
+        with closing(runtime.open(source, few_runs=len(batches) <= FEW_BATCHES, batches=batches)) as session:
             recording = Recording(session, batches, Path(folder), scores)
         yield recording

@@ -62,8 +62,8 @@ class Job:
 
     @cached_property
     def runtime(self) -> Runtime:
-        """ONNX Runtime with the execution providers and plugins that were asked for."""
-        return open_runtime(self.config, self.threads)
+        """ONNX Runtime with the execution providers and plugins that were asked for, in segments where it must be."""
+        return open_runtime(self.config, self.threads, self.progress)
 
     def original(self) -> ir.Model:
         """The source as it was, with inferred types, repaired; not to be changed. ModelError if it cannot be read."""
@@ -123,13 +123,15 @@ class Job:
             self.timings[stage] = round(taken, 4)
 
 
-def open_runtime(config: ConversionConfig, threads: int | None = None) -> Runtime:
+def open_runtime(config: ConversionConfig, threads: int | None = None, progress: ProgressCallback = silent) -> Runtime:
     """ONNX Runtime with the providers that `config` names and so many threads within an operator (None: one a core);
     imported here, opened when first used."""
     from autocast_core.backends.onnxruntime import OnnxRuntime
+    from autocast_core.backends.segments import SegmentedRuntime
 
     plugins, libraries = config.trt_plugins, config.custom_op_libraries
-    return OnnxRuntime(config.providers, threads, plugins=plugins, custom_op_libraries=libraries)
+    whole = OnnxRuntime(config.providers, threads, plugins=plugins, custom_op_libraries=libraries)
+    return SegmentedRuntime(whole, config.segments, progress)
 
 
 def open_rounding(precision: Precision) -> RoundBlock:

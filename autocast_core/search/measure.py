@@ -50,7 +50,7 @@ def plan_metrics(
     scores = recording.class_outputs
     comparisons = [Comparison(recording.output_names, each, batches.labels, metric, scores, judges) for each in names]
     few = len(batches) <= FEW_BATCHES
-    with closing(runtime.open(merge_models(models), exact=True, few_runs=few)) as session:
+    with closing(runtime.open(merge_models(models), exact=True, few_runs=few, batches=batches)) as session:
         for number, feeds in enumerate(batches):
             expected, found = recording.outputs(number), session.run(feeds)
             for comparison, each in zip(comparisons, names, strict=True):

@@ -50,6 +50,8 @@ _YOUNGER = (
     "accumulate",
     "judges",
     "recipe",
+    "segments",
+    "allow_uncalibrated",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -167,6 +169,8 @@ class Spec(BaseModel):
     trt_plugins_precision: Texts = _option("trt_plugins_precision")
     use_standalone_type_inference: bool = _option("use_standalone_type_inference")
     strict_source: bool = _option("strict_source")
+    segments: int | None = _option("segments")
+    allow_uncalibrated: bool = _option("allow_uncalibrated")
     shapes: dict[str, Shape] = _option("shapes")
     batch_size: int = _option("batch_size")
     seed: int = _option("seed")

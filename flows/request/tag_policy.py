@@ -29,7 +29,13 @@ NOT_BY_TAG = frozenset(
 """Options that load code, write to the worker's disk, weaken its isolation or drop gates: not for everyone who may set
 tags."""
 LOOSENING: Mapping[str, Any] = MappingProxyType(
-    {"allow_random": False, "allow_nonfinite": False, "class_outputs": (), "validation": "required"}
+    {
+        "allow_random": False,
+        "allow_nonfinite": False,
+        "allow_uncalibrated": False,
+        "class_outputs": (),
+        "validation": "required",
+    }
 )
 """Options that let a model pass which would be refused, each with the value that does not, and is always allowed."""
 

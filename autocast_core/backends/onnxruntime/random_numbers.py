@@ -25,6 +25,18 @@ def draws_without_seed(model: ir.Model) -> bool:
     )
 
 
+def seeded(model: ir.Model) -> ir.Model:
+    """`model`, or a copy of it with the seeds that `with_seeds` gives, so that its parts draw what it draws."""
+    if not draws_without_seed(model):
+        return model
+    copy = model.clone()
+    random = (node for node in all_nodes(copy.graph) if node.op_type in _RANDOM and not node.domain)
+    for number, node in enumerate(random, 1):
+        if "seed" not in node.attributes:
+            node.attributes["seed"] = ir.AttrFloat32("seed", float(number))
+    return copy
+
+
 def with_seeds(model: bytes) -> bytes:
     """The serialised model with a seed at each random operator of the main graph and of its bodies."""
     proto = onnx.ModelProto.FromString(model)

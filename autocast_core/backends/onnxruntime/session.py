@@ -32,7 +32,7 @@ from autocast_core.graph.walk import all_nodes
 from autocast_core.model import runtime_model
 from autocast_core.model.protobuf.serialized_parts import Structure, structure_for_runtime, structure_of
 from autocast_core.number_formats import LOW_DTYPES
-from autocast_core.runtime import RuntimeModel
+from autocast_core.runtime import FeedsAhead, RuntimeModel
 from autocast_core.text import one_line
 
 if TYPE_CHECKING:
@@ -95,8 +95,9 @@ class OnnxRuntime:
         few_runs: bool = False,
         one_thread: bool = False,
         content: RuntimeModel | None = None,
+        batches: FeedsAhead | None = None,
     ) -> OrtSession:
-        """A session; see Runtime. Weights that lie in files are mapped, not copied.
+        """A session; see Runtime. Weights that lie in files are mapped, not copied; `batches` are not looked at.
 
         With `few_runs` weights are not repacked and memory patterns not traced, which pays from about five runs on.
         Random operators without a seed draw the same numbers in every session. Where ONNX Runtime has no kernel at the

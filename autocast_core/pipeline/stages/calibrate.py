@@ -15,14 +15,36 @@ from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.upgrade_check import check_upgrade
 
+_OUT_OF_MEMORY = ("alloc", "memory", "mmap")
+"""What runtimes say when there is too little of it."""
+
 
 def calibrate(job: Job, sanitized: SanitizedSource) -> Statistics:
     """One run of the model over the job's calibration data, else over seeded random data; none where no rule needs it.
 
     Of a model with custom operators that the runtime does not know, the part that runs without them; with what they
-    make as inputs where the data has it. DataError where the data does not fit the model's inputs;
-    UnconvertibleError where an opset upgrade changed what the model computes.
+    make as inputs where the data has it. DataError where the data does not fit the model's inputs or, without
+    `allow_uncalibrated`, where something keeps data that was given from being used; UnconvertibleError where an opset
+    upgrade changed what the model computes.
     """
+    found = _calibrated(job, sanitized)
+    if found.skipped is not None and found.origin == "none" and job.calibration is not None:
+        _require_permission(job, found.skipped)
+    return found
+
+
+def _require_permission(job: Job, reason: str) -> None:
+    if job.config.allow_uncalibrated:
+        return
+    short = any(word in reason.lower() for word in _OUT_OF_MEMORY)
+    remedy = "run the model in more --segments" if short else "mend that"
+    raise DataError(
+        f"the calibration data cannot be used: {reason.rstrip('.')}; {remedy}, or decide by the rules that need no data"
+        " with --allow_uncalibrated (in a spec allow_uncalibrated: true)"
+    )
+
+
+def _calibrated(job: Job, sanitized: SanitizedSource) -> Statistics:
     model = sanitized.model
     batches = job.calibration_batches(model)
     custom = calibration.custom_nodes(model) if batches is not None else []

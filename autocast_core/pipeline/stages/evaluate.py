@@ -192,7 +192,7 @@ class _Comparison:
 
     def measure(self, model: ir.Model, *, exact: bool, judges: Sequence[AskedJudge] = ()) -> Evaluation:
         few = len(self.batches) <= FEW_BATCHES
-        with closing(self.job.runtime.open(model, exact=exact, few_runs=few)) as session:
+        with closing(self.job.runtime.open(model, exact=exact, few_runs=few, batches=self.batches)) as session:
             return evaluate(
                 self.recording.replay(),
                 session,

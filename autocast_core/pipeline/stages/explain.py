@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Literal
 
 import numpy as np
-import onnx_ir as ir
 
 from autocast_core.data import Batches
 from autocast_core.evaluate.metric_names import SIMULATION
@@ -24,7 +23,6 @@ from autocast_core.search.attribution import Attribution, attribute
 
 LOG = logging.getLogger(__name__)
 MOST_BATCHES = 8
-MOST_WEIGHT_BYTES = 1_000_000_000
 
 
 def explain(
@@ -33,12 +31,9 @@ def explain(
     """The error of the plan's model by node, on at most eight batches of the evaluation data, else of the calibration
     data, else of seeded random data: the first ones, and the one in which the model was `evaluated` worst.
 
-    It explains and decides nothing: where it cannot be had, and for weights over 1 GB, `skipped` says why.
+    It explains and decides nothing: where it cannot be had, `skipped` says why.
     """
     sanitized = planned_graph(sanitized, plan)
-    weights = weight_bytes(sanitized.model)
-    if weights > MOST_WEIGHT_BYTES:
-        return Attribution(skipped=f"{weights / 1e9:.1f} GB of weights, and it needs all of them twice in memory")
     low = {each.id: each.precision for each in plan.nodes if each.precision.is_low}
     if not low:
         return Attribution(skipped="no node is lowered")
@@ -50,12 +45,6 @@ def explain(
         # A report without this part is better than no conversion.
         LOG.warning("errors are not attributed to nodes: %s", error)
         return Attribution(skipped=f"{type(error).__name__}: {error}")
-
-
-def weight_bytes(model: ir.Model) -> int:
-    """The bytes of the main graph's initializers."""
-    values = model.graph.initializers.values()
-    return sum(value.const_value.nbytes for value in values if value.const_value is not None)
 
 
 def _some(batches: Batches, evaluated: Evaluated | None) -> _SomeBatches:

@@ -27,8 +27,8 @@ def check_upgrade(job: Job, sanitized: SanitizedSource, batches: Batches | None)
     from autocast_core.evaluate import compare
 
     try:
-        before = job.runtime.open(job.reference(), few_runs=True)
-        after = job.runtime.open(sanitized.model, few_runs=True)
+        before = job.runtime.open(job.reference(), few_runs=True, batches=batches)
+        after = job.runtime.open(sanitized.model, few_runs=True, batches=batches)
         worst = compare(before, after, batches).worst.rel_l2
     except BackendError as error:
         LOG.warning("the opset upgrade could not be checked numerically: %s", error)

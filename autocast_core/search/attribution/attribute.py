@@ -113,7 +113,8 @@ def attribute(
     names = [probe.value for probe in graph.probes]
     sums = [np.zeros(NAN + 1 + len(probe.inputs)) for probe in graph.probes]
     try:
-        with closing(runtime.open(graph.model, exact=True, few_runs=True)) as session, np.errstate(all="ignore"):
+        opened = runtime.open(graph.model, exact=True, few_runs=True, batches=batches)
+        with closing(opened) as session, np.errstate(all="ignore"):
             for number, feeds in enumerate(batches):
                 progress(Progress("attribute", number, len(batches), "batches"))
                 for total, vector in zip(sums, session.run(feeds), strict=True):

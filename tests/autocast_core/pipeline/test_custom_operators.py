@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from autocast_core import ConversionConfig, convert_file
-from autocast_core.errors import ConfigError
+from autocast_core.errors import BackendError, ConfigError, DataError
 from tests.custom_ops import compiled_library
 
 TEXT = """<ir_version: 8, opset_import: ["": 17, "my.ops": 1]>
@@ -70,11 +70,14 @@ def test_random_data_takes_no_place_of_what_an_operator_makes(path):
     assert nodes["after"].rule == "default"
 
 
-def test_nothing_is_calibrated_where_all_follows_the_operator(tmp_path):
+def test_data_that_nothing_can_be_calibrated_on_is_an_error_unless_that_is_allowed(tmp_path):
     path = tmp_path / "source.onnx"
     text = TEXT.replace("[before] a = Mul(x, k)", "").replace("(a)", "(x)").replace("(u", "(h")
     onnx.save(onnx.parser.parse_model(text), path)
-    plan, _, _ = converted(path)
+    with pytest.raises(DataError, match=r"calibration data cannot be used: .*\(AddOne\): .* --allow_uncalibrated"):
+        converted(path)
+    assert not path.with_name("out.onnx").exists()
+    plan, _, _ = converted(path, allow_uncalibrated=True)
     assert plan.data.origin == "none"
     assert plan.warnings[0].startswith("no calibration: no part of the model runs without custom operators (AddOne)")
 
@@ -100,3 +103,20 @@ def test_a_library_that_cannot_be_loaded_is_an_error_of_the_option(path, tmp_pat
         library.write_bytes(content)
     with pytest.raises(ConfigError, match=r"custom_op_libraries: .*lib\.so cannot be loaded"):
         converted(path, custom_op_libraries=(str(library),))
+
+
+@pytest.mark.parametrize("data", [DATA, None])
+def test_a_runtime_that_runs_out_of_memory_leaves_no_given_data_unused_in_silence(path, data, monkeypatch, caplog):
+    def open_model(*_, **__):
+        raise BackendError("ONNX Runtime fails on the model: bad allocation")
+
+    text = TEXT.replace("my.ops.AddOne", "Neg")
+    onnx.save(onnx.parser.parse_model(text), path)
+    monkeypatch.setattr("autocast_core.calibrate.runner.Calibrated.open", open_model)
+    if data is None:
+        plan, _, _ = converted(path, data)
+        assert plan.warnings[0].startswith("no calibration: ONNX Runtime fails on the model: bad allocation")
+        return
+    with pytest.raises(DataError, match="bad allocation; run the model in more --segments, or decide by the") as raised:
+        converted(path, data)
+    assert raised.value.exit_code == 2

@@ -9,11 +9,12 @@ from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.planned_graph import planned_model
 from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.evaluate import Evaluated
-from autocast_core.pipeline.stages.explain import MOST_WEIGHT_BYTES, weight_bytes
 from autocast_core.plan import PrecisionPlan
 from autocast_core.search.repair.repair_plan import repair_plan
 from autocast_core.search.repair.target import target_of
 from autocast_core.search.request import SearchSubject
+
+MOST_WEIGHT_BYTES = 1_000_000_000
 
 
 def repair(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated: Evaluated) -> PrecisionPlan:
@@ -23,7 +24,7 @@ def repair(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated:
     1 GB of weights keep their plan, which says so. DataError where the data does not fit.
     """
     model = planned_model(sanitized.model, plan)
-    weights = weight_bytes(model)
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     if weights > MOST_WEIGHT_BYTES:
         skipped = f"not repaired: {weights / 1e9:.1f} GB of weights; search for a plan with `autocast tune`"
         return structs.replace(plan, warnings=(*plan.warnings, skipped))
