@@ -11,8 +11,8 @@ from autocast_core.attention import fusion_obstacles
 from autocast_core.lint.checks import CHECKS
 from autocast_core.lint.finding import Level, LintFinding, finding
 from autocast_core.lint.subject import Subject, float_type, type_word
-from autocast_core.notebook_hook import notebook_html
 from autocast_core.operators import infer_missing_types
+from autocast_core.process.notebook_hook import notebook_html
 
 MOST_FINDINGS = 1000
 """Of one check; a model that has more is wrong as a whole."""

@@ -16,6 +16,7 @@ from autocast_core.notebook.fragments import Caption, Part, Plot, Table, fragmen
 from autocast_core.pipeline.convert import Conversion
 from autocast_core.plan import PrecisionPlan
 from autocast_core.report.content import kept_nodes
+from autocast_core.report.figures.pareto_plot import pareto_plot
 from autocast_core.report.figures.plots import precision_by_operator, sizes
 from autocast_core.report.text import number, size
 from autocast_core.search.result import SearchResult
@@ -79,6 +80,8 @@ def _(found: SearchResult) -> Iterator[Part]:
     yield Table("Kept in FP32", ("node",), tuple((node,) for node in found.kept_fp32), ROWS)
     if figure := _trials_plot(found):
         yield Plot("SQNR of the trials", figure)
+    if found.front:
+        yield Plot("Accuracy against cost", pareto_plot(_front(found)))
 
 
 @_parts.register
@@ -107,6 +110,14 @@ def _finding(each: LintFinding) -> tuple[str, ...]:
 def _kept(plan: PrecisionPlan) -> Table:
     rows: Sequence[tuple[str, ...]] = [(each.id, each.op_type, each.rule, each.reason) for each in kept_nodes(plan)]
     return Table("Kept in FP32", ("node", "operator", "rule", "why"), tuple(rows), ROWS)
+
+
+def _front(found: SearchResult) -> list[dict[str, object]]:
+    """The points of the front, numbered, as `pareto_plot` takes them."""
+    return [
+        {"number": number, "cost": each.cost, "unit": each.unit, "sqnr_db": each.sqnr_db}
+        for number, each in enumerate(found.front, 1)
+    ]
 
 
 def _trials_plot(found: SearchResult) -> Figure | None:

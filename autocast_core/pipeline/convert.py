@@ -11,7 +11,6 @@ from pathlib import Path
 from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelSource, SavedModel, files_digest, save_model
 from autocast_core.model.atomic import check_inputs_stay, model_outputs
-from autocast_core.notebook_hook import notebook_html
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Data, Job, files_of_data, open_rounding
 from autocast_core.pipeline.outcome.gain import no_gain
@@ -26,6 +25,7 @@ from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.pipeline.stages.verify import VERIFY
 from autocast_core.plan import PrecisionPlan
 from autocast_core.process.garbage_collector import collector_paused
+from autocast_core.process.notebook_hook import notebook_html
 from autocast_core.progress import ProgressCallback, silent
 from autocast_core.verify import Verified
 

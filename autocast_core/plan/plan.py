@@ -20,11 +20,11 @@ from msgspec.structs import replace
 
 from autocast_core.config import Precision
 from autocast_core.errors import MissingPlanError, PlanError
-from autocast_core.notebook_hook import notebook_html
 from autocast_core.plan.codec import canonical_json, read_json
 from autocast_core.plan.data import PlanData
 from autocast_core.plan.settings import PlanSettings
 from autocast_core.precision import LOW_TYPES, LowTypes, types_text
+from autocast_core.process.notebook_hook import notebook_html
 
 PLAN_FORMAT = 1
 MOST_BYTES = 512 << 20

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autocast_core.evaluate import GateResult
-from autocast_core.notebook_hook import notebook_html
 from autocast_core.plan import PrecisionPlan
+from autocast_core.process.notebook_hook import notebook_html
 from autocast_core.search.attribution import Attribution
 from autocast_core.search.trials import Trial
 

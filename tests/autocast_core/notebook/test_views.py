@@ -48,11 +48,12 @@ def test_a_plan_shows_the_rule_and_the_reason_of_what_it_keeps(conversion):
 
 
 def test_a_search_shows_its_budgets_what_it_keeps_and_its_trials(folder):
-    found = tune_file(folder / "model.onnx", folder / "data.npz", ["sqnr_db>=40"])
+    found = tune_file(folder / "model.onnx", folder / "data.npz", ["sqnr_db>=40"], pareto=True)
     html = found._repr_html_()
     assert "0 nodes kept in FP32" in html
     assert '<td style="text-align:left">sqnr_db&gt;=40</td>' in html
     assert '<img alt="SQNR of the trials"' in html
+    assert '<img alt="Accuracy against cost"' in html
 
 
 def test_a_lint_shows_each_finding_with_its_remedy(conversion):

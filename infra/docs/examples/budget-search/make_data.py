@@ -1,13 +1,9 @@
-"""Makes the model and samples of twelve classes, with the labels that the judge asks for."""
+"""Makes a model of embeddings, and samples of twelve classes with the labels that its judge asks for."""
 
-import numpy as np
 import onnx
-from make_model import make_model
+
+from flows.demo.embedding_model import make_model, write_data
 
 if __name__ == "__main__":
-    onnx.save(make_model(0), "model.onnx")
-    random = np.random.default_rng(1)
-    labels = np.arange(96) % 12
-    centres = random.normal(scale=20, size=(12, 8))
-    samples = centres[labels] + random.normal(scale=2, size=(96, 8))
-    np.savez("data.npz", x=samples.astype(np.float32), labels=labels)
+    onnx.save(make_model(), "model.onnx")
+    write_data("data.npz")

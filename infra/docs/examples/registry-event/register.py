@@ -4,8 +4,9 @@ import os
 import time
 
 import mlflow
-from make_model import make_model
 from mlflow.exceptions import MlflowException
+
+from flows.demo.embedding_model import make_model
 
 NAME = "embedding"
 WANTED = {
@@ -19,7 +20,7 @@ PATIENCE_SECONDS = 300
 if __name__ == "__main__":
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     with mlflow.start_run():
-        logged = mlflow.onnx.log_model(make_model(0), name="model", pip_requirements=["onnxruntime"])
+        logged = mlflow.onnx.log_model(make_model(), name="model", pip_requirements=["onnxruntime"])
     version = mlflow.register_model(logged.model_uri, NAME, tags=WANTED)
     print(f"registered models:/{NAME}/{version.version}")
     deadline = time.monotonic() + PATIENCE_SECONDS
