@@ -16,6 +16,7 @@ from prefect.transactions import transaction
 from prefect.utilities.annotations import quote
 
 from autocast_core.engine.validation import Validation
+from autocast_core.errors import ServiceError
 from autocast_core.evaluate import GateResult
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
@@ -27,7 +28,7 @@ from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.plan import PrecisionPlan
 from autocast_core.precision import parse_low_types
 from autocast_core.search.attribution import Attribution, read_attribution
-from flows.conversion.ending_states import gate_missed, reused, skipped
+from flows.conversion.ending_states import gate_missed, reused, skipped, waiting
 from flows.conversion.gpu_pool import validate_converted
 from flows.conversion.notifications import announce
 from flows.conversion.record import (
@@ -48,19 +49,20 @@ from flows.conversion.tracked_run import (
     tracked_run,
     work_folder,
 )
+from flows.conversion.unpublished import UnpublishedError, is_published, unpublished
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.proof import SIGNING_KEY
 from flows.request.policy import check_metric, check_plugins, check_runner, limits_for
 from flows.request.preflight import check_inputs_stay, check_request
 from flows.request.spec import Spec
-from tasks.isolation import is_isolated, isolation
+from tasks.isolation import isolation
 from tasks.prefect.artifacts import show_conversion, stages_shown, summary_text
 from tasks.prefect.distributed_lock import exclusively
 from tasks.prefect.lineage import show_lineage
 from tasks.progress import listener, stage
 from tasks.shards.runner import LOCAL, Runner, opened_runner
-from tasks.shards.shard_inputs import ShardInputs
+from tasks.shards.shard_inputs import shard_inputs
 from tasks.stages.conversion import casts_of_plan, check_unchanged
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
 from tasks.stages.gates import check_gates, check_nonfinite, with_blame
@@ -70,9 +72,9 @@ from tasks.stages.track import log_model_task, register_task, size_of, track_tas
 from tasks.storage.local import MODEL_FILE
 from tasks.storage.model_registry import NoOnnxFlavorError
 from tasks.storage.publication import is_there, output_name
-from tasks.storage.uri import shared_location
 from tasks.tracking.conversions import (
     IDENTITY_TAG,
+    REQUEST_TAG,
     EarlierConversion,
     discard,
     earlier_conversion,
@@ -155,6 +157,10 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False, runn
         return reused(result, result.run_id) if result.reused else result  # type: ignore[return-value]
     except GateMissedError as error:
         return gate_missed(error)  # type: ignore[return-value]
+    except UnpublishedError as error:
+        if not error.is_kept:
+            raise
+        return waiting(error)  # type: ignore[return-value]
     except NoOnnxFlavorError as error:
         if not deployed:
             raise
@@ -165,7 +171,7 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False, runn
 def _convert_once(conversion: _Conversion) -> ConversionResult:
     """Converts, or hands back what an earlier or simultaneous conversion of the same identity and name did."""
     model, spec = conversion.model, conversion.spec
-    tags = {"autocast.source": model, "autocast.precision": spec.precision}
+    tags = {"autocast.source": model, "autocast.precision": spec.precision, REQUEST_TAG: spec.request_digest()}
     run_name = f"{model_stem(model)}-{spec.precision_in_names}"
     with tracked_run(conversion.home, run_name, {"model": model, **spec.flat()}, tags, conversion.timings) as run:
         check_request(model, spec)
@@ -181,7 +187,6 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
             earlier = earlier_conversion(run, name, tags[IDENTITY_TAG])
             if earlier is None or not _holds(earlier, run, signing_key):
                 result = _convert(conversion, run, inputs, name, tags, signing_key is not None)
-                keep_result(run, result.to_json())
                 if signing_key is not None and result.registered is not None:
                     _sign(conversion, run, result.registered, signing_key)
                 return result
@@ -247,23 +252,15 @@ def _request(conversion: _Conversion, inputs: Inputs) -> JobRequest:
 
 def _tasks(conversion: _Conversion, inputs: Inputs, request: JobRequest) -> Around:
     """Runs each of the pipeline's stages as a task."""
-    call = stage_caller(conversion.runner, _calibration(conversion.spec, inputs, request))
+    spec = conversion.spec
+    read = shard_inputs(inputs.source, spec.calibration, inputs.calibration, request.config, spec.allow_nonfinite)
+    call = stage_caller(conversion.runner, read)
 
     def as_task(todo: Stage, taken: tuple[Any, ...]) -> Any:
         with stage(todo.name, conversion.timings):
             return call(todo.name, request, taken)
 
     return as_task
-
-
-def _calibration(spec: Spec, inputs: Inputs, request: JobRequest) -> ShardInputs | None:
-    """What workers read to calibrate; None without data."""
-    source, data = inputs.source, inputs.calibration
-    if spec.calibration is None or data is None:
-        return None
-    location, digest = shared_location(spec.calibration), data.digest
-    pinned = source.uri_pinned, source.ref.digest
-    return ShardInputs(*pinned, location, digest, request.config, spec.allow_nonfinite, is_isolated())
 
 
 def _plan(conversion: _Conversion, inputs: Inputs, request: JobRequest) -> Artifacts:
@@ -293,13 +290,39 @@ def _convert(
     request = _request(conversion, inputs)
     judged = _judge(conversion, request, inputs, _plan(conversion, inputs, request))
     result = _result(conversion, inputs, judged, run)
-    converted: SavedModelFiles = judged.artifacts.made[Converted]
     tags = {**tags, **conversion_tags(judged.artifacts, judged.metrics, passed=result.passed)}
     record = conversion_record(
         conversion.spec, inputs, judged.artifacts, judged.validated, judged.gates, judged.metrics, name, tags
     )
     # Quoted, or Prefect looks for futures in all of it, of which it holds none; to the tasks it is the Record itself.
     quoted: Any = quote(record)
+    try:
+        published = _published(conversion, run, judged, result, quoted, name, tags, is_signed=is_signed)
+        keep_result(run, published.to_json())
+    except ServiceError as error:
+        raise unpublished(conversion.folder, error, deployed=runtime.deployment.id is not None) from error
+    is_published(conversion.folder)
+    show_lineage(
+        inputs.source.uri_pinned,
+        [uri for uri in dict.fromkeys((published.output, published.registered)) if uri],
+        {**tags, **judged.metrics},
+    )
+    return published
+
+
+def _published(
+    conversion: _Conversion,
+    run: RunRef,
+    judged: _Judged,
+    result: ConversionResult,
+    quoted: Any,
+    name: str,
+    tags: Mapping[str, str],
+    *,
+    is_signed: bool,
+) -> ConversionResult:
+    """The result of the conversion, once it is recorded, published and registered; `quoted` is its Record."""
+    converted: SavedModelFiles = judged.artifacts.made[Converted]
     with stage("track", conversion.timings):
         texts = track_task(run, quoted)
     if not result.passed:
@@ -317,8 +340,6 @@ def _convert(
             registered = register_task(run, logged, name, tags, texts.description, of_this_run=is_signed)
     text = summary_text(result.summary, result.metrics, registered.uri, output)
     show_conversion(run, name, converted.plan, text, registered.uri)
-    made = [uri for uri in (output, registered.uri) if uri]
-    show_lineage(inputs.source.uri_pinned, made, {**tags, **judged.metrics})
     return replace(result, output=output or registered.uri, registered=registered.uri, timings=conversion.timings)
 
 

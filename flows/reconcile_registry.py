@@ -1,6 +1,8 @@
 """The flow `reconcile-registry`: makes up for lost webhooks and dead workers, on a schedule.
 
-- It starts the conversion, once, of versions that opt in and were never tried: MLflow does not keep webhooks.
+- It starts the conversion, once, of versions that opt in and were never tried, or not as their tags ask now: MLflow
+  does not keep webhooks.
+- It lets conversions go on that ended as Unpublished, as their servers did not answer when they were finished.
 - It ends tracking runs that are RUNNING although their flow run has ended.
 - It answers approvals whose event was lost, and checks aliases that somebody set by hand.
 """
@@ -18,6 +20,8 @@ from prefect import flow, get_run_logger, runtime
 
 from autocast_core.errors import InputError, ServiceError
 from autocast_core.text import one_line
+from flows.conversion.ending_states import UNPUBLISHED
+from flows.conversion.tracked_run import KEEP_FAILED_SECONDS
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.request.policy import limits_for
@@ -28,7 +32,7 @@ from flows.review.aliases import check_aliases, enforced
 from flows.review.approval import answer_approval, asked_versions
 from tasks.isolation import isolation
 from tasks.storage.model_registry import resolve_tracking_uri
-from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
+from tasks.tracking.conversions import FLOW_RUN_TAG, REQUEST_TAG, end_abandoned
 from tasks.tracking.store import all_found, connect, tracking_errors
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ DEPLOYMENT = "convert-model/convert-model"
 
 @dataclass(frozen=True)
 class MissedConversion:
-    """A version that opts in and was never tried.
+    """A version that opts in and was never tried as it asks now.
 
     `key` identifies the attempt to start it: the same for every reconciliation until a started run was killed.
     """
@@ -56,17 +60,20 @@ class MissedConversion:
 def reconcile_registry(
     days: float = 7.0, leave_minutes: float = 10.0, deployment: str = DEPLOYMENT
 ) -> dict[str, list[str]]:
-    """Starts `deployment` for versions of the last `days` that opt in and were never tried.
+    """Starts `deployment` for versions of the last `days` that opt in and were never tried, and for those of any age
+    whose tags were changed since they were.
 
-    Versions of the last `leave_minutes` are left to their events. Returns ``requested`` (versions), ``ended`` (tracking
-    runs), ``answered`` (versions whose tag asked for an approval) and ``unchecked`` (versions with an alias that their
-    checks do not allow). ConfigError where a setting is invalid.
+    Versions of the last `leave_minutes` are left to their events. Returns ``requested`` (versions), ``resumed`` (flow
+    runs whose finished conversion is published now), ``ended`` (tracking runs), ``answered`` (versions whose tag asked
+    for an approval) and ``unchecked`` (versions with an alias that their checks do not allow). ConfigError where a
+    setting is invalid.
     """
     where = home()
     set_defaults(where)
     policy, enforce = TagPolicy.from_environment(), enforced()
     tracking_uri = resolve_tracking_uri()
     client = connect(tracking_uri)
+    resumed = _resume_unpublished(deployment)
     ended = _end_abandoned_runs(client, tracking_uri)
     now = time.time()
     with tracking_errors(tracking_uri):
@@ -75,7 +82,7 @@ def reconcile_registry(
     with isolation(limits_for(Spec(), deployed=runtime.deployment.id is not None)):
         answered = _answer_approvals(client, where)
         unchecked = _check_aliases(client, where, enforce)
-    return {"requested": requested, "ended": ended, "answered": answered, "unchecked": unchecked}
+    return {"requested": requested, "resumed": resumed, "ended": ended, "answered": answered, "unchecked": unchecked}
 
 
 def _answer_approvals(client: MlflowClient, where: Home) -> list[str]:
@@ -114,6 +121,31 @@ def _end_abandoned_runs(client: MlflowClient, tracking_uri: str) -> list[str]:
     return ended
 
 
+def _resume_unpublished(deployment: str) -> list[str]:
+    """Lets the flow runs of the deployment's flow that ended as Unpublished go on, now that MLflow answers; returns
+    their ids. Those whose files were kept for too long are said to be lost."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterState
+    from prefect.client.schemas.filters import FlowRunFilterStateName as Names
+    from prefect.states import AwaitingRetry, Failed
+
+    resumed, oldest = [], time.time() - KEEP_FAILED_SECONDS
+    flow_filter = FlowFilter(name=FlowFilterName(any_=[deployment.partition("/")[0]]))
+    state_filter = FlowRunFilter(state=FlowRunFilterState(name=Names(any_=[UNPUBLISHED])))
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(flow_filter=flow_filter, flow_run_filter=state_filter, limit=_PAGE)
+        for run in (each for each in found if each.deployment_id is not None):
+            if run.state is None or run.state.timestamp.timestamp() < oldest:
+                lost = "the finished conversion is lost: it could not be published within a week; convert again"
+                client.set_flow_run_state(run.id, Failed(message=lost), force=True)
+                get_run_logger().warning("flow run %s: %s", run.name, lost)
+                continue
+            client.set_flow_run_state(run.id, AwaitingRetry(message="MLflow answers again"))
+            get_run_logger().info("flow run %s goes on: it publishes its finished conversion", run.name)
+            resumed.append(str(run.id))
+    return resumed
+
+
 def _start_missed(missed: Iterable[MissedConversion], deployment: str) -> list[str]:
     """Starts the conversions; returns the URIs of their versions."""
     requested = []
@@ -125,12 +157,14 @@ def _start_missed(missed: Iterable[MissedConversion], deployment: str) -> list[s
 
 
 def find_missed(client: MlflowClient, policy: TagPolicy, since: float, until: float) -> Iterator[MissedConversion]:
-    """Versions created between two times (seconds since 1970) that opt in and have neither run nor output."""
+    """Versions created between two times (seconds since 1970) that opt in and have neither run nor output; and those
+    created before whose runs were all asked for something else than their tags ask for now."""
     for version, model_tags in _opted_in(client):
-        if not since <= version.creation_timestamp / 1000 <= until:
+        created = version.creation_timestamp / 1000
+        if created > until:
             continue
         try:
-            found = _missed(client, policy, version, model_tags)
+            found = _missed(client, policy, version, model_tags, is_recent=created >= since)
         except Exception as error:
             if _is_unreachable(error):
                 raise
@@ -142,15 +176,22 @@ def find_missed(client: MlflowClient, policy: TagPolicy, since: float, until: fl
 
 
 def _missed(
-    client: MlflowClient, policy: TagPolicy, version: Any, model_tags: dict[str, str]
+    client: MlflowClient, policy: TagPolicy, version: Any, model_tags: dict[str, str], *, is_recent: bool
 ) -> MissedConversion | None:
     tags = VersionTags(version.name, str(version.version), dict(version.tags), model_tags)
+    runs = _runs_of(client, tags.uri)
+    if not runs and not is_recent:
+        return None
     request = request_for(tags, read_spec_file, policy)
     if not isinstance(request, ConversionRequest):
         return None
-    tried, killed = _attempts(client, tags.uri)
-    key = f"reconcile {tags.uri} {version.creation_timestamp} {killed}"
-    return None if tried else MissedConversion(request, key)
+    digest = Spec(**request.spec).request_digest()
+    # Runs of before this tag count as tried, whatever they were asked.
+    mine = [run for run in runs if run.data.tags.get(REQUEST_TAG, digest) == digest]
+    killed = sum(run.info.status == "KILLED" for run in mine)
+    if len(mine) > killed or (len(mine) == len(runs) and not is_recent):
+        return None
+    return MissedConversion(request, f"reconcile {tags.uri} {version.creation_timestamp} {digest} {killed}")
 
 
 def _is_unreachable(error: Exception) -> bool:
@@ -176,13 +217,13 @@ def _opted_in(client: MlflowClient) -> Iterator[tuple[Any, dict[str, str]]]:
             yield version, dict(client.get_registered_model(version.name).tags)
 
 
-def _attempts(client: MlflowClient, uri: str) -> tuple[bool, int]:
-    """Whether the version at `uri` has a run that was not killed, and how many were killed."""
+def _runs_of(client: MlflowClient, uri: str) -> list[Any]:
+    """The tracking runs of conversions of the version at `uri`."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.`autocast.source` {_equal_to(uri)}")
-    runs = [run for run in found if run.data.tags.get("autocast.source") == uri]
-    killed = sum(run.info.status == "KILLED" for run in runs)
-    return len(runs) > killed, killed
+    tags = ((run, run.data.tags) for run in found)
+    # Searches for a plan carry the name of their flow.
+    return [run for run, tag in tags if tag.get("autocast.source") == uri and "autocast.flow" not in tag]
 
 
 def _start(deployment: str, missed: MissedConversion) -> bool:
@@ -239,7 +280,7 @@ def _ended_flow_runs(client: MlflowClient, tracking_uri: str) -> Iterator[tuple[
                 yield owner, "its flow run no longer exists"
                 continue
             if state is not None and state.is_final():
-                yield owner, f"its flow run ended as {state.name}"
+                yield owner, f"its flow run ended as {state.name}" + (f": {state.message}" if state.message else "")
 
 
 def _is_uuid(tag: str | None) -> bool:

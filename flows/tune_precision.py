@@ -29,10 +29,10 @@ from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.request.policy import check_metric, check_plugins, check_runner, limits_for
 from flows.request.spec import Spec
-from tasks.isolation import is_isolated, isolation
+from tasks.isolation import isolation
 from tasks.progress import stage
 from tasks.shards.runner import LOCAL, Runner, opened_runner
-from tasks.shards.shard_inputs import ShardInputs
+from tasks.shards.shard_inputs import shard_inputs
 from tasks.stages.conversion import call_task
 from tasks.stages.fetch import fetch_data_task, fetch_model_task
 from tasks.stages.search import Budgets, SearchFiles, Tuned, tune_caller
@@ -40,7 +40,6 @@ from tasks.stages.track import SOURCE_MODEL
 from tasks.storage.data import FetchedData
 from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
-from tasks.storage.uri import shared_location
 from tasks.tracking.run_metrics import shown_metrics
 from tasks.tracking.runs import NOTE_TAG, RunRef, log, log_artifacts, log_dataset, note
 
@@ -158,10 +157,7 @@ def _tuned(search: _Search, run: RunRef, runner: Runner) -> TuningResult:
         evaluation=data.path if data else None,
         allow_nonfinite=spec.allow_nonfinite,
     )
-    inputs = None
-    if uri is not None and data is not None:
-        location, pinned = shared_location(uri), (source.uri_pinned, source.ref.digest)
-        inputs = ShardInputs(*pinned, location, data.digest, request.config, spec.allow_nonfinite, is_isolated())
+    inputs = shard_inputs(source, uri, data, request.config, spec.allow_nonfinite)
     with stage("sanitize", timings):
         sanitized: Any = call_task("sanitize", request, (source.ref,))
     root, name = home.root.absolute(), f"{source.stem}-{spec.precision_in_names}"

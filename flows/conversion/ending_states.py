@@ -2,6 +2,8 @@
 
 - GateMissed (of type FAILED): the model is not good enough. Nothing broke, so there is no traceback, and alerts on
   Failed are silent.
+- Unpublished (of type FAILED): the conversion is finished, and its servers did not answer; reconcile-registry lets the
+  run go on.
 - Reused (of type COMPLETED): an earlier conversion had made all that was asked for.
 - Skipped (of type COMPLETED): there was nothing to do.
 - Refused (of type COMPLETED): an approval that was asked for was not given; the version says why.
@@ -14,10 +16,10 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from autocast_core.errors import GateError
+from autocast_core.errors import GateError, ServiceError
 
-GATE_MISSED, REUSED, SKIPPED, REFUSED = "GateMissed", "Reused", "Skipped", "Refused"
-ENDING_STATES = (GATE_MISSED, REUSED, SKIPPED, REFUSED)
+GATE_MISSED, UNPUBLISHED, REUSED, SKIPPED, REFUSED = "GateMissed", "Unpublished", "Reused", "Skipped", "Refused"
+ENDING_STATES = (GATE_MISSED, UNPUBLISHED, REUSED, SKIPPED, REFUSED)
 """All of them, as infra/automations.yaml expects them."""
 
 
@@ -25,6 +27,12 @@ def gate_missed(error: GateError) -> State[Any]:
     """The state of a flow run that ends with `error`; who called the flow gets the error itself."""
     state: State[Any] = Failed(name=GATE_MISSED, message=str(error), data=error)
     state.state_details.retriable = False
+    return state
+
+
+def waiting(error: ServiceError) -> State[Any]:
+    """The state of a flow run whose conversion is finished and, as `error` says, waits to be published."""
+    state: State[Any] = Failed(name=UNPUBLISHED, message=str(error), data=error)
     return state
 
 

@@ -20,6 +20,7 @@ from prefect import runtime
 from autocast_core.errors import AutocastError, GateError, InputError, ServiceError
 from autocast_core.process.full_disk import full_disk_told
 from autocast_core.version import VERSION
+from flows.conversion.unpublished import UnpublishedError
 from flows.local.abandoned_runs import end_abandoned_runs, is_in_progress, run_marker
 from flows.local.home import Home, home
 from flows.local.own_files import delete_work_folder, make_work_folder, work_folders
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
     from prefect.flows import Flow
 
-_KEEP_FAILED_SECONDS = 7 * 86400
+KEEP_FAILED_SECONDS = 7 * 86400
 _STOPPED_BY: Mapping[str, str] = MappingProxyType(
     {
         "KeyboardInterrupt": "interrupted at the terminal",
@@ -107,7 +108,7 @@ def remove_old_work_folders(home: Home) -> None:
 
     Those of a run in progress stay however old they look: it may take long, or the clock may have been set.
     """
-    oldest = time.time() - _KEEP_FAILED_SECONDS
+    oldest = time.time() - KEEP_FAILED_SECONDS
     for folder in work_folders(home):
         if folder.lstat().st_mtime < oldest and not is_in_progress(home, folder.name):
             delete_work_folder(home, folder.name)
@@ -121,10 +122,12 @@ def remove_work_folder(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
 def remove_work_folder_unless_retried(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """A state hook for a failed or crashed run. A retry continues with the files of the first attempt.
 
-    Only deployed runs are retried; invalid input and missed gates fail again however often they are tried.
+    Only deployed runs are retried; invalid input and missed gates fail again however often they are tried, and what is
+    lost is not kept.
     """
     error = state.result(raise_on_failure=False)
-    if flow_run.deployment_id is None or isinstance(error, InputError | GateError):
+    lost = isinstance(error, UnpublishedError) and not error.is_kept
+    if flow_run.deployment_id is None or lost or isinstance(error, InputError | GateError):
         remove_work_folder(flow, flow_run, state)
 
 

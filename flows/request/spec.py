@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -271,6 +272,11 @@ class Spec(BaseModel):
             if getattr(self, name) == type(self).model_fields[name].default:
                 del values[name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def request_digest(self) -> str:
+        """sha256 of everything that was asked beside the defaults: equal for equal requests, whatever defaults are."""
+        asked = self.model_dump(mode="json", exclude_defaults=True)
+        return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def flat(self) -> dict[str, str]:
         """A short text for each option that is set, for the parameters of a tracking run."""

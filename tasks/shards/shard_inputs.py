@@ -10,10 +10,11 @@ from pathlib import Path
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import DataError, InputError
 from autocast_core.model.reference import ModelRef
-from tasks.isolation import ProcessLimits, isolation
-from tasks.storage.data import fetch_data, fetch_files
+from tasks.isolation import ProcessLimits, is_isolated, isolation
+from tasks.storage.data import FetchedData, fetch_data, fetch_files
 from tasks.storage.local import digest_of
-from tasks.storage.models import fetch_model
+from tasks.storage.models import Fetched, fetch_model
+from tasks.storage.uri import shared_location
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class ShardInputs:
     config: ConversionConfig
     allow_nonfinite: bool = True
     isolated: bool = False
+
+
+def shard_inputs(
+    source: Fetched, uri: str | None, data: FetchedData | None, config: ConversionConfig, allow_nonfinite: bool
+) -> ShardInputs | None:
+    """What workers read for a job of the fetched `source` and of `data`, which was fetched from `uri`; None without."""
+    if uri is None or data is None:
+        return None
+    pinned, location = (source.uri_pinned, source.ref.digest), shared_location(uri)
+    return ShardInputs(*pinned, location, data.digest, config, allow_nonfinite, is_isolated())
 
 
 @contextmanager

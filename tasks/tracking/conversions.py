@@ -16,6 +16,8 @@ from tasks.tracking.store import connect, tracking_errors
 RESULT_FILE = "result.json"
 IDENTITY_TAG = "autocast.identity"
 FLOW_RUN_TAG = "autocast.flow_run"
+REQUEST_TAG = "autocast.request"
+"""Of a run: the digest of what was asked, by which a request that was changed is told from one that was tried."""
 
 
 def version_of(run: RunRef, name: str, identity: str) -> Any | None:

@@ -40,6 +40,83 @@ def test_versions_that_opt_in_and_were_never_tried_are_missed(workplace, service
     assert not missed() & {"models:/asks/2", "models:/tried/1"}
 
 
+def test_a_version_whose_tags_were_changed_is_missed_again_however_old_it_is(workplace, services):
+    from flows.request.spec import Spec
+    from tasks.tracking.conversions import REQUEST_TAG
+    from tasks.tracking.runs import begin_run, end_run
+
+    def tried(name, **tags):
+        end_run(begin_run(services, "done", {}, {"autocast.source": f"models:/{name}/1", **tags}))
+
+    as_asked = {REQUEST_TAG: Spec(precision="bf16").request_digest()}
+    for name in ("as-asked", "otherwise", "before-this-tag", "searched"):
+        register(name, workplace, **{"autocast.precision": "bf16"})
+    tried("as-asked", **as_asked)
+    tried("otherwise", **{REQUEST_TAG: Spec(precision="fp16").request_digest()})
+    tried("before-this-tag")
+    tried("searched", **{"autocast.flow": "tune-precision"})
+    old = time.time() + 60
+    assert missed() & {f"models:/{name}/1" for name in ("as-asked", "otherwise", "before-this-tag", "searched")} == {
+        "models:/otherwise/1",
+        "models:/searched/1",
+    }
+    assert "models:/otherwise/1" in missed(since=old) and "models:/searched/1" not in missed(since=old)
+    tried("otherwise", **as_asked)
+    assert "models:/otherwise/1" not in missed()
+
+
+def _flow_run(state):
+    """A run of a deployment of convert-model that is in this state."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as prefect:
+        flow = prefect.create_flow_from_name("convert-model")
+        deployment = prefect.create_deployment(flow, f"test-{uuid.uuid4()}")
+        run = prefect.create_flow_run_from_deployment(deployment)
+        prefect.set_flow_run_state(run.id, state, force=True)
+    return run.id
+
+
+def _state_of(flow_run):
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as prefect:
+        return prefect.read_flow_run(flow_run).state
+
+
+def test_a_finished_conversion_that_waits_goes_on_and_one_of_long_ago_is_said_to_be_lost(
+    workplace, services, monkeypatch
+):
+    from prefect.states import Failed
+
+    from autocast_core.errors import ServiceError
+    from flows.conversion.ending_states import waiting
+    from flows.reconcile_registry import reconcile_registry
+
+    waits, failed = _flow_run(waiting(ServiceError("MLflow is gone"))), _flow_run(Failed(message="a bug"))
+    assert str(waits) in reconcile_registry(days=0.0)["resumed"]
+    assert (_state_of(waits).name, _state_of(failed).name) == ("AwaitingRetry", "Failed")
+    old = _flow_run(waiting(ServiceError("MLflow was gone")))
+    monkeypatch.setattr("flows.reconcile_registry.KEEP_FAILED_SECONDS", -60)
+    assert reconcile_registry(days=0.0)["resumed"] == []
+    assert _state_of(old).name == "Failed"
+    assert "could not be published within a week; convert again" in _state_of(old).message
+
+
+def test_a_run_whose_worker_was_lost_says_so(workplace, services):
+    from prefect.states import Crashed
+
+    from flows.reconcile_registry import reconcile_registry
+    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.runs import begin_run
+
+    dead = _flow_run(Crashed(message="No heartbeat for 75 s; the machine or the worker died."))
+    left = begin_run(services, "left", {}, {FLOW_RUN_TAG: str(dead)})
+    assert left.run_id in reconcile_registry(days=0.0)["ended"]
+    said = client().get_run(left.run_id).data.tags["autocast.failure"]
+    assert said == "its flow run ended as Crashed: No heartbeat for 75 s; the machine or the worker died."
+
+
 def test_versions_outside_the_period_are_left_alone(workplace, services):
     register("late", workplace, **{"autocast.precision": "bf16"})
     now = time.time()
