@@ -12,12 +12,14 @@ from typing import Any
 from prefect import flow, get_run_logger, task, unmapped
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import AutocastError
 from autocast_core.evaluate.metric_names import WORST_REL_L2
+from autocast_core.progress import Progress
 from autocast_core.text import one_line
 from flows.convert_model import convert_model
 from flows.local.environment import set_defaults
@@ -26,6 +28,7 @@ from flows.local.memory_budget import MemoryBudget
 from flows.request.fleet_file import FleetModel, ModelOutcome, check_distinct, fleet_failure
 from flows.request.spec import Spec
 from tasks.prefect.artifacts import version_page
+from tasks.progress import SilentListener, listening, report, stage
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.size import bytes_of
 
@@ -34,8 +37,7 @@ BYTES_PER_MODEL_BYTE = 3.0
 activations, and pages of the files."""
 FALLBACK_MEMORY_BYTES = 8 << 30
 """The budget on a system that does not say how much memory is available."""
-
-
+_CONVERT = "convert"
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=4)
 
 
@@ -51,7 +53,7 @@ def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> 
     check_distinct(models)
     budget = MemoryBudget(memory_bytes or available_bytes() or FALLBACK_MEMORY_BYTES)
     futures = convert_one_task.map([one.model for one in models], [one.spec for one in models], unmapped(budget))
-    outcomes = [_outcome(one, future) for one, future in zip(models, futures, strict=True)]
+    outcomes = _outcomes(models, futures)
     create_table_artifact(
         key="fleet", table=summary_rows(outcomes, resolve_tracking_uri()), description="The models of the fleet"
     )
@@ -67,7 +69,8 @@ def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
     """Converts one model; an error of the model or of a server becomes its outcome."""
     try:
         needed = int(BYTES_PER_MODEL_BYTE * bytes_of(model))
-        with budget.reserve(needed):
+        # Stages of several models at once would be told as those of one.
+        with budget.reserve(needed), listening(SilentListener()):
             result = convert_model(model, spec)
     except AutocastError as error:
         found = getattr(error, "result", None)
@@ -78,6 +81,14 @@ def convert_one(model: str, spec: Spec, budget: MemoryBudget) -> dict[str, Any]:
 # The task has a name of its own: cloudpickle sends a function that its module holds under another name to a Dask worker
 # by value, without the types of convert-model's parameters.
 convert_one_task = task(name="convert-one", task_run_name="convert {model}", cache_policy=NO_CACHE)(convert_one)
+
+
+def _outcomes(models: Sequence[FleetModel], futures: list[Any]) -> list[ModelOutcome]:
+    """The outcomes of the tasks, in the models' order, with progress in the order in which they end."""
+    with stage(_CONVERT):
+        for done, _ in enumerate(as_completed(futures), 1):
+            report(Progress(_CONVERT, done, len(futures), "models"))
+    return [_outcome(one, future) for one, future in zip(models, futures, strict=True)]
 
 
 def _outcome(one: FleetModel, future: Any) -> ModelOutcome:

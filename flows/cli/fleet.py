@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.output import finish
 
 HELP = """Convert many models with one spec; run it again to convert only what is missing.
 
@@ -33,30 +33,33 @@ def fleet(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Convert many models."""
-    result = finish(lambda: _convert(file, runner), ("models",), as_json)
+    result = finish(lambda: _convert(file, runner, as_json), ("models",), as_json)
     if not as_json:
         show(result["models"])
 
 
-def _convert(file: Path, runner: str) -> Mapping[str, Any]:
+def _convert(file: Path, runner: str, as_json: bool) -> Mapping[str, Any]:
     import sys
 
+    from flows.cli.terminal.progress_bar import shown_progress
     from flows.local.session import flow_session
-    from flows.request.fleet_file import FleetResult, ModelOutcome, read_fleet
+    from flows.request.fleet_file import FleetError, FleetResult, ModelOutcome, read_fleet
     from flows.request.policy import check_file_code
-    from tasks.progress import SilentListener
 
     models = list(read_fleet(file))
     for one in models:
         check_file_code(file, one.spec)
-    with flow_session(SilentListener()) as log:
+    with shown_progress({}) as listener, flow_session(listener) as log:
         print(f"messages of Prefect and MLflow: {log}", file=sys.stderr)
         from flows.convert_fleet import convert_fleet
 
-        outcomes = [
-            ModelOutcome.from_json(raw) for raw in convert_fleet.with_options(task_runner=task_runner(runner))(models)
-        ]
-    return FleetResult(outcomes).to_json()
+        try:
+            plain = convert_fleet.with_options(task_runner=task_runner(runner))(models)
+        except FleetError as error:
+            if not as_json:
+                show(error.result.to_json()["models"])
+            raise
+    return FleetResult([ModelOutcome.from_json(raw) for raw in plain]).to_json()
 
 
 def task_runner(name: str) -> Any:
@@ -82,6 +85,13 @@ def task_runner(name: str) -> Any:
 
 
 def show(models: Sequence[Mapping[str, Any]]) -> None:
-    """One line a model."""
-    for one in models:
-        say(f"{one['model']}: {one['summary']}; {one['registered']}")
+    """One row a model: what became of it, and where it is or why there is none."""
+    from flows.cli.terminal.tables import print_table
+
+    rows = [
+        (one["model"], "converted", one["summary"], one["registered"] or one["output"] or "")
+        if one["ok"]
+        else (one["model"], "failed", one["error"], "")
+        for one in models
+    ]
+    print_table("Models", ("model", "state", "what was done, or why not", "registered"), rows)
