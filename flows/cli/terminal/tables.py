@@ -18,7 +18,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         return
     drawn = Table(*columns, title=title, title_justify="left")
     for row in rows[:limit]:
-        drawn.add_row(*(Text(visible(cell, 300)) for cell in row))
+        drawn.add_row(*(Text(visible(cell, 300), overflow="fold") for cell in row))
     console = Console()
     console.print(drawn)
     if limit is not None and len(rows) > limit:
