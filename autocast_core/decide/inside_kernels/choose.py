@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
 from autocast_core.decide.inside_kernels.crossings import Crossings
 
 Bundle = tuple[str, ...]
 """The ids of nodes that go together, sorted."""
+_ROUNDS = 3
+"""How often what was taken out may go in again."""
 
 
 def chosen(crossings: Crossings, candidates: Collection[str], fixed: Collection[str], most_bytes: float) -> set[str]:
     """The candidates to compute in FP32 so that at most `most_bytes` more cross; `fixed` nodes are in FP32 anyway.
 
-    From all candidates on, the bundle is taken out that loses the least accuracy a byte, until the rest fits. What
-    gains nothing then goes too. Where nothing is left, what crosses no kernel is chosen. Ties are broken by id.
+    From all candidates on, the bundle is taken out that loses the least accuracy a byte, until the rest fits. What then
+    gains more a byte, since what made it dear is gone (a norm, once the stream that it reads is low), goes in again for
+    what else is worth less. What gains nothing then goes too. Where nothing is left, what crosses no kernel is chosen.
+    Ties are broken by id.
     """
     wide = {*candidates, *fixed}
-    extra = crossings.bytes_beside(fixed, wide)
     bundles = _bundles(crossings, candidates)
+    for _ in range(_ROUNDS):
+        dearest = _take_out(crossings, bundles, wide, crossings.bytes_beside(fixed, wide) - most_bytes)
+        back = {each for each in candidates if each not in wide and _price(crossings, (each,), wide | {each}) > dearest}
+        back = {each for each in back if crossings.gain(each, wide | {each})}
+        if not back:
+            break
+        wide |= back
+    else:
+        _take_out(crossings, bundles, wide, crossings.bytes_beside(fixed, wide) - most_bytes)
+    found = _useful(crossings, wide - {*fixed}, fixed)
+    return found or _useful(crossings, _inside(crossings, {*candidates}, {*fixed}), fixed)
+
+
+def _take_out(crossings: Crossings, bundles: Mapping[str, Sequence[Bundle]], wide: set[str], excess: float) -> float:
+    """Takes those bundles out of `wide` that lose the least accuracy a byte, until `excess` bytes fewer cross; the
+    highest price paid."""
     waiting = [(_price(crossings, each, wide), each) for each in {*chain.from_iterable(bundles.values())}]
     heapq.heapify(waiting)
-    while extra > most_bytes and waiting:
+    dearest = 0.0
+    while excess > 0 and waiting:
         price, bundle = heapq.heappop(waiting)
         if wide.isdisjoint(bundle):
             continue
@@ -31,14 +51,14 @@ def chosen(crossings: Crossings, candidates: Collection[str], fixed: Collection[
         if now > price:
             heapq.heappush(waiting, (now, bundle))
             continue
-        extra -= _without(crossings, bundle, wide)[1]
+        dearest = max(dearest, now)
+        excess -= _without(crossings, bundle, wide)[1]
         wide.difference_update(bundle)
         near = {other for node in bundle for other in (node, *_neighbours(crossings, node))}
         for other in {*chain.from_iterable(bundles[node] for node in near if node in bundles)}:
             if not wide.isdisjoint(other):
                 heapq.heappush(waiting, (_price(crossings, other, wide), other))
-    found = _useful(crossings, wide - {*fixed}, fixed)
-    return found or _useful(crossings, _inside(crossings, {*candidates}, {*fixed}), fixed)
+    return dearest
 
 
 def _bundles(crossings: Crossings, candidates: Collection[str]) -> dict[str, list[Bundle]]:
@@ -80,6 +100,7 @@ def expected_gain(crossings: Crossings, wide: Collection[str]) -> float:
         for each in crossings.made[node].readings
         if each.reader in wide
     )
+    gone += sum(crossings.rounded.get(node, 0.0) for node in wide)
     return gone / crossings.noise if crossings.noise else 0.0
 
 

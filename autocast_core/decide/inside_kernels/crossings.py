@@ -1,9 +1,10 @@
 """What FP32 nodes gain, and what they make cross between kernels in FP32.
 
-A value in FP32 is not rounded for readers in FP32. Where such a reader stands in another kernel, the value crosses in
-FP32: it is written in four bytes an element in place of two, in both types where a 16-bit reader is left, and read in
-four by each such kernel. So does a 16-bit value that no product makes, since engines cast it where it is made. Inside a
-kernel it costs nothing. Views and movements between both are taken to go along.
+A value in FP32 is not rounded for readers in FP32, nor are constants that they read: gains and biases count. Where such
+a reader stands in another kernel, the value crosses in FP32: it is written in four bytes an element in place of two, in
+both types where a 16-bit reader is left, and read in four by each such kernel. So does a 16-bit value that no product
+makes, since engines cast it where it is made, unless all such readers normalize or reduce: these cast it themselves.
+Inside a kernel it costs nothing. Views and movements between both are taken to go along.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from math import prod
 
 import onnx_ir as ir
 
-from autocast_core.decide.inside_kernels.sensitivity import MeanSquare, sensitivities
+from autocast_core.config import Precision
+from autocast_core.decide.inside_kernels.sensitivity import MeanSquare, Sizes, constant_weights, sensitivities
 from autocast_core.engine.view import EngineView
 from autocast_core.fusion import NodeKind, node_kind
 from autocast_core.fusion.node_kinds import only_moves
@@ -29,12 +31,14 @@ _WIDENED = 2
 
 @dataclass(frozen=True)
 class Reading:
-    """A node that computes from another's result: whether in another kernel, and the weight of a rounding between."""
+    """A node that computes from another's result: whether in another kernel, the weight of a rounding between, and
+    whether it normalizes or reduces, and so casts what it reads itself."""
 
     reader: str
     kernels: tuple[int, ...]
     crosses: bool
     weight: float
+    reduces: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,12 @@ class Made:
 
 @dataclass
 class Crossings:
-    """The results of nodes that compute, by node id; `constants` has elements of constants that a node reads, and
-    `producers` the ids of the nodes whose results it reads."""
+    """The results of nodes that compute, by node id; `constants` has elements of constants that a node reads, `rounded`
+    the weight of their roundings, and `producers` the ids of the nodes whose results it reads."""
 
     made: dict[str, Made] = field(default_factory=dict)
     constants: dict[str, int] = field(default_factory=dict)
+    rounded: dict[str, float] = field(default_factory=dict)
     producers: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     noise: float = 0.0
     """The weights of all roundings with every node low."""
@@ -61,7 +66,7 @@ class Crossings:
     def gain(self, node: str, wide: Collection[str]) -> float:
         """The weight of the roundings that go with `node` in FP32 beside those of `wide`."""
         readings = self.made[node].readings if node in self.made else ()
-        found = sum(each.weight for each in readings if each.reader in wide)
+        found = self.rounded.get(node, 0.0) + sum(each.weight for each in readings if each.reader in wide)
         for producer in self.producers.get(node, ()):
             if producer in wide:
                 found += sum(each.weight for each in self.made[producer].readings if each.reader == node)
@@ -73,8 +78,13 @@ class Crossings:
         found = _WIDENED * self.constants.get(node, 0) if node in wide else 0
         if made is None:
             return found
-        outside = {each.kernels for each in made.readings if each.crosses and each.reader in wide}
-        if not outside or (node not in wide and made.by_product):
+        low = node not in wide
+        outside = {
+            each.kernels
+            for each in made.readings
+            if each.crosses and each.reader in wide and not (low and each.reduces)
+        }
+        if not outside or (low and made.by_product):
             return found
         both = made.goes_out or any(each.reader not in wide for each in made.readings if each.crosses)
         return found + made.elements * (_WIDENED * (len(outside) + 1) + (2 if both else 0))
@@ -86,13 +96,22 @@ class Crossings:
 
 
 def crossings_of(
-    ids: Mapping[str, ir.Node], view: EngineView, shapes: Mapping[str, tuple[int, ...]], mean_square: MeanSquare
+    ids: Mapping[str, ir.Node],
+    view: EngineView,
+    shapes: Mapping[str, tuple[int, ...]],
+    mean_square: MeanSquare,
+    low: Precision,
 ) -> Crossings:
-    """The crossings of the nodes `ids` (by id, in graph order) in the kernels of `view`."""
+    """The crossings of the nodes `ids` (by id, in graph order) in the kernels of `view`, where `low` is the 16-bit
+    type."""
     by_node = {node: node_id for node_id, node in ids.items()}
     kernels = _kernels_of(view)
-    values, edges = sensitivities(list(by_node), mean_square)
+    sizes = Sizes(mean_square, lambda value: _elements(value, shapes))
+    values, edges = sensitivities([*by_node], sizes)
     found = Crossings()
+    for node, weight in constant_weights([*by_node], sizes, low).items():
+        found.rounded[by_node[node]] = weight
+        found.noise += weight
     for node_id, node in ids.items():
         found.constants[node_id] = sum(_elements(value, shapes) for value in node.inputs if _is_constant(value))
         if only_moves(node) or not node.outputs or not _is_float(node.outputs[0]):
@@ -103,10 +122,9 @@ def crossings_of(
             other = by_node.get(reader)
             if other is not None:
                 place = kernels.get(other, ())
-                crosses = not set(place) & set(own)
-                readings.append(
-                    Reading(other, place or (-len(readings) - 1,), crosses, edges.get((reader, index), 0.0))
-                )
+                crosses = bool(own) and not set(place) & set(own)
+                weight, reduces = edges.get((reader, index), 0.0), node_kind(reader) is NodeKind.REDUCTION
+                readings.append(Reading(other, place or (-len(readings) - 1,), crosses, weight, reduces))
                 found.producers[other].add(node_id)
         by_product = node_kind(node) is NodeKind.PRODUCT
         found.made[node_id] = Made(_elements(output, shapes), by_product, tuple(readings), _goes_out(output))

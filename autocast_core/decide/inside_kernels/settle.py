@@ -4,7 +4,7 @@
   only moves elements between such. Products and nodes in bodies stay as they are.
 - Takes nothing back that a rule decided, and makes no pass over data.
 - Where the engine has a kernel more, or a fused attention core less, the nodes of those kernels stay low, and the rest
-  is chosen anew; so too, with less to spend, where more bytes cross than was allowed.
+  is chosen anew; so too, with less to spend, where more bytes cross than was allowed, and with more where far less do.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ _MOST_LOOKS = 4
 _LESS = 0.95
 """What is allowed to cross, by the model, of what fits by the engine's measure, after a choice that did not fit."""
 
+_USED = 0.8
+"""Of what is allowed to cross; a choice that uses less is tried with more."""
+
 
 def settle(
     model: ir.Model,
@@ -66,27 +69,36 @@ def settle(
     before = look.before
     if not candidates or before is None or not before.traffic_bytes:
         return plan
-    crossings = crossings_of(ids, before, shapes, _mean_squares(statistics))
+    crossings = crossings_of(ids, before, shapes, _mean_squares(statistics), plan.precision)
     fixed = {node_id for node_id in ids if node_id in decided and decided[node_id].precision is Precision.FP32}
     allowed = extra_traffic * before.traffic_bytes
-    budget, barred = allowed, set[str]()
+    budget, barred, best, was_too_much = allowed, set[str](), plan, False
+    seen: list[set[str]] = [set()]
     for _ in range(_MOST_LOOKS):
         wide = chosen(crossings, candidates - barred, fixed, budget)
-        if not wide:
-            return plan
+        if wide in seen:
+            break
+        seen.append(wide)
         along = {each for each in moved_along(ids.items(), {*wide, *fixed}) if _is_low(decided.get(each), is_open)}
         made = _widened(plan, {*wide, *along}, rule, expected_gain(crossings, {*wide, *fixed}), look)
         after = look.of(made)
         if after is None or after.traffic_bytes is None:
-            return plan
+            break
         worse = _worse(before, after, wide)
         extra = after.traffic_bytes - before.traffic_bytes
+        foreseen = crossings.bytes_beside(fixed, {*wide, *fixed})
         if not worse and extra <= allowed:
-            return made
+            best = made
+            if was_too_much or extra >= _USED * allowed:
+                break
+            budget = foreseen + allowed - extra
         barred |= worse
         if extra > allowed:
-            budget = _LESS * crossings.bytes_beside(fixed, {*wide, *fixed}) * allowed / extra
-    return plan
+            if best is not plan:
+                break
+            was_too_much = True
+            budget = _LESS * foreseen * allowed / extra
+    return best
 
 
 def _may_widen(node: ir.Node, decision: NodeDecision) -> bool:

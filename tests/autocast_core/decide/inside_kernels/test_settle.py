@@ -37,10 +37,10 @@ main (float[32, 64] x, float[64, 256] w_up, float[256] w_b, float[256, 64] w_dow
 GELU = {"bias", "divide", "erf", "plus", "gelu"}
 
 
-def model(text: str = BLOCK) -> ir.Model:
+def model(text: str = BLOCK, *, weights: float = 1.0) -> ir.Model:
     proto = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))
     for value in [each for each in proto.graph.input if each.name.startswith("w_")]:
-        array = np.ones([each.dim_value for each in value.type.tensor_type.shape.dim], np.float32)
+        array = np.full([each.dim_value for each in value.type.tensor_type.shape.dim], weights, np.float32)
         proto.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
         proto.graph.input.remove(value)
     return ir.serde.deserialize_model(proto)
@@ -148,3 +148,19 @@ def test_a_choice_that_moves_too_much_is_made_smaller():
     plan = settled(loaded, 0.05, Look(before, of))
     assert looked[-1] < looked[0]
     assert "residual" not in wide(plan)
+
+
+def test_where_far_less_crosses_than_was_foreseen_more_is_chosen():
+    loaded = model(weights=0.3)
+    low = decide(loaded, statistics(loaded), {}, ConversionConfig(small_values=False))
+    before = estimated_view(apply_plan(loaded, low).model, static_shapes(loaded, {}))
+    looked: list[set[str]] = []
+
+    def of(plan: PrecisionPlan):
+        looked.append(wide(plan))
+        first, *others = before.kernels
+        return replace(before, kernels=(replace(first, read_bytes=first.read_bytes - 20_000), *others))
+
+    plan = settled(loaded, 0.08, Look(before, of))
+    assert len(looked) == 2
+    assert looked[0] < looked[1] == wide(plan)
