@@ -136,8 +136,10 @@ class _Traffic:
         if value.shape is not None and all(isinstance(size, int) for size in value.shape):
             return tuple(int(size) for size in value.shape)  # type: ignore[arg-type]
         source = source_of(value)
-        same = source.stored is not value and source.part is source.stored
-        return self._shapes.get(str(source.stored.name)) if same else None
+        if source.stored is not value and source.part is source.stored:
+            return self._shapes.get(str(source.stored.name))
+        casts = (node.outputs[0] for node, _ in value.uses() if node.op_type == "Cast")
+        return next((shape for each in casts if (shape := self._shapes.get(str(each.name))) is not None), None)
 
     def _sum(self, tensors: Iterable[tuple[ir.Value, ir.DataType | None]]) -> tuple[tuple[str, ...], int | None]:
         total: int | None = 0

@@ -174,3 +174,17 @@ def test_a_network_deeper_than_pythons_stack_has_its_kernels():
     blocks = "\n".join(block.format(number, number + 1) for number in range(300))
     types = "float[8, 16] s0, float[16, 16] w_a, float[16] w_n"
     assert len(kernels(f"main ({types}) => (float[8, 16] s300) {{ {blocks} }}")) == 600
+
+
+CAST_BEHIND = """
+main (float16[n, 16] x) => (float16[n, 16] y) {
+    [up] a = Cast <to = 1> (x)
+    [compute] b = Erf (a)
+    [down] y = Cast <to = 10> (b)
+}
+"""
+
+
+def test_what_a_cast_reads_has_the_shape_of_what_it_gives():
+    model = ir.serde.deserialize_model(onnx.parser.parse_model(HEADER + CAST_BEHIND))
+    assert estimated_view(model, {"x": (4, 16), "y": (4, 16)}).traffic_bytes == 2 * 4 * 16 * 2
