@@ -11,10 +11,10 @@ from autocast_core.model import ModelSource
 from autocast_core.pipeline.job import Data, Job
 from autocast_core.pipeline.stage import in_this_process, run_stages
 from autocast_core.pipeline.stages.load import LOAD
-from autocast_core.pipeline.stages.plans.search import search_stage
+from autocast_core.pipeline.stages.plans.search import request_of, search_stage
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.progress import ProgressCallback, silent
-from autocast_core.search import FileTrials, SearchLimits, SearchRequest, SearchResult
+from autocast_core.search import FileTrials, SearchLimits, SearchResult
 
 _DEFAULT = ConversionConfig()
 
@@ -26,7 +26,7 @@ def tune_file(
     config: ConversionConfig = _DEFAULT,
     *,
     metric: str | TaskMetric | None = None,
-    cost: str = "nodes",
+    cost: str | None = None,
     max_trials: int | None = None,
     minutes: float | None = None,
     workers: int = 1,
@@ -40,7 +40,8 @@ def tune_file(
     budgets on accuracy; None: seeded random data. A budget is an expression as in ``sqnr_db>=40``, ``top1_drop<=0.001``
     (see autocast_core.evaluate.parse_gate). `metric` (``module:function`` or a TaskMetric) is what
     ``task_metric_ratio`` speaks of. Smallest is by `cost`: ``nodes``, ``weight_bytes``, ``traffic``
-    (bytes that wider tensors and Casts move), ``time`` or ``time:DEVICE`` (of an engine, estimated). At most
+    (bytes that wider tensors and Casts move), ``time`` or ``time:DEVICE`` (of an engine, estimated); None: ``time``
+    where TensorRT is installed and the time can be estimated, else ``nodes``. At most
     `max_trials` passes over the data are made, and none begun after `minutes`; `workers` run side by side. The file
     `trials` remembers what was measured, for a search that goes on after an interruption. With `pareto` the result's
     `front` has the plans of which none is both cheaper and more accurate than another.
@@ -51,7 +52,7 @@ def tune_file(
     """
     own = load_metric(metric) if isinstance(metric, str) else metric
     stage = search_stage(
-        SearchRequest(tuple(budgets), cost, own, pareto),
+        request_of(budgets, cost, own, pareto=pareto),
         SearchLimits(max_trials, minutes, workers),
         None if trials is None else FileTrials(Path(trials)),
     )

@@ -51,8 +51,9 @@ class SearchSubject:
 @dataclass(frozen=True)
 class SearchRequest:
     """Budgets to meet, as expressions (``sqnr_db>=40``; see evaluate.parse_gate), and what makes a set of FP32 nodes
-    small: `cost` is one of COSTS, ``time`` or ``time:DEVICE``. With `metric` the budget ``task_metric_ratio`` is about
-    it instead of top-1. With `pareto` the front of accuracy against cost is measured, too.
+    small: `cost` is one of COSTS, ``time`` or ``time:DEVICE``; `else_cost`, if given, takes its place where no time can
+    be estimated for the model. With `metric` the budget ``task_metric_ratio`` is about it instead of top-1. With
+    `pareto` the front of accuracy against cost is measured, too.
 
     ConfigError for an unknown cost.
     """
@@ -61,6 +62,7 @@ class SearchRequest:
     cost: str = "nodes"
     metric: TaskMetric | None = None
     pareto: bool = False
+    else_cost: str | None = None
 
     def __post_init__(self) -> None:
         check_cost(self.cost)

@@ -27,8 +27,6 @@ from autocast_core.search.blocks.blocks_first import set_by_blocks
 from autocast_core.search.blocks.equal_blocks import by_blocks
 from autocast_core.search.budget import Budget, parse_budget
 from autocast_core.search.costs.cheaper_sets import cheaper_certified
-from autocast_core.search.costs.estimated_time import EstimatedTime, device_of
-from autocast_core.search.costs.set_costs import set_costs
 from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import (
     MeasuringLimits,
@@ -43,6 +41,7 @@ from autocast_core.search.minimal_set import (
     smaller_set,
 )
 from autocast_core.search.pareto import FrontPoint, measured_front
+from autocast_core.search.priced_ranking import priced_ranking
 from autocast_core.search.ranking import Ranking, ranked
 from autocast_core.search.request import OVERHEAD, SearchLimits, SearchRequest, SearchSubject
 from autocast_core.search.result import CertificateEntry, ParetoPoint, SearchResult
@@ -93,7 +92,7 @@ def search(
 
         measurements = _measurer(subject, request, recording, judges, store, limits, heard)
         measure = measurements(space, 0)
-        ranking = _ranking(subject, request, space, attribution)
+        ranking = priced_ranking(subject, request, space, attribution)
         found = _smallest_set(model, ranking, attribution, measure, budget, measuring)
         result = _result(space, found, attribution, measure, budget, batches)
         if config.range_precision is not None and found.stopped is None:
@@ -141,16 +140,6 @@ def _described(result: SearchResult, described: Callable[[PrecisionPlan], Precis
     """`result` with its own plan, and those of its front, `described` by what they do."""
     front = tuple(replace(point, plan=described(point.plan)) for point in result.front)
     return replace(result, plan=described(result.plan), front=front)
-
-
-def _ranking(subject: SearchSubject, request: SearchRequest, space: SearchSpace, attribution: Attribution) -> Ranking:
-    """The nodes of `space` with what each costs, and what sets of them take in time where that is asked for."""
-    model, batches = subject.model, subject.batches
-    ranking = ranked(space, attribution, set_costs(model, space, request.cost, batches, subject.runtime))
-    device = device_of(request.cost)
-    if device is None:
-        return ranking
-    return replace(ranking, price=EstimatedTime.of_batch(model, space, device, next(iter(batches), {})))
 
 
 def _smallest_set(

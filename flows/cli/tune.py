@@ -46,8 +46,12 @@ def tune(
     max_trials: Annotated[int | None, typer.Option(help="Maximum number of evaluations.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Start no evaluation after this many minutes.")] = None,
     minimize: Annotated[
-        str, typer.Option(help="What FP32 shall cost least of: time, time:DEVICE, traffic, weight_bytes or nodes.")
-    ] = "nodes",
+        str | None,
+        typer.Option(
+            help="What FP32 shall cost least of: time (default with TensorRT), time:DEVICE, traffic, weight_bytes or"
+            " nodes (default without)."
+        ),
+    ] = None,
     pareto: Annotated[bool, typer.Option("--pareto", help="Measure the front of accuracy against cost, too.")] = False,
     workers: Annotated[int, typer.Option(help="Number of evaluations to run concurrently.")] = 1,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
@@ -96,7 +100,8 @@ def tuned(
     from flows.request.spec import load_spec
     from tasks.shards.runner import check_runner
 
-    check_cost(asked["cost"])
+    if asked["cost"] is not None:
+        check_cost(asked["cost"])
     for expression in budgets:
         parse_gate(expression)
     spec = load_spec(spec_file, {**given, "metric": asked["metric"]})

@@ -41,7 +41,7 @@ class Budgets:
 
     expressions: tuple[str, ...]
     metric: str | None = None
-    cost: str = "nodes"
+    cost: str | None = None
     max_trials: int | None = None
     minutes: float | None = None
     workers: int = 1
@@ -130,16 +130,16 @@ def search_plan(
 
     Without data, on seeded random data. Raises as autocast_core.search.search.
     """
-    from autocast_core.pipeline.stages.plans.search import search_stage
-    from autocast_core.search import FileTrials, SearchLimits, SearchRequest, load_metric
+    from autocast_core.pipeline.stages.plans.search import request_of, search_stage
+    from autocast_core.search import FileTrials, SearchLimits, load_metric
 
     job = request.job(report)
     stage = search_stage(
-        SearchRequest(
+        request_of(
             budgets.expressions,
             budgets.cost,
             load_metric(budgets.metric) if budgets.metric else None,
-            budgets.pareto,
+            pareto=budgets.pareto,
         ),
         SearchLimits(budgets.max_trials, budgets.minutes, budgets.workers, elsewhere),
         FileTrials(files.trials),

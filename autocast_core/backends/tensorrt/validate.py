@@ -45,6 +45,11 @@ NO_DRIVER = "execution: no NVIDIA driver"
 _LONGEST_REASON = 500
 
 
+def is_installed() -> bool:
+    """Whether a package of TensorRT is here, which builds engines on any machine."""
+    return any(find_spec(name) for name in PACKAGES)
+
+
 def validate_model(
     path: str | Path,
     plan: PrecisionPlan | None = None,
@@ -67,7 +72,7 @@ def validate_model(
     """
     options = options or EngineOptions()
     model = model or load_model(path)
-    if not any(find_spec(name) for name in PACKAGES):
+    if not is_installed():
         return Validation(skipped=(NOT_INSTALLED,))
     tried = trial if build and has_driver() else None
     beside = tried.reference if tried else reference if build else None

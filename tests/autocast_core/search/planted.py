@@ -73,9 +73,10 @@ def searched(proto, data, *budgets, batch_size=8, cost="nodes", metric=None, par
     sanitized = sanitize(source, config).model
     batches = open_batches(data, input_specs(source), batch_size=batch_size)
     runtime = options.pop("runtime", None) or open_runtime(config)
+    else_cost = options.pop("else_cost", None)
     limits = {name: options.pop(name) for name in ("max_trials", "minutes", "workers", "clock") if name in options}
     subject = SearchSubject(sanitized, batches, runtime, config, source)
-    return search(subject, SearchRequest(budgets, cost, metric, pareto), SearchLimits(**limits), **options)
+    return search(subject, SearchRequest(budgets, cost, metric, pareto, else_cost), SearchLimits(**limits), **options)
 
 
 def names(ids):

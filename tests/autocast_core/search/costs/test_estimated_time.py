@@ -2,10 +2,12 @@
 
 import pytest
 
+from autocast_core.backends.tensorrt import validate
 from autocast_core.engine.devices import devices
-from autocast_core.errors import ConfigError
+from autocast_core.errors import ConfigError, DataError
+from autocast_core.pipeline.stages.plans.search import request_of
 from autocast_core.search import SearchRequest
-from autocast_core.search.costs.estimated_time import device_of
+from autocast_core.search.costs.estimated_time import EstimatedTime, device_of
 from tests.autocast_core.search.planted import searched
 
 BUDGETS = ("sqnr_db>=55", "no_new_nonfinite")
@@ -27,3 +29,23 @@ def test_no_device_is_the_default_one():
 def test_an_unknown_device_is_refused_with_the_known_ones(cost):
     with pytest.raises(ConfigError, match=r"give one of .*l4"):
         SearchRequest(BUDGETS, cost)
+
+
+@pytest.mark.parametrize(("installed", "cost"), [(True, "time"), (False, "nodes")])
+def test_time_is_minimized_where_engines_can_be_built_and_nodes_elsewhere(installed, cost, monkeypatch):
+    monkeypatch.setattr(validate, "is_installed", lambda: installed)
+    assert request_of(BUDGETS).cost == cost
+    assert request_of(BUDGETS, "traffic").cost == "traffic"
+
+
+@pytest.mark.parametrize("asked", [{"cost": "time"}, {"cost": "time", "else_cost": "nodes"}])
+def test_where_no_time_can_be_estimated_the_other_cost_is_minimized_if_there_is_one(asked, planted, monkeypatch):
+    def fail(*_):
+        raise DataError("time cannot be estimated")
+
+    monkeypatch.setattr(EstimatedTime, "of_batch", fail)
+    if "else_cost" not in asked:
+        with pytest.raises(DataError, match="time cannot be estimated"):
+            searched(*planted, *BUDGETS, **asked)
+        return
+    assert {entry.unit for entry in searched(*planted, *BUDGETS, **asked).certificate} == {"nodes"}
