@@ -3,8 +3,9 @@
 - Changes only nodes that are low because no rule kept them, and that compute elementwise, normalize or reduce, and what
   only moves elements between such. Products and nodes in bodies stay as they are.
 - Takes nothing back that a rule decided, and makes no pass over data.
-- Where the engine has a kernel more, or a fused attention core less, the nodes of those kernels stay low, and the rest
-  is chosen anew; so too, with less to spend, where more bytes cross than was allowed, and with more where far less do.
+- Where the engine has a kernel more, or a fused attention core less, the nodes of those kernels stay low, those that
+  normalize or reduce last, and the rest is chosen anew; so too, with less to spend, where more bytes cross than was
+  allowed, and with more where far less do.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def settle(
         if after is None or after.traffic_bytes is None:
             break
         worse = _worse(before, after, wide)
+        worse = {each for each in worse if node_kind(ids[each]) is not NodeKind.REDUCTION} or worse
         extra = after.traffic_bytes - before.traffic_bytes
         foreseen = crossings.bytes_beside(fixed, {*wide, *fixed})
         if not worse and extra <= allowed:
