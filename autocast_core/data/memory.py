@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -27,8 +28,7 @@ def _control_group() -> int | None:
         stat = _statistics(_CGROUP / "memory.stat")
     except (OSError, ValueError):
         return None
-    # File pages are given back on demand.
-    return None if limit == "max" else int(limit) - used + stat.get("inactive_file", 0)
+    return None if limit == "max" else int(limit) - used + _file_pages(stat)
 
 
 def _control_group_1() -> int | None:
@@ -43,7 +43,7 @@ def _control_group_1() -> int | None:
         folder = _CGROUP / "memory" / group
         try:
             limit, used = (int((folder / f"memory.{name}_in_bytes").read_text()) for name in ("limit", "usage"))
-            found.append(limit - used + _statistics(folder / "memory.stat").get("total_inactive_file", 0))
+            found.append(limit - used + _file_pages(_statistics(folder / "memory.stat"), "total_"))
         except (OSError, ValueError):
             continue
     return min(found, default=None)
@@ -69,6 +69,11 @@ def _kilobytes(path: Path, name: str) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def _file_pages(stat: Mapping[str, int], prefix: str = "") -> int:
+    """Bytes that the system takes back on demand: of files that are read or mapped."""
+    return sum(stat.get(f"{prefix}{kind}_file", 0) for kind in ("inactive", "active"))
 
 
 def _statistics(path: Path) -> dict[str, int]:

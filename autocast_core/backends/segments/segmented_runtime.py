@@ -71,7 +71,8 @@ class SegmentedRuntime:
 
 
 def needed_parts(model: ir.Model, batches: FeedsAhead, *, optimised: bool) -> int:
-    """In how many segments `model` runs within the memory that is free; 1 where it fits whole.
+    """In how many segments `model` runs within the memory that is free, at most one for each node that reads weights; 1
+    where it fits whole.
 
     What a run takes is estimated as its weights, thrice where the session is `optimised`, what nodes make of weights
     alone, and the activations of one batch (peak_bytes). Weights that files hold are mapped: the system can take their
@@ -84,7 +85,8 @@ def needed_parts(model: ir.Model, batches: FeedsAhead, *, optimised: bool) -> in
     activations = peak_bytes(model, declared_sizes(model, _first(batches)).counts)
     if weights + activations <= free:
         return 1
-    parts = -(-weights * _SHARE // max(free - activations, free // 4, 1))
+    most = sum(1 for node in model.graph if any(value.const_value is not None for value in node.inputs if value))
+    parts = min(-(-weights * _SHARE // max(free - activations, free // 4, 1)), max(most, 1))
     _LOG.info(
         "the model runs in %d segments: it needs about %.1f GiB, %.1f GiB of memory are free",
         parts,

@@ -35,7 +35,11 @@ def test_without_limits_it_is_what_the_system_has(system: Path) -> None:
 
 
 def test_a_control_group_of_version_2_leaves_less(system: Path) -> None:
-    group = {"memory__max": 50 * MIB, "memory__current": 20 * MIB, "memory__stat": f"inactive_file {5 * MIB}"}
+    group = {
+        "memory__max": 50 * MIB,
+        "memory__current": 20 * MIB,
+        "memory__stat": f"active_file {2 * MIB}\ninactive_file {3 * MIB}",
+    }
     write(system / "cgroup", **group)
     assert memory.available_bytes() == 35 * MIB
     write(system / "cgroup", memory__max="max")
@@ -49,7 +53,7 @@ def test_a_control_group_of_version_1_leaves_less(system: Path, folder: str) -> 
         system / "cgroup/memory" / folder,
         memory__limit_in_bytes=50 * MIB,
         memory__usage_in_bytes=20 * MIB,
-        memory__stat=f"total_inactive_file {5 * MIB}",
+        memory__stat=f"total_active_file {2 * MIB}\ntotal_inactive_file {3 * MIB}",
     )
     assert memory.available_bytes() == 35 * MIB
 

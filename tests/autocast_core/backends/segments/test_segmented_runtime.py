@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from autocast_core.backends.onnxruntime import OnnxRuntime
@@ -28,15 +29,26 @@ BATCHES = [{"x": np.ones((2, 4), np.float32)}]
 FREE = "autocast_core.backends.segments.segmented_runtime.available_bytes"
 
 
+def chain(length: int) -> ir.Model:
+    """So many products, each with a weight of 64 bytes."""
+    names = [f"w{n}" for n in range(length)]
+    steps = " ".join(f"a{n + 1} = MatMul(a{n}, w{n})" for n in range(length))
+    weights = ", ".join(f"float[4, 4] {name}" for name in names)
+    text = f"g (float[N, 4] a0) => (float[N, 4] a{length}) <{weights}> {{ {steps} }}"
+    return model_of(text, **dict.fromkeys(names, (4, 4)))
+
+
 @pytest.mark.parametrize(
     ("free", "optimised", "parts"),
-    [(10_000, False, 1), (512, False, 1), (280, False, 8), (300, True, 20), (None, True, 1), (0, False, 1536)],
+    [(4000, False, 1), (2000, False, 1), (1900, False, 7), (1900, True, 19), (None, True, 1), (0, False, 30)],
 )
 def test_segments_are_as_many_as_the_free_memory_asks_for(
     free: int | None, optimised: bool, parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """30 weights of 64 bytes."""
     monkeypatch.setattr(FREE, lambda: free)
-    assert needed_parts(model_of(ROW, **SQUARES), BATCHES, optimised=optimised) == parts
+    batches = [{"a0": np.ones((2, 4), np.float32)}]
+    assert needed_parts(chain(30), batches, optimised=optimised) == parts
 
 
 def test_a_model_that_needs_more_than_is_free_runs_in_segments_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
