@@ -82,11 +82,12 @@ def apply_settings_file(environment: MutableMapping[str, str]) -> None:
 
 
 def write_settings(path: Path, settings: Mapping[str, str]) -> None:
-    """Writes the settings to the file, beside those that it has, which only this user may read then.
+    """Writes the settings to the file, beside those that it has, which only this user may read then. Where they name
+    another server, the old one's credentials go.
 
     ConfigError where there is something that is not a settings file, OutputError where it cannot be written.
     """
-    merged = {**read_settings(path), **settings}
+    merged = {**_of_same_servers(read_settings(path), settings), **settings}
     lines = [
         "# Settings of `autocast` commands, for what the environment does not set: see infra/docs/settings.md.\n",
         # JSON's texts are TOML's.
@@ -103,3 +104,12 @@ def write_settings(path: Path, settings: Mapping[str, str]) -> None:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror}): set {LOCATION} to a file of your own"
         ) from error
+
+
+def _of_same_servers(known: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Of `known` what belongs to no server that `new` replaces by another."""
+    kept = dict(known)
+    for servers, beginnings in _SERVERS:
+        if any(name in new and new[name] != known.get(name) for name in servers):
+            kept = {name: value for name, value in kept.items() if not name.startswith(beginnings)}
+    return kept

@@ -14,6 +14,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,10 +124,13 @@ def pid_of(folder: Path, name: str) -> int | None:
     return int(note["pid"]) if note["began"] is not None and _began(note["pid"]) == note["began"] else None
 
 
-def answers(url: str) -> bool:
-    """Whether a GET of `url` gives 200."""
+def answers(url: str, user_and_password: str = "") -> bool:
+    """Whether a GET of `url` gives 200, by HTTP's basic authentication where USER:PASSWORD is given."""
+    request = urllib.request.Request(url)
+    if user_and_password:
+        request.add_header("Authorization", f"Basic {b64encode(user_and_password.encode()).decode()}")
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=5) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

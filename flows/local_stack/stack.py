@@ -48,6 +48,7 @@ POOL, GPU_POOL = "autocast-cpu", "autocast-gpu"
 BUCKETS = ("mlflow", "models")
 SERVERS = ("postgres", "ceph", "prefect", "mlflow", "bridge", "worker")
 WITHOUT_STORAGE = ("prefect", "mlflow", "bridge", "worker")
+_LOCK = "stack.lock"
 _CEPH = ("ceph-mon", "ceph-osd", "ceph-rgw")
 _STOP_ORDER = ("worker", "bridge", "mlflow", "prefect", *reversed(_CEPH), "postgres")
 
@@ -94,18 +95,21 @@ def up(folder: Path, servers: tuple[str, ...] = (), storage: StackStorage = Stac
     written, ServiceError where a server does not start.
     """
     heed_interrupts()
+    if not Path("/proc/self/stat").exists():
+        raise ConfigError("servers are started so on Linux only: use infra/compose.yaml")
     if lacks := missing(storage):
         raise ConfigError("not installed: " + "; ".join(lacks))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(folder / "stack.lock"):
-            settings = settings_of(folder, storage)
-            write_environment(folder, settings)
-            if settings.storage is not storage:
-                raise ConfigError(f"{folder} keeps its data in {settings.storage}: give another folder for {storage}")
-            _up(folder, settings, servers or servers_of(storage))
+        (folder / _LOCK).touch()
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another folder") from error
+    with exclusive_lock(folder / _LOCK):
+        settings = settings_of(folder, storage)
+        if settings.storage is not storage:
+            raise ConfigError(f"{folder} keeps its data in {settings.storage}: give another folder for {storage}")
+        write_environment(folder, settings)
+        _up(folder, settings, servers or servers_of(storage))
 
 
 def _up(folder: Path, settings: StackSettings, servers: tuple[str, ...]) -> None:
@@ -181,10 +185,11 @@ def deploy(folder: Path) -> None:
 
 def worker(folder: Path, name: str = "worker", pool: str = POOL) -> Process:
     """A process worker of the pool; a second one needs a name of its own."""
-    variables = {**environment(folder), "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    address = f"{settings_of(folder).address('prefect')}/api/work_pools/{pool}"
+    settings = settings_of(folder)
+    variables = {**environment(folder, settings), "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    address = f"{settings.address('prefect')}/api/work_pools/{pool}"
     command = [_program("prefect"), "worker", "start", "--pool", pool, "--type", "process", "--name", name]
-    return Process(name, [*command, "--limit", "4"], lambda: answers(address), variables)
+    return Process(name, [*command, "--limit", "4"], lambda: answers(address, settings.prefect_auth), variables)
 
 
 def prefect_server(folder: Path, name: str = "prefect", port: int | None = None, **variables: str) -> Process:
@@ -205,6 +210,7 @@ def prefect_server(folder: Path, name: str = "prefect", port: int | None = None,
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             "DO_NOT_TRACK": "1",
+            **({"PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth} if settings.prefect_auth else {}),
             **variables,
         },
     )

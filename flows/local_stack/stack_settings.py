@@ -39,6 +39,8 @@ class StackSettings:
     s3_access_key: str
     s3_secret_key: str
     storage: StackStorage = StackStorage.SERVERS
+    prefect_auth: str = ""
+    """USER:PASSWORD that Prefect's API asks for: whoever may use it runs code as who started it. Empty: none."""
 
     def address(self, server: str) -> str:
         """Where the server of this name listens."""
@@ -75,6 +77,7 @@ def settings_of(folder: Path, storage: StackStorage = StackStorage.SERVERS) -> S
         s3_access_key=secrets.token_hex(10),
         s3_secret_key=secrets.token_hex(20),
         storage=storage,
+        prefect_auth=f"autocast:{secrets.token_urlsafe(24)}" if storage is StackStorage.FILES else "",
     )
     _write_privately(folder / _FILE, json.dumps(asdict(settings), indent=2))
     return settings
@@ -104,6 +107,7 @@ def client_environment(settings: StackSettings) -> dict[str, str]:
     store = object_store_environment(settings)
     return {
         "PREFECT_API_URL": f"{settings.address('prefect')}/api",
+        **({"PREFECT_API_AUTH_STRING": settings.prefect_auth} if settings.prefect_auth else {}),
         "MLFLOW_TRACKING_URI": settings.address("mlflow"),
         **{name: value for name, value in store.items() if name.startswith("AWS_")},
     }

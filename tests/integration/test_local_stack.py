@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from flows.local_stack.processes import answers
 from tests.flows.conversions import batches, mlp
 from tests.infra.docs.pages import DOCS, SCRIPTS
 from tests.settings import NAMES
@@ -38,6 +39,8 @@ def test_servers_come_up_convert_what_is_asked_and_what_is_registered_and_go_dow
         ("prefect", "mlflow", "bridge", "worker"), "ready"
     )
     assert autocast("status") == (0, up)
+    addresses = {each["name"]: each["address"] for each in up["servers"]}
+    assert not answers(f"{addresses['prefect']}/api/work_pools/autocast-cpu"), "Prefect lets everybody in"
 
     mlp(tmp_path / "model.onnx")
     batches(tmp_path / "data.npz")
@@ -46,12 +49,11 @@ def test_servers_come_up_convert_what_is_asked_and_what_is_registered_and_go_dow
     assert (code, converted["registered"]) == (0, "models:/model-fp16/1")
     assert autocast("review", "models:/model-fp16@candidate")[1]["run_id"] == converted["run_id"]
 
-    uri = next(each["address"] for each in up["servers"] if each["name"] == "mlflow")
     folder = shutil.copytree(DOCS / "examples" / "registry-event", tmp_path / "registry-event")
     done = subprocess.run(
         [sys.executable, "register.py"],
         cwd=folder,
-        env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+        env={**os.environ, "MLFLOW_TRACKING_URI": addresses["mlflow"]},
         capture_output=True,
         text=True,
     )

@@ -81,8 +81,7 @@ def init(
             say(f"wrote {file}")
         if result["settings"]:
             say(f"settings in {result['settings']}; credentials belong there too, see infra/docs/settings.md")
-        first = given["models"][0] if given["models"] else "MODEL"
-        say(f"next: autocast doctor, then autocast run {first} --spec {folder / 'spec.yaml'}")
+        say(f"next: autocast doctor, then autocast run {result['model']} --spec {folder / 'spec.yaml'}")
 
 
 def _made(
@@ -102,12 +101,16 @@ def _made(
         check_free(folder, names)
     settings = _settings(servers, local)
     if asks:
-        given, settings = _asked(given, settings)
+        try:
+            given, settings = _asked(given, settings)
+        except typer.Abort as error:
+            raise KeyboardInterrupt from error
     answers = Answers(**{name: value for name, value in given.items() if value}, inputs=_inputs(given["models"]))
     template = deployment_file("prefect.yaml").read_text(encoding="utf-8")
     texts = (spec_file(answers), fleet_file(answers), deployments_file(template, answers))
     files = write_all(folder, dict(zip(names, texts, strict=True)))
-    return {"files": [str(file) for file in files], "settings": _saved(settings)}
+    model = (*answers.models, "MODEL")[0]
+    return {"files": [str(file) for file in files], "settings": _saved(settings), "model": model}
 
 
 def _settings(servers: Mapping[str, str | None], local: bool) -> dict[str, str]:

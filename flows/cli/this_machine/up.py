@@ -21,8 +21,8 @@ Examples:
   autocast up --storage servers /srv/autocast
 
 Prints their addresses. The first start takes a minute or two; a repeated one starts what does not run. Flows are
-deployed and the webhook is registered. Everything listens on this machine alone and asks for no password: not for
-machines that others use. `autocast init --local` makes all your commands use these servers.
+deployed and the webhook is registered. Everything listens on this machine alone. Prefect's page asks for the password
+that FOLDER/env has as PREFECT_API_AUTH_STRING. `autocast init --local` makes all your commands use these servers.
 """
 Folder = Annotated[
     Path | None,

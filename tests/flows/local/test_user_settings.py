@@ -79,6 +79,15 @@ def test_a_settings_file_that_others_may_write_or_that_is_a_link_is_refused(file
         read_settings(tmp_path / "link")
 
 
+def test_another_server_does_not_get_the_credentials_of_the_one_before(file):
+    before = {"PREFECT_API_URL": "http://a", "PREFECT_API_KEY": "s", "MLFLOW_TRACKING_TOKEN": "t"}
+    write_settings(file, before)
+    write_settings(file, {"PREFECT_API_URL": "http://a"})
+    assert read_settings(file) == before
+    write_settings(file, {"PREFECT_API_URL": "http://b"})
+    assert read_settings(file) == {"PREFECT_API_URL": "http://b", "MLFLOW_TRACKING_TOKEN": "t"}
+
+
 def test_writing_keeps_what_was_there_and_only_the_user_may_read_it(file):
     write_settings(file, {"AUTOCAST_ISOLATION": "none", "MLFLOW_TRACKING_URI": "http://a"})
     write_settings(file, {"MLFLOW_TRACKING_URI": 'http://ü"\\b'})

@@ -3,6 +3,8 @@
 import json
 import stat
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,8 @@ from flows.local_stack.stack_settings import (
     settings_of,
     write_environment,
 )
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_down_stops_whatever_was_started_in_the_folder(tmp_path):
@@ -48,6 +52,16 @@ def test_without_servers_for_storage_there_is_no_object_store(tmp_path):
     used = environment(tmp_path, settings_of(tmp_path, StackStorage.FILES))
     assert not [name for name in used if name.startswith("AWS_")]
     assert used["MLFLOW_TRACKING_URI"].startswith("http://127.0.0.1:")
+
+
+def test_prefect_asks_for_a_password_that_only_this_user_can_read(tmp_path):
+    settings = settings_of(tmp_path, StackStorage.FILES)
+    server, worker = stack.prefect_server(tmp_path), stack.worker(tmp_path)
+    assert len(settings.prefect_auth) > 24
+    assert server.environment["PREFECT_SERVER_API_AUTH_STRING"] == settings.prefect_auth
+    assert worker.environment["PREFECT_API_AUTH_STRING"] == settings.prefect_auth
+    assert settings.prefect_auth not in " ".join((*server.command, *worker.command))
+    assert stat.S_IMODE((tmp_path / "settings.json").stat().st_mode) == 0o600
 
 
 def test_a_folder_keeps_the_storage_that_it_began_with(tmp_path, monkeypatch):
@@ -87,5 +101,7 @@ def test_a_process_that_does_not_answer_is_said_to_be_so(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["prefect.yaml", "automations.yaml"])
-def test_the_files_to_deploy_are_there(name):
+def test_the_files_to_deploy_are_there_and_an_installation_gets_them(name):
     assert deployment_file(name).is_file()
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"][f"infra/{name}"] == f"flows/local_stack/{name}"

@@ -1,6 +1,7 @@
 """`autocast init`: files that their readers take, and the settings of the team's servers."""
 
 import pytest
+import typer
 import yaml
 
 from flows.local.user_settings import read_settings
@@ -116,6 +117,17 @@ def test_local_servers_are_those_of_autocast_up(autocast, place, storage):
     settings = read_settings(place.parent / "settings.toml")
     assert settings["PREFECT_API_URL"] == f"http://127.0.0.1:{ports['prefect']}/api"
     assert ("AWS_SECRET_ACCESS_KEY" in settings) is (storage is StackStorage.SERVERS)
+
+
+def test_who_breaks_off_the_questions_has_nothing_written(autocast, place, monkeypatch):
+    def prompt(*_, **__):
+        raise typer.Abort
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.prompt", prompt)
+    ended = autocast("init")
+    assert (ended.code, ended.errors) == (1, ["error: interrupted"])
+    assert list(place.iterdir()) == []
 
 
 def test_a_person_at_a_terminal_is_asked_what_no_option_says(autocast, place, monkeypatch):
