@@ -25,8 +25,9 @@ from tasks.progress import report
 from tasks.shards.runner import Runner
 from tasks.shards.shard_inputs import ShardInputs, check_data, fetched_data, fetched_model
 
-_SHARDS_A_WORKER = 4
-"""So that workers of different speed end together, and a lost one takes little with it."""
+_SHARDS_A_WORKER = 2
+"""So that workers of different speed end about together, and a lost one takes little with it; each opens the model
+once more."""
 _MOST_STRETCHES = 16
 """Of one shard: its statistics travel together, some hundred kilobytes a stretch of a large model."""
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from distributed import Client, KilledWorker, LocalCluster, get_worker, wait
-from distributed.client import FutureCancelledError
+from distributed.client import FutureCancelledError, FuturesCancelledError
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoValidWorkerError
 
@@ -25,7 +25,7 @@ _CONNECT_SECONDS = 10
 _ALONE_SECONDS = 60.0
 """How long a scheduler may be without a worker until the work is given up."""
 _ASK_SECONDS = 5.0
-_LOST = (CommClosedError, FutureCancelledError, NoValidWorkerError)
+_LOST = (CommClosedError, FutureCancelledError, FuturesCancelledError, NoValidWorkerError)
 
 
 class DaskRunner:

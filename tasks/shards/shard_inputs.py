@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from autocast_core.config import ConversionConfig
 from autocast_core.errors import DataError, InputError
 from autocast_core.model.reference import ModelRef
 from tasks.isolation import ProcessLimits, is_isolated, isolation
+from tasks.storage.cache_limit import cache_in_use, limit_from_environment
 from tasks.storage.data import FetchedData, fetch_data, fetch_files
 from tasks.storage.local import digest_of
 from tasks.storage.models import Fetched, fetch_model
-from tasks.storage.uri import shared_location
+from tasks.storage.uri import LocalLocation, parse_uri, shared_location
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,11 @@ def shard_inputs(
 
 @contextmanager
 def fetched_model(inputs: ShardInputs) -> Iterator[ModelRef]:
-    """The model on this worker; within the block, files are read as the job asks. InputError where it is another."""
-    with isolation(ProcessLimits.from_environment() if inputs.isolated else None):
+    """The model on this worker; within the block, files are read as the job asks, and stay in the worker's cache.
+
+    InputError where it is another model.
+    """
+    with _cache_in_use(inputs), isolation(ProcessLimits.from_environment() if inputs.isolated else None):
         found = fetch_model(inputs.model).ref
         if found.digest != inputs.model_digest:
             raise InputError(
@@ -55,6 +59,13 @@ def fetched_model(inputs: ShardInputs) -> Iterator[ModelRef]:
                 f" {inputs.model_digest[:16]}…): give every worker the same one, for example by S3"
             )
         yield found
+
+
+def _cache_in_use(inputs: ShardInputs) -> AbstractContextManager[None]:
+    """Keeps the worker's cache below its limit, where something is fetched into it."""
+    if all(isinstance(parse_uri(each), LocalLocation) for each in (inputs.model, inputs.data)):
+        return nullcontext()
+    return cache_in_use(None, limit_from_environment())
 
 
 def fetched_data(inputs: ShardInputs, names: tuple[str, ...]) -> tuple[Path, ...]:
