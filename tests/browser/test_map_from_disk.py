@@ -93,6 +93,24 @@ def test_a_scope_closes_and_opens_and_says_what_is_in_it(window, opened):
     assert window.errors == []
 
 
+def test_modules_that_an_exporter_tells_are_scopes_and_what_comes_from_outside_one_is_marked(window, opened):
+    report = build_report(["relu", "relu_1", "relu_2", "relu_3"])
+    first, *rest = report.network.nodes
+    inner = [replace(node, module="layers/0" if at < 2 else "layers/1") for at, node in enumerate(rest)]
+    told = replace(report, network=replace(report.network, nodes=(first, *inner)))
+    page = opened(report_page(told))
+    assert [label.partition(",")[0] for label in labels(page)] == [
+        "Conv relu",
+        "layers",
+        "0",
+        "Relu relu_1",
+        "Relu relu_2",
+        "Relu 1/relu_3",
+    ]
+    assert page.locator("#map-place .stub").count() == 2
+    assert window.errors == []
+
+
 def test_search_opens_what_holds_the_node(window, opened):
     page = opened(report_page(full_report()))
     page.get_by_role("button", name="Close all").click()
@@ -111,15 +129,17 @@ def test_the_keyboard_walks_the_map(window, opened):
     reachable = page.locator("#map-place .head[tabindex='0']")
     assert reachable.count() == 1
     reachable.focus()
-    first = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    page.keyboard.press("ArrowDown")
-    second = page.evaluate("document.activeElement.getAttribute('aria-label')")
-    assert second != first
+    focused = "document.activeElement.getAttribute('aria-label')"
+    assert page.evaluate(focused).startswith("Conv embed/Gather")
     page.keyboard.press("Enter")
-    assert page.locator("#map-about h3").count() == 1
-    while not page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("layer.0"):
+    assert page.locator("#map-about h3").inner_text() == "graph//embed/Gather"
+    for wanted in ("encoder,", "layer.0,"):
         page.keyboard.press("ArrowDown")
+        assert page.evaluate(focused).startswith(wanted)
     page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "false"
+    page.keyboard.press("Escape")
+    assert page.evaluate(focused).startswith("encoder,")
     assert page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "false"
     assert window.errors == []
 

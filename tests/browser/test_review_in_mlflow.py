@@ -67,7 +67,7 @@ def test_the_report_opens_in_the_artifact_viewer_and_is_worked_with(window, mlfl
     frame.get_by_role("status").filter(has_text=re.compile(r"^1 of ")).wait_for()
     assert frame.locator("button.open").all_inner_texts() == ["graph/normalize/unit"]
 
-    frame.get_by_role("button", name="graph/normalize/unit").click()
+    frame.locator("#table").get_by_role("button", name="graph/normalize/unit").click()
     evidence = frame.locator("tr.evidence")
     assert "reaches" in evidence.inner_text() and "nodes_to_include" in evidence.inner_text()
     assert evidence.locator("svg .cast").count() >= 1
@@ -122,7 +122,7 @@ def test_a_node_among_20000_is_found_within_a_second(window, mlflow_server, demo
     milliseconds = inside.evaluate(FIND, ["dense_17291/", wanted])
     assert milliseconds < 1000
     frame.get_by_role("button", name="Clear").click()
-    frame.get_by_role("button", name="Next").click()
+    frame.get_by_role("button", name="Next", exact=True).click()
     assert "Page 2 of 200" in frame.locator("#at").inner_text()
     window.show("large")
     assert window.errors == []

@@ -81,4 +81,5 @@ def _change(report: ReportInput, before: str, after: str) -> str:
     old, new = report.metrics.get(before), report.metrics.get(after)
     if not old or new is None:
         return ""
-    return f"{new / old - 1:+.0%}".replace("-", "−")
+    change = f"{new / old - 1:+.0%}"
+    return "±0%" if change in ("-0%", "+0%") else change.replace("-", "−")

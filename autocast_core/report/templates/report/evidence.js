@@ -37,7 +37,7 @@ const box = (x, y, node, label) => draw("g", { class: node ? kind(node.precision
   draw("text", { x: x + 8, y: y + 15, class: "name" }, node ? node.op + " · " + node.precision : "input or constant"),
   draw("text", { x: x + 8, y: y + 29 }, short(label, 32)));
 const graph = (node) => {
-  const feeding = node.inputs.map((t) => ({ t, node: producer.get(t) }));
+  const feeding = node.inputs.map((t) => ({ t, node: makerOf(t) }));
   const reading = node.outputs.flatMap((t) => (readers.get(t) ?? []).map((reader) => ({ t, node: reader })));
   const left = feeding.slice(0, NEIGHBOURS), right = reading.slice(0, NEIGHBOURS);
   if (!left.length && !right.length) return null;

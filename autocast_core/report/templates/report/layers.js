@@ -1,7 +1,7 @@
 // A layered drawing (Sugiyama, Tagawa, Toda 1981): layers by longest path, few crossings by barycentres, then places.
 //
 // `sizes` are [width, height] of the boxes in the order of the graph, `edges` are {from, to} between them. An edge
-// against that order is turned around for the layout. Answers {width, height, boxes: [{x, y, layer}], routes}, a route
+// against that order is turned around for the layout. Answers {width, height, boxes: [{x, y}], routes}, a route
 // being the points of an edge, from the lower side of `from` to the upper side of `to`.
 const GAP = 18, LAYER_GAP = 38, BEND = 10, MOST_BENDS = 4000, SWEEPS = 4;
 
@@ -27,7 +27,7 @@ const layered = (sizes, edges) => {
     slot.x -= left;
     slot.middle = tops[slot.layer] + (tops[slot.layer + 1] - LAYER_GAP - tops[slot.layer]) / 2;
   }
-  const boxes = sizes.map(([width, height], at) => ({ x: slots[at].x - width / 2, y: slots[at].middle - height / 2, layer: slots[at].layer }));
+  const boxes = sizes.map(([width, height], at) => ({ x: slots[at].x - width / 2, y: slots[at].middle - height / 2 }));
   const routes = chains.map((chain, at) => {
     const [first, last] = [slots[chain[0]], slots[chain.at(-1)]];
     const bends = chain.slice(1, -1).map((slot) => [slots[slot].x, slots[slot].middle]);

@@ -54,6 +54,13 @@ const drawnEdges = (scope, routes, mode) => {
   return draw("g", { "aria-hidden": "true" }, ...drawn, ...marks);
 };
 
+// Short lines at children that read from outside their open scope, or are read from there.
+const stubs = (scope, corners, sizes) => {
+  const d = [...scope.entered].map((at) => `M${corners[at][0] + 9} ${corners[at][1] - 9}v9`).join("") +
+    [...scope.left].map((at) => `M${corners[at][0] + sizes[at][0] - 9} ${corners[at][1] + sizes[at][1]}v9`).join("");
+  return d ? [draw("path", { class: "edge stub", d, "aria-hidden": "true" })] : [];
+};
+
 const bar = (item, width, y) => {
   const parts = [["low", item.low], ["fp32", item.fp32], ["none", item.count - item.low - item.fp32]];
   let x = 7;
@@ -82,10 +89,8 @@ const drawnItem = (item, x, y, [width, height], mode, register) => {
 };
 
 const drawnChildren = (scope, x, y, mode, register) => {
-  const { boxes, routes } = scope.layout;
+  const { boxes, routes } = scope.layout, sizes = scope.children.map((child) => measured(child, mode));
+  const corners = boxes.map((box) => [box.x + x, box.y + y]);
   const edges = drawnEdges(scope, routes.map((route) => route.map(([px, py]) => [px + x, py + y])), mode);
-  return [edges, ...scope.children.map((child, at) => {
-    child.layer = boxes[at].layer;
-    return drawnItem(child, boxes[at].x + x, boxes[at].y + y, measured(child, mode), mode, register);
-  })];
+  return [edges, ...stubs(scope, corners, sizes), ...scope.children.map((child, at) => drawnItem(child, ...corners[at], sizes[at], mode, register))];
 };

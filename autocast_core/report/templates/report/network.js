@@ -32,8 +32,10 @@ for (const node of nodes) {
   for (const t of node.outputs) producer.set(t, node);
   for (const t of node.inputs) readers.has(t) ? readers.get(t).push(node) : readers.set(t, [node]);
 }
-// Casts of the source are no nodes here: what they make is made by whoever made what they read.
-for (const [made, read] of data.passed_on) if (producer.has(read)) producer.set(made, producer.get(read));
+// Casts of the source are no nodes here: what they make comes from where what they read does.
+const origins = new Map(data.passed_on);
+const originOf = (t) => (origins.has(t) ? originOf(origins.get(t)) : t);
+const makerOf = (t) => producer.get(originOf(t));
 
 // Casts by tensor and reader; -1 stands for an output of the model.
 const casts = new Map(data.casts.map(([t, reader, type]) => [`${t} ${reader}`, type]));

@@ -6,8 +6,8 @@ const MOST_CHILDREN = 500;
 
 const namesOf = (node) => {
   const path = node.id.replace(/^graph\//, "").split("/").filter(Boolean);
-  const modules = data.modules?.[node.index];
-  return modules ? [...strings[modules].split("/"), path.at(-1)] : path;
+  const module = data.modules ? strings[data.modules[node.index]] : "";
+  return module ? [...module.split("/"), path.at(-1)] : path;
 };
 
 const scopeTree = () => {
@@ -85,12 +85,14 @@ const leavesOf = function* (item) {
 
 // The model's inputs and outputs, as items of the outermost scope; many of them as one.
 const MOST_ENDS = 12;
+const inputs = new Set(data.ends[0]), outputs = new Set(data.ends[1]);
 const endsOf = (list, role) => {
   const end = (name, of) => ({ name, end: role, tensors: new Set(of), first: role === "input" ? -1 : Infinity });
   return list.length > MOST_ENDS ? [end(plural(list.length, role), list)] : list.map((t) => end(tensors[t], [t]));
 };
 
 // Edges between the children of a scope: {from, to, tensors, casts}, `from` and `to` being places among the children.
+// `scope.entered` and `scope.left` get the places of those that read from or are read from outside it.
 const edgesOf = (scope) => {
   const owner = new Map(), edges = new Map();
   scope.children.forEach((child, at) => { for (const leaf of leavesOf(child)) owner.set(leaf.node, at); });
@@ -101,11 +103,14 @@ const edgesOf = (scope) => {
     if (type) edges.get(key).casts.add(`${t} ${type}`);
     return edges.get(key);
   };
+  scope.entered = new Set();
+  scope.left = new Set();
   const ends = { input: new Map(), output: new Map() };
   scope.children.forEach((child, at) => { if (child.end) for (const t of child.tensors) ends[child.end].set(t, at); });
   for (const [node, at] of owner) {
     for (const t of node.inputs) {
-      const maker = producer.get(t), from = maker ? owner.get(maker) : ends.input.get(t);
+      const maker = makerOf(t), from = maker ? owner.get(maker) : ends.input.get(originOf(t));
+      if (from === undefined && (maker || inputs.has(originOf(t)))) scope.entered.add(at);
       if (from === undefined || from === at) continue;
       const edge = join(from, at, t, castTo(t, node));
       if (maker?.kernel && maker.kernel === node.kernel) edge.fused = true;
@@ -113,6 +118,7 @@ const edgesOf = (scope) => {
     for (const t of node.outputs) {
       const to = ends.output.get(t);
       if (to !== undefined) join(at, to, t, castTo(t, null));
+      if ((to === undefined && outputs.has(t)) || readers.get(t)?.some((reader) => !owner.has(reader))) scope.left.add(at);
     }
   }
   return [...edges.values()];
