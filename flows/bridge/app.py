@@ -25,8 +25,8 @@ from autocast_core.errors import ServiceError
 from autocast_core.text import visible
 from flows.bridge.delivery import Delivery, DeliveryRejectedError, Seen, check, read, replayed
 from flows.bridge.events import asks_for_approval, event_of, reason_to_skip
+from flows.bridge.prometheus_metrics import RunMetrics, keep_up_to_date
 from flows.bridge.rate import RateLimit
-from flows.bridge.run_metrics import RunMetrics, keep_up_to_date
 from flows.bridge.servers import Servers
 from flows.bridge.settings import BridgeSettings
 from flows.request.registry_tags import (

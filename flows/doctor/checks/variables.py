@@ -16,7 +16,7 @@ from flows.doctor.check_result import CheckResult, Results, Surroundings, proble
 from flows.doctor.http_server import is_http
 from flows.local.embedded_server import idle_seconds_of
 from flows.local.user_settings import LOCATION
-from flows.request.policy import METRIC_MODULES, PLUGIN_FOLDERS, limits_for
+from flows.request.policy import METRIC_MODULES, PLUGIN_FOLDERS, RUNNERS, limits_for
 from flows.request.spec import Spec
 from flows.request.tag_policy import TagPolicy
 from flows.review.aliases import enforced
@@ -51,6 +51,7 @@ KNOWN = frozenset(
         METRIC_MODULES,
         _NOTIFY,
         PLUGIN_FOLDERS,
+        RUNNERS,
         "AUTOCAST_SERVER_IDLE_SECONDS",
         LOCATION,
         "AUTOCAST_SIGNING_KEY",

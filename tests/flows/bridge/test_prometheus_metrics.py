@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from autocast_core.errors import ServiceError
-from flows.bridge.run_metrics import RunMetrics, keep_up_to_date
+from flows.bridge.prometheus_metrics import RunMetrics, keep_up_to_date
 from tests.flows.bridge.test_prefect_runs import NOW, RUN, FakePrefect, at, run
 
 
