@@ -42,6 +42,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 LOG = logging.getLogger("autocast.bridge")
+OUTCOMES = (
+    *("requested", "skipped", "unavailable"),
+    *("unsigned", "bad_signature", "stale", "malformed", "replayed", "oversized", "slow", "too_many"),
+)
+"""What becomes of a delivery; the second line are those of DeliveryRejectedError."""
 
 
 class Bridge:
@@ -56,6 +61,9 @@ class Bridge:
         self._outcomes = Counter(
             "autocast_bridge_deliveries", "Webhook deliveries by outcome", ["outcome"], registry=self._registry
         )
+        # At zero from the beginning: Prometheus sees no increase in a series that begins at one.
+        for outcome in OUTCOMES:
+            self._outcomes.labels(outcome)
         self._seconds = Histogram(
             "autocast_bridge_delivery_seconds", "Time to answer a delivery", registry=self._registry
         )

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
-from flows.bridge.app import make_app
+from flows.bridge.app import OUTCOMES, make_app
 from flows.bridge.prefect_runs import FLOWS, STATES
 from tests.flows.bridge.test_app import NOW, SETTINGS, FakeServers
 from tests.infra.docs.pages import DOCS
-from tests.infra.test_files import DEPLOYMENTS, INFRA
+from tests.infra.test_files import DEPLOYMENTS, INFRA, ROOT
 
 MONITORING = INFRA / "monitoring"
 RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
@@ -48,9 +48,9 @@ def test_every_metric_is_described_for_its_reader(exported):
     assert {name for name in mine if f"`{name}" not in page} == set()
 
 
-def test_labels_in_queries_are_those_of_flows_and_states_that_exist():
+def test_labels_in_queries_are_those_of_flows_states_and_outcomes_that_exist():
     used = " ".join(QUERIES)
-    for label, allowed in (("flow", FLOWS), ("state", STATES)):
+    for label, allowed in (("flow", FLOWS), ("state", STATES), ("outcome", OUTCOMES)):
         for values in re.findall(rf'\b{label}=~?"([^"]+)"', used):
             assert set(values.split("|")) <= set(allowed)
 
@@ -61,6 +61,12 @@ def test_an_alert_names_its_part_of_the_page_for_the_person_who_is_called(rule):
     headings = re.findall(r"^### (\S+)$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
     assert anchor == rule["alert"].lower() and rule["alert"] in headings
     assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+def test_every_outcome_of_a_delivery_is_known_from_the_beginning():
+    sources = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "flows" / "bridge").glob("*.py"))
+    rejected = set(re.findall(r'DeliveryRejectedError\(\s*\d+, "(\w+)"', sources))
+    assert {"bad_signature", "too_many"} <= rejected <= set(OUTCOMES)
 
 
 def test_the_page_explains_no_alert_that_does_not_exist():
