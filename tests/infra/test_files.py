@@ -166,9 +166,18 @@ def test_the_automations_are_what_prefect_accepts():
 def test_a_run_that_ended_in_any_of_our_states_is_not_taken_for_a_silent_one():
     from flows.conversion.ending_states import ENDING_STATES
 
-    (trigger,) = (one["trigger"] for one in documents(INFRA / "automations.yaml")[0]["automations"])
-    for state in ("Completed", "Failed", "Cancelled", "Crashed", *ENDING_STATES):
-        assert f"prefect.flow-run.{state}" in trigger["expect"], state
+    for automation in documents(INFRA / "automations.yaml")[0]["automations"]:
+        for state in ("Completed", "Failed", "Cancelled", "Crashed", *ENDING_STATES):
+            assert f"prefect.flow-run.{state}" in automation["trigger"]["expect"], (automation["name"], state)
+
+
+def test_a_run_of_any_flow_that_never_starts_gives_its_slot_back():
+    (trigger,) = [
+        one["trigger"]
+        for one in documents(INFRA / "automations.yaml")[0]["automations"]
+        if one["name"] == "autocast-crash-unstarted-runs"
+    ]
+    assert set(trigger["match_related"]["prefect.resource.name"]) == {one["name"] for one in DEPLOYMENTS}
 
 
 @pytest.mark.parametrize("name", REQUIREMENTS)

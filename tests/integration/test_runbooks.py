@@ -89,8 +89,25 @@ def test_what_a_lost_worker_had_begun_is_done_by_the_next_one(site, runbook):
         if processes.is_running(site.folder, name):
             site.kill(name)
     wait_for(lambda: site.states(source) == ["Crashed"], 240, "the silent run's state")
-    runbook.follow(steps("lost-worker"))
+    runbook.follow(steps("lost-worker", "What it had begun"))
     wait_for(lambda: site.states(source) == ["Crashed", "Completed"], 150, "the next run")
+
+
+def test_a_run_that_a_lost_worker_had_taken_gives_its_slot_back(site, runbook):
+    from prefect.client.orchestration import get_client
+    from prefect.states import Pending
+
+    site.stop("worker")
+    taken = site.request("reconcile-registry/reconcile-registry")
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(taken.id, Pending())
+    site.up("worker")
+    waits = site.request("reconcile-registry/reconcile-registry")
+    named = f"AwaitingConcurrencySlot of {waits.name}"
+    with get_client(sync_client=True) as client:
+        wait_for(lambda: client.read_flow_run(waits.id).state.name == "AwaitingConcurrencySlot", 60, named)
+    runbook.follow(steps("lost-worker", "What it had taken and not begun"), RUN=str(taken.id))
+    assert site.ended(waits).name == "Completed"
 
 
 def test_a_run_that_failed_for_lack_of_space_goes_on_once_there_is_some(site, runbook, tmp_path):
