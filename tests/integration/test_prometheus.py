@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 import yaml
 
+from flows.local.embedded_server import free_port
 from tests.infra.test_monitoring import MONITORING, QUERIES
 from tests.integration.site import wait_for
 from tests.real_servers import processes
@@ -42,7 +43,7 @@ def test_the_queries_find_the_figures_of_a_bridge_that_runs(site, tmp_path):
     config["global"]["scrape_interval"] = "3s"
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     shutil.copy(MONITORING / "alerts.yaml", tmp_path)
-    port = processes.free_port()
+    port = free_port()
     server = f"http://127.0.0.1:{port}"
     options = [f"--config.file={tmp_path / 'prometheus.yaml'}", f"--storage.tsdb.path={tmp_path / 'data'}"]
     command = ["prometheus", *options, f"--web.listen-address=127.0.0.1:{port}"]
