@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -50,8 +50,10 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
                 _wait(server, tracking)
             if server is not None:
                 stack.enter_context(without_heartbeats())
-                if idle_seconds_of(os.environ):
-                    keep_fork_server(where.forks, key, server.folder, os.environ)
+                # Without one, further commands run by themselves.
+                with suppress(OSError):
+                    if idle_seconds_of(os.environ):
+                        keep_fork_server(where.forks, key, server.folder, os.environ)
         stack.enter_context(prefect_errors())
         yield log
 

@@ -23,7 +23,7 @@ from typing import Any
 from autocast_core.process.file_lock import lock_shared
 from autocast_core.process.garbage_collector import keep_for_good
 from flows.local.embedded_server import running_server
-from flows.local.forks.handed import NUMBER, HandedCommand
+from flows.local.forks.handed import NUMBER, HandedCommand, is_from_this_user
 from flows.local.server_process import USERS
 from tasks.prefect_settings import ignore_settings_files
 
@@ -75,6 +75,9 @@ class ForkServer:
     def _fork(self) -> socket.socket | None:
         """Forks for the next connection, which the fork returns."""
         connection, _ = self._listening.accept()
+        if not is_from_this_user(connection):
+            connection.close()
+            return None
         with open(self._server / USERS, "ab") as users:
             # The embedded server does not end while it is used; the fork has this lock as well.
             lock_shared(users)

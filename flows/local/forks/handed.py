@@ -14,6 +14,8 @@ from pathlib import Path
 
 _STANDARD = 3
 _HEADER = struct.Struct("!I")
+_PEER = struct.Struct("3i")
+"""Process, user and group, as the kernel gives them."""
 NUMBER = struct.Struct("!i")
 """How process id and exit status are sent back."""
 
@@ -61,6 +63,16 @@ class HandedCommand:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def is_from_this_user(connection: socket.socket) -> bool:
+    """Whether this user's process is at the other end (SO_PEERCRED of unix(7)); False where the system does not say:
+    what is handed over holds credentials, and who hands it over chooses what is run."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return False
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    _, user, _ = _PEER.unpack(found)
+    return bool(user == os.getuid())
 
 
 def read(connection: socket.socket, size: int) -> bytes:

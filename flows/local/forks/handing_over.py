@@ -11,7 +11,7 @@ from typing import Any
 from autocast_core.errors import AutocastError
 from flows.local.environment import settled_home
 from flows.local.forks.alike import process_key
-from flows.local.forks.handed import NUMBER, HandedCommand, read
+from flows.local.forks.handed import NUMBER, HandedCommand, is_from_this_user, read
 from flows.local.forks.launch import short_name, socket_of
 from flows.local.home import home
 from flows.local.user_settings import apply_settings_file
@@ -35,6 +35,8 @@ def hand_over() -> int | None:
             connection = stack.enter_context(socket.socket(socket.AF_UNIX))
             with short_name(path) as name:
                 connection.connect(name)
+            if not is_from_this_user(connection):
+                return None
             HandedCommand.of_this_process().send(connection)
             (fork,) = NUMBER.unpack(read(connection, NUMBER.size))
             stack.pop_all()
