@@ -13,7 +13,7 @@ import onnx_ir as ir
 from autocast_core.graph.walk import all_nodes
 from autocast_core.model.protobuf.proto_nodes import proto_nodes
 
-_RANDOM = frozenset(
+RANDOM_OPERATORS = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
 
@@ -21,7 +21,8 @@ _RANDOM = frozenset(
 def draws_without_seed(model: ir.Model) -> bool:
     """Whether the main graph or a body has a random operator without a seed."""
     return any(
-        node.op_type in _RANDOM and not node.domain and "seed" not in node.attributes for node in all_nodes(model.graph)
+        node.op_type in RANDOM_OPERATORS and not node.domain and "seed" not in node.attributes
+        for node in all_nodes(model.graph)
     )
 
 
@@ -30,7 +31,7 @@ def seeded(model: ir.Model) -> ir.Model:
     if not draws_without_seed(model):
         return model
     copy = model.clone()
-    random = (node for node in all_nodes(copy.graph) if node.op_type in _RANDOM and not node.domain)
+    random = (node for node in all_nodes(copy.graph) if node.op_type in RANDOM_OPERATORS and not node.domain)
     for number, node in enumerate(random, 1):
         if "seed" not in node.attributes:
             node.attributes["seed"] = ir.AttrFloat32("seed", float(number))
@@ -41,7 +42,7 @@ def with_seeds(model: bytes) -> bytes:
     """The serialised model with a seed at each random operator of the main graph and of its bodies."""
     proto = onnx.ModelProto.FromString(model)
     nodes = proto_nodes(proto.graph.node)
-    random = (node for node in nodes if node.op_type in _RANDOM and node.domain in ("", "ai.onnx"))
+    random = (node for node in nodes if node.op_type in RANDOM_OPERATORS and node.domain in ("", "ai.onnx"))
     for number, node in enumerate(random, 1):
         if all(attribute.name != "seed" for attribute in node.attribute):
             node.attribute.append(onnx.helper.make_attribute("seed", float(number)))

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from autocast_core.backends.onnxruntime.random_numbers import RANDOM_OPERATORS
 from autocast_core.graph.annotations import raw_attributes
 from autocast_core.graph.constants import node_tensor, stored_bytes
 from autocast_core.graph.walk import all_graphs, bodies
 
-_RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
 _FLOAT_BYTES = 4
 
 
@@ -147,7 +145,7 @@ def _fixed(graph: ir.Graph) -> set[ir.Node]:
     """The nodes that give the same in every run: they read weights alone and draw no random numbers."""
     found: set[ir.Node] = set()
     for node in graph:
-        draws = any(each.op_type in _RANDOM for each in (node, *_inner_nodes(node)))
+        draws = any(each.op_type in RANDOM_OPERATORS for each in (node, *_inner_nodes(node)))
         if not draws and all(
             not value.is_graph_input() and (value.producer() is None or value.producer() in found)
             for value in outer_reads(node)

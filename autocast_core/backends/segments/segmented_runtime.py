@@ -25,6 +25,8 @@ of weights while they are there: rounded twins and their differences in an attri
 _COPIES_OF_OPTIMISED = 3
 """Sizes of a model's weights that a session may take which optimises the graph: the mapped file, what was computed of
 them beforehand (16-bit ones as FP32 count twice), and the repacked ones of several runs."""
+_MOST_COPIES = 16
+"""A model whose weights fit so many times is not looked at closer."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,11 @@ def needed_parts(model: ir.Model, batches: FeedsAhead, *, optimised: bool) -> in
     alone, and the activations of one batch (peak_bytes). Weights that files hold are mapped: the system can take their
     pages back, but reads them again for each batch then, and limits such as RLIMIT_DATA count them.
     """
-    weights = weight_bytes(model) * (_COPIES_OF_OPTIMISED if optimised else 1) + derived_bytes(model)
     free = available_bytes()
-    if free is None or weights <= free // 2:
+    stored = weight_bytes(model)
+    if free is None or stored * _MOST_COPIES <= free:
         return 1
+    weights = stored * (_COPIES_OF_OPTIMISED if optimised else 1) + derived_bytes(model)
     activations = peak_bytes(model, declared_sizes(model, _first(batches)).counts)
     if weights + activations <= free:
         return 1
