@@ -44,7 +44,7 @@ def measured_sizes(model: ir.Model, feeds: Mapping[str, np.ndarray], runtime: Ru
     del copy.graph.outputs[:]
     copy.graph.outputs.extend(found)
     try:
-        with closing(runtime.open(copy, few_runs=True)) as session:
+        with closing(runtime.open(copy, few_runs=True, batches=(feeds,))) as session:
             counts = session.run(feeds)
     except BackendError as error:
         _LOG.warning("tensors of unknown size count as none: %s", error)
