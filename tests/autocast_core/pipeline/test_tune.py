@@ -33,6 +33,17 @@ def test_the_plan_of_a_file_converts_it(files, tmp_path):
     assert again.plan.to_json() == found.plan.to_json()
 
 
+def test_a_search_in_segments_finds_what_the_search_of_the_whole_does(files):
+    model, data = files
+    whole, cut = (
+        tune_file(model, data, ["sqnr_db>=50"], ConversionConfig(batch_size=8, segments=parts)) for parts in (1, 4)
+    )
+    assert cut.kept_fp32 == whole.kept_fp32 != ()
+    assert [trial.kept for trial in cut.trials] == [trial.kept for trial in whole.trials]
+    for left, right in zip(cut.trials, whole.trials, strict=True):
+        assert left.metrics == pytest.approx(right.metrics, rel=1e-4, abs=1e-6, nan_ok=True)
+
+
 def test_what_no_plan_reaches_is_a_missed_gate(files):
     model, data = files
     with pytest.raises(GateError, match="not even the all-FP32 model"):
