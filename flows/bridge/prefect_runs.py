@@ -25,7 +25,7 @@ FLOWS = (
     "reconcile-registry",
 )
 """The flows of infra/prefect.yaml. Named here, as importing Prefect would cost the bridge 100 MB of memory."""
-STATES = ("Completed", "Reused", "Skipped", "Refused", "GateMissed", "Failed", "Cancelled", "Crashed")
+STATES = ("Completed", "Reused", "Skipped", "Refused", "GateMissed", "Unpublished", "Failed", "Cancelled", "Crashed")
 """The states in which their runs end."""
 _PAGE, _MOST = 200, 5000
 _ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
