@@ -108,7 +108,7 @@ ISLANDS = (
         "FP32 island",
         Level.NOTE,
         "its casts move values where an engine does not fuse them into kernels beside it",
-        "`autocast tune FP32.onnx --calibration DATA --budget …` finds the smallest set of FP32 nodes",
+        "`autocast tune FP32.onnx --evaluation DATA --budget …` finds the smallest set of FP32 nodes",
         _computing,
     ),
     Check(
