@@ -27,10 +27,10 @@ from flows.local.home import home
 from flows.local.memory_budget import MemoryBudget
 from flows.request.fleet_file import FleetModel, ModelOutcome, check_distinct, fleet_failure
 from flows.request.spec import Spec
-from tasks.prefect.artifacts import version_page
 from tasks.progress import SilentListener, listening, report, stage
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.size import bytes_of
+from tasks.tracking.pages import version_page
 
 BYTES_PER_MODEL_BYTE = 3.0
 """Memory that a conversion may need, for each byte of the model: the FP32 weights that a runtime holds, its

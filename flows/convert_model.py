@@ -337,7 +337,8 @@ def _published(
                 together.set(PUBLISHED, published)
                 check_unchanged(converted, published.sha256)
                 output = published.uri
-            registered = register_task(run, logged, name, tags, texts.description, of_this_run=is_signed)
+            tags = {**texts.tags, **tags}
+            registered = register_task(run, logged, quoted, tags, texts.description, of_this_run=is_signed)
     text = summary_text(result.summary, result.metrics, registered.uri, output)
     show_conversion(run, name, converted.plan, text, registered.uri)
     return replace(result, output=output or registered.uri, registered=registered.uri, timings=conversion.timings)

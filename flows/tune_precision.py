@@ -40,8 +40,9 @@ from tasks.stages.track import SOURCE_MODEL
 from tasks.storage.data import FetchedData
 from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
+from tasks.tracking.descriptions import NOTE_TAG
 from tasks.tracking.run_metrics import shown_metrics
-from tasks.tracking.runs import NOTE_TAG, RunRef, log, log_artifacts, log_dataset, note
+from tasks.tracking.runs import RunRef, log, log_artifacts, log_dataset, note
 
 _DEFAULT = Spec()
 _RANKED = 10

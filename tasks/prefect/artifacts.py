@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from autocast_core.evaluate.metric_names import of_worst_outputs
 from autocast_core.pipeline.cache import artifact_cache
 from tasks.progress import SilentListener, listening
+from tasks.tracking.pages import page, run_path, version_page
 from tasks.tracking.runs import RunRef
 
 if TYPE_CHECKING:
@@ -68,28 +68,13 @@ def artifact_key(name: str) -> str:
 
 def links(run: RunRef, registered: str | None) -> dict[str, str]:
     """Pages of MLflow's UI by artifact key; none where the store is a database and has no pages."""
-    if not run.tracking_uri.startswith(("http://", "https://")):
+    run_page = page(run.tracking_uri, run_path(run))
+    if run_page is None:
         return {}
-    base = run.tracking_uri.rstrip("/")
-    found = {"mlflow-run": f"{base}/#/experiments/{run.experiment_id}/runs/{run.run_id}"}
+    found = {"mlflow-run": run_page}
     if registered:
         found["registered-version"] = str(version_page(run.tracking_uri, registered))
     return found
-
-
-def version_page(tracking_uri: str, registered: str) -> str | None:
-    """The page of a registered version in MLflow's UI; None where the store has no pages."""
-    if not tracking_uri.startswith(("http://", "https://")):
-        return None
-    name, _, version = registered.removeprefix("models:/").rpartition("/")
-    return f"{tracking_uri.rstrip('/')}/#/models/{name}/versions/{version}"
-
-
-def model_page(tracking_uri: str, name: str) -> str | None:
-    """The page of a registered model in MLflow's UI; None where the store has no pages."""
-    if not tracking_uri.startswith(("http://", "https://")):
-        return None
-    return f"{tracking_uri.rstrip('/')}/#/models/{quote(name, safe='')}"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -13,24 +13,26 @@ from prefect import task
 from autocast_core.config import ConversionConfig
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate import GateResult
+from autocast_core.evaluate.metric_names import WORST_BATCH_SQNR
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.cache import artifact_cache
 from autocast_core.pipeline.saved import SavedModelFiles, SavedStatistics
 from autocast_core.pipeline.stages.evaluate import Evaluated
-from tasks.prefect.artifacts import model_page
 from tasks.prefect.retries import on_service_errors
 from tasks.stages.conversion import check_unchanged
 from tasks.stages.validate import artifacts
 from tasks.storage.local import model_files
 from tasks.storage.models import Fetched
+from tasks.tracking.descriptions import NOTE_TAG, described_model
 from tasks.tracking.example import sample_of
 from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.model_facts import network_of, ports_of
-from tasks.tracking.model_versions import CANDIDATE, Registered, register_version
+from tasks.tracking.model_versions import CANDIDATE, Registered, link_source, register_version
 from tasks.tracking.package_versions import versions
+from tasks.tracking.pages import model_page, model_path, run_path
 from tasks.tracking.previous_version import previous_version
 from tasks.tracking.run_metrics import METRICS_FILE, metrics_text, read_by, shown_metrics
-from tasks.tracking.runs import NOTE_TAG, RunRef, begin_run, log, log_artifacts, log_dataset, note
+from tasks.tracking.runs import RunRef, begin_run, log, log_artifacts, log_dataset, note
 
 if TYPE_CHECKING:
     from autocast_core.report.content import DataUsed, ReportInput
@@ -79,30 +81,34 @@ def size_of(model: ModelRef) -> int:
 
 @dataclass(frozen=True)
 class Texts:
-    """What goes with the model, as Markdown: its card, and what the registry shows of its version."""
+    """What goes with the model: its card and what the registry shows of its version, as Markdown, and the version's
+    tags for people."""
 
     card: str
     description: str
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def track(run: RunRef, record: Record) -> Texts:
     """Writes metrics, tags, tables, plots and the reports to `run`."""
     from autocast_core.report.card import card
+    from autocast_core.report.description import description
     from autocast_core.report.summary import summary
 
     with TemporaryDirectory(prefix="autocast-report-") as folder:
         for_netron = Path(folder) / "model.onnx"
         report = report_input(run, record, for_netron)
         text = summary(report)
+        described = description(report, _links(run), _source(record.source))
         asked = read_by(record.gates, record.evaluated.names)
-        log(run, metrics=shown_metrics(record.metrics, asked), tags={**record.tags, NOTE_TAG: note(text)})
+        log(run, metrics=shown_metrics(record.metrics, asked), tags={**record.tags, NOTE_TAG: note(described)})
         log_dataset(run, SOURCE_MODEL, record.source.uri_pinned, record.source.ref.digest, SOURCE_MODEL)
         for data in record.data:
             log_dataset(run, data.purpose, data.uri, data.digest, data.purpose)
         _log_reports(run, record, report, text, for_netron)
     model = record.converted.model
-    where = f"Its report is in {run_link(run)}."
-    return Texts(card(report, ports_of(model), model.path.name, where), _description(run, report))
+    where = f"Its report is in [run {run.run_id}]({run_path(run)})."
+    return Texts(card(report, ports_of(model), model.path.name, where), described, _version_tags(report))
 
 
 def _log_reports(run: RunRef, record: Record, report: ReportInput, text: str, for_netron: Path) -> None:
@@ -152,11 +158,6 @@ def log_converted(run: RunRef, record: Record, card: str) -> LoggedModel:
     )
 
 
-def run_link(run: RunRef) -> str:
-    """A link, as Markdown, that MLflow's UI follows to the run."""
-    return f"[run {run.run_id}](#/experiments/{run.experiment_id}/runs/{run.run_id})"
-
-
 def report_input(run: RunRef, record: Record, for_netron: Path) -> ReportInput:
     """What the reports show of the conversion; writes the model for Netron to `for_netron`."""
     from autocast_core.report.content import FileFacts, ReportInput
@@ -201,34 +202,66 @@ def _data_used(record: Record) -> tuple[DataUsed, ...]:
 
 
 def register(
-    run: RunRef, logged: LoggedModel, name: str, tags: Mapping[str, str], description: str, of_this_run: bool = False
+    run: RunRef,
+    logged: LoggedModel,
+    record: Record,
+    tags: Mapping[str, str],
+    description: str,
+    of_this_run: bool = False,
 ) -> Registered:
-    """Registers the logged model under `name`, with its tags and the alias ``candidate``; as `register_version`."""
-    return register_version(
-        run, logged, name, tags=tags, description=description, alias=CANDIDATE, of_this_run=of_this_run
+    """Registers the logged model under the record's name, with its tags and the alias ``candidate``, as
+    `register_version`; a source that is a registered version gets a tag that names what was made of it."""
+    source, precision = record.source, tags["autocast.precision"]
+    made = register_version(
+        run,
+        logged,
+        record.name,
+        tags=tags,
+        description=description,
+        alias=CANDIDATE,
+        of_this_run=of_this_run,
+        described=described_model(_source_model(source), precision),
     )
+    if source.registered_name is not None:
+        link_source(run, source.uri_pinned, precision, made.uri)
+    return made
 
 
-def _description(run: RunRef, report: ReportInput) -> str:
-    """What the registry shows of the version, as Markdown: what it is, how good, and where its report is."""
-    from autocast_core.report.before_after import plain
-    from autocast_core.report.content import before_after, how_to_approve
-    from autocast_core.report.text import markdown, number
+def _links(run: RunRef) -> str:
+    report, charts = run_path(run, "artifacts/report.html"), run_path(run, "model-metrics")
+    return f"[Report]({report}) · [run]({run_path(run)}) · [plots]({charts})"
 
-    repaired = f"{markdown(line)}. " if (line := report.plan.repair_summary()) else ""
-    gates = (f"{markdown(gate.expression)} (measured {number(gate.value)})" for gate in report.gates)
-    lines = (
-        f"- {markdown(each.quantity)}: {markdown(plain(each.before))} → {markdown(plain(each.after))}"
-        + (f" ({markdown(each.backend)})" if each.backend else "")
-        for each in before_after(report)
-    )
-    return note(
-        f"{markdown(report.plan.summary())}. {repaired}Gates passed: {', '.join(gates)}. "
-        f"Report, plan and metrics: {run_link(run)}.\n\n"
-        + "\n".join(lines)
-        + (f"\n\n{markdown(approve, 600)}" if (approve := how_to_approve(report)) else "")
-        + f"\n\nSource: {markdown(report.source.uri, 400)}\n"
-    )
+
+def _source(source: Fetched) -> str:
+    """The source as Markdown, with a link to its page where it is a registered version."""
+    from autocast_core.report.text import markdown
+
+    shown = markdown(source.uri_pinned, 400)
+    name, _, version = source.uri_pinned.removeprefix("models:/").rpartition("/")
+    if source.registered_name is None or not version.isdigit():
+        return shown
+    return f"[{shown}]({model_path(name, version)})"
+
+
+def _source_model(source: Fetched) -> str:
+    """What all versions of the source are called, as Markdown."""
+    from autocast_core.report.text import markdown
+
+    name = source.registered_name
+    return markdown(source.stem) if name is None else f"[{markdown(name)}]({model_path(name)})"
+
+
+def _version_tags(report: ReportInput) -> dict[str, str]:
+    """What the table of a model's versions says in its narrow column of tags: three words to choose by."""
+    from autocast_core.report.text import number
+
+    passed = sum(gate.passed for gate in report.gates)
+    share, ratio = report.output.bytes / max(report.source.bytes, 1), report.metrics.get(WORST_BATCH_SQNR)
+    return {
+        "gates": f"{passed} of {len(report.gates)}",
+        "size": f"{share:.0%}",
+        **({"sqnr": f"{number(ratio)} dB"} if ratio is not None else {}),
+    }
 
 
 begin_task = task(name="begin-tracking", persist_result=True, **on_service_errors(timeout_seconds=600.0))(begin_run)

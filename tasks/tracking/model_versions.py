@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autocast_core.text import one_line
 from tasks.tracking.conversions import IDENTITY_TAG, version_of
+from tasks.tracking.descriptions import ModelDescription
 from tasks.tracking.logged_model import LoggedModel
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import retry_conflicts, tracking_errors
@@ -15,7 +18,10 @@ from tasks.tracking.store import retry_conflicts, tracking_errors
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+LOG = logging.getLogger(__name__)
 CANDIDATE = "candidate"
+CONVERTED_TAG = "autocast.converted."
+"""Of a source version: what was made of it, by precision."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ def register_version(
     description: str,
     alias: str | None,
     of_this_run: bool = False,
+    described: ModelDescription | None = None,
 ) -> Registered:
     """Registers the logged model as a new version of `name`, made where it does not exist; sets `alias` last.
 
@@ -52,7 +59,10 @@ def register_version(
     with tracking_errors(run.tracking_uri):
         client = run.client()
         try:
-            client.create_registered_model(name)
+            # Whatever a person writes there later stays.
+            client.create_registered_model(
+                name, dict(described.tags) if described else None, described.text if described else None
+            )
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -69,6 +79,20 @@ def register_version(
         if alias is not None:
             set_alias(client, name, alias, made.version)
     return Registered(name, str(made.version), (alias,) if alias else ())
+
+
+def link_source(run: RunRef, source: str, precision: str, made: str) -> None:
+    """Writes on the registered version `source` (models:/NAME/VERSION) that `made` is its form in `precision`.
+
+    Where the registry does not take it, that is logged: the conversion is done all the same."""
+    from mlflow.exceptions import MlflowException
+
+    name, _, version = source.removeprefix("models:/").rpartition("/")
+    client = run.client()
+    try:
+        retry_conflicts(lambda: client.set_model_version_tag(name, version, CONVERTED_TAG + precision, made))
+    except MlflowException as error:
+        LOG.warning("%s does not say that %s was made of it: %s", source, made, one_line(error, 200))
 
 
 def set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None:

@@ -20,20 +20,21 @@ from autocast_core.evaluate.metric_names import SIMULATION, fidelity_name
 from autocast_core.json_values import finite
 
 METRICS_FILE = "metrics.json"
+_FIRST = ("fidelity/", "task/", "model/", "nodes/", "casts/", "engine/", "fusion/", "tensorrt/")
 _SHARES = ("equal_share", "top1_agreement")
-_OF_OTHER_BACKENDS = ("rel_l2", "sqnr_db", "max_abs", "new_nonfinite", "nonfinite", "equal_share")
-_OF_WORST = (*_OF_OTHER_BACKENDS, "cosine", *CLASS_METRICS)
-_OF_WORST_BATCH = ("rel_l2", "sqnr_db", "max_abs", *_SHARES)
-_OF_OUTPUT = ("rel_l2", "sqnr_db", *_SHARES)
+_OF_OTHER_BACKENDS = ("sqnr_db", "rel_l2", "new_nonfinite", "nonfinite")
+_OF_WORST = ("sqnr_db", "rel_l2", "max_abs", "cosine", "new_nonfinite", "nonfinite", "equal_share", *CLASS_METRICS)
+_OF_WORST_BATCH = ("sqnr_db", "rel_l2", *_SHARES)
+_OF_OUTPUT = ("sqnr_db", "rel_l2", *_SHARES)
 _OF_OUTPUTS_WORST_BATCH = ("sqnr_db", "equal_share")
 
 
 def shown_metrics(metrics: Mapping[str, float], asked: Collection[str] = ()) -> dict[str, float]:
-    """Those of `metrics` that a run shows; `asked` are names that it has in any case."""
+    """Those of `metrics` that a run shows, the headlines first, as the run's page keeps their order; `asked` are names
+    that it has in any case."""
     outputs = {found.output for name in metrics if (found := fidelity_name(name)) and found.output}
-    return {
-        name: value for name, value in metrics.items() if name in asked or _is_shown(name, several=len(outputs) > 1)
-    }
+    shown = [name for name in metrics if name in asked or _is_shown(name, several=len(outputs) > 1)]
+    return {name: metrics[name] for name in sorted(shown, key=_place)}
 
 
 def read_by(gates: Iterable[GateResult], names: Mapping[str, str]) -> frozenset[str]:
@@ -44,6 +45,16 @@ def read_by(gates: Iterable[GateResult], names: Mapping[str, str]) -> frozenset[
 def metrics_text(metrics: Mapping[str, float]) -> str:
     """All metrics as the JSON of METRICS_FILE, by name in order; null for NaN and infinity."""
     return json.dumps(finite(dict(sorted(metrics.items()))), indent=1) + "\n"
+
+
+def _place(name: str) -> tuple[int, bool, int]:
+    """Where the metric stands: what judges the model, then what it gained, then the rest, single outputs last."""
+    found = fidelity_name(name)
+    place = next((place for place, head in enumerate(_FIRST) if name.startswith(head)), len(_FIRST))
+    if found is None:
+        return place, False, 0
+    within = _OF_WORST.index(found.metric) if found.metric in _OF_WORST else len(_OF_WORST)
+    return len(_FIRST) + 1 if found.output else place, found.worst_batch, within
 
 
 def _is_shown(name: str, *, several: bool) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,6 @@ _LONGEST = 5000
 _DIGEST, _NAME, _TAG = 36, 500, 500
 """MLflow's limits for a dataset's digest and name and a tag of it (mlflow.utils.validation)."""
 FAILURE_TAG = "autocast.failure"
-NOTE_TAG = "mlflow.note.content"
 DIGEST_TAG = "autocast.sha256"
 """A dataset's whole digest: MLflow's own field holds its beginning."""
 PLACE_TAG = "autocast.uri"
@@ -108,11 +109,14 @@ def log_artifacts(
     figures: Mapping[str, Figure],
     files: Mapping[str, Path],
 ) -> None:
-    """Stores texts, tables (columns), matplotlib figures and files in the run, each under its artifact path.
+    """Stores texts, tables (columns), matplotlib figures and files in the run, each under its artifact path; figures
+    also where the run's page shows them, among its charts.
 
     A file's artifact path ends in the file's own name. What the run has under the same paths is replaced. Texts, tables
     and figures go up together: MLflow's calls for single ones ask the server two to five times each.
     """
+    from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
+
     with tempfile.TemporaryDirectory(prefix="autocast-artifacts-") as folder, tracking_errors(run.tracking_uri):
         client = run.client()
         for name, text in texts.items():
@@ -120,8 +124,12 @@ def log_artifacts(
         for name, columns in tables.items():
             _new_file(folder, name).write_text(_table_text(columns), encoding="utf-8")
         for name, figure in figures.items():
-            figure.savefig(_new_file(folder, name))
+            file = _new_file(folder, name)
+            figure.savefig(file)
+            _add_image(folder, file)
         client.log_artifacts(run.run_id, folder)
+        if figures:
+            client.set_tag(run.run_id, MLFLOW_LOGGED_IMAGES, "True")
         if tables:
             _show_as_tables(client, run.run_id, tables)
         for name, path in files.items():
@@ -147,6 +155,18 @@ def _show_as_tables(client: MlflowClient, run_id: str, names: Iterable[str]) -> 
     known = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
     new = [entry for name in names if (entry := {"path": name, "type": "table"}) not in known]
     client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*known, *new]))
+
+
+def _add_image(folder: str, figure: Path) -> None:
+    """Puts the figure into the folder as MLflow's `log_image` names images, so that the run's page shows it among the
+    charts, called like the file."""
+    from mlflow.tracking.multimedia import compress_image_size
+    from PIL import Image
+
+    name = f"images/{figure.stem}+step+0+timestamp+{int(time.time() * 1000)}+{uuid.uuid4()}"
+    shutil.copyfile(figure, _new_file(folder, f"{name}.png"))
+    with Image.open(figure) as image:
+        compress_image_size(image).save(_new_file(folder, f"{name}+compressed.webp"))
 
 
 def log_dataset(run: RunRef, name: str, uri: str, digest: str, context: str) -> None:

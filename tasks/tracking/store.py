@@ -15,6 +15,7 @@ from autocast_core.errors import AutocastError, ConfigError, InputError, Service
 from autocast_core.process.file_lock import exclusive_lock
 from autocast_core.process.full_disk import full_disk_told
 from autocast_core.text import one_line
+from tasks.tracking.descriptions import EXPERIMENT_TAGS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -87,7 +88,7 @@ def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(client.create_experiment(name, artifact_location(tracking_uri, name)))
+                return str(client.create_experiment(name, artifact_location(tracking_uri, name), dict(EXPERIMENT_TAGS)))
             except MlflowException:
                 # Another process may have created it in between.
                 found = client.get_experiment_by_name(name)

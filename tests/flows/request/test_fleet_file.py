@@ -85,7 +85,10 @@ def test_a_fleets_table_links_to_what_was_registered():
         ModelOutcome("y.onnx", False, "none", 2),
     ]
     rows = summary_rows(outcomes, "http://mlflow:5050/")
-    assert [row["page"] for row in rows] == ["http://mlflow:5050/#/models/x-fp16/versions/1", None]
+    assert [row["page"] for row in rows] == [
+        "http://mlflow:5050/#/models/x-fp16/versions/1?workflowType=machine_learning",
+        None,
+    ]
     assert [row["state"] for row in rows] == ["converted", "failed"]
     assert summary_rows(outcomes, "sqlite:///mlflow.db")[0]["page"] is None
 

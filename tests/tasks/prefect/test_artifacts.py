@@ -26,8 +26,8 @@ def test_operators_are_counted_by_precision_the_most_frequent_first():
 
 def test_links_lead_to_pages_where_the_store_has_any():
     assert links(RunRef("http://mlflow:5050/", "3", "ab"), "models:/resnet-fp16/2") == {
-        "mlflow-run": "http://mlflow:5050/#/experiments/3/runs/ab",
-        "registered-version": "http://mlflow:5050/#/models/resnet-fp16/versions/2",
+        "mlflow-run": "http://mlflow:5050/#/experiments/3/runs/ab?workflowType=machine_learning",
+        "registered-version": "http://mlflow:5050/#/models/resnet-fp16/versions/2?workflowType=machine_learning",
     }
     assert links(RunRef("sqlite:///mlflow.db", "3", "ab"), None) == {}
 

@@ -37,8 +37,16 @@ def test_of_several_outputs_each_has_a_folder_with_few() -> None:
 def test_other_backends_show_the_worst_output_alone() -> None:
     found = shown_metrics(measured("logits", "boxes", prefix="fidelity_onnxruntime")[0])
     assert set(found) == {
-        f"fidelity_onnxruntime/{name}" for name in ("rel_l2", "sqnr_db", "max_abs", "new_nonfinite", "nonfinite")
+        f"fidelity_onnxruntime/{name}" for name in ("rel_l2", "sqnr_db", "new_nonfinite", "nonfinite")
     }
+
+
+def test_the_headlines_come_first_and_single_outputs_last() -> None:
+    names = list(shown_metrics({"nodes/total": 3.0, "repair/met": 1.0, **measured("logits", "boxes")[0]}))
+    assert names[:2] == ["fidelity/sqnr_db", "fidelity/rel_l2"]
+    order = [names.index(name) for name in ("fidelity/worst_batch/sqnr_db", "nodes/total", "repair/met")]
+    assert order == sorted(order)
+    assert all("/outputs/" in name for name in names[order[-1] + 1 :])
 
 
 def test_what_is_no_fidelity_is_all_shown() -> None:
