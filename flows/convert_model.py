@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow, runtime
+from prefect import flow, get_run_logger, runtime
 from prefect.transactions import transaction
 from prefect.utilities.annotations import quote
 
@@ -131,13 +131,17 @@ def _run_name() -> str:
     on_crashed=[remove_work_folder_unless_retried, end_tracking_run, announce],
 )
 def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False, runner: str = LOCAL) -> ConversionResult:
-    """Converts the model at `model` (path, file://, s3:// or models:/ URI) as `spec` says.
+    """Converts a model.
 
     Where an equal conversion (same identity and name) is done or under way, its result is handed back and nothing is
-    made; the flow run ends as Reused. A dry run ends with the plan and writes nothing. `runner` says who does its
-    shards (see tasks.shards.runner); the result is the same, to the last bit. GateMissedError (with the
-    result) where the model misses a gate: then nothing is published or registered, and the flow run ends as GateMissed.
-    InputError and ServiceError as their messages say.
+    made; the flow run ends as Reused. GateMissedError (with the result) where the model misses a gate: then nothing is
+    published or registered, and the flow run ends as GateMissed. InputError and ServiceError as their messages say.
+
+    Args:
+        model: The FP32 model: models:/NAME/VERSION, s3://BUCKET/KEY, file:// or a path.
+        spec: How it is converted and judged.
+        dry_run: End with the plan and write nothing.
+        runner: Who does the shards (see tasks.shards.runner); the result is the same, to the last bit.
     """
     where = home()
     set_defaults(where)
@@ -154,8 +158,10 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False, runn
         ):
             conversion = _Conversion(model, spec, where, work_folder(where), {}, opened)
             result = _plan_only(conversion) if dry_run else _convert_once(conversion)
+        get_run_logger().info("%s", result)
         return reused(result, result.run_id) if result.reused else result  # type: ignore[return-value]
     except GateMissedError as error:
+        get_run_logger().info("%s", error.result)
         return gate_missed(error)  # type: ignore[return-value]
     except UnpublishedError as error:
         if not error.is_kept:
@@ -302,11 +308,8 @@ def _convert(
     except ServiceError as error:
         raise unpublished(conversion.folder, error, deployed=runtime.deployment.id is not None) from error
     is_published(conversion.folder)
-    show_lineage(
-        inputs.source.uri_pinned,
-        [uri for uri in dict.fromkeys((published.output, published.registered)) if uri],
-        {**tags, **judged.metrics},
-    )
+    made = [uri for uri in dict.fromkeys((published.output, published.registered)) if uri]
+    show_lineage(inputs.source.uri_pinned, made, {**tags, **judged.metrics})
     return published
 
 

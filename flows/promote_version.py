@@ -33,11 +33,14 @@ def _run_name() -> str:
     retry_delay_seconds=30,
 )
 def promote_version(model: str) -> dict[str, Any] | State[Any]:
-    """Promotes the version at `model` (models:/NAME/VERSION) to the alias that its tag `autocast.approve` names, if its
-    files and gates hold, and writes the answer on the version.
+    """Promotes a version to the alias that its tag `autocast.approve` names, if its files and gates hold, and writes
+    the answer on the version.
 
     Returns model, alias, approved and reason. A refusal ends as Refused, a version that asks for nothing (any more) as
     Skipped, both Completed. InputError where there is no such version.
+
+    Args:
+        model: The converted version: models:/NAME/VERSION.
     """
     where = home()
     set_defaults(where)

@@ -39,6 +39,14 @@ class ConversionResult:
         """Whether every gate holds."""
         return all(gate.passed for gate in self.gates)
 
+    def __str__(self) -> str:
+        """The result in one line, for a log: what was converted, by which gates it passed, and where it is."""
+        missed = [gate.expression for gate in self.gates if not gate.passed]
+        judged = f"misses {', '.join(missed)}" if missed else "passes its gates" if self.gates else ""
+        places = (f"{name} {value}" for name, value in (("version", self.registered), ("output", self.output)) if value)
+        again = f"made by the earlier run {self.run_id}" if self.reused else ""
+        return "; ".join(part for part in (self.summary, judged, again, *dict.fromkeys(places)) if part)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, without NaN or infinity (None)."""
         plain: dict[str, Any] = finite(asdict(self))

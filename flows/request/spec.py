@@ -95,10 +95,16 @@ def _option(name: str) -> Any:
     return Field(default, description=option.help, ge=option.at_least, gt=option.above)
 
 
+def _in_order(schema: dict[str, Any]) -> None:
+    """Numbers the options as they are declared: Prefect's forms show them in the order of ``position``."""
+    for position, option in enumerate(schema["properties"].values()):
+        option["position"] = position
+
+
 class Spec(BaseModel):
     """One conversion's options. Names, meanings and defaults follow AutoCast where it has them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, title="Conversion spec")
+    model_config = ConfigDict(extra="forbid", frozen=True, title="Conversion spec", json_schema_extra=_in_order)
 
     precision: LowTypes = _option("precision")
     calibration: str | None = Field(

@@ -229,3 +229,25 @@ def test_the_local_scripts_are_python_and_can_be_run(name):
     script = INFRA / "local" / name
     ast.parse(script.read_text(encoding="utf-8"))
     assert script.stat().st_mode & 0o111
+
+
+def test_requests_go_before_fleets():
+    """A queue gets the next priority of its pool when it is deployed first."""
+    queues = [one["work_pool"].get("work_queue_name") for one in DEPLOYMENTS if one["name"] != "validate-on-tensorrt"]
+    assert queues == ["requests", "requests", "requests", "fleets", "fleets"]
+
+
+def test_the_form_of_a_conversion_has_its_options_in_order_and_described():
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.convert_model import convert_model
+
+    schema = parameter_schema(convert_model.fn).model_dump()
+    assert list(schema["properties"]) == ["model", "spec", "dry_run", "runner"]
+    assert all(one["description"] for one in schema["properties"].values())
+    (spec,) = (each for name, each in schema["definitions"].items() if name == "Spec")
+    options = spec["properties"]
+    assert sorted(options, key=lambda name: options[name]["position"])[:5] == [
+        "precision", "calibration", "evaluation", "output", "name"
+    ]  # fmt: skip
+    assert all(option.get("description") for option in options.values())
