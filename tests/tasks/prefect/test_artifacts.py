@@ -2,7 +2,7 @@ import pytest
 
 from autocast_core.config import Precision
 from autocast_core.plan import NodeDecision
-from tasks.prefect.artifacts import artifact_key, links, model_page, precisions_by_operator, summary_text
+from tasks.prefect.artifacts import artifact_key, links, precisions_by_operator, summary_text
 from tasks.tracking.runs import RunRef
 
 
@@ -48,8 +48,3 @@ def test_the_summary_holds_the_metrics_that_people_ask_for():
     assert "# Converted 3/4 nodes" in text
     assert "| fidelity/rel_l2 | 0.00125 |" in text
     assert "bytes_after" not in text
-
-
-def test_the_page_of_a_model_is_linked_whatever_its_name_holds():
-    assert model_page("http://mlflow:5050/", "it's 1%") == "http://mlflow:5050/#/models/it%27s%201%25"
-    assert model_page("sqlite:///mlflow.db", "resnet") is None

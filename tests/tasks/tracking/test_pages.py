@@ -65,6 +65,7 @@ def test_links_open_the_view_of_model_training() -> None:
     assert run_path(run, "artifacts/report.html").startswith("#/experiments/3/runs/ab/artifacts/report.html?")
     assert model_path("a/b c", "2") == "#/models/a%2Fb%20c/versions/2?workflowType=machine_learning"
     assert version_page("http://mlflow/", "models:/m/2") == f"http://mlflow/{model_path('m', '2')}"
+    assert str(model_page("http://mlflow:5050/", "it's 1%")).startswith("http://mlflow:5050/#/models/it%27s%201%25?")
     assert model_page("sqlite:///x.db", "m") is None
 
 
