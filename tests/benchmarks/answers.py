@@ -19,6 +19,8 @@ from flows.local.home import Home
 from flows.local_stack.stack_settings import environment
 
 TIMES = 5
+BAD_INPUT, BY_WORKER = "answer bad input", "answer through a worker"
+"""Keys of results, each the first of one function here."""
 Answers = dict[str, dict[str, Any]]
 AUTOCAST = (sys.executable, "-c", "from flows.cli import main; main()")
 _ANY_SERVER = ("PREFECT_", "MLFLOW_", "AUTOCAST_")
@@ -46,7 +48,9 @@ def local_answers(folder: Path, timeout: float) -> Answers:
 
     try:
         wrong = str(used.model)
+        before = _cpu_of_children()
         refused = [run("wrong", "--calibration", wrong, "--evaluation", wrong, status=2) for _ in range(TIMES)]
+        cpu_refused = (_cpu_of_children() - before) / TIMES
         first = run("first", *data)
         further, cpu = [], []
         for number in range(TIMES):
@@ -56,7 +60,7 @@ def local_answers(folder: Path, timeout: float) -> Answers:
     finally:
         stop_servers(home.server)
     return {
-        "answer bad input": _answered(refused, state),
+        BAD_INPUT: {**_answered(refused, state), "cpu_s": round(cpu_refused, 2)},
         "answer first run": _answered([first], state),
         "answer further run": {**_answered(further, state), "cpu_s": round(statistics.median(cpu), 2)},
     }
@@ -76,7 +80,7 @@ def worker_answers(folder: Path, timeout: float) -> Answers:
         ]
     finally:
         _seconds(("down", str(stack)), alone, timeout)
-    return {"answer through a worker": _answered(seconds, state)}
+    return {BY_WORKER: _answered(seconds, state)}
 
 
 def machine() -> str:
@@ -108,6 +112,12 @@ def _deployed(parameters: Mapping[str, Any], variables: Mapping[str, str], timeo
 def _without_servers() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_ANY_SERVER)}
     return {**kept, "AUTOCAST_SETTINGS": ""}
+
+
+def _cpu_of_children() -> float:
+    """Seconds of CPU time (user and system) of the commands that ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _cpu_of_forks(home: Home) -> float:
