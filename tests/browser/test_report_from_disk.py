@@ -1,10 +1,13 @@
 """report.html as a file of its own: accessibility, keyboard, print, hostile names; in both colour schemes."""
 
 import re
+from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from autocast_core.report.comparison import Side, compare_runs, comparison_page
+from autocast_core.report.content import PreviousVersion
 from autocast_core.report.page import page as report_page
 from autocast_core.search.attribution import Attribution, NodeError
 from tests.autocast_core.report.conftest import build_report
@@ -22,8 +25,12 @@ HOSTILE = (
 
 def full_report():
     attribution = Attribution((NodeError("graph/b", "Relu", 0.01, 0.9), NodeError("graph/c", "Relu", 0.01, 0.1)))
+    before = build_report([*"abcdefghijklm"])
     return build_report(
-        [*"abcdefghijklmn"], attribution=attribution, metrics={"task/top1": 0.98, "task/top1_fp32": 0.99}
+        [*"abcdefghijklmn"],
+        attribution=attribution,
+        metrics={"task/top1": 0.98, "task/top1_fp32": 0.99},
+        previous=PreviousVersion("models:/digits-fp16/3", before.metrics, {"sqnr_db>=40": 60.0}, before.plan),
     )
 
 
@@ -45,6 +52,33 @@ def test_axe_finds_no_serious_problem_in_a_comparison(window, opened):
     )
     assert serious_problems(opened(comparison_page(compare_runs(left, right)))) == []
     window.show("comparison")
+    assert window.errors == []
+
+
+def test_nodes_in_fp32_stand_first_then_those_that_make_the_error_and_identities_are_one_row(window, opened):
+    report = full_report()
+    decisions = [
+        structs.replace(each, op_type="Identity") if each.id in ("graph/d", "graph/e") else each
+        for each in report.plan.nodes
+    ]
+    page = opened(report_page(replace(report, plan=structs.replace(report.plan, nodes=tuple(decisions)))))
+    rows = page.locator("#table button.open")
+    assert rows.all_inner_texts()[:5] == ["graph/a", "graph/k", "graph/b", "graph/c", "graph/f"]
+    assert page.locator("#found").inner_text() == "12 of 14 nodes; 2 Identity folded"
+    page.get_by_role("button", name="2 Identity nodes: show").click()
+    assert {"graph/d", "graph/e"} <= set(rows.all_inner_texts())
+    assert window.errors == []
+
+
+def test_the_first_screen_has_the_decision_and_the_way_to_approve(window, opened):
+    link = "http://mlflow:5000/#/models/digits-fp16"
+    page = opened(report_page(replace(full_report(), run_id="1", registry_link=link)))
+    in_view = {
+        name: page.locator(f"#{name}").bounding_box()["y"] < 1000 for name in ("gains", "gates", "approve", "look")
+    }
+    assert all(in_view.values())
+    assert page.get_by_role("link", name="its page in MLflow").get_attribute("href") == link
+    assert "autocast promote models:/digits-fp16/VERSION --alias champion" in page.locator(".approve").inner_text()
     assert window.errors == []
 
 
