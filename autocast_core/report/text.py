@@ -36,6 +36,15 @@ def number(value: float | None) -> str:
     return f"{value:,.4g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
+def relative_change(before: float, after: float, digits: int = 0) -> str:
+    """How much smaller or larger, in per cent with a sign: ``−49%``; ``±0%`` where rounding leaves nothing, empty where
+    `before` is 0 or one of both is not finite."""
+    if not before or not math.isfinite(before) or not math.isfinite(after):
+        return ""
+    change = f"{after / before - 1:+.{digits}%}"
+    return change.replace("-", "−") if any(figure in change for figure in "123456789") else "±0%"
+
+
 def size(count: int) -> str:
     """Bytes in decimal units: 1,500,000 is ``1.50 MB``."""
     value, unit = float(count), 0

@@ -64,7 +64,7 @@ def test_the_report_opens_in_the_artifact_viewer_and_is_worked_with(window, mlfl
     window.show("report")
 
     frame.locator("#search").fill("graph/normalize/unit")
-    frame.get_by_role("status").filter(has_text=re.compile(r"^1 of ")).wait_for()
+    frame.locator("#found").filter(has_text=re.compile(r"^1 of ")).wait_for()
     assert frame.locator("button.open").all_inner_texts() == ["graph/normalize/unit"]
 
     frame.locator("#table").get_by_role("button", name="graph/normalize/unit").click()
@@ -76,12 +76,12 @@ def test_the_report_opens_in_the_artifact_viewer_and_is_worked_with(window, mlfl
 
     frame.get_by_role("button", name="Clear").click()
     frame.locator("#precision").select_option("fp32")
-    frame.get_by_role("status").filter(has_text=re.compile(r"^3 of ")).wait_for()
+    frame.locator("#found").filter(has_text=re.compile(r"^3 of ")).wait_for()
     assert set(column(frame, 3)) == {"fp32"}
 
     frame.get_by_role("button", name="Clear").click()
     frame.locator("#operator").select_option("Conv")
-    frame.get_by_role("status").filter(has_not_text=re.compile(r"^(3|22) of ")).wait_for()
+    frame.locator("#found").filter(has_not_text=re.compile(r"^(3|22) of ")).wait_for()
     assert set(column(frame, 2)) == {"Conv"}
     frame.get_by_role("button", name="Clear").click()
     frame.get_by_role("button", name="Largest magnitude").click()
@@ -116,7 +116,7 @@ def make_large():
 def test_a_node_among_20000_is_found_within_a_second(window, mlflow_server, demo, large):
     open_report(window, mlflow_server, demo)
     frame = open_report(window, mlflow_server, large)
-    frame.get_by_role("status").filter(has_text="20,000 of 20,000 nodes").wait_for()
+    frame.locator("#found").filter(has_text="20,000 of 20,000 nodes").wait_for()
     wanted = "graph//model/encoder/layer.432/attention/self/query/projection/dense_17291/MatMul"
     inside = next(each for each in window.page.frames if each != window.page.main_frame)
     milliseconds = inside.evaluate(FIND, ["dense_17291/", wanted])

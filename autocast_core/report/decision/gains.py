@@ -9,6 +9,7 @@ from autocast_core.engine.validation import of_fp32
 from autocast_core.report.before_after import Cell, Measured, QuantityChange, plain
 from autocast_core.report.content import ReportInput, before_after
 from autocast_core.report.figures.engine_section import EngineSection
+from autocast_core.report.text import relative_change
 
 _NAMES = {"size": "Size", "latency": "Latency", "estimated time": "Estimated time", "accuracy": "Worst output"}
 _FUSED = "attention/fused"
@@ -77,9 +78,6 @@ def _unit(cell: Cell) -> str:
 
 
 def _change(report: ReportInput, before: str, after: str) -> str:
-    """How much smaller or larger, in per cent; empty where one of both is not known or 0."""
+    """How one metric relates to the other; empty where one of both is not known."""
     old, new = report.metrics.get(before), report.metrics.get(after)
-    if not old or new is None:
-        return ""
-    change = f"{new / old - 1:+.0%}"
-    return "±0%" if change in ("-0%", "+0%") else change.replace("-", "−")
+    return "" if old is None or new is None else relative_change(old, new)

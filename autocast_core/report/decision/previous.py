@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from autocast_core.config import Precision
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.plan import diff as plan_diff
 from autocast_core.report.content import PreviousVersion, ReportInput
 from autocast_core.report.decision.gains import Gain
-from autocast_core.report.text import number, size
+from autocast_core.report.text import number, relative_change, size
 
 _LISTED = 12
 
@@ -45,7 +45,7 @@ class SincePrevious:
     version: str
     same_graph: bool
     figures: tuple[FigureChange, ...] = ()
-    moved: tuple[NodesMoved, ...] = field(default=())
+    moved: tuple[NodesMoved, ...] = ()
 
 
 def since_previous(report: ReportInput, shown: Sequence[Gain]) -> SincePrevious | None:
@@ -114,6 +114,4 @@ def _text(gain: Gain, value: float) -> str:
 
 
 def _change(old: float, new: float) -> str:
-    if old == new:
-        return "="
-    return f"{new / old - 1:+.1%}".replace("-", "−") if old else ""
+    return "=" if old == new else relative_change(old, new, digits=1)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from autocast_core.report.text import markdown, number, shown, size, table
+from autocast_core.report.text import markdown, number, relative_change, shown, size, table
 
 
 def test_markdown_of_a_hostile_name_is_plain_words():
@@ -41,3 +41,18 @@ def test_sizes_are_decimal():
 
 def test_nested_options_read_as_pairs():
     assert shown({"a": [1, 2], "b": None}) == "a=1, 2, b=–"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (2.0, 1.0, "−50%"),
+        (1.0, 1.004, "±0%"),
+        (1.0, 0.999, "±0%"),
+        (0.0, 1.0, ""),
+        (math.inf, 1.0, ""),
+        (1.0, math.nan, ""),
+    ],
+)
+def test_a_change_has_a_sign_and_says_nothing_where_there_is_nothing_to_say(before, after, text):
+    assert relative_change(before, after) == text
