@@ -168,7 +168,8 @@ def _elements(value: ir.Value | None, shapes: Mapping[str, tuple[int, ...]]) -> 
     tensor = constant_tensor(value)
     if tensor is not None:
         return tensor.size
-    return prod(shapes.get(str(value.name), ())) if value is not None else 0
+    shape = shapes.get(str(value.name)) if value is not None else None
+    return 0 if shape is None else prod(shape)
 
 
 def moved_along(ids: Iterable[tuple[str, ir.Node]], wide: Collection[str]) -> set[str]:

@@ -60,8 +60,8 @@ def settle(
     """`plan` for the sanitized `model` with those nodes in FP32, decided by `rule`, that cost no kernel and no more
     than the share `extra_traffic` of the bytes that the engine moves.
 
-    `shapes` are those of values by name, for a usual batch; `is_open` says which decisions may be changed. As it was
-    where the view of its engine or its traffic is not known.
+    `shapes` are those of values by name, for a usual batch; of others calibration counted the elements. `is_open` says
+    which decisions may be changed. As it was where the view of its engine or its traffic is not known.
     """
     ids = {node_id: node for node_id, node in nodes_with_ids(model.graph) if node.graph is model.graph}
     decided = {each.id: each for each in plan.nodes}
@@ -70,7 +70,7 @@ def settle(
     before = look.before
     if not candidates or before is None or not before.traffic_bytes:
         return plan
-    crossings = crossings_of(ids, before, shapes, _mean_squares(statistics), plan.precision)
+    crossings = crossings_of(ids, before, {**_counted(statistics), **shapes}, _mean_squares(statistics), plan.precision)
     fixed = {node_id for node_id in ids if node_id in decided and decided[node_id].precision is Precision.FP32}
     allowed = extra_traffic * before.traffic_bytes
     budget, barred, best, was_too_much = allowed, set[str](), plan, False
@@ -111,6 +111,11 @@ def _may_widen(node: ir.Node, decision: NodeDecision) -> bool:
 
 def _is_low(decision: NodeDecision | None, is_open: Callable[[NodeDecision], bool]) -> bool:
     return decision is not None and decision.precision.is_low and is_open(decision)
+
+
+def _counted(statistics: Statistics) -> dict[str, tuple[int]]:
+    """By name of a tensor its elements in a batch, as a shape."""
+    return {name: (each.count // each.batches,) for name, each in statistics.tensors.items() if each.batches}
 
 
 def _mean_squares(statistics: Statistics) -> Callable[[ir.Value], float | None]:

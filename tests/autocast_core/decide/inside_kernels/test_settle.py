@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx
@@ -164,3 +165,19 @@ def test_where_far_less_crosses_than_was_foreseen_more_is_chosen():
     plan = settled(loaded, 0.08, Look(before, of))
     assert len(looked) == 2
     assert looked[0] < looked[1] == wide(plan)
+
+
+def test_sizes_that_shapes_do_not_tell_are_those_that_calibration_counted():
+    loaded = model()
+    plan = decide(loaded, statistics(loaded), {}, ConversionConfig(small_values=False))
+    shapes = static_shapes(loaded, {})
+    view = estimated_view(apply_plan(loaded, plan).model, shapes)
+    known = statistics(loaded)
+    counted = {name: replace(each, count=2 * prod(shapes[name]), batches=2) for name, each in known.tensors.items()}
+    found = [
+        settle(
+            loaded, plan, stats, given, 0.05, Look(view, lambda _: view), "free", lambda each: each.rule == "default"
+        )
+        for stats, given in ((known, shapes), (replace(known, tensors=counted), {}))
+    ]
+    assert found[0] == found[1]
