@@ -12,7 +12,7 @@ from autocast_core.report.figures.engine_section import EngineSection
 from autocast_core.report.text import relative_change
 
 _NAMES = {"size": "Size", "latency": "Latency", "estimated time": "Estimated time", "accuracy": "Worst output"}
-_FUSED = "attention/fused"
+_FOUND, _FUSED = "attention/found", "attention/fused"
 _OF_ENGINES = {"kernels": "Kernels", _FUSED: "Fused attention"}
 _ORDER = ("size", "latency", "estimated time", *_OF_ENGINES.values(), "accuracy")
 
@@ -61,9 +61,9 @@ def _of_engine(report: ReportInput, engine: EngineSection | None) -> Iterator[Ga
     if engine is None:
         return
     by = "expected by a model of fusion" if engine.described_by == "model of fusion" else "the built engine"
+    has_attention = any(each.quantity == _FOUND and {each.mixed, each.fp32} - {"0", "–"} for each in engine.figures)
     for figure in engine.figures:
-        # Without attention there is none to fuse.
-        if figure.quantity in _OF_ENGINES and not (figure.quantity == _FUSED and figure.mixed == figure.fp32 == "0"):
+        if figure.quantity in _OF_ENGINES and (has_attention or figure.quantity != _FUSED):
             change = "" if figure.quantity == _FUSED else _change(report, of_fp32(figure.metric), figure.metric)
             yield Gain(_OF_ENGINES[figure.quantity], figure.fp32, figure.mixed, "", change, by, figure.metric)
 

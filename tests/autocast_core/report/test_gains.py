@@ -1,8 +1,12 @@
 """The figures of the first screen: which there are, how they relate, and what measured them."""
 
+import pytest
+
+from autocast_core.engine.validation import Validation
+from autocast_core.engine.view import EngineView
 from autocast_core.report.decision.gains import Gain, gains
 from autocast_core.report.figures.engine_section import engine_section
-from tests.autocast_core.report.test_engine_section import validation
+from tests.autocast_core.report.test_engine_section import CAST, validation
 
 
 def test_without_an_engine_there_are_size_and_accuracy(make_report):
@@ -31,3 +35,11 @@ def test_a_measured_latency_stands_in_the_place_of_the_estimate(make_report):
     names = {gain.name: gain.change for gain in gains(report, engine_section(found))}
     assert names["Latency"] == "−50%"
     assert not any(name.startswith("Estimated") for name in names)
+
+
+@pytest.mark.parametrize(("found", "is_shown"), [(0, False), (2, True)])
+def test_fused_attention_stands_only_where_there_is_attention(make_report, found, is_shown):
+    validated = Validation("built", engine_view=EngineView((CAST,), attention_found=found))
+    report = make_report(validation=validated, metrics=validated.metrics())
+    names = [gain.name for gain in gains(report, engine_section(validated))]
+    assert ("Fused attention" in names) is is_shown
