@@ -22,6 +22,7 @@ FLOWS = (
     "tune-precision",
     "validate-on-tensorrt",
     "promote-version",
+    "review-version",
     "reconcile-registry",
 )
 """The flows of infra/prefect.yaml. Named here, as importing Prefect would cost the bridge 100 MB of memory."""

@@ -59,11 +59,18 @@ def answer_approval(uri: str, home: Home, environment: Mapping[str, str] = os.en
     ServiceError, OutputError, and ConfigError of AUTOCAST_TRUSTED_KEY are not the version's fault: the tag stays.
     InputError where there is no such version.
     """
-    tracking = resolve_tracking_uri()
-    version = read_version(tracking, uri)
+    version = read_version(resolve_tracking_uri(), uri)
     alias = version.tags.get(APPROVE)
-    if not alias:
-        return None
+    return _answer(version, alias, home, environment) if alias else None
+
+
+def approve(uri: str, alias: str, home: Home, environment: Mapping[str, str] = os.environ) -> Approval:
+    """Answers somebody who asks for `alias` on the version at `uri` in another way than by its tag; as
+    `answer_approval`."""
+    return _answer(read_version(resolve_tracking_uri(), uri), alias, home, environment)
+
+
+def _answer(version: VersionRecord, alias: str, home: Home, environment: Mapping[str, str]) -> Approval:
     trusted_key(environment)
     try:
         _check_alias(alias, environment)
@@ -73,7 +80,7 @@ def answer_approval(uri: str, home: Home, environment: Mapping[str, str] = os.en
         raise
     except AutocastError as error:
         found = Approval(str(version), alias, False, one_line(error, _LONGEST))
-    _write(tracking, version, found)
+    _write(resolve_tracking_uri(), version, found)
     return found
 
 

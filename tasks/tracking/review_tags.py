@@ -63,7 +63,7 @@ def record_approval(tracking_uri: str, version: VersionRecord, answer: Mapping[s
             retry_conflicts(partial(client.set_model_version_tag, version.name, version.version, name, value))
         found = client.get_model_version(version.name, version.version)
         client.update_model_version(version.name, version.version, with_line(found.description or "", line))
-        if found.tags.get(APPROVE) == version.tags.get(APPROVE):
+        if APPROVE in found.tags and found.tags[APPROVE] == version.tags.get(APPROVE):
             client.delete_model_version_tag(version.name, version.version, APPROVE)
 
 

@@ -117,6 +117,7 @@ def test_the_deployments_are_what_prefect_accepts():
         "tune-precision",
         "validate-on-tensorrt",
         "promote-version",
+        "review-version",
         "reconcile-registry",
     }
 
@@ -234,7 +235,7 @@ def test_the_local_scripts_are_python_and_can_be_run(name):
 def test_requests_go_before_fleets():
     """A queue gets the next priority of its pool when it is deployed first."""
     queues = [one["work_pool"].get("work_queue_name") for one in DEPLOYMENTS if one["name"] != "validate-on-tensorrt"]
-    assert queues == ["requests", "requests", "requests", "fleets", "fleets"]
+    assert queues == [*["requests"] * 4, "fleets", "fleets"]
 
 
 def test_the_form_of_a_conversion_has_its_options_in_order_and_described():
