@@ -17,7 +17,7 @@ from math import prod
 import onnx_ir as ir
 
 from autocast_core.config import Precision
-from autocast_core.decide.inside_kernels.sensitivity import MeanSquare, Sizes, constant_weights, sensitivities
+from autocast_core.decide.inside_kernels.sensitivity import MeanSquare, ValueSizes, constant_weights, sensitivities
 from autocast_core.engine.view import EngineView
 from autocast_core.fusion import NodeKind, node_kind
 from autocast_core.fusion.node_kinds import only_moves
@@ -106,7 +106,7 @@ def crossings_of(
     type."""
     by_node = {node: node_id for node_id, node in ids.items()}
     kernels = _kernels_of(view)
-    sizes = Sizes(mean_square, lambda value: _elements(value, shapes))
+    sizes = ValueSizes(mean_square, lambda value: _elements(value, shapes))
     values, edges = sensitivities([*by_node], sizes)
     found = Crossings()
     for node, weight in constant_weights([*by_node], sizes, low).items():

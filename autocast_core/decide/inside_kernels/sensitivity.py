@@ -46,7 +46,7 @@ Edge = tuple[ir.Node, int]
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ValueSizes:
     """What is known of values: their mean squares, and how many elements they have (0: not known)."""
 
     mean_square: MeanSquare
@@ -54,7 +54,7 @@ class Sizes:
 
 
 def sensitivities(
-    nodes: Sequence[ir.Node], sizes: Sizes, *, averaged: float = _AVERAGED
+    nodes: Sequence[ir.Node], sizes: ValueSizes, *, averaged: float = _AVERAGED
 ) -> tuple[dict[ir.Value, float], dict[Edge, float]]:
     """The weight of each value that `nodes` (in graph order) make or read, and of each of their inputs; a reduction
     leaves the share `averaged` of a squared error."""
@@ -74,7 +74,7 @@ def sensitivities(
     return values, edges
 
 
-def constant_weights(nodes: Sequence[ir.Node], sizes: Sizes, low: Precision) -> dict[ir.Node, float]:
+def constant_weights(nodes: Sequence[ir.Node], sizes: ValueSizes, low: Precision) -> dict[ir.Node, float]:
     """By node the weight of rounding the constants that it reads to `low`; nothing for those that it holds exactly.
 
     Constants of more than _MOST_READ elements, and weights of products, are not read; their roundings count whole.
@@ -104,7 +104,7 @@ def _float_constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     return tensor if tensor is not None and tensor.dtype == ir.DataType.FLOAT else None
 
 
-def _passed(node: ir.Node, index: int, value: ir.Value, sizes: Sizes, averaged: float) -> float:
+def _passed(node: ir.Node, index: int, value: ir.Value, sizes: ValueSizes, averaged: float) -> float:
     """The part of a squared relative error of `value`, an input of the node, that the node's result takes."""
     if node.op_type in _SUMS or (index == _BIAS and node.op_type in _ADDS_A_BIAS):
         before, after = sizes.mean_square(value), sizes.mean_square(node.outputs[0])

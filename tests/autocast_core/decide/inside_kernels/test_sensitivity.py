@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from autocast_core.config import Precision
-from autocast_core.decide.inside_kernels.sensitivity import Sizes, constant_weights, sensitivities
+from autocast_core.decide.inside_kernels.sensitivity import ValueSizes, constant_weights, sensitivities
 
 MASKED = """
 <ir_version: 10, opset_import: ["" : 22]>
@@ -26,7 +26,7 @@ def model_of(text: str) -> ir.Model:
 def test_what_a_mask_hides_does_not_weigh_in_softmax(mask, expected):
     loaded = model_of(MASKED)
     sizes = {"scores": 2.0, "mask": mask, "masked": 2.0 + mask, "p": 0.1}
-    _, edges = sensitivities(list(loaded.graph), Sizes(lambda value: sizes[str(value.name)]))
+    _, edges = sensitivities(list(loaded.graph), ValueSizes(lambda value: sizes[str(value.name)]))
     weights = {str(node.name): weight for (node, index), weight in edges.items() if not index}
     assert weights["softmax"] == expected
 
@@ -44,7 +44,7 @@ main (float[8, 4] x) => (float[8, 4] y) <int64[1] none = {0}, int64[1] three = {
 def test_what_is_cut_up_and_put_together_again_weighs_once():
     loaded = model_of(ROLLED)
     elements = {"x": 32, "first": 12, "second": 20, "y": 32}
-    values, _ = sensitivities(list(loaded.graph), Sizes(lambda _: 1.0, lambda value: elements[str(value.name)]))
+    values, _ = sensitivities(list(loaded.graph), ValueSizes(lambda _: 1.0, lambda value: elements[str(value.name)]))
     assert values[loaded.graph.inputs[0]] == pytest.approx(1.0)
 
 
@@ -64,5 +64,5 @@ main (float[4, 8] x) => (float[1, 8] y) <float[8] gain = {GAINS}, float[8] shift
 def test_rounded_constants_weigh_by_what_they_add_and_no_mean_averages_them_out(gain, shift, expected):
     text = NORMED.replace("GAINS", ", ".join([str(gain)] * 8)).replace("SHIFTS", ", ".join([str(shift)] * 8))
     loaded = model_of(text)
-    found = constant_weights(list(loaded.graph), Sizes(lambda _: 1.0), Precision.FP16)
+    found = constant_weights(list(loaded.graph), ValueSizes(lambda _: 1.0), Precision.FP16)
     assert sum(found.values()) == pytest.approx(expected, rel=1e-6)
