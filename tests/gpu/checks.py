@@ -24,6 +24,7 @@ from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import input_specs, open_batches
 from autocast_core.engine.options import EngineOptions, Profile
 from autocast_core.engine.validation import Validation
+from autocast_core.evaluate.metric_names import TENSORRT, of_worst_outputs
 from autocast_core.model import load_model
 from autocast_core.pipeline.convert import convert_file
 from tests.models import BuiltModel, build
@@ -239,7 +240,7 @@ def _fixed_shapes(built: BuiltModel) -> EngineOptions:
 def _facts(found: Validation) -> dict[str, Any]:
     execution = found.execution
     assert execution is not None
-    worst = {key: value for key, value in execution.fidelity.items() if ".worst." in key}
+    worst = of_worst_outputs(execution.fidelity, TENSORRT)
     view = found.engine_view
     kinds: dict[str, int] = {}
     for kernel in view.kernels if view is not None else ():

@@ -46,7 +46,7 @@ def test_a_bound_on_16_bit_insides_is_measured_where_it_is_asked_for(pair):
     (source, converted), data = pair
     found = evaluate_model(source, converted, None, data, ConversionConfig(accumulate="fp16"))
     assert list(found.fidelity) == [SIMULATION, ONNXRUNTIME, "fidelity_bound_fp16"]
-    bound, simulated = (found.metrics[f"{name}.worst.rel_l2"] for name in ("fidelity_bound_fp16", SIMULATION))
+    bound, simulated = (found.metrics[f"{name}/rel_l2"] for name in ("fidelity_bound_fp16", SIMULATION))
     assert simulated <= bound < 10 * simulated
 
 
@@ -67,7 +67,7 @@ def test_the_worth_of_fp32_inside_an_operator_type_is_measured(tmp_path):
     found = evaluate_model(source, low, None, tmp_path / "d.npz", ConversionConfig(accumulate="native"), (SIMULATION,))
     bound = "fidelity_bound_native"
     assert list(found.fidelity) == [SIMULATION, bound, f"{bound}_but_LayerNormalization", f"{bound}_but_ReduceMean"]
-    decibels = {name: found.metrics[f"{name}.worst.sqnr_db"] for name in found.fidelity}
+    decibels = {name: found.metrics[f"{name}/sqnr_db"] for name in found.fidelity}
     assert decibels[f"{bound}_but_LayerNormalization"] > decibels[bound] + 20
     assert decibels[SIMULATION] >= decibels[f"{bound}_but_LayerNormalization"]
 
