@@ -155,7 +155,7 @@ def test_the_run_shows_the_headlines_first_and_its_plots_among_the_charts(window
     window.show("stranger-run")
 
     window.page.goto(f"{run}/model-metrics?workflowType=machine_learning")
-    window.page.get_by_text("fidelity (", exact=False).first.wait_for()
+    window.page.get_by_placeholder("Search metric charts").wait_for()
     window.page.mouse.move(600, 700)
     # Charts are drawn when they come into sight.
     for _ in range(80):
