@@ -228,8 +228,9 @@ def register(
 
 
 def _links(run: RunRef) -> str:
-    report, charts = run_path(run, "artifacts/report.html"), run_path(run, "model-metrics")
-    return f"[Report]({report}) · [run]({run_path(run)}) · [plots]({charts})"
+    # Among the run's charts MLflow writes all parameters above a plot; the artifact shows the plot alone.
+    report, plots = (run_path(run, f"artifacts/{name}") for name in ("report.html", "plots/precision_by_operator.png"))
+    return f"[Report]({report}) · [run]({run_path(run)}) · [plots]({plots})"
 
 
 def _source(source: Fetched) -> str:
