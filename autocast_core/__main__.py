@@ -106,9 +106,10 @@ def main(argv: Sequence[str] | None = None) -> onnx.ModelProto:
 def command(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     from autocast_core.process.full_disk import full_disk_told
+    from autocast_core.process.out_of_memory import out_of_memory_told
 
     try:
-        with full_disk_told():
+        with full_disk_told(), out_of_memory_told():
             _convert(get_parser().parse_args(argv))
     except AutocastError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autocast_core.engine.devices import DEFAULT_DEVICE, devices
+from autocast_core.engine.options import check_profile
 from autocast_core.errors import ConfigError
 from autocast_core.name_patterns import check_name_pattern
 from autocast_core.options import declared, options_of
@@ -33,11 +34,7 @@ class ConversionConfig:
     )
     range_precision: Precision | None = field(
         default=None,
-        metadata=declared(
-            "The second 16-bit type where `precision` names two.",
-            choices=("bf16",),
-            python_only=True,
-        ),
+        metadata=declared("The second 16-bit type where `precision` names two.", choices=("bf16",), python_only=True),
     )
     nodes_to_exclude: tuple[str, ...] = field(
         default=(),
@@ -318,10 +315,7 @@ class ConversionConfig:
     )
     device: str = field(
         default=DEFAULT_DEVICE,
-        metadata=declared(
-            "Device on which the time of a built engine is estimated.",
-            choices=tuple(devices()),
-        ),
+        metadata=declared("Device on which the time of a built engine is estimated.", choices=tuple(devices())),
     )
     fp32_engine: bool = field(
         default=False,
@@ -381,7 +375,7 @@ class ConversionConfig:
         for pattern in (*self.nodes_to_exclude, *self.nodes_to_include):
             check_name_pattern(pattern)
         for name, shapes in self.profiles.items():
-            _check_profile(name, shapes)
+            check_profile(name, shapes)
         for op_type, block in self.operands_to_exclude.items():
             _check_block(op_type, block)
 
@@ -397,14 +391,6 @@ class ConversionConfig:
 
 OPTIONS = options_of(ConversionConfig)
 """The options of the converter by name."""
-
-
-def _check_profile(name: str, shapes: Sequence[Sequence[int]]) -> None:
-    same_rank = len(shapes) == 3 and len({len(shape) for shape in shapes}) == 1
-    if not same_rank or not all(0 <= low <= usual <= high for low, usual, high in zip(*shapes, strict=True)):
-        raise ConfigError(
-            f"profile of {name!r}: give three shapes of one rank, none larger than the next: smallest, usual, largest"
-        )
 
 
 def _check_block(op_type: str, block: Mapping[str, Sequence[int]]) -> None:

@@ -53,7 +53,7 @@ from flows.conversion.unpublished import UnpublishedError, is_published, unpubli
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
 from flows.proof import SIGNING_KEY
-from flows.request.policy import check_metric, check_plugins, check_runner, limits_for
+from flows.request.policy import check_metric, check_plugins, check_runner_allowed, limits_for
 from flows.request.preflight import check_inputs_stay, check_request
 from flows.request.spec import Spec
 from tasks.isolation import isolation
@@ -72,7 +72,8 @@ from tasks.stages.track import log_model_task, register_task, size_of, track_tas
 from tasks.storage.local import MODEL_FILE
 from tasks.storage.model_registry import NoOnnxFlavorError
 from tasks.storage.publication import is_there, output_name
-from tasks.tracking.conversions import (
+from tasks.tracking.reading import read_run, read_version
+from tasks.tracking.registry.conversions import (
     IDENTITY_TAG,
     REQUEST_TAG,
     EarlierConversion,
@@ -80,7 +81,6 @@ from tasks.tracking.conversions import (
     earlier_conversion,
     keep_result,
 )
-from tasks.tracking.reading import read_run, read_version
 from tasks.tracking.runs import RunRef, log
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def convert_model(model: str, spec: Spec = _DEFAULT, dry_run: bool = False, runn
     set_defaults(where)
     remove_old_work_folders(where)
     deployed = runtime.deployment.id is not None
-    check_runner(runner, deployed=deployed)
+    check_runner_allowed(runner, deployed=deployed)
     check_plugins(spec, deployed=deployed)
     check_metric(spec.metric, deployed=deployed)
     try:

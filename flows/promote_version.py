@@ -17,7 +17,7 @@ from flows.request.policy import limits_for
 from flows.request.spec import Spec
 from flows.review.approval import answer_approval
 from tasks.isolation import isolation
-from tasks.tracking.review_tags import APPROVE
+from tasks.tracking.registry.review_tags import APPROVE
 
 
 def _run_name() -> str:

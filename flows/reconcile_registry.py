@@ -32,7 +32,7 @@ from flows.review.aliases import check_aliases, enforced
 from flows.review.approval import answer_approval, asked_versions
 from tasks.isolation import isolation
 from tasks.storage.model_registry import resolve_tracking_uri
-from tasks.tracking.conversions import FLOW_RUN_TAG, REQUEST_TAG, end_abandoned
+from tasks.tracking.registry.conversions import FLOW_RUN_TAG, REQUEST_TAG, end_abandoned
 from tasks.tracking.store import all_found, connect, tracking_errors
 
 if TYPE_CHECKING:

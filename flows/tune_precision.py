@@ -27,7 +27,7 @@ from flows.conversion.tracked_run import (
 )
 from flows.local.environment import set_defaults
 from flows.local.home import Home, home
-from flows.request.policy import check_metric, check_plugins, check_runner, limits_for
+from flows.request.policy import check_metric, check_plugins, check_runner_allowed, limits_for
 from flows.request.spec import Spec
 from tasks.isolation import isolation
 from tasks.progress import stage
@@ -119,7 +119,7 @@ def tune_precision(
     deployed = runtime.deployment.id is not None
     check_plugins(spec, deployed=deployed)
     check_metric(budgets.metric, deployed=deployed)
-    check_runner(runner, deployed=deployed)
+    check_runner_allowed(runner, deployed=deployed)
     search = _Search(model, budgets, spec, plan, where, {})
     tags = {"autocast.source": model, "autocast.precision": spec.precision, "autocast.flow": "tune-precision"}
     name = f"tune {model_stem(model)}-{spec.precision_in_names}"

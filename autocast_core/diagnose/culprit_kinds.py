@@ -10,7 +10,7 @@ import onnx_ir as ir
 from autocast_core.diagnose.clamped_masks import mask_numbers
 from autocast_core.diagnose.error_shares import MeasuredErrors, unit_rounding
 from autocast_core.diagnose.matching.operand_likeness import is_constant, same_attributes, same_weights
-from autocast_core.diagnose.matching.segments import Segment
+from autocast_core.diagnose.matching.segments import MatchedSegment
 from autocast_core.diagnose.own_errors import OwnError, ReferenceValues
 from autocast_core.diagnose.result import Kind
 from autocast_core.graph.constants import small_array
@@ -23,7 +23,7 @@ _ELSE = 0.02
 """The relative error from which on something else than rounding is at work in a node."""
 
 
-def differences(segment: Segment, weights: bool = True) -> list[str]:
+def differences(segment: MatchedSegment, weights: bool = True) -> list[str]:
     """What the candidate computes there that the reference does not, as phrases; without `weights` none are read."""
     if segment.is_added_cast:
         return []
@@ -49,7 +49,7 @@ def differences(segment: Segment, weights: bool = True) -> list[str]:
     return found
 
 
-def kind_of(segment: Segment, measured: MeasuredErrors, values: ReferenceValues) -> Kind:
+def kind_of(segment: MatchedSegment, measured: MeasuredErrors, values: ReferenceValues) -> Kind:
     """The kind of fault at a segment whose own error was measured."""
     own = measured.own.get(segment.value)
     if own is None:
@@ -75,7 +75,7 @@ def kind_of(segment: Segment, measured: MeasuredErrors, values: ReferenceValues)
     return Kind.ROUNDING
 
 
-def vanished_constant(segment: Segment) -> str | None:
+def vanished_constant(segment: MatchedSegment) -> str | None:
     """A constant that is 0 in the candidate's segment where the reference's has another, tiny one; by its name."""
     tiny = _constants(segment.reference_nodes)
     zeros = [value for value, number in _constants(segment.nodes) if number == 0.0]
@@ -84,7 +84,7 @@ def vanished_constant(segment: Segment) -> str | None:
     return None
 
 
-def explanation(kind: Kind, segment: Segment, measured: MeasuredErrors, own: OwnError | None) -> str:
+def explanation(kind: Kind, segment: MatchedSegment, measured: MeasuredErrors, own: OwnError | None) -> str:
     """What happens there, in one sentence."""
     dtype = segment.value.dtype
     said = "16 bits" if dtype not in LOW_DTYPES else str(precision_of(dtype)).upper()
@@ -122,12 +122,12 @@ def _mask_explanation(own: OwnError | None) -> str:
     return f"the candidate does not have the mask's {-number:.4g}{instead}: rows with every key masked become others"
 
 
-def _type(segment: Segment) -> str:
+def _type(segment: MatchedSegment) -> str:
     dtype = segment.value.dtype
     return "another type" if dtype is None else dtype.name.lower()
 
 
-def _is_underflow(segment: Segment, own: OwnError, values: ReferenceValues) -> bool:
+def _is_underflow(segment: MatchedSegment, own: OwnError, values: ReferenceValues) -> bool:
     """Whether most of the error is at values below the smallest normal one of the candidate's type."""
     dtype = segment.value.dtype
     precision = None if dtype is None else precision_of(dtype)

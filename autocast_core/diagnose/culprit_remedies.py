@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import onnx_ir as ir
 
 from autocast_core.diagnose.culprit_kinds import vanished_constant
-from autocast_core.diagnose.matching.segments import Segment
+from autocast_core.diagnose.matching.segments import MatchedSegment
 from autocast_core.diagnose.result import Kind, Remedy
 
 _BOTH_TYPES = "or give such nodes BF16 with --precision fp16,bf16"
@@ -24,7 +24,7 @@ _TEXTS = {
 }
 
 
-def remedy_of(kind: Kind, segment: Segment) -> Remedy:
+def remedy_of(kind: Kind, segment: MatchedSegment) -> Remedy:
     """The remedy for a culprit. Its options keep the reference's nodes in FP32, by name: those that make the tensor,
     its readers where the values themselves do not fit 16 bits, and the makers of its inputs where these lose digits."""
     if kind is Kind.DIFFERENCE:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig
 from autocast_core.diagnose.clamped_masks import mask_numbers
 from autocast_core.diagnose.error_shares import MeasuredErrors
-from autocast_core.diagnose.matching.segments import Segment
+from autocast_core.diagnose.matching.segments import MatchedSegment
 from autocast_core.diagnose.result import Culprit, Kind, Remedy
 from autocast_core.graph.walk import main_graph_id
 from autocast_core.operators.families import is_in
@@ -26,7 +26,7 @@ _MOST_LOOKED_AT = 64
 
 
 def with_repairs(
-    culprits: Sequence[Culprit], segments: Sequence[Segment], measured: MeasuredErrors, reference: ir.Model
+    culprits: Sequence[Culprit], segments: Sequence[MatchedSegment], measured: MeasuredErrors, reference: ir.Model
 ) -> tuple[Culprit, ...]:
     """`culprits` with the repairs that apply to them: of masks, and where one overflows, those of range that the
     converter finds in the graph of `reference` for the magnitudes that were measured."""

@@ -13,7 +13,7 @@ from autocast_core.diagnose.culprit_remedies import remedy_of
 from autocast_core.diagnose.culprit_repairs import with_repairs
 from autocast_core.diagnose.distances import DistanceSums, array_distance
 from autocast_core.diagnose.error_shares import INFINITE, MeasuredErrors, error_shares
-from autocast_core.diagnose.matching.segments import Segment
+from autocast_core.diagnose.matching.segments import MatchedSegment
 from autocast_core.diagnose.own_errors import ReferenceValues, fixed_outputs
 from autocast_core.diagnose.result import Begins, Culprit, Kind, OutputDistance, Recorded, Swallowed
 from autocast_core.errors import BackendError
@@ -41,7 +41,7 @@ class WorstBatch:
 
 
 def find_culprits(
-    segments: Sequence[Segment],
+    segments: Sequence[MatchedSegment],
     measured: MeasuredErrors,
     values: ReferenceValues,
     outputs: Sequence[tuple[ir.Value, OutputDistance]],
@@ -68,7 +68,7 @@ def find_culprits(
     return with_repairs(_by_effect(culprits, repeated, values, batch), segments, measured, batch.reference)
 
 
-def begins(segments: Sequence[Segment], measured: MeasuredErrors) -> tuple[Begins, ...]:
+def begins(segments: Sequence[MatchedSegment], measured: MeasuredErrors) -> tuple[Begins, ...]:
     """Where infinity, NaN and vanished values begin: nodes whose inputs have none of it."""
     found = []
     for segment in segments:
@@ -86,7 +86,7 @@ def begins(segments: Sequence[Segment], measured: MeasuredErrors) -> tuple[Begin
     return tuple(found)
 
 
-def swallowed(segments: Sequence[Segment], measured: MeasuredErrors) -> tuple[Swallowed, ...]:
+def swallowed(segments: Sequence[MatchedSegment], measured: MeasuredErrors) -> tuple[Swallowed, ...]:
     """The nodes into which infinity or NaN goes and out of which finite numbers come."""
     found = []
     for segment in segments:
@@ -103,11 +103,13 @@ def _many(sums: DistanceSums) -> bool:
     return sums.vanished > _MANY * sums.elements
 
 
-def _begins(kind: Kind, segment: Segment, count: int) -> Begins:
+def _begins(kind: Kind, segment: MatchedSegment, count: int) -> Begins:
     return Begins(kind, main_graph_id(segment.node), segment.node.op_type, str(segment.value.name), count)
 
 
-def _where_it_begins(segment: Segment, by_value: Mapping[ir.Value, Segment], measured: MeasuredErrors) -> Segment:
+def _where_it_begins(
+    segment: MatchedSegment, by_value: Mapping[ir.Value, MatchedSegment], measured: MeasuredErrors
+) -> MatchedSegment:
     """Where an input that vanished makes NaN or infinity of a segment: what made it vanish; else the segment."""
     own = measured.own.get(segment.value)
     while own is not None and measured.is_amplified(segment) and own.rounded.nonfinite:
@@ -125,7 +127,7 @@ def _vanishes(value: ir.Value, measured: MeasuredErrors) -> bool:
 
 
 def _culprit(
-    segment: Segment, measured: MeasuredErrors, values: ReferenceValues, share: float, outputs: tuple[str, ...]
+    segment: MatchedSegment, measured: MeasuredErrors, values: ReferenceValues, share: float, outputs: tuple[str, ...]
 ) -> Culprit:
     own = measured.own.get(segment.value)
     kind = kind_of(segment, measured, values)
@@ -153,7 +155,7 @@ def _culprit(
     )
 
 
-def _hidden(segments: Sequence[Segment], measured: MeasuredErrors) -> list[ir.Value]:
+def _hidden(segments: Sequence[MatchedSegment], measured: MeasuredErrors) -> list[ir.Value]:
     """Tensors at which much error arises, the most first: what comes in, infinities and masks, may outweigh it."""
     found = []
     for segment in segments:
@@ -165,7 +167,7 @@ def _hidden(segments: Sequence[Segment], measured: MeasuredErrors) -> list[ir.Va
     return [value for _, value in sorted(found, key=lambda each: -each[0])]
 
 
-def _repeats(name: str, segments: Sequence[Segment], measured: MeasuredErrors) -> list[Segment]:
+def _repeats(name: str, segments: Sequence[MatchedSegment], measured: MeasuredErrors) -> list[MatchedSegment]:
     """The segment of the tensor `name`, and those behind it that would make infinity of exact inputs, too."""
     found = [segment for segment in segments if segment.value.name == name]
     values = {segment.value for segment in found}
@@ -179,7 +181,7 @@ def _repeats(name: str, segments: Sequence[Segment], measured: MeasuredErrors) -
 
 def _by_effect(
     culprits: Sequence[Culprit],
-    repeated: Mapping[str, Sequence[Segment]],
+    repeated: Mapping[str, Sequence[MatchedSegment]],
     values: ReferenceValues,
     batch: WorstBatch,
 ) -> tuple[Culprit, ...]:
@@ -204,7 +206,7 @@ def _shared(culprits: Sequence[Culprit]) -> list[Culprit]:
     return [each for each in culprits if each.share >= _LEAST_SHARE]
 
 
-def _fixed(culprit: Culprit, parts: Sequence[Segment], values: ReferenceValues, batch: WorstBatch) -> Culprit:
+def _fixed(culprit: Culprit, parts: Sequence[MatchedSegment], values: ReferenceValues, batch: WorstBatch) -> Culprit:
     """The culprit with what its fixing does; as it is where that does not run."""
     known = [each for each in parts if str(each.reference.name) in values.arrays]
     given = {str(each.value.name): values.of(each.reference) for each in known}

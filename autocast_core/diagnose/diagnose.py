@@ -19,7 +19,7 @@ from autocast_core.diagnose.matching.by_numbers import match_by_numbers, unmatch
 from autocast_core.diagnose.matching.by_structure import Matching, ValueMatcher, matcher_of
 from autocast_core.diagnose.matching.operand_likeness import is_constant, passes_on
 from autocast_core.diagnose.matching.prepared import Interfaces, paired_interfaces, prepared
-from autocast_core.diagnose.matching.segments import Segment, segments
+from autocast_core.diagnose.matching.segments import MatchedSegment, segments
 from autocast_core.diagnose.own_errors import Feeds, ReferenceValues, own_errors, reference_values
 from autocast_core.diagnose.result import Diagnosis, MatchedTensor, OutputDistance
 from autocast_core.diagnose.sampled_values import SampledModel, is_measurable, sampled_model
@@ -222,7 +222,7 @@ def _outputs(pair: _Pair, found: _Found, tolerance_db: float | None) -> list[tup
 
 
 def _own_errors(
-    pair: _Pair, parts: Sequence[Segment], found: _Found, diverging: Sequence[tuple[ir.Value, OutputDistance]]
+    pair: _Pair, parts: Sequence[MatchedSegment], found: _Found, diverging: Sequence[tuple[ir.Value, OutputDistance]]
 ) -> tuple[MeasuredErrors, ReferenceValues]:
     """What is measured on the worst batch, and the reference's whole tensors that this took."""
     distances = MeasuredErrors(found.at_worst, {})
@@ -238,7 +238,7 @@ def _own_errors(
 
 
 def _tensors(
-    pair: _Pair, parts: Sequence[Segment], found: _Found, measured: MeasuredErrors
+    pair: _Pair, parts: Sequence[MatchedSegment], found: _Found, measured: MeasuredErrors
 ) -> tuple[MatchedTensor, ...]:
     rows = []
     for segment in parts:
@@ -263,7 +263,7 @@ def _tensors(
     return tuple(rows)
 
 
-def _unmatched(matching: Matching, parts: Sequence[Segment]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _unmatched(matching: Matching, parts: Sequence[MatchedSegment]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The nodes of reference and candidate that make no matched tensor and are in no segment of one."""
     ours = {node for segment in parts for node in segment.reference_nodes}
     theirs = {node for segment in parts for node in segment.nodes}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from autocast_core.diagnose.distances import DistanceSums
-from autocast_core.diagnose.matching.segments import Segment
+from autocast_core.diagnose.matching.segments import MatchedSegment
 from autocast_core.diagnose.own_errors import OwnError
 from autocast_core.number_formats import precision_of
 from autocast_core.precision import Precision
@@ -38,18 +38,18 @@ class MeasuredErrors:
         """The relative L2 error of `value`; 0 where it was not compared, as of an input."""
         return min(self.distances[value].rel_l2, INFINITE) if value in self.distances else 0.0
 
-    def came_in(self, segment: Segment) -> float:
+    def came_in(self, segment: MatchedSegment) -> float:
         """The largest relative error of what the segment reads."""
         return max((self.error(value) for value in segment.inputs), default=0.0)
 
-    def is_amplified(self, segment: Segment) -> bool:
+    def is_amplified(self, segment: MatchedSegment) -> bool:
         """Whether the rounding of the inputs alone makes most of the segment's error."""
         own = self.own.get(segment.value)
         if own is None or not _exceeds(own.rounded.rel_l2, _AMPLIFIES * own.exact.rel_l2):
             return False
         return all(self.error(value) <= _ROUNDING_STEPS * unit_rounding(value.dtype) for value in segment.inputs)
 
-    def own_error(self, segment: Segment) -> float:
+    def own_error(self, segment: MatchedSegment) -> float:
         """The error that arises in the segment; where it was not measured, its error if no input has half of it."""
         own = self.own.get(segment.value)
         if own is None:
@@ -65,7 +65,7 @@ def unit_rounding(dtype: ir.DataType | None) -> float:
 
 
 def error_shares(
-    segments: Sequence[Segment], measured: MeasuredErrors, outputs: Mapping[ir.Value, float]
+    segments: Sequence[MatchedSegment], measured: MeasuredErrors, outputs: Mapping[ir.Value, float]
 ) -> dict[ir.Value, float]:
     """By the candidate's tensor the part of the error of `outputs` that arises at it; the parts add up to 1.
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.diagnose.distances import DistanceSums, array_distance
-from autocast_core.diagnose.matching.segments import Segment
+from autocast_core.diagnose.matching.segments import MatchedSegment
 from autocast_core.diagnose.part_views import part_of, read_from_inputs
 from autocast_core.graph.names import values_by_name
 from autocast_core.number_formats import LOW_DTYPES
@@ -62,7 +62,7 @@ def reference_values(
 
 
 def own_errors(
-    simulated: ir.Model, segments: Sequence[Segment], values: ReferenceValues, feeds: Feeds, runtime: Runtime
+    simulated: ir.Model, segments: Sequence[MatchedSegment], values: ReferenceValues, feeds: Feeds, runtime: Runtime
 ) -> dict[ir.Value, OwnError]:
     """The own errors of `segments`, by their values of the candidate; `simulated` is the candidate in FP32, whose
     values have the same names, `feeds` what it is fed. Two runs of one session. BackendError where it does not run."""

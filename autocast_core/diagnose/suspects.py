@@ -10,7 +10,7 @@ import onnx_ir as ir
 from autocast_core.calibrate.tensor_sizes import sizes_of
 from autocast_core.diagnose.culprit_kinds import differences
 from autocast_core.diagnose.error_shares import MeasuredErrors, unit_rounding
-from autocast_core.diagnose.matching.segments import Segment
+from autocast_core.diagnose.matching.segments import MatchedSegment
 
 _ALL_ELEMENTS = 1 << 24
 _MOST, _RUINED = 20, 8
@@ -20,11 +20,11 @@ _GROWS, _ELSE = 1.5, 10.0
 
 def suspects(
     reference: ir.Model,
-    segments: Sequence[Segment],
+    segments: Sequence[MatchedSegment],
     measured: MeasuredErrors,
     diverging: Sequence[ir.Value],
     feeds: Mapping[str, np.ndarray],
-) -> list[Segment]:
+) -> list[MatchedSegment]:
     """The segments to measure, in graph order: all where their tensors have at most 2^24 elements together, else at
     most 28: by how far the error exceeds that of what they read, and the first with infinity or NaN; none of a large
     model whose outputs agree."""
@@ -42,7 +42,7 @@ def suspects(
     return [each for each in usable if each.value in chosen]
 
 
-def _can_be_fed(segment: Segment) -> bool:
+def _can_be_fed(segment: MatchedSegment) -> bool:
     """Whether the reference's values can be given as what the candidate reads: floats are no integers."""
     pairs = segment.fed.items()
     return all(_is_float(value) or not _is_float(reference) for value, reference in pairs)
@@ -52,7 +52,7 @@ def _is_float(value: ir.Value) -> bool:
     return value.dtype is not None and value.dtype.is_floating_point()
 
 
-def _score(segment: Segment, measured: MeasuredErrors) -> float:
+def _score(segment: MatchedSegment, measured: MeasuredErrors) -> float:
     """How much larger the error is than what came in; more where the candidate computes something else. Weights are
     read and compared only where the error grows."""
     floor = unit_rounding(segment.value.dtype)

@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.bridge.delivery import Delivery, Message
 from flows.request.registry_tags import REQUEST_TAGS, ApprovalRequest, ConversionRequest, Skipped
-from tasks.tracking.review_tags import APPROVE
+from tasks.tracking.registry.review_tags import APPROVE
 
 _REQUESTING = {("model_version", "created"), ("model_version_alias", "created"), ("model_version_tag", "set")}
 

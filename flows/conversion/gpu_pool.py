@@ -28,7 +28,7 @@ from tasks.storage.models import Fetched
 from tasks.storage.publication import Published, publish_files, take_back
 from tasks.storage.uri import LocalLocation, parse_uri
 from tasks.tracking.artifacts import run_file
-from tasks.tracking.conversions import FLOW_RUN_TAG
+from tasks.tracking.registry.conversions import FLOW_RUN_TAG
 from tasks.tracking.store import client_of, tracking_errors
 
 NO_POOL = f"no GPU pool is configured ({DEPLOYMENT})"

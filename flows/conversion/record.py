@@ -23,8 +23,8 @@ from tasks.stages.track import DataRecord, Record
 from tasks.storage.data import FetchedData
 from tasks.storage.models import Fetched
 from tasks.storage.uri import LocalLocation, parse_uri
-from tasks.tracking.conversions import IDENTITY_TAG
 from tasks.tracking.identity import identity
+from tasks.tracking.registry.conversions import IDENTITY_TAG
 
 
 @dataclass(frozen=True)

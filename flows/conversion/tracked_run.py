@@ -28,7 +28,7 @@ from tasks.progress import listener, stage
 from tasks.stages.track import begin_task
 from tasks.storage.cache_limit import cache_in_use, limit_from_environment
 from tasks.storage.model_registry import resolve_tracking_uri
-from tasks.tracking.conversions import FLOW_RUN_TAG, end_abandoned
+from tasks.tracking.registry.conversions import FLOW_RUN_TAG, end_abandoned
 from tasks.tracking.runs import RunRef, end_run, go_on
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from autocast_core.errors import AutocastError, OutputError
 from autocast_core.process.file_lock import lock, try_lock
 from flows.local.home import Home
 from flows.local.own_files import open_own_file
-from tasks.tracking.conversions import end_abandoned
+from tasks.tracking.registry.conversions import end_abandoned
 from tasks.tracking.store import shown
 
 LOG = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.tracking.reading import RunRecord, VersionRecord
-from tasks.tracking.review_tags import is_review_tag
+from tasks.tracking.registry.review_tags import is_review_tag
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:autocast-flow:conversion:1"

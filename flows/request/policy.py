@@ -87,7 +87,7 @@ def check_metric(metric: str | None, *, deployed: bool, environment: Mapping[str
         )
 
 
-def check_runner(runner: str, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> None:
+def check_runner_allowed(runner: str, *, deployed: bool, environment: Mapping[str, str] = os.environ) -> None:
     """ConfigError for an unknown runner, and where a request to a deployment names a cluster that its operator does not
     list: it would be sent code, and what it answers is unpickled."""
     from tasks.shards.runner import LOCAL, check_name

@@ -15,7 +15,7 @@ from typing import Any
 from autocast_core.errors import AutocastError, ConfigError, ServiceError
 from flows.request.spec import make_spec
 from flows.request.tag_policy import TagPolicy
-from tasks.tracking.review_tags import APPROVE
+from tasks.tracking.registry.review_tags import APPROVE
 
 PREFIX = "autocast."
 OPT_IN = "autocast.precision"

@@ -20,9 +20,9 @@ from flows.proof.keys import trusted_key
 from flows.request.registry_tags import OUTPUT_MARK
 from flows.review.promotion import check_promotion, promote
 from tasks.storage.model_registry import resolve_tracking_uri
-from tasks.tracking.model_versions import CANDIDATE
 from tasks.tracking.reading import VersionRecord, read_version
-from tasks.tracking.review_tags import checked_tag, record_checked, record_unchecked
+from tasks.tracking.registry.model_versions import CANDIDATE
+from tasks.tracking.registry.review_tags import checked_tag, record_checked, record_unchecked
 from tasks.tracking.store import all_found, tracking_errors
 
 if TYPE_CHECKING:

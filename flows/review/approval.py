@@ -19,7 +19,7 @@ from flows.proof.keys import trusted_key
 from flows.review.promotion import promote
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.tracking.reading import VersionRecord, read_version
-from tasks.tracking.review_tags import APPROVAL, APPROVAL_REASON, APPROVE, APPROVED, REFUSED, record_approval
+from tasks.tracking.registry.review_tags import APPROVAL, APPROVAL_REASON, APPROVE, APPROVED, REFUSED, record_approval
 from tasks.tracking.store import all_found, tracking_errors
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tasks.stages.gates import NO_DATA
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched, fetch_model
 from tasks.tracking.reading import RunRecord, VersionRecord, set_alias
-from tasks.tracking.review_tags import record_checked
+from tasks.tracking.registry.review_tags import record_checked
 
 
 @dataclass(frozen=True)

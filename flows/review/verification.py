@@ -16,9 +16,9 @@ from flows.review.conversion_record import read_conversion, spec_of
 from tasks.storage.data import fetch_data
 from tasks.storage.model_registry import resolve_tracking_uri
 from tasks.storage.models import Fetched, fetch_model
-from tasks.tracking.conversions import IDENTITY_TAG
 from tasks.tracking.identity import identity
 from tasks.tracking.reading import RunRecord, VersionRecord, read_artifact
+from tasks.tracking.registry.conversions import IDENTITY_TAG
 
 _SHARED_TAGS = tuple(
     f"autocast.{name}"

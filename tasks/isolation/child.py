@@ -22,10 +22,10 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-from autocast_core.errors import came_of
 from autocast_core.pipeline.cache import shared_artifacts
 from autocast_core.process.full_disk import full_disk_told
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
+from autocast_core.process.out_of_memory import is_out_of_memory
 from autocast_core.progress import Progress
 from autocast_core.text import one_line
 from tasks.prefect_settings import ignore_settings_files
@@ -33,7 +33,6 @@ from tasks.progress import SilentListener, listening
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _PROGRESS_SECONDS = 0.1
-_NO_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 _TRACE = 10_000
 """Characters of a traceback that are passed on, its last ones."""
 _Call = tuple[str, str, Any, Any, bool]
@@ -96,19 +95,9 @@ def _response(call: _Call, channel: _Channel) -> dict[str, Any]:
         return {
             "error": one_line(error),
             "kinds": [kind.__name__ for kind in type(error).__mro__],
-            "memory": _is_out_of_memory(error),
+            "memory": is_out_of_memory(error),
             "trace": traceback.format_exc(limit=-12),
         }
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed. Native libraries say so in the message of their own exceptions; the message of any
-    other exception may contain the same text as a name from a file."""
-    for cause in came_of(error):
-        native = isinstance(cause, RuntimeError) or type(cause).__module__.startswith("onnxruntime")
-        if isinstance(cause, MemoryError) or (native and any(text in str(cause) for text in _NO_MEMORY)):
-            return True
-    return False
 
 
 class _Channel:

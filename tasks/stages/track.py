@@ -27,10 +27,10 @@ from tasks.tracking.descriptions import NOTE_TAG, described_model
 from tasks.tracking.example import sample_of
 from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.model_facts import network_of, ports_of
-from tasks.tracking.model_versions import CANDIDATE, Registered, link_source, register_version
 from tasks.tracking.package_versions import versions
 from tasks.tracking.pages import model_page, model_path, run_path
-from tasks.tracking.previous_version import previous_version
+from tasks.tracking.registry.model_versions import CANDIDATE, Registered, link_source, register_version
+from tasks.tracking.registry.previous_version import previous_version
 from tasks.tracking.run_metrics import METRICS_FILE, metrics_text, read_by, shown_metrics
 from tasks.tracking.runs import RunRef, begin_run, log, log_artifacts, log_dataset, note
 

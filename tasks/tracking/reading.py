@@ -13,7 +13,7 @@ from autocast_core.errors import InputError
 from autocast_core.process.full_disk import full_disk_told
 from tasks.storage.uri import RegistryLocation, parse_uri
 from tasks.tracking.artifacts import run_file
-from tasks.tracking.model_versions import set_alias as set_alias_again
+from tasks.tracking.registry.model_versions import set_alias as set_alias_again
 from tasks.tracking.runs import DIGEST_TAG, FAILURE_TAG, PLACE_TAG
 from tasks.tracking.store import existing_store, tracking_errors
 

@@ -42,7 +42,7 @@ def test_versions_that_opt_in_and_were_never_tried_are_missed(workplace, service
 
 def test_a_version_whose_tags_were_changed_is_missed_again_however_old_it_is(workplace, services):
     from flows.request.spec import Spec
-    from tasks.tracking.conversions import REQUEST_TAG
+    from tasks.tracking.registry.conversions import REQUEST_TAG
     from tasks.tracking.runs import begin_run, end_run
 
     def tried(name, **tags):
@@ -107,7 +107,7 @@ def test_a_run_whose_worker_was_lost_says_so(workplace, services):
     from prefect.states import Crashed
 
     from flows.reconcile_registry import reconcile_registry
-    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.registry.conversions import FLOW_RUN_TAG
     from tasks.tracking.runs import begin_run
 
     dead = _flow_run(Crashed(message="No heartbeat for 75 s; the machine or the worker died."))
@@ -127,7 +127,7 @@ def test_versions_outside_the_period_are_left_alone(workplace, services):
 
 def test_runs_of_flow_runs_that_are_gone_are_ended(workplace, services):
     from flows.reconcile_registry import reconcile_registry
-    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.registry.conversions import FLOW_RUN_TAG
     from tasks.tracking.runs import begin_run
 
     left = begin_run(services, "left", {}, {FLOW_RUN_TAG: str(uuid.uuid4())})
@@ -173,7 +173,7 @@ def test_one_version_that_cannot_be_judged_stops_no_other(workplace, services, m
 
 def test_a_run_whose_tag_names_no_flow_run_is_left_alone(workplace, services):
     from flows.reconcile_registry import _ended_flow_runs
-    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.registry.conversions import FLOW_RUN_TAG
     from tasks.tracking.runs import begin_run
 
     dead = str(uuid.uuid4())

@@ -13,7 +13,7 @@ from autocast_core.graph.walk import all_nodes, bodies
 
 
 @dataclass(frozen=True)
-class Segment:
+class MatchedSegment:
     """What makes `value` of the candidate: `nodes`, the last first, from the matched tensors in `fed`, by candidate's
     value the reference's; `reference_nodes` make its counterpart `reference` from matched tensors, the last first."""
 
@@ -40,7 +40,7 @@ class Segment:
         return not self.reference_nodes
 
 
-def segments(matching: Matching) -> list[Segment]:
+def segments(matching: Matching) -> list[MatchedSegment]:
     """A segment for each matched output of a node of the candidate's main graph, in graph order."""
     cuts = set(matching.of)
     reference_cuts = set(matching.of.values())
@@ -53,10 +53,10 @@ def segments(matching: Matching) -> list[Segment]:
             nodes, inputs = _behind(value, cuts)
             fed = {each: matching.of[each] for each in inputs if each in matching.of}
             if reference in fed.values():
-                found.append(Segment(value, reference, nodes, fed, (), ()))
+                found.append(MatchedSegment(value, reference, nodes, fed, (), ()))
                 continue
             theirs, sources = _behind(reference, reference_cuts)
-            found.append(Segment(value, reference, nodes, fed, theirs, sources))
+            found.append(MatchedSegment(value, reference, nodes, fed, theirs, sources))
     return found
 
 

@@ -37,13 +37,14 @@ def finish(
     `known` has those values that the command learns on its way, for when it fails.
     """
     from autocast_core.process.full_disk import full_disk_told
+    from autocast_core.process.out_of_memory import out_of_memory_told
     from flows.local.environment import only_json_on_stdout
 
     try:
         if not as_json:
-            with full_disk_told():
+            with full_disk_told(), out_of_memory_told():
                 return command()
-        with only_json_on_stdout(), full_disk_told():
+        with only_json_on_stdout(), full_disk_told(), out_of_memory_told():
             result = command()
     except KeyboardInterrupt:
         _fail("interrupted", FAILURE, known, keys, as_json)

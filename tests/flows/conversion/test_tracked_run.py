@@ -125,7 +125,7 @@ def test_an_unreachable_tracking_server_does_not_hide_the_reason_and_the_next_ru
 
 
 def test_the_hook_ends_the_tracking_run_of_a_flow_run_whose_process_died(services):
-    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.registry.conversions import FLOW_RUN_TAG
     from tasks.tracking.runs import begin_run
 
     flow_run = str(uuid.uuid4())

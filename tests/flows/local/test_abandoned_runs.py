@@ -25,7 +25,7 @@ with run_marker(Home(Path(sys.argv[1])), *sys.argv[2:]):
 
 
 def a_run(services, flow_run):
-    from tasks.tracking.conversions import FLOW_RUN_TAG
+    from tasks.tracking.registry.conversions import FLOW_RUN_TAG
     from tasks.tracking.runs import begin_run
 
     return begin_run(services, "left", {}, {FLOW_RUN_TAG: flow_run})

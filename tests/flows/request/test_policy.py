@@ -3,7 +3,7 @@
 import pytest
 
 from autocast_core.errors import ConfigError
-from flows.request.policy import check_file_code, check_metric, check_plugins, check_runner, limits_for
+from flows.request.policy import check_file_code, check_metric, check_plugins, check_runner_allowed, limits_for
 from flows.request.spec import Spec
 
 
@@ -87,10 +87,10 @@ def test_the_option_of_the_command_line_is_the_users_word_for_its_own_metric_onl
 def test_a_service_computes_only_on_clusters_that_its_operator_lists():
     environment = {"AUTOCAST_RUNNERS": "dask=tcp://ours:8786, ray=auto"}
     for runner in ("local", "dask=tcp://ours:8786", "ray=auto"):
-        check_runner(runner, deployed=True, environment=environment)
+        check_runner_allowed(runner, deployed=True, environment=environment)
     for runner in ("dask", "dask=tcp://theirs:8786"):
-        check_runner(runner, deployed=False, environment={})
+        check_runner_allowed(runner, deployed=False, environment={})
         with pytest.raises(ConfigError, match="the worker can add it to AUTOCAST_RUNNERS"):
-            check_runner(runner, deployed=True, environment=environment)
+            check_runner_allowed(runner, deployed=True, environment=environment)
     with pytest.raises(ConfigError, match="give local, dask"):
-        check_runner("threads", deployed=False)
+        check_runner_allowed("threads", deployed=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from autocast_core.model import files_digest
 from autocast_core.model.reference import ModelRef
 from tasks.tracking.logged_model import log_model
-from tasks.tracking.model_versions import register_version
+from tasks.tracking.registry.model_versions import register_version
 from tasks.tracking.runs import begin_run
 folder = Path(sys.argv[1])
 files = [folder / "model.onnx", folder / "model.onnx.data"]

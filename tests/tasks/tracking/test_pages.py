@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from tasks.tracking.descriptions import EXPERIMENT_TAGS, NOTE_TAG, described_model
 from tasks.tracking.logged_model import LoggedModel
-from tasks.tracking.model_versions import link_source, register_version
 from tasks.tracking.pages import model_page, model_path, run_path, version_page
+from tasks.tracking.registry.model_versions import link_source, register_version
 from tasks.tracking.runs import RunRef, begin_run, log_artifacts
 
 
@@ -54,7 +54,7 @@ def test_a_source_version_names_what_was_made_of_it(run: RunRef) -> None:
 
 
 def test_a_source_that_cannot_be_written_on_costs_a_warning(run: RunRef, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "tasks.tracking.model_versions"):
+    with caplog.at_level(logging.WARNING, "tasks.tracking.registry.model_versions"):
         link_source(run, "models:/nowhere/1", "fp16", "models:/nowhere-fp16/1")
     assert "models:/nowhere/1 does not say that models:/nowhere-fp16/1 was made of it" in caplog.text
 

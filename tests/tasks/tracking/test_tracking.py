@@ -16,7 +16,7 @@ from autocast_core.errors import ConfigError, ServiceError
 from autocast_core.model import file_digest
 from autocast_core.model.reference import ModelRef
 from tasks.tracking.logged_model import log_model, signature
-from tasks.tracking.model_versions import register_version, set_alias
+from tasks.tracking.registry.model_versions import register_version, set_alias
 from tasks.tracking.runs import RunRef, begin_run, end_run, log, log_artifacts, log_dataset, note
 from tasks.tracking.store import artifact_location, connect, experiment_id, shown, sqlite_file, tracking_errors, usable
 from tasks.tracking.trial_log import log_trial

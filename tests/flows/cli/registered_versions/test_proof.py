@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from autocast_core.errors import ConfigError
-from tasks.tracking.review_tags import is_review_tag
+from tasks.tracking.registry.review_tags import is_review_tag
 from tasks.tracking.store import sqlite_file
 from tests.flows.conversions import batches, client, convert, mlp, registered, registered_folder, working_in
 from tests.flows.proof.key_files import key_files

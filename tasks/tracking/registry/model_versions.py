@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autocast_core.text import one_line
-from tasks.tracking.conversions import IDENTITY_TAG, version_of
 from tasks.tracking.descriptions import ModelDescription
 from tasks.tracking.logged_model import LoggedModel
+from tasks.tracking.registry.conversions import IDENTITY_TAG, version_of
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import retry_conflicts, tracking_errors
 

@@ -11,7 +11,7 @@ from autocast_core.errors import AutocastError
 from autocast_core.plan import PrecisionPlan
 from autocast_core.report.content import PreviousVersion
 from tasks.tracking.artifacts import run_file
-from tasks.tracking.conversions import RESULT_FILE
+from tasks.tracking.registry.conversions import RESULT_FILE
 from tasks.tracking.runs import RunRef
 from tasks.tracking.store import tracking_errors
 

@@ -8,8 +8,8 @@ import pytest
 
 from autocast_core.config import Precision
 from autocast_core.plan import PrecisionPlan
-from tasks.tracking import previous_version as module
-from tasks.tracking.previous_version import previous_version
+from tasks.tracking.registry import previous_version as module
+from tasks.tracking.registry.previous_version import previous_version
 
 PLAN = PrecisionPlan(Precision.FP16, "5" * 64, "6" * 64, ())
 RESULT = {"gates": [{"expression": "rel_l2<=1", "value": 0.5, "passed": True, "reason": ""}]}
