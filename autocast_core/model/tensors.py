@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -188,7 +189,14 @@ def _converted(tensor: ConvertedTensor, elements: int, round_blocks: RoundBlock)
         yield part
 
 
-def _file_blocks(tensor: ir.ExternalTensor, block_bytes: int) -> Iterator[memoryview]:
+def check_file(tensor: ir.ExternalTensor) -> None:
+    """ModelError where the file of the tensor is gone, was changed since it was seen, or ends inside the tensor's first
+    bytes."""
+    with closing(_file_blocks(tensor, 1)) as blocks:
+        next(blocks, None)
+
+
+def _file_blocks(tensor: ir.ExternalTensor, block_bytes: int) -> Generator[memoryview]:
     """The bytes of a tensor in a file; one buffer, used again for every block."""
     path, offset, left = tensor.path, tensor.offset or 0, tensor.nbytes
     if not left:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.tracking.reading import RunRecord, VersionRecord
+from tasks.tracking.registry.model_versions import SUMMARY_TAGS
 from tasks.tracking.registry.review_tags import is_review_tag
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -81,7 +82,11 @@ def _predicate(published: PublishedConversion) -> dict[str, Any]:
 
 def _ours(tags: Mapping[str, str]) -> dict[str, str]:
     """Those of the conversion: a version is signed before it is reviewed."""
-    return {name: value for name, value in tags.items() if name.startswith(_OURS) and not is_review_tag(name)}
+    return {
+        name: value
+        for name, value in tags.items()
+        if (name.startswith(_OURS) or name in SUMMARY_TAGS) and not is_review_tag(name)
+    }
 
 
 def _compared(

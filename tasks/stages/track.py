@@ -29,7 +29,7 @@ from tasks.tracking.logged_model import LoggedModel, log_model
 from tasks.tracking.model_facts import network_of, ports_of
 from tasks.tracking.package_versions import versions
 from tasks.tracking.pages import model_page, model_path, run_path
-from tasks.tracking.registry.model_versions import CANDIDATE, Registered, link_source, register_version
+from tasks.tracking.registry.model_versions import CANDIDATE, SUMMARY_TAGS, Registered, link_source, register_version
 from tasks.tracking.registry.previous_version import previous_version
 from tasks.tracking.run_metrics import METRICS_FILE, metrics_text, read_by, shown_metrics
 from tasks.tracking.runs import RunRef, begin_run, log, log_artifacts, log_dataset, note
@@ -256,12 +256,13 @@ def _version_tags(report: ReportInput) -> dict[str, str]:
     """What the table of a model's versions says in its narrow column of tags: three words to choose by."""
     from autocast_core.report.text import number
 
+    gates, size, sqnr = SUMMARY_TAGS
     passed = sum(gate.passed for gate in report.gates)
     share, ratio = report.output.bytes / max(report.source.bytes, 1), report.metrics.get(WORST_BATCH_SQNR)
     return {
-        "gates": f"{passed} of {len(report.gates)}",
-        "size": f"{share:.0%}",
-        **({"sqnr": f"{number(ratio)} dB"} if ratio is not None else {}),
+        gates: f"{passed} of {len(report.gates)}",
+        size: f"{share:.0%}",
+        **({sqnr: f"{number(ratio)} dB"} if ratio is not None else {}),
     }
 
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 
+from autocast_core.errors import ConfigError
 from autocast_core.evaluate import GateResult, parse_gate
 from autocast_core.evaluate.classification import CLASS_METRICS
 from autocast_core.evaluate.metric_names import SIMULATION, fidelity_name
@@ -39,7 +41,12 @@ def shown_metrics(metrics: Mapping[str, float], asked: Collection[str] = ()) -> 
 
 def read_by(gates: Iterable[GateResult], names: Mapping[str, str]) -> frozenset[str]:
     """The names of the metrics that the gates judge; `names` are those of outputs in metrics."""
-    return frozenset(parse_gate(gate.expression).reads(names) for gate in gates)
+    found = set()
+    for gate in gates:
+        # A gate such as ``validation: required`` is about no metric.
+        with suppress(ConfigError):
+            found.add(parse_gate(gate.expression).reads(names))
+    return frozenset(found)
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

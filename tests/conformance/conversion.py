@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from autocast_core.plan import PrecisionPlan
 def convert(
     model: onnx.ModelProto, config: ConversionConfig, calibration: Mapping[str, Any] | None = None
 ) -> tuple[onnx.ModelProto, PrecisionPlan]:
-    """The converted model and the plan as applied. Raises as `convert_file`."""
-    made = convert_in_memory(Job(model, config, calibration))[Converted]
+    """The converted model and the plan as applied. Raises as `convert_file`, but for models that ONNX Runtime lacks
+    kernels for: what their data would say is not known then."""
+    made = convert_in_memory(Job(model, replace(config, allow_uncalibrated=True), calibration))[Converted]
     return ir.serde.serialize_model(made.model), made.plan
 
 

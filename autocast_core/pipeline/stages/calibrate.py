@@ -10,6 +10,8 @@ from autocast_core import calibrate as calibration
 from autocast_core.calibrate import Statistics
 from autocast_core.data import Batches, DataBatches
 from autocast_core.errors import BackendError, DataError
+from autocast_core.model.tensors import check_file
+from autocast_core.model.traverse import all_tensors
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
@@ -24,20 +26,25 @@ def calibrate(job: Job, sanitized: SanitizedSource) -> Statistics:
 
     Of a model with custom operators that the runtime does not know, the part that runs without them; with what they
     make as inputs where the data has it. DataError where the data does not fit the model's inputs or, without
-    `allow_uncalibrated`, where something keeps data that was given from being used; UnconvertibleError where an opset
+    `allow_uncalibrated`, where something keeps data that was given from being used; ModelError where that is a file of
+    weights that is gone; UnconvertibleError where an opset
     upgrade changed what the model computes.
     """
     found = _calibrated(job, sanitized)
     if found.skipped is not None and found.origin == "none" and job.calibration is not None:
-        _require_permission(job, found.skipped)
+        _require_permission(job, sanitized.model, found.skipped)
     return found
 
 
-def _require_permission(job: Job, reason: str) -> None:
+def _require_permission(job: Job, model: ir.Model, reason: str) -> None:
+    """DataError unless the job may do without its data; ModelError where a file of weights is gone."""
     if job.config.allow_uncalibrated:
         return
+    for tensor in all_tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            check_file(tensor)
     short = any(word in reason.lower() for word in _OUT_OF_MEMORY)
-    remedy = "run the model in more --segments" if short else "mend that"
+    remedy = "run the model in more --segments" if short else "fix that"
     raise DataError(
         f"the calibration data cannot be used: {reason.rstrip('.')}; {remedy}, or decide by the rules that need no data"
         " with --allow_uncalibrated (in a spec allow_uncalibrated: true)"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 CANDIDATE = "candidate"
+SUMMARY_TAGS = ("gates", "size", "sqnr")
+"""Of a conversion's version: what the narrow column of tags in MLflow's table of versions shows."""
 CONVERTED_TAG = "autocast.converted."
 """Of a source version: what was made of it, by precision."""
 

@@ -143,6 +143,7 @@ def test_float_indices_of_one_hot_do_not_pass_integers_over_2048_through_fp16(co
         + "g (float[2] i) => (float[2,4096] y) <int64 d = {4096}, float[2] v = {0.0, 1.0}> { y = OneHot(i, d, v) }",
         {"i": ids},
         data_max=float("inf"),
+        allow_uncalibrated=True,  # ONNX Runtime has no kernel for such indices
     )
     np.testing.assert_array_equal(found.outputs()[0].argmax(axis=1), [3001, 2049])
 
