@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autocast_core.engine.devices import DEFAULT_DEVICE, devices
-from autocast_core.engine.options import check_profile
 from autocast_core.errors import ConfigError
 from autocast_core.name_patterns import check_name_pattern
-from autocast_core.options import declared, options_of
+from autocast_core.options import check_profile, declared, options_of
 from autocast_core.precision import LOW_TYPES, LowTypes, Precision, parse_low_types, types_text
 
 __all__ = ["OPTIONS", "ConversionConfig", "Precision"]

@@ -5,7 +5,7 @@ The command line, the spec, the checks of bounds and the table in the docs are m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
@@ -92,6 +92,15 @@ def options_of(config: Any) -> Mapping[str, Option]:
         )
         for each in fields(config)
     }
+
+
+def check_profile(name: str, shapes: Sequence[Sequence[int]]) -> None:
+    """ConfigError unless `shapes` are the smallest, the usual and the largest one of the input `name`."""
+    same_rank = len(shapes) == 3 and len({len(shape) for shape in shapes}) == 1
+    if not same_rank or not all(0 <= low <= usual <= high for low, usual, high in zip(*shapes, strict=True)):
+        raise ConfigError(
+            f"profile of {name!r}: give three shapes of one rank, none larger than the next: smallest, usual, largest"
+        )
 
 
 def options_table(options: Iterable[Option]) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocast_core.errors import ConfigError
-
 TIMEOUT = 600.0
 _PLACES = (lambda count: 0, lambda count: count // 2, lambda count: count - 1)
 
@@ -59,12 +57,3 @@ def profiles_of_batches(batches: Iterable[Mapping[str, Any]]) -> dict[str, Profi
             if hasattr(array, "shape"):
                 seen.setdefault(name, []).append(tuple(array.shape))
     return profiles_of(seen)
-
-
-def check_profile(name: str, shapes: Sequence[Sequence[int]]) -> None:
-    """ConfigError unless `shapes` are the smallest, the usual and the largest one of the input `name`."""
-    same_rank = len(shapes) == 3 and len({len(shape) for shape in shapes}) == 1
-    if not same_rank or not all(0 <= low <= usual <= high for low, usual, high in zip(*shapes, strict=True)):
-        raise ConfigError(
-            f"profile of {name!r}: give three shapes of one rank, none larger than the next: smallest, usual, largest"
-        )
