@@ -114,7 +114,8 @@ def test_a_conversion_shows_its_artifacts_and_its_lineage_in_prefect(site, begun
     sources = [each["prefect.resource.id"] for each in event["related"]]
     assert f"models://{site.name('plain')}/1" in sources
     assert event["payload"]["autocast.output_sha256"] == made.tags["autocast.output_sha256"]
-    (notice,) = site.events("autocast.conversion.completed", f"autocast.conversion.{run.id}")
+    named = "autocast.conversion.completed"
+    (notice,) = wait_for(lambda: site.events(named, f"autocast.conversion.{run.id}"), 30, named)
     assert (notice["payload"]["registered"], notice["payload"]["reason"]) == (f"models:/{made.name}/1", None)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.infra.docs.pages import DOCS, follow
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
 
-pytestmark = pytest.mark.xdist_group("commands")
+pytestmark = pytest.mark.xdist_group("examples")
 EXAMPLES = DOCS / "examples"
 NOTEBOOK = EXAMPLES / "notebook" / "conversion.ipynb"
 
