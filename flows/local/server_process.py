@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tasks.prefect_settings import ignore_settings_files
 USERS = "users.lock"
 NOTE = "server.json"
 _LOOK_SECONDS = 0.5
-_AGAIN_SECONDS = b"0.1"
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 4.0
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
@@ -52,16 +53,26 @@ def application() -> _Application:
     return with_short_waits(create_app())
 
 
-def with_short_waits(application: _Application) -> _Application:
-    """The application, whose responses 503 say that the request may be sent again after a tenth of a second.
+def with_short_waits(application: _Application, clock: Callable[[], float] = time.monotonic) -> _Application:
+    """The application, whose responses 503 say that the request may be sent again after a tenth of a second, or, where
+    there were others in the last seconds, after twice as long for each, up to 4 s.
 
     Prefect responds so where another request wrote to sqlite at the same moment, and its client waits 2 s unless told.
+    It gives up after seven tries, which must not be over while the runs of a fleet write side by side.
     """
+    locked: deque[float] = deque()
+
+    def wait() -> float:
+        now = clock()
+        while locked and locked[0] < now - _LONGEST_WAIT:
+            locked.popleft()
+        locked.append(now)
+        return float(min(_FIRST_WAIT * 2 ** (len(locked) - 1), _LONGEST_WAIT))
 
     async def respond(scope: _Message, receive: _Receive, send: _Send) -> None:
         async def told(message: _Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 503:
-                message["headers"] = [*message.get("headers", ()), (b"retry-after", _AGAIN_SECONDS)]
+                message["headers"] = [*message.get("headers", ()), (b"retry-after", f"{wait():g}".encode())]
             await send(message)
 
         await application(scope, receive, told)
