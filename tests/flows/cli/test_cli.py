@@ -46,12 +46,12 @@ def test_a_usage_error_is_a_json_object_where_that_was_asked_for(autocast):
 
 def test_an_unexpected_failure_is_one_line_and_exit_code_1(autocast, monkeypatch, tmp_path):
     def broken(*_):
-        raise ZeroDivisionError("a defect\nof ours")
+        raise ZeroDivisionError("a bug\nin this test")
 
     monkeypatch.setattr("flows.cli.plan.shown", broken)
     ended = autocast("plan", "show", tmp_path / "plan.json", "--json")
     assert ended.code == 1
-    assert ended.errors == ["error: ZeroDivisionError: a defect of ours (set AUTOCAST_TRACEBACK=1 to see where)"]
+    assert ended.errors == ["error: ZeroDivisionError: a bug in this test (set AUTOCAST_TRACEBACK=1 to see where)"]
     assert ended.json["ok"] is False
 
 
