@@ -13,6 +13,7 @@ from autocast_core.report.page import environment
 from autocast_core.report.text import number
 
 _LISTED = 2000
+_ABSENT = "–"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class ChangedNode:
     before_reason: str
     after_reason: str
 
+    @property
+    def is_in_both(self) -> bool:
+        """Whether both graphs have the node."""
+        return _ABSENT not in (self.before, self.after)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -73,14 +79,15 @@ class Difference:
     same_structure: bool
 
     def sentence(self) -> str:
-        """How far they are apart, in one sentence."""
-        lowered = sum(node.before == "fp32" and node.after not in ("fp32", "none", "–") for node in self.nodes)
-        kept = sum(node.after == "fp32" and node.before not in ("fp32", "none", "–") for node in self.nodes)
+        """How far they are apart, in one sentence: nodes that one graph lacks are counted apart."""
+        decided = [node for node in self.nodes if node.is_in_both]
+        lowered = sum(node.before == "fp32" and node.after not in ("fp32", "none") for node in decided)
+        kept = sum(node.after == "fp32" and node.before not in ("fp32", "none") for node in decided)
         graph = "the same graph" if self.same_structure else "different graphs"
-        count = "1 node is" if len(self.nodes) == 1 else f"{len(self.nodes):,} nodes are"
-        return (
-            f"Plans for {graph}: {count} decided differently; the second lowers {lowered:,} and keeps {kept:,} in FP32."
-        )
+        alone = len(self.nodes) - len(decided)
+        others = f"; {_nodes_are(alone)} in one of them alone" if alone else ""
+        changed = f"{_nodes_are(len(decided))} decided differently"
+        return f"Plans for {graph}: {changed}; the second lowers {lowered:,} and keeps {kept:,} in FP32{others}."
 
 
 def compare_runs(before: Side, after: Side) -> Difference:
@@ -136,11 +143,15 @@ def _changed(node_id: str, before: NodeDecision | None, after: NodeDecision | No
     return ChangedNode(
         node_id,
         known.op_type,
-        str(before.precision) if before else "–",
-        str(after.precision) if after else "–",
+        str(before.precision) if before else _ABSENT,
+        str(after.precision) if after else _ABSENT,
         _explanation(before),
         _explanation(after),
     )
+
+
+def _nodes_are(count: int) -> str:
+    return "1 node is" if count == 1 else f"{count:,} nodes are"
 
 
 def _explanation(decision: NodeDecision | None) -> str:

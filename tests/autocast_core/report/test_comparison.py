@@ -19,6 +19,13 @@ def test_a_node_that_was_lowered_is_listed_with_both_reasons(make_report):
     assert "1 node is decided differently; the second lowers 1 and keeps 0 in FP32" in difference.sentence()
 
 
+def test_nodes_that_one_graph_lacks_are_not_said_to_be_decided_differently(make_report):
+    before, after = side(make_report(names=["a", "b", "c"])), side(make_report(names=["a", "x"]), "b")
+    said = compare_runs(before, after).sentence()
+    assert said.startswith("Plans for ") and "0 nodes are decided differently" in said
+    assert said.endswith("; 3 nodes are in one of them alone.")
+
+
 def test_only_metrics_and_settings_that_differ_are_listed(make_report):
     report = make_report()
     before = side(report, metrics={"same": 1.0, "gone": 2.0, "worse": 0.1}, data_max="512.0", seed="0")
