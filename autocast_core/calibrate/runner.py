@@ -96,7 +96,10 @@ class BatchSpan:
 
 @dataclass(frozen=True)
 class _OneKind:
-    """The batches of `span` that have these `shapes`, or, unless they are `alike`, all others."""
+    """The batches of `span` that have these `shapes`, or, unless they are `alike`, all others.
+
+    Its length is that of `span`, the most that there can be: telling batches apart means reading them.
+    """
 
     span: BatchSpan
     shapes: Shapes

@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
+from flows.bridge.prefect_runs import FLOWS
+
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 DOCKER_POOLS = sorted((INFRA / "docker").glob("work-pool-*.json"))
@@ -111,15 +113,7 @@ def test_the_deployments_are_what_prefect_accepts():
     from prefect.cli.deploy._models import PrefectYamlModel
 
     PrefectYamlModel.model_validate(yaml.safe_load((INFRA / "prefect.yaml").read_text(encoding="utf-8")))
-    assert {one["name"] for one in DEPLOYMENTS} == {
-        "convert-model",
-        "convert-fleet",
-        "tune-precision",
-        "validate-on-tensorrt",
-        "promote-version",
-        "review-version",
-        "reconcile-registry",
-    }
+    assert {one["name"] for one in DEPLOYMENTS} == set(FLOWS)
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["name"])

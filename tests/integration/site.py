@@ -58,6 +58,12 @@ class Site(RealServers):
             os.kill(each, signal.SIGKILL)
         processes.stop(self.folder, name)
 
+    def kill_workers(self) -> None:
+        """SIGKILL to every worker that runs, with what it runs."""
+        for name in ("worker", "second"):
+            if processes.is_running(self.folder, name):
+                self.kill(name)
+
     @property
     def registry(self) -> Any:
         from mlflow import MlflowClient

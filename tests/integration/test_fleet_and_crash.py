@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.local_stack import processes
 from tests.flows.conversions import mlp
 from tests.integration.site import wait_for
 
@@ -23,9 +22,7 @@ def killed(site):
     site.asked_version("killed")
     source = site.uri("killed")
     wait_for(lambda: site.tracking_runs(source), 150, "the beginning of the conversion")
-    for name in ("worker", "second"):
-        if processes.is_running(site.folder, name):
-            site.kill(name)
+    site.kill_workers()
     left = site.outputs("killed")
     site.up("worker")
     return left

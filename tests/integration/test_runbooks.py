@@ -95,9 +95,7 @@ def test_what_a_lost_worker_had_begun_is_done_by_the_next_one(at_night, site, ru
     site.asked_version("orphaned")
     source = site.uri("orphaned")
     wait_for(lambda: site.tracking_runs(source), 150, "the beginning of the conversion")
-    for name in ("worker", "second"):
-        if processes.is_running(site.folder, name):
-            site.kill(name)
+    site.kill_workers()
     wait_for(lambda: site.states(source) == ["Crashed"], 240, "the silent run's state")
     runbook.follow(steps("lost-worker", "What it had begun"))
     wait_for(lambda: site.states(source) == ["Crashed", "Completed"], 150, "the next run")
