@@ -10,7 +10,7 @@ from autocast_core.calibrate import STRETCH, Statistics
 from autocast_core.data.layout import FileLayout, FileSpan
 from autocast_core.errors import BackendError
 from autocast_core.file_digest import file_digest
-from autocast_core.model.atomic import written_whole
+from autocast_core.model.atomic import write_whole
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
@@ -77,10 +77,8 @@ def calibrate_sharded(
         report(Progress("calibrate", done, len(found), "batches"))
     check_data(inputs, digests)
     merged = request.folder / "calibrate" / "merged.json"
-    content = total.to_json().encode()
     merged.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole((merged,), len(content)) as (file,):
-        file.write(content)
+    write_whole(merged, total.to_json().encode())
     return join_shards(request, sanitized, merged, inputs.data_digest)
 
 
