@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from flows.local.embedded_server import free_port
 from flows.local_stack import processes, stack
 from tests.real_servers import ROOT, RealServers
+from tests.waiting import wait_for
 
 DEMO = ROOT / "flows" / "demo"
 DATA = "s3://models/digits/evaluation.npz"
@@ -183,23 +183,6 @@ class Site(RealServers):
                 return now if now.is_final() else None
 
             return wait_for(state, within, f"the end of {flow_run.name}")
-
-
-def wait_for(ready: Callable[[], Any], within: float, what: str) -> Any:
-    """The first true value of `ready`, asked twice a second; a server that is down just now is asked again."""
-    from httpx import HTTPError
-    from mlflow.exceptions import MlflowException
-
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        try:
-            value = ready()
-        except (HTTPError, MlflowException):
-            value = None
-        if value:
-            return value
-        time.sleep(0.5)
-    raise AssertionError(f"{what}: not within {within:.0f} s")
 
 
 def _descendants(pid: int) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.flows.conversions import mlp
-from tests.integration.site import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
 

@@ -11,8 +11,8 @@ import yaml
 
 from flows.local.embedded_server import free_port
 from tests.infra.test_monitoring import MONITORING, QUERIES
-from tests.integration.site import wait_for
 from tests.real_servers import processes
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.integration,

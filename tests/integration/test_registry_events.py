@@ -6,7 +6,8 @@ import time
 import pytest
 
 from tasks.prefect.artifacts import artifact_key
-from tests.integration.site import CONVERT, DATA, DEMO, wait_for
+from tests.integration.site import CONVERT, DATA, DEMO
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
 

@@ -6,8 +6,9 @@ import subprocess
 import pytest
 
 from tests.integration.runbook import Runbook, steps
-from tests.integration.site import CONVERT, DATA, DEMO, wait_for
+from tests.integration.site import CONVERT, DATA, DEMO
 from tests.real_servers import processes
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
 

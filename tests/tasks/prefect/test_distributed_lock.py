@@ -1,12 +1,13 @@
 """The lock across workers, on one Prefect server."""
 
-import json
 import threading
 import time
 import uuid
 from contextvars import copy_context
 
 import pytest
+
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -38,9 +39,7 @@ def leave_lock(key, holder):
     from prefect.client.schemas.actions import VariableCreate
 
     with get_client(sync_client=True) as client:
-        client.create_variable(
-            VariableCreate(name=f"autocast-lock-{key}", value=json.dumps({"holder": holder, "beats": 0}))
-        )
+        client.create_variable(VariableCreate(name=f"autocast-lock-{key}", value={"holder": holder}))
 
 
 def left(key):
@@ -119,3 +118,37 @@ def test_a_holder_that_falls_silent_loses_the_lock_and_one_that_beats_keeps_it(f
         ended.append("holder")
     waiter.join(60)
     assert ended == ["holder", "waiter"]
+
+
+def test_a_lock_gives_two_events_however_long_it_is_held_and_waited_for(flow_runs, key):
+    from prefect.client.orchestration import get_client
+    from prefect.states import Running
+
+    from tasks.prefect.distributed_lock import BEATS_LABEL, exclusively
+
+    holder = flow_runs(Running())
+    with exclusively(key, holder, lease_seconds=0.4):
+        waiter = threading.Thread(target=copy_context().run, args=(_hold_briefly, key, flow_runs(Running())))
+        waiter.start()
+        with get_client(sync_client=True) as client:
+            wait_for(lambda: client.read_flow_run(holder).labels.get(BEATS_LABEL, 0) >= 5, 60, "the fifth heartbeat")
+    waiter.join(60)
+    wait_for(lambda: _variable_events(key).count("prefect.variable.deleted") == 2, 60, "the end of both locks")
+    assert sorted(_variable_events(key)) == ["prefect.variable.created"] * 2 + ["prefect.variable.deleted"] * 2
+
+
+def _hold_briefly(key, holder):
+    from tasks.prefect.distributed_lock import exclusively
+
+    with exclusively(key, holder):
+        pass
+
+
+def _variable_events(key):
+    """The names of all events about the variable of the lock `key`."""
+    from prefect.client.orchestration import get_client
+
+    wanted = {"event": {"prefix": ["prefect.variable."]}}
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/events/filter", json={"filter": wanted, "limit": 50}).json()["events"]
+    return [each["event"] for each in found if each["resource"]["prefect.resource.name"] == f"autocast-lock-{key}"]
