@@ -55,14 +55,14 @@ const showMap = (steady) => {
   const before = steady && view.heads.get(steady)?.getBoundingClientRect();
   const hadFocus = board.contains(document.activeElement);
   view.heads = new Map();
-  const [width, height] = measured(root, view.mode);
-  const svg = draw("svg", { viewBox: `${-MARGIN} ${-MARGIN} ${width + 2 * MARGIN} ${height + 2 * MARGIN}`, role: "group",
+  view.size = measured(root, view.mode).map((side) => side + 2 * MARGIN);
+  view.zoom ||= firstZoom();
+  // With its size from the start: another size would have all texts laid out again.
+  const svg = draw("svg", { viewBox: [-MARGIN, -MARGIN, ...view.size].join(" "), ...zoomedSize(), role: "group",
     "aria-label": `The network: ${plural(root.count, "node")}`, class: "network by-" + view.mode });
-  view.size = [width + 2 * MARGIN, height + 2 * MARGIN];
   svg.append(...drawnChildren(root, 0, 0, view.mode, register));
-  board.replaceChildren(svg);
-  zoomTo(view.zoom || firstZoom());
   mark();
+  board.replaceChildren(svg);
   const after = before && view.heads.get(steady)?.getBoundingClientRect();
   if (after) board.scrollBy(after.left - before.left, after.top - before.top);
   else if (!steady) board.scrollLeft = (board.scrollWidth - board.clientWidth) / 2;
@@ -92,13 +92,12 @@ const mark = () => {
 };
 
 const firstZoom = () => Math.min(1, Math.max(0.4, board.clientWidth / view.size[0]));
+const zoomedSize = () => ({ width: Math.round(view.size[0] * view.zoom), height: Math.round(view.size[1] * view.zoom) });
 const zoomTo = (zoom) => {
-  const middle = [board.scrollLeft + board.clientWidth / 2, board.scrollTop + board.clientHeight / 2], ratio = zoom / (view.zoom || zoom);
+  const middle = [board.scrollLeft + board.clientWidth / 2, board.scrollTop + board.clientHeight / 2], ratio = zoom / view.zoom;
   view.zoom = zoom;
-  const svg = board.firstElementChild;
-  svg.setAttribute("width", Math.round(view.size[0] * zoom));
-  svg.setAttribute("height", Math.round(view.size[1] * zoom));
-  if (ratio !== 1) board.scrollTo(middle[0] * ratio - board.clientWidth / 2, middle[1] * ratio - board.clientHeight / 2);
+  for (const [name, value] of Object.entries(zoomedSize())) board.firstElementChild.setAttribute(name, value);
+  board.scrollTo(middle[0] * ratio - board.clientWidth / 2, middle[1] * ratio - board.clientHeight / 2);
 };
 const whole = () => Math.min(1, board.clientWidth / view.size[0], board.clientHeight / view.size[1]);
 

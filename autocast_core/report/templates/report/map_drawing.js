@@ -61,14 +61,20 @@ const stubs = (scope, corners, sizes) => {
   return d ? [draw("path", { class: "edge stub", d, "aria-hidden": "true" })] : [];
 };
 
-const bar = (item, width, y) => {
-  const parts = [["low", item.low], ["fp32", item.fp32], ["none", item.count - item.low - item.fp32]];
-  let x = 7;
-  return parts.filter(([, count]) => count).map(([name, count]) => {
-    const length = ((width - 14) * count) / item.count;
-    x += length;
-    return draw("rect", { class: "bar " + name, x: x - length, y, width: length, height: 4 });
+// How much of each closed scope has which precision: the bars of all children, by colour in one path.
+const bars = (scope, corners, sizes) => {
+  const paths = { low: "", fp32: "", none: "" };
+  scope.children.forEach((item, at) => {
+    if (!isScope(item) || item.isOpen) return;
+    let x = corners[at][0] + 7;
+    const y = corners[at][1] + sizes[at][1] - 6, whole = sizes[at][0] - 14;
+    for (const [name, count] of [["low", item.low], ["fp32", item.fp32], ["none", item.count - item.low - item.fp32]]) {
+      const length = (whole * count) / item.count;
+      if (count) paths[name] += `M${x.toFixed(1)} ${y.toFixed(1)}h${length.toFixed(1)}v4h${(-length).toFixed(1)}z`;
+      x += length;
+    }
   });
+  return Object.entries(paths).filter(([, d]) => d).map(([name, d]) => draw("path", { class: "bar " + name, d, "aria-hidden": "true" }));
 };
 
 // One box or frame, and all that is open in it; `register` takes what can be reached by keyboard.
@@ -81,7 +87,6 @@ const drawnItem = (item, x, y, [width, height], mode, register) => {
   const label = isScope(item) ? `${open ? "▾" : "▸"} ${title}` : title;
   head.append(draw("text", { class: "title", x: 12, y: 17 }, short(label, Math.floor((width - 18) / LETTER))));
   if (!open && line) head.append(draw("text", { class: "line", x: 12, y: 32 }, short(line, Math.floor((width - 16) / (LETTER - 1)))));
-  if (isScope(item) && !open) head.append(...bar(item, width, height - 6));
   shape.append(head);
   if (!item.end) register(item, head, `${title}${item.node ? " " + item.name : ""}, ${line}`);
   if (open) shape.append(...drawnChildren(item, PAD, HEAD + PAD, mode, register));
@@ -92,5 +97,6 @@ const drawnChildren = (scope, x, y, mode, register) => {
   const { boxes, routes } = scope.layout, sizes = scope.children.map((child) => measured(child, mode));
   const corners = boxes.map((box) => [box.x + x, box.y + y]);
   const edges = drawnEdges(scope, routes.map((route) => route.map(([px, py]) => [px + x, py + y])), mode);
-  return [edges, ...stubs(scope, corners, sizes), ...scope.children.map((child, at) => drawnItem(child, ...corners[at], sizes[at], mode, register))];
+  const items = scope.children.map((child, at) => drawnItem(child, ...corners[at], sizes[at], mode, register));
+  return [edges, ...stubs(scope, corners, sizes), ...items, ...bars(scope, corners, sizes)];
 };
