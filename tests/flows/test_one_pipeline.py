@@ -24,6 +24,16 @@ from tests.flows.conversions import batches, convert, mlp
 from tests.models import ARCHITECTURES, build
 
 LAYERS = 2
+BOTH_PRECISIONS = ("bert_base", "if_loop", "lstm", "mobilenet_v2")
+"""Architectures that are converted to BF16 too; the others with -m slow."""
+EVERY_MODEL = [
+    *(pytest.param(name, Precision.FP16) for name in sorted(ARCHITECTURES)),
+    *(pytest.param(name, Precision.BF16) for name in BOTH_PRECISIONS),
+    *(
+        pytest.param(name, Precision.BF16, marks=pytest.mark.slow)
+        for name in sorted({*ARCHITECTURES} - {*BOTH_PRECISIONS})
+    ),
+]
 
 
 def through_saved_artifacts(source, folder, config) -> SavedModelFiles:
@@ -36,8 +46,7 @@ def through_saved_artifacts(source, folder, config) -> SavedModelFiles:
     return made.made[Converted]
 
 
-@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize(("name", "precision"), EVERY_MODEL)
 def test_saved_artifacts_lead_to_the_plan_and_the_bytes_of_a_conversion_in_memory(name, precision, tmp_path):
     built = build(name, tmp_path / "source", layers=LAYERS)
     config = ConversionConfig(precision=precision)
