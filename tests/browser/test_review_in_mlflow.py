@@ -6,7 +6,7 @@ import pytest
 
 from autocast_core.report.page import page as report_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser with MLflow")]
 NODES = 20_000
 
 FIND = """([text, wanted]) => new Promise((resolve, reject) => {

@@ -34,7 +34,7 @@ def test_the_example_of_a_local_file(followed):
     assert kept == {"ReduceSumSquare", "Sqrt"}
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_the_example_of_s3(followed, s3_endpoint, monkeypatch):  # noqa: F811
     import boto3
 
@@ -47,7 +47,7 @@ def test_the_example_of_s3(followed, s3_endpoint, monkeypatch):  # noqa: F811
     assert {each["Key"] for each in found} == {"fp16/model.onnx", "fp16/plan.json"}
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_the_example_of_a_search(followed):
     folder = followed("budget-search")
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def test_the_example_of_a_search(followed):
     assert (folder / "model.fp16.onnx").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_the_example_of_a_fleet(followed):
     pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
     folder = followed("dask-fleet")

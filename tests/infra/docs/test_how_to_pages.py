@@ -1,6 +1,6 @@
 """The how-to pages, each followed in a copy of the repository.
 
-Their changes are always made; their commands take a minute, so that all but one page's are slow tests. CI runs them.
+Their changes are always made; their commands take a minute, so that all but one page's run with `-m pages`, as in CI.
 """
 
 import shutil
@@ -40,7 +40,7 @@ def test_the_changes_of_a_page_apply_and_pass_the_linters(copy, page):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, id=page.stem, marks=() if page.stem == SAMPLE else pytest.mark.slow) for page in HOW_TO],
+    [pytest.param(page, id=page.stem, marks=() if page.stem == SAMPLE else pytest.mark.pages) for page in HOW_TO],
 )
 def test_the_commands_of_a_page_succeed_in_a_copy_of_the_repository(copy, page):
     follow(page, copy, PYTHONPATH=str(copy))

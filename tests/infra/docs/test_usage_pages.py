@@ -1,6 +1,6 @@
 """The pages for users, followed in the order of the site in one folder.
 
-That takes minutes, so it is a slow test, which CI runs; the README is followed with every suite.
+That takes minutes, so it runs with `-m pages`, as in CI; the README is followed with every suite.
 """
 
 import pytest
@@ -26,7 +26,7 @@ def done_before():
     return set()
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", USAGE, ids=lambda page: page.stem)
 def test_a_page_can_be_followed(folder, page, done_before):
