@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import onnx_ir as ir
@@ -73,6 +73,17 @@ def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
         if raw_attributes(node):
             for _, body in bodies(node):
                 yield from all_nodes(body)
+
+
+def outer_reads(node: ir.Node) -> Iterable[ir.Value]:
+    """What the node reads, and what its bodies, at any depth, read of its own graph, each once."""
+    found = {value: None for value in node.inputs if value is not None}
+    if raw_attributes(node):
+        for _, body in bodies(node):
+            for graph in all_graphs(body):
+                read = (value for inner in graph for value in inner.inputs)
+                found |= {v: None for v in (*read, *graph.outputs) if v is not None and v.graph is node.graph}
+    return found
 
 
 def is_counted(node: ir.Node) -> bool:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import onnx_ir as ir
 
 from autocast_core.errors import BackendError, VerificationError
+from autocast_core.graph.walk import all_graphs
 from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Structure, structure_of
 from autocast_core.runtime import Runtime, RuntimeModel
 from autocast_core.verify.node_signatures import one_node_per_signature
@@ -32,7 +33,7 @@ _LIMITATIONS = (
 """What runtimes say when they lack something, as against when the model is wrong."""
 
 WHOLE_NODES = 2000
-"""Models of at most so many nodes are loaded whole, larger ones by one node of each signature."""
+"""Models of at most so many nodes, bodies included, are loaded whole, larger ones by one node of each signature."""
 
 
 @contextmanager
@@ -72,6 +73,7 @@ def _loads(model: ir.Model, runtime: Runtime) -> bool:
 
 
 def _open(model: ir.Model, structure: Structure, runtime: Runtime) -> None:
-    opened = model if len(model.graph) <= WHOLE_NODES else one_node_per_signature(model)
+    nodes = sum(map(len, all_graphs(model.graph)))
+    opened = model if nodes <= WHOLE_NODES else one_node_per_signature(model)
     with hollow(structure if opened is model else structure_of(opened)) as content:
         runtime.open(opened, exact=True, few_runs=True, content=content).close()

@@ -1,4 +1,4 @@
-"""One node of each signature in a model: operator, attributes and types of the operands.
+"""One node of each signature in a model: operator, attributes (of bodies their nodes), and types of the operands.
 
 The signature decides whether a runtime takes a node, and large models repeat a few. Loading one node of each makes the
 load test of a large model cheap: ONNX Runtime's CPU provider wraps every FP16 node in Casts when it loads it. How the
@@ -12,26 +12,26 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from autocast_core.graph.annotations import raw_attributes
-from autocast_core.graph.walk import has_bodies
+from autocast_core.graph.walk import outer_reads
 from autocast_core.model.protobuf.serialized_parts import is_weight
 
 _TENSOR_KINDS = (ir.AttributeType.TENSOR, ir.AttributeType.TENSORS)
 
 
 def one_node_per_signature(model: ir.Model) -> ir.Model:
-    """A model of the first node of each signature in `model`. What these nodes read are its inputs (small tensors are
-    initializers), what they make its outputs.
+    """A model of the first node of each signature in the main graph of `model`. What these nodes and their bodies read
+    of it are its inputs (small tensors are initializers), what they make its outputs. It shares the bodies.
 
-    `model` itself where it has bodies or functions, or one of these nodes a value without a type.
+    `model` itself where it has functions, or one of these nodes a value without a type.
     """
-    if model.functions or has_bodies(model.graph):
+    if model.functions:
         return model
     chosen: dict[object, ir.Node] = {}
     for node in model.graph:
         if node.op_type != "Constant" or node.domain:
             chosen.setdefault(_signature(node), node)
     nodes = _with_constants(chosen.values())
-    if any(value.type is None for node in nodes for value in (*node.inputs, *node.outputs) if value and value.name):
+    if any(value.type is None for node in nodes for value in (*outer_reads(node), *node.outputs) if value.name):
         return model
     return _model_of(model, nodes)
 
@@ -45,7 +45,16 @@ def _signature(node: ir.Node) -> object:
 def _content(attribute: ir.Attr) -> object:
     if attribute.is_ref() or attribute.type in _TENSOR_KINDS:
         return str(attribute.type)
+    if attribute.type is ir.AttributeType.GRAPH:
+        return _of_body(attribute.value)
+    if attribute.type is ir.AttributeType.GRAPHS:
+        return tuple(map(_of_body, attribute.value))
     return tuple(attribute.value) if isinstance(attribute.value, list | tuple) else attribute.value
+
+
+def _of_body(body: ir.Graph) -> object:
+    operands = (*body.inputs, *body.initializers.values(), *body.outputs)
+    return (*map(_type, operands), *map(_signature, body))
 
 
 def _type(value: ir.Value | None) -> object:
@@ -59,10 +68,10 @@ def _is_small_constant(value: ir.Value) -> bool:
 
 
 def _with_constants(nodes: Iterable[ir.Node]) -> list[ir.Node]:
-    """`nodes`, each behind the Constants that it reads."""
+    """`nodes`, each behind the Constants that it and its bodies read."""
     found: dict[ir.Node, None] = {}
     for node in nodes:
-        makers = (value.producer() for value in node.inputs if value is not None)
+        makers = (value.producer() for value in outer_reads(node))
         found.update((maker, None) for maker in makers if maker is not None and maker.op_type == "Constant")
         found[node] = None
     return list(found)
@@ -86,6 +95,8 @@ def _model_of(model: ir.Model, nodes: Iterable[ir.Node]) -> ir.Model:
         return copy
 
     for node in nodes:
+        for value in outer_reads(node):
+            read(value)
         outputs = [ir.Value(name=value.name, type=value.type) for value in node.outputs]
         copies.append(
             ir.Node(

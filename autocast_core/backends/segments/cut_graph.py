@@ -16,7 +16,7 @@ import onnx_ir as ir
 from autocast_core.backends.onnxruntime.random_numbers import RANDOM_OPERATORS
 from autocast_core.graph.annotations import raw_attributes
 from autocast_core.graph.constants import node_tensor, stored_bytes
-from autocast_core.graph.walk import all_graphs, bodies
+from autocast_core.graph.walk import all_graphs, bodies, outer_reads
 
 _FLOAT_BYTES = 4
 
@@ -89,17 +89,6 @@ def derived_bytes(model: ir.Model) -> int:
 
 def _is_derived(node: ir.Node) -> bool:
     return all(value.const_value is not None and not value.is_graph_input() for value in outer_reads(node))
-
-
-def outer_reads(node: ir.Node) -> Iterable[ir.Value]:
-    """What the node reads, and what its bodies read of the main graph, each once."""
-    found = {value: None for value in node.inputs if value is not None}
-    if raw_attributes(node):
-        for _, body in bodies(node):
-            for graph in all_graphs(body):
-                read = (value for inner in graph for value in inner.inputs)
-                found |= {v: None for v in (*read, *graph.outputs) if v is not None and v.graph is node.graph}
-    return found
 
 
 def _segment(model: ir.Model, reads: Iterable[ir.Value], makes: Iterable[ir.Value]) -> Segment:

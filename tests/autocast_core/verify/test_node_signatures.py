@@ -63,11 +63,36 @@ def test_a_node_that_no_runtime_takes_is_found_behind_many_that_it_takes():
         OnnxRuntime().open(one_node_per_signature(model))
 
 
-def test_a_model_with_bodies_is_loaded_whole():
-    model = model_of("""<ir_version: 8, opset_import: ["" : 17]> g (bool c, float[2] x) => (float[2] y) {
-        y = If(c) <
-            then_branch = t () => (float[2] p) { p = Relu(x) },
-            else_branch = e () => (float[2] q) { q = Neg(x) }
-        >
-    }""")
-    assert one_node_per_signature(model) is model
+IFS = """<ir_version: 8, opset_import: ["" : 17]> g (bool c, float16[2] x) => (float16[2] z) {
+    one = Constant<value = float16[1] {1}>()
+    h = Relu(x)
+    y = If(c) <
+        then_branch = t1 () => (float16[2] p1) { p1 = Add(h, one) },
+        else_branch = e1 () => (float16[2] q1) { q1 = Neg(x) }
+    >
+    z = If(c) <
+        then_branch = t2 () => (float16[2] p2) { p2 = Add(y, one) },
+        else_branch = e2 () => (float16[2] q2) { q2 = Neg(h) }
+    >
+}"""
+
+
+def test_an_if_with_the_branches_of_another_is_loaded_once_with_what_its_branches_read():
+    model = model_of(IFS)
+    signatures = one_node_per_signature(model)
+    assert [node.outputs[0].name for node in signatures.graph] == ["h", "one", "y"]
+    assert [value.name for value in signatures.graph.inputs] == ["x", "c"]
+    OnnxRuntime().open(signatures).close()
+    assert [node.outputs[0].name for node in model.graph] == ["one", "h", "y", "z"]
+
+
+@pytest.mark.parametrize("other", ["Abs(h)", "Cast<to=10>(h)"])
+def test_a_branch_with_another_node_tells_ifs_apart(other):
+    signatures = one_node_per_signature(model_of(IFS.replace("Neg(h)", other)))
+    assert [node.outputs[0].name for node in signatures.graph if node.op_type == "If"] == ["y", "z"]
+
+
+def test_a_node_of_a_body_that_no_runtime_takes_is_found():
+    model = model_of(IFS.replace("Neg(h)", "NoSuchOperator(h)"))
+    with pytest.raises(BackendError, match="NoSuchOperator"):
+        OnnxRuntime().open(one_node_per_signature(model))
