@@ -21,7 +21,7 @@ from autocast_core.text import visible
 if TYPE_CHECKING:
     import onnx
 
-    from autocast_core.model import SavedModel
+    from autocast_core.model import ModelFile, SavedModel
     from autocast_core.plan import PrecisionPlan
 
 EXAMPLES = """examples:
@@ -119,6 +119,7 @@ def command(argv: Sequence[str] | None = None) -> int:
 
 def _convert(arguments: argparse.Namespace) -> SavedModel:
     configure_logging(arguments.log_level)
+    from autocast_core.model import open_model
     from autocast_core.pipeline.convert import convert_file
     from autocast_core.pipeline.outcome.missed_target import MissedTargetError
     from autocast_core.plan import read_plan
@@ -131,9 +132,10 @@ def _convert(arguments: argparse.Namespace) -> SavedModel:
         return _widen(arguments, source, config)
     output = Path(arguments.output_path or source.with_suffix(f".{types_text(config.low_types, '-')}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
-    _check_outputs(arguments, source, output)
+    model = open_model(source)
+    _check_outputs(arguments, model, output)
     try:
-        conversion = convert_file(source, output, config, calibration=arguments.calibration_data, plan=plan)
+        conversion = convert_file(model, output, config, calibration=arguments.calibration_data, plan=plan)
     except MissedTargetError as missed:
         _save_plan(arguments, missed.plan)
         raise
@@ -144,13 +146,15 @@ def _convert(arguments: argparse.Namespace) -> SavedModel:
 
 def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig) -> SavedModel:
     """The way back to FP32. ConfigError for options that ask for a plan."""
+    from autocast_core.model import open_model
     from autocast_core.pipeline.widen_file import widen_file
 
     if arguments.plan or arguments.save_plan:
         raise ConfigError("--widen makes no plan: omit --plan and --save_plan")
     output = Path(arguments.output_path or source.with_suffix(".fp32.onnx"))
-    _check_outputs(arguments, source, output)
-    done = widen_file(source, output, config.keep_io_types)
+    model = open_model(source)
+    _check_outputs(arguments, model, output)
+    done = widen_file(model, output, config.keep_io_types)
     for change in done.changes:
         LOGGER.info("%s: %s", change.step, change.detail)
     _say_written(done.output.path)
@@ -168,7 +172,7 @@ def _say_written(path: Path) -> None:
         print(f"wrote {visible(str(path))}", file=sys.stderr)
 
 
-def _check_outputs(arguments: argparse.Namespace, source: Path, output: Path) -> None:
+def _check_outputs(arguments: argparse.Namespace, source: ModelFile, output: Path) -> None:
     """OutputError where a file that is read, or the model that is written, would be replaced."""
     from autocast_core.model import model_files
     from autocast_core.model.atomic import check_inputs_stay, check_plain, model_outputs
