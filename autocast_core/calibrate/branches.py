@@ -1,8 +1,8 @@
 """Small tensors in the branches of Ifs, handed out of them as they are.
 
 Statistics computed in a body cost some twenty nodes a tensor (see exact_probes.py). A branch runs at most once in a run
-of the main graph, so a tensor of at most WHOLE_ELEMENTS elements in it costs less as a further output of its If: flat
-where the branch ran, empty where the other one did. Tensors in Ifs that stand in Ifs are handed on; those in Loops,
+of the main graph, so a tensor of at most WHOLE_ELEMENTS elements in it costs less as a further output of its If: one
+row where the branch ran, an empty one where the other one did. Tensors in Ifs that stand in Ifs are handed on; those in Loops,
 Scans and SequenceMaps are not, as their bodies run again and again.
 """
 
@@ -27,7 +27,7 @@ def small_in_branches(graph: ir.Graph) -> frozenset[ir.Value]:
 
 
 def handed_out(writer: TemporaryNodes, wanted: Collection[ir.Value]) -> dict[ir.Value, ir.Value]:
-    """For each of `wanted`, tensors in branches: the value in `writer`'s graph that is it, flat, or empty."""
+    """For each of `wanted`, tensors in branches: the value in `writer`'s graph that is it, as one row, or empty."""
     found: dict[ir.Value, ir.Value] = {}
     for node in writer.graph if wanted else ():
         if _is_if(node):
@@ -43,17 +43,18 @@ def _of_if(node: ir.Node, outer: TemporaryNodes, wanted: Collection[ir.Value]) -
         return {}
     for writer, made in zip(writers, own, strict=True):
         # A constant each: one value cannot be two outputs.
-        outputs = [made.get(value) or writer("Constant", value=np.zeros(0, np.float32)) for value in values]
+        outputs = [made.get(value) or writer("Constant", value=np.zeros((1, 0), np.float32)) for value in values]
         writer.commit()
-        writer.add_outputs(map(_flat, outputs))
+        writer.add_outputs(map(_row, outputs))
     results = outer.add_node_outputs(node, len(values), len(writers[0].graph.outputs))
-    return {value: _flat(result) for value, result in zip(values, results, strict=True)}
+    return {value: _row(result) for value, result in zip(values, results, strict=True)}
 
 
 def _of_branch(writer: TemporaryNodes, wanted: Collection[ir.Value]) -> dict[ir.Value, ir.Value]:
     own = [value for node in writer.graph for value in node.outputs if value in wanted]
-    flat = {value: writer("Reshape", value, writer.constant(np.array([-1]))) for value in own}
-    return flat | handed_out(writer, wanted)
+    # Flatten, unlike Reshape, needs no Constant for its shape.
+    rows = {value: writer("Flatten", value, axis=0) for value in own}
+    return rows | handed_out(writer, wanted)
 
 
 def _small_below(graph: ir.Graph) -> Iterator[ir.Value]:
@@ -76,6 +77,6 @@ def _is_small(value: ir.Value) -> bool:
     return value.shape is not None and value.shape.is_static() and math.prod(value.shape.numpy()) <= WHOLE_ELEMENTS
 
 
-def _flat(value: ir.Value) -> ir.Value:
-    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([None])
+def _row(value: ir.Value) -> ir.Value:
+    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([1, None])
     return value
