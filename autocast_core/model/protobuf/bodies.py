@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 import onnx
 
 from autocast_core.errors import ModelError
+from autocast_core.operators.families import CONTROL_FLOW
 
 
 def check_bodies(nodes: Iterable[onnx.NodeProto], opset: int, label: str) -> None:
     """ModelError where a node among `nodes` (not in their bodies) and a body of it do not fit."""
     for node in nodes:
-        if node.domain not in ("", "ai.onnx"):
+        if node.op_type not in CONTROL_FLOW or node.domain not in ("", "ai.onnx"):
             continue
         bodies = {each.name: each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH}
         for name, what, found, wanted in _wanted(node, bodies, opset):
