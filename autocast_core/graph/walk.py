@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
 import onnx_ir as ir
 
@@ -13,14 +12,20 @@ ROOT = "graph"
 
 
 def note_flat(model: ir.Model) -> None:
-    """Note whether the main graph holds no body. A model-local function may bring bodies with it when it is inlined."""
-    set_flat(model.graph, False)
-    set_flat(model.graph, not model.functions and not has_bodies(model.graph))
+    """Note of the main graph and of each body whether it holds a body. Of a model with local functions nothing is
+    noted: they may bring bodies with them when they are inlined."""
+    _note_flat(model.graph, known=not model.functions)
 
 
-def has_bodies(graph: ir.Graph) -> bool:
-    """Whether a node of the graph holds a body."""
-    return next(islice(all_graphs(graph), 1, None), None) is not None
+def _note_flat(graph: ir.Graph, known: bool) -> None:
+    inner = _inner_graphs(graph)
+    set_flat(graph, known and not inner)
+    for body in inner:
+        _note_flat(body, known)
+
+
+def _inner_graphs(graph: ir.Graph) -> list[ir.Graph]:
+    return [body for node in graph if raw_attributes(node) for _, body in bodies(node)]
 
 
 def nodes_with_ids(graph: ir.Graph, prefix: str = ROOT) -> Iterator[tuple[str, ir.Node]]:
@@ -54,13 +59,12 @@ def bodies(node: ir.Node) -> Iterator[tuple[str, ir.Graph]]:
 
 def all_graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
     """The graph, then every body, each before the bodies in it."""
-    yield graph
-    if is_flat(graph):
-        return
-    for node in graph:
-        if raw_attributes(node):
-            for _, body in bodies(node):
-                yield from all_graphs(body)
+    pending = [graph]
+    while pending:
+        graph = pending.pop()
+        yield graph
+        if not is_flat(graph):
+            pending.extend(reversed(_inner_graphs(graph)))
 
 
 def all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:

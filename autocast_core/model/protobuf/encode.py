@@ -66,10 +66,11 @@ def encode_undeclared(model: ir.Model, large_bytes: int) -> onnx.ModelProto:
 
 
 class _Encoder:
-    """Keeps the types that were written; `annotated` is whether to look for annotations."""
+    """Keeps the types that were written; `annotated` says whether to look for annotations."""
 
     def __init__(self, annotated: bool) -> None:
         self.types: dict[object, tuple[ir.Shape | None, onnx.TypeProto]] = {}
+        self.equal_types: dict[object, onnx.TypeProto] = {}
         self.annotated = annotated
 
     def graph(self, graph: ir.Graph, proto: onnx.GraphProto) -> None:
@@ -178,16 +179,24 @@ class _Encoder:
             proto.doc_string = value.doc_string
 
     def tensor_type(self, kind: ir.TensorType, shape: ir.Shape | None) -> onnx.TypeProto:
-        """Written once for all values that share a shape object."""
+        """Written once for all values of one type and shape, and looked up once for those that share a shape object."""
         key = (kind.dtype, kind.denotation, id(shape))
         known = self.types.get(key)
         if known is None:
-            proto = onnx.TypeProto()
+            # The shape is held, so that no other one gets its id.
+            known = self.types[key] = (shape, self.equal_tensor_type(kind, shape))
+        return known[1]
+
+    def equal_tensor_type(self, kind: ir.TensorType, shape: ir.Shape | None) -> onnx.TypeProto:
+        dims = None if shape is None else tuple((dim, shape.get_denotation(index)) for index, dim in enumerate(shape))
+        key = (kind.dtype, kind.denotation, dims)
+        proto = self.equal_types.get(key)
+        if proto is None:
+            proto = self.equal_types[key] = onnx.TypeProto()
             ir.serde.serialize_type_into(proto, kind)
             if shape is not None:
                 ir.serde.serialize_shape_into(proto, shape)
-            known = self.types[key] = (shape, proto)  # the shape is held, so that no other one gets its id
-        return known[1]
+        return proto
 
 
 class _RuntimeEncoder(_Encoder):
