@@ -2,8 +2,8 @@
 
 Statistics computed in a body cost some twenty nodes a tensor (see exact_probes.py). A branch runs at most once in a run
 of the main graph, so a tensor of at most WHOLE_ELEMENTS elements in it costs less as a further output of its If: one
-row where the branch ran, an empty one where the other one did. Tensors in Ifs that stand in Ifs are handed on; those in Loops,
-Scans and SequenceMaps are not, as their bodies run again and again.
+row where the branch ran, an empty one where the other one did. Tensors in Ifs that stand in Ifs are handed on; those in
+Loops, Scans and SequenceMaps are not, as their bodies run again and again.
 """
 
 from __future__ import annotations

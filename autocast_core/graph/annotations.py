@@ -9,9 +9,9 @@ Notes in `metadata_props` are part of the file. Anybody may have written them, s
 Notes in `meta` live in memory only, `Graph.clone` copies them. Each is a fact about what it is noted on, and whoever
 makes it false must take it back:
 
-- `is_flat` (main graph, body): no node holds a body. Set when a model is read (protobuf.serde) and when it is sanitized;
-  trusted by every traversal. Giving a node a body calls for `note_flat` of `graph.walk` again; only inlining functions
-  does, in sanitize.
+- `is_flat` (main graph, body): no node holds a body. Set when a model is read (protobuf.serde) and when it is
+  sanitized; trusted by every traversal. Giving a node a body calls for `note_flat` of `graph.walk` again; only inlining
+  functions does, in sanitize.
 - `may_have_quantization_annotations` (main graph): set when a model is read; trusted when it is written. Nothing adds
   annotations after reading.
 - `training_info`, `map_types` (main graph): parts of the file that onnx_ir cannot hold. Set when a model is read, put

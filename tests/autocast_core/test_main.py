@@ -11,6 +11,8 @@ import pytest
 
 from autocast_core.__main__ import command, get_parser, main
 from autocast_core.errors import ConfigError, MissingModelError
+from autocast_core.model import reader
+from autocast_core.model.protobuf.skeleton import skeleton
 from tests.onnx_models import interface_types, operator_types
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
@@ -30,6 +32,14 @@ def test_the_output_is_named_after_the_model_and_the_precision(source):
     assert command(["--onnx_path", str(source)]) == 0
     assert command(["--onnx_path", str(source), "-t", "bf16"]) == 0
     assert sorted(path.name for path in source.parent.iterdir()) == ["model.bf16.onnx", "model.fp16.onnx", "model.onnx"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--widen"]])
+def test_the_model_file_is_read_once(source, tmp_path, monkeypatch, arguments):
+    reads = []
+    monkeypatch.setattr(reader, "skeleton", lambda *given: reads.append(given) or skeleton(*given))
+    assert command(["--onnx_path", str(source), "--output_path", str(tmp_path / "out.onnx"), *arguments]) == 0
+    assert len(reads) == 1
 
 
 def test_main_returns_the_model_that_it_wrote(source):
@@ -177,6 +187,8 @@ def test_a_conversion_loads_no_symbolic_arithmetic(source):
     script = """
 import atexit, runpy, sys
 from autocast_core.errors import ConfigError, MissingModelError
+from autocast_core.model import reader
+from autocast_core.model.protobuf.skeleton import skeleton
 from tests.onnx_models import operator_types
 atexit.register(lambda: print("sympy.core" in sys.modules))
 runpy.run_module("autocast_core", run_name="__main__", alter_sys=True)
