@@ -21,8 +21,9 @@ Examples:
   autocast up --storage servers /srv/autocast
 
 Prints their addresses. The first start takes a minute or two; a repeated one starts what does not run. Flows are
-deployed and the webhook is registered. Everything listens on this machine alone. Prefect's page asks for the password
-that FOLDER/env has as PREFECT_API_AUTH_STRING. `autocast init --local` makes all your commands use these servers.
+deployed and the webhook is registered. Everything listens on this machine alone. Prefect asks for the password in
+FOLDER/env, PREFECT_API_AUTH_STRING; MLflow asks for none, and with --storage servers neither does.
+`autocast init --local` makes all your commands use these servers.
 """
 Folder = Annotated[
     Path | None,
@@ -50,7 +51,19 @@ def up(
     result = finish(lambda: _started(where, storage), KEYS, as_json)
     if not as_json:
         show(result)
+        say(who_may_enter(where))
         say(f"for all your commands: autocast init --local; for this shell: set -a; . {result['environment']}; set +a")
+
+
+def who_may_enter(folder: Path) -> str:
+    """A note on the servers of the folder that ask for no password."""
+    from flows.local_stack.stack_settings import settings_of
+
+    open_ones = "MLflow asks" if settings_of(folder).prefect_auth else "Prefect and MLflow ask"
+    return (
+        f"note: {open_ones} for no password: every account of this machine can read and change what is kept there;"
+        " on a shared machine, use servers that ask for one"
+    )
 
 
 def chosen(folder: Path | None) -> Path:

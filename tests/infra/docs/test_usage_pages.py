@@ -3,8 +3,12 @@
 That takes minutes, so it runs with `-m pages`, as in CI; the README is followed with every suite.
 """
 
+import os
+
 import pytest
 
+from flows.local.embedded_server import IDLE_SECONDS, stop_servers
+from flows.local.home import Home
 from tests.infra.docs.pages import CONTRIBUTING, DOCS, NOT_RUN, README, RUNBOOKS, commands, follow, pages, why_not
 from tests.infra.docs.reader import prepare_reader
 from tests.tasks.storage.conftest import s3_endpoint  # noqa: F401 - used as a fixture
@@ -15,9 +19,16 @@ USAGE = [page for page in pages() if page.parent == DOCS]
 
 @pytest.fixture(scope="module")
 def folder(services, s3_endpoint, tmp_path_factory):  # noqa: F811
-    """A folder with the files that the pages speak of, and an environment in which their commands run."""
-    with prepare_reader(tmp_path_factory.mktemp("docs"), s3_endpoint) as place:
+    """A folder with the files that the pages speak of, and an environment in which their commands run.
+
+    As on a reader's machine, commands keep a Prefect server for one another, and are forks.
+    """
+    with pytest.MonkeyPatch.context() as patch, prepare_reader(tmp_path_factory.mktemp("docs"), s3_endpoint) as place:
+        for name in [name for name in os.environ if name.startswith("PREFECT_") or name == "AUTOCAST_HOME"]:
+            patch.delenv(name)
+        patch.setenv(IDLE_SECONDS, "120")
         yield place
+        stop_servers(Home(place / ".autocast").server)
 
 
 @pytest.fixture(scope="module")

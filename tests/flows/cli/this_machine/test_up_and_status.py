@@ -1,5 +1,10 @@
 """`autocast up`, `status` and `down` without servers; tests/integration starts them."""
 
+import pytest
+
+from flows.cli.this_machine.up import who_may_enter
+from flows.local_stack.stack_settings import StackStorage, settings_of
+
 
 def test_status_ends_with_3_where_nothing_was_started(autocast, tmp_path):
     ended = autocast("status", tmp_path, "--json")
@@ -13,3 +18,12 @@ def test_a_folder_that_cannot_be_used_is_bad_input(autocast, tmp_path):
     ended = autocast("up", tmp_path / "file")
     assert ended.code == 2
     assert len(ended.errors) == 1
+
+
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [(StackStorage.FILES, "MLflow asks for no"), (StackStorage.SERVERS, "Prefect and MLflow ask for no")],
+)
+def test_up_says_which_servers_ask_for_no_password(tmp_path, storage, said):
+    settings_of(tmp_path, storage)
+    assert said in who_may_enter(tmp_path)
