@@ -1,6 +1,6 @@
 """What a conversion leaves for Netron and Model Explorer, opened by these tools themselves.
 
-They are no part of the development environment: `uv run --group viewers pytest -m browser tests/browser`.
+Model Explorer is not part of the development environment: `uv run --group viewers pytest -m browser tests/browser`.
 """
 
 import os
