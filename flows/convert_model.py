@@ -395,5 +395,5 @@ def _result(conversion: _Conversion, inputs: Inputs, judged: _Judged, run: RunRe
         gates=judged.gates,
         timings=conversion.timings,
         warnings=(*signs, *plan.warnings, *sanitized.warnings),
-        repaired=plan.repair_summary,
+        repaired=plan.measured_summary,
     )

@@ -124,7 +124,7 @@ def write_converted(job: Job, made: Artifacts, dst: str | Path, external_data: b
             progress=job.progress,
             round_blocks=open_rounding(converted.plan.precision),
         )
-    for line in (converted.plan.summary(), converted.plan.repair_summary()):
+    for line in (converted.plan.summary(), converted.plan.measured_summary()):
         if line is not None:
             LOG.info("%s", line)
     bytes_before = sum(each.stat().st_size for each in source.files)

@@ -86,5 +86,5 @@ def _target(asked: Asked, made: Artifacts) -> Target:
 
 def _says_more(plan: PrecisionPlan | SavedPlan) -> bool:
     """Whether a repaired plan decides a node anew, or says that no plan meets the target."""
-    found = plan.repair if isinstance(plan, SavedPlan) else plan.repair_metrics()
+    found = plan.measured if isinstance(plan, SavedPlan) else plan.measured_metrics()
     return bool(found.get("repair/kept_fp32") or found.get("repair/released")) or not found.get("repair/met", 1.0)

@@ -98,8 +98,8 @@ class SavedStatistics:
 class SavedPlan:
     """Where the plan lies (canonical JSON), its summary line, its counts of nodes, what it says of NaN in weights.
 
-    `soft` nodes are kept by rules that a release may override; `repair` are the metrics of a measured decision, and
-    `repair_summary` is its line.
+    `soft` nodes are kept by rules that a release may override; `measured` are the metrics of a measured decision,
+    and `measured_summary` is its line.
     """
 
     path: Path
@@ -110,8 +110,8 @@ class SavedPlan:
     warnings: tuple[str, ...] = ()
     nonfinite_weights: str | None = None
     soft: int = 0
-    repair: Mapping[str, float] = field(default_factory=dict)
-    repair_summary: str | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
+    measured_summary: str | None = None
     inside_kernels: int = 0
 
     @staticmethod
@@ -126,8 +126,8 @@ class SavedPlan:
             warnings,
             plan.nonfinite_weights(),
             len(soft_nodes(plan)),
-            plan.repair_metrics(),
-            plan.repair_summary(),
+            plan.measured_metrics(),
+            plan.measured_summary(),
             counts.inside_kernels,
         )
 
@@ -135,7 +135,7 @@ class SavedPlan:
     def metrics(self) -> dict[str, float]:
         """The counts, and what a measured decision did, under their metric names."""
         counts = PlanCounts(self.total, self.low_precision, self.fp32, inside_kernels=self.inside_kernels)
-        return {**counts.metrics(), **self.repair}
+        return {**counts.metrics(), **self.measured}
 
 
 @dataclass(frozen=True)

@@ -106,13 +106,21 @@ class RepairRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class PlacementRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What cast placement did: the nodes that it moved to the other type, and the bytes that Casts, and FP32 in all,
-    move beyond a plan with every movable node low, before and after."""
+    move for a batch beyond a plan with every movable node low, before and after."""
 
     moved: tuple[str, ...]
     cast_bytes_before: Annotated[int, Meta(ge=0)]
     cast_bytes_after: Annotated[int, Meta(ge=0)]
     traffic_before: Annotated[int, Meta(ge=0)]
     traffic_after: Annotated[int, Meta(ge=0)]
+
+    def metrics(self) -> dict[str, float]:
+        """The figures by the names that runs are logged under: ``placement/*``."""
+        return {
+            "placement/moved": float(len(self.moved)),
+            "placement/cast_bytes_before": float(self.cast_bytes_before),
+            "placement/cast_bytes_after": float(self.cast_bytes_after),
+        }
 
     def summary(self) -> str:
         """One line: how many nodes were moved and what that saves."""

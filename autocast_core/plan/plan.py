@@ -203,13 +203,15 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         others = f", and {len(counts) - 1} more weights do" if len(counts) > 1 else ""
         return f"weight {name!r} holds {number:,} NaN or infinite values{others}"
 
-    def repair_metrics(self) -> dict[str, float]:
+    def measured_metrics(self) -> dict[str, float]:
         """What a measured decision did, by the names that runs are logged under; empty where there was none."""
-        return {} if self.data.repair is UNSET else self.data.repair.metrics()
+        records = (self.data.repair, self.data.placement)
+        return {name: value for each in records if each is not UNSET for name, value in each.metrics().items()}
 
-    def repair_summary(self) -> str | None:
+    def measured_summary(self) -> str | None:
         """What a measured decision did, in one line; None where there was none."""
-        return None if self.data.repair is UNSET else self.data.repair.summary()
+        records = (self.data.repair, self.data.placement)
+        return "; ".join(each.summary() for each in records if each is not UNSET) or None
 
     def nothing_lowered(self) -> str | None:
         """One line where the plan lowers no node; None where it lowers one."""

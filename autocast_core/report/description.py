@@ -36,7 +36,7 @@ def _changes(report: ReportInput) -> Iterator[str]:
         gates = [f"{markdown(gate.expression)} (measured {number(gate.value)})" for gate in report.gates]
         more = f", and {len(gates) - _GATES} more" if len(gates) > _GATES else ""
         yield f"Gates: {', '.join(gates[:_GATES])}{more}"
-    if repaired := report.plan.repair_summary():
+    if repaired := report.plan.measured_summary():
         yield markdown(repaired, 300)
     changes = before_after(report)
     # Of several backends, and of several devices, the first: the report has all.

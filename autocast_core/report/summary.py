@@ -70,7 +70,7 @@ def _head(report: ReportInput) -> str:
             for gate in report.gates
         )
         lines.append(table(("gate", "measured", "result", ""), rows))
-    said = (report.plan.summary(), report.plan.repair_summary())
+    said = (report.plan.summary(), report.plan.measured_summary())
     lines += [f"{markdown(line)}." for line in said if line is not None]
     return "\n\n".join(lines)
 

@@ -12,7 +12,7 @@ from autocast_core.calibrate.statistics import Statistics, TensorStats
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide import decide
 from autocast_core.decide.rule import Override
-from autocast_core.decide.rules import RELEASE, REPAIR, RULES, SEARCH, entry_of
+from autocast_core.decide.rules import PLACEMENT, RELEASE, REPAIR, RULES, SEARCH, entry_of
 from autocast_core.decide.warnings.own_signs import with_own_signs
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.plan import NodeDecision, PrecisionPlan
@@ -75,9 +75,11 @@ def release_space(model: ir.Model, plan: PrecisionPlan) -> SearchSpace:
 
 
 def soft_nodes(plan: PrecisionPlan) -> tuple[str, ...]:
-    """The nodes that `plan` keeps by a rule that a release may override."""
+    """The nodes that `plan` keeps by a rule that a release may override; those that only the placement of Casts keeps
+    may go with others, which they were moved to."""
     kept = (d for d in plan.nodes if d.precision is Precision.FP32)
-    return tuple(d.id for d in kept if entry_of(d.rule).may_be_overridden_by(Override.RELEASE))
+    soft = [d for d in kept if entry_of(d.rule).may_be_overridden_by(Override.RELEASE)]
+    return tuple(d.id for d in soft) if any(d.rule != PLACEMENT.name for d in soft) else ()
 
 
 def _space(model: ir.Model, lowest: PrecisionPlan, movable: AbstractSet[str], rule: str) -> SearchSpace:
@@ -85,8 +87,9 @@ def _space(model: ir.Model, lowest: PrecisionPlan, movable: AbstractSet[str], ru
     floats = {d.id for d in lowest.nodes if d.precision is not Precision.NONE}
     joined = _groups(model)
     fixed = {node_id for group in joined if not group & floats <= movable for node_id in group}
-    candidates = tuple(d.id for d in lowest.nodes if d.id in movable - fixed)
-    groups = {node_id: group & floats for group in joined for node_id in group if node_id in candidates}
+    left = movable - fixed
+    candidates = tuple(d.id for d in lowest.nodes if d.id in left)
+    groups = {node_id: group & floats for group in joined for node_id in group if node_id in left}
     return SearchSpace(lowest, candidates, groups, rule)
 
 

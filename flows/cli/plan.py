@@ -236,7 +236,7 @@ def shown(path: Path, pattern: str | None) -> Mapping[str, Any]:
     nodes = [node for node in plan.nodes if (wanted.match(node.id) if wanted else node.precision is Precision.FP32)]
     return {
         "summary": plan.summary(),
-        "repaired": plan.repair_summary(),
+        "repaired": plan.measured_summary(),
         "rules": dict(Counter(node.rule for node in plan.nodes)),
         "nodes": [
             {key: str(getattr(node, key)) for key in ("id", "op_type", "precision", "rule", "reason")} for node in nodes

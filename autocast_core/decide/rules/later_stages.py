@@ -56,9 +56,10 @@ FREE = RuleEntry(
 PLACEMENT = RuleEntry(
     name="placement",
     title="cast placement",
-    description="A pass over a plan (`autocast plan place-casts`): fewer bytes move with the node in this type.",
+    description="The last pass over a plan, by measurement or by `autocast plan place-casts`: fewer bytes move with the"
+    " node in this type.",
     outcome=Outcome.EITHER,
-    overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
+    overridden_by=frozenset({Override.SEARCH, Override.RELEASE, Override.NEW_WEIGHTS}),
 )
 TARGET = RuleEntry(
     name="target",

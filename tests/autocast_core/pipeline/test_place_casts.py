@@ -1,106 +1,81 @@
-"""Cast placement as a last pass over a plan."""
+"""Cast placement as the last step of a measured decision, and on its own for a plan in a file."""
+
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 
 from autocast_core import ConversionConfig, convert_file
-from autocast_core.apply import apply_plan
-from autocast_core.attention import attention_cores
-from autocast_core.calibrate.tensor_sizes import sizes_of
 from autocast_core.config import Precision
+from autocast_core.decide.rules import IO_RANGE, PLACEMENT
 from autocast_core.model import load_proto
-from autocast_core.pipeline.place_casts import place_casts, place_casts_file
-from autocast_core.plan import PrecisionPlan
+from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.place_casts import place_casts_file
+from autocast_core.pipeline.stages.plans.cheaper_casts import with_casts_placed
 from autocast_core.sanitize import sanitize
-from autocast_core.search.search_space import search_space
-from tests.autocast_core.apply.placement.test_traffic import cast_bytes
-from tests.autocast_core.search.layered import layered
-from tests.autocast_core.search.small_graphs import small_graph
+from autocast_core.search.search_space import search_space, soft_nodes
+from tests.autocast_core.search.costs.test_cast_placement import CHAIN, wide
 
-CONFIG = ConversionConfig()
-
-
-def model_and_plan(proto, kept):
-    model = sanitize(load_proto(proto), CONFIG).model
-    plan = search_space(model, CONFIG, {}).plan(f"graph/{name}" for name in kept)
-    return model, plan
+DATA = {"x": np.linspace(-3, 3, 64, dtype="f4")}
+EXCLUDED = ConversionConfig(nodes_to_exclude=("b", "e"))
+MEASURED = replace(EXCLUDED, decide="measured", repair_evaluations=0)
 
 
-def placed(proto, kept, data):
-    """(model, plan, the plan with its Casts placed)."""
-    model, plan = model_and_plan(proto, kept)
-    return model, plan, place_casts(model, plan, dict(sizes_of(model, data).counts))
+def converted(folder, config):
+    onnx.save(onnx.parser.parse_model(CHAIN), folder / "m.onnx")
+    return convert_file(folder / "m.onnx", folder / f"{config.decide}.onnx", config, calibration=DATA)
 
 
-def wide(plan):
-    return {node.id.removeprefix("graph/") for node in plan.nodes if node.precision is Precision.FP32}
+def test_a_measured_decision_places_casts_and_thresholds_do_not(tmp_path):
+    by_thresholds, measured = converted(tmp_path, EXCLUDED), converted(tmp_path, MEASURED)
+    assert wide(by_thresholds.plan) == {"b", "e"} < wide(measured.plan)
+    assert {"c", "d"} <= wide(measured.plan)
+    assert measured.casts_inserted < by_thresholds.casts_inserted
+    record = measured.plan.data.placement
+    assert record.cast_bytes_after < record.cast_bytes_before
+    assert set(record.moved) == {f"graph/{name}" for name in wide(measured.plan) - {"b", "e"}}
+    assert "Cast placement moved" in measured.plan.measured_summary()
+    assert measured.plan.measured_metrics()["placement/moved"] == len(record.moved)
 
 
-CHAIN = """
+def test_a_plan_that_is_cheapest_says_nothing_of_placement(tmp_path):
+    found = converted(tmp_path, replace(MEASURED, nodes_to_exclude=("b",)))
+    assert wide(found.plan) == {"b"}
+    assert found.plan.measured_summary() is None
+
+
+NORMALIZED = """
 <ir_version: 9, opset_import: ["": 18]>
-chain (float[64] x) => (float[64] y) <int64[2] s = {8, 8}, int64[1] f = {64}> {
-    [a] p = Sin(x) [b] q = Cos(p) [c] r = Tanh(q) [d] t = Sin(r) [e] u = Tanh(t) [g] y = Cos(u) }
-"""
+normalized (float[8, 64] x) => (float[8, 64] y) <float[64] g = {GAINS}, float[64, 64] w = {WEIGHTS}> {
+    [up] u = MatMul(x, w) [first] p = LayerNormalization(u, g) [c] q = Cos(p) [d] r = Tanh(q)
+    [last] s = LayerNormalization(r, g) [down] y = MatMul(s, w) }
+""".replace("GAINS", ", ".join(["1"] * 64)).replace("WEIGHTS", ", ".join(["0.01"] * 4096))
 
 
-def test_a_node_between_two_kept_ones_joins_them():
-    _, _, found = placed(onnx.parser.parse_model(CHAIN), ("b", "d"), {})
-    assert {"b", "c", "d"} <= wide(found)
-    assert found.by_id()["graph/c"].rule == "placement"
+@pytest.mark.parametrize(("target", "moves"), [(None, True), ("tensorrt", False)])
+def test_for_an_engine_casts_stay_where_more_would_cross_kernels(target, moves):
+    """Casts are inside kernels there: FP32 between both normalizations would cross in four bytes instead of two."""
+    config = ConversionConfig(decide="measured", target=target)
+    model = sanitize(load_proto(onnx.parser.parse_model(NORMALIZED)), config).model
+    plan = search_space(model, config, {}).plan(("graph/first", "graph/last"))
+    data = {"x": np.ones((8, 64), "f4")}
+    found = with_casts_placed(Job(onnx.parser.parse_model(NORMALIZED), config, data), model, plan, data)
+    assert ({"c", "d"} <= wide(found)) is moves
+    assert found is plan or moves
 
 
-def test_both_numbers_are_in_the_plan_and_are_those_of_the_applied_models():
-    model, before, found = placed(onnx.parser.parse_model(CHAIN), ("b", "d"), {})
-    record = found.data.placement
-    assert record.moved == tuple(sorted(f"graph/{name}" for name in wide(found) - {"b", "d"}))
-    assert record.cast_bytes_before == cast_bytes(apply_plan(model, before).model, {})
-    assert record.cast_bytes_after == cast_bytes(apply_plan(model, found).model, {})
-    assert record.traffic_after < record.traffic_before
-    assert PrecisionPlan.from_json(found.to_json()).data.placement == record
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_on_small_graphs_it_never_moves_more_bytes_and_lowers_nothing_that_computes(seed):
-    proto, data = small_graph(seed)
-    model, _ = model_and_plan(proto, ())
-    names = [node.name for node in model.graph][::2]
-    _, before, found = placed(proto, names, data)
-    record = found.data.placement
-    assert record.traffic_after <= record.traffic_before
-    assert wide(before) <= wide(found)
-
-
-TABLE = """
-<ir_version: 9, opset_import: ["": 18]>
-table (float[4, 4] x) => (float[4, 4] y) { [a] p = Sin(x) [t] q = Transpose(p) [b] r = Cos(q) [c] y = Sin(r) }
-"""
-
-
-def test_a_node_that_only_hands_numbers_on_to_low_ones_becomes_low():
-    _, _, found = placed(onnx.parser.parse_model(TABLE), ("a", "t"), {})
-    assert "t" not in wide(found) and "a" in wide(found)
-
-
-def test_attention_cores_are_not_touched():
-    proto, data = layered(2)
-    model, before, found = placed(proto, ("l0_query", "l0_out", "l1_key"), {"x": data["x"][:1]})
-    cores = {m.removeprefix("graph/") for core in attention_cores(model.graph) for m in core.members}
-    assert len(cores) >= 6
-    assert wide(before) & cores == wide(found) & cores
-
-
-def test_a_plan_without_casts_stays_as_it_is():
-    _, before, found = placed(onnx.parser.parse_model(CHAIN), (), {})
-    assert found.nodes == before.nodes and found.data.placement.moved == ()
+def test_moved_nodes_may_be_released_with_what_they_were_moved_to_and_not_alone():
+    model = sanitize(load_proto(onnx.parser.parse_model(CHAIN)), ConversionConfig()).model
+    plan = search_space(model, ConversionConfig(), {}).lowest
+    moved = plan.with_precisions({"graph/c": Precision.FP32}, PLACEMENT.name, "")
+    assert soft_nodes(moved) == ()
+    both = moved.with_precisions({"graph/b": Precision.FP32}, IO_RANGE.name, "")
+    assert soft_nodes(both) == ("graph/b", "graph/c")
 
 
 def test_a_placed_plan_is_applied_to_its_model(tmp_path):
-    onnx.save(onnx.parser.parse_model(CHAIN), tmp_path / "m.onnx")
-    np.savez(tmp_path / "d.npz", x=np.ones(64, "f4"))
-    config = ConversionConfig(nodes_to_exclude=("b",))
-    made = convert_file(tmp_path / "m.onnx", tmp_path / "low.onnx", config, calibration=tmp_path / "d.npz")
-    plan = made.plan.with_precisions({"graph/d": Precision.FP32}, "search", "")
-    found = place_casts_file(tmp_path / "m.onnx", plan)
+    made = converted(tmp_path, EXCLUDED)
+    found = place_casts_file(tmp_path / "m.onnx", made.plan)
     again = convert_file(tmp_path / "m.onnx", tmp_path / "placed.onnx", plan=found)
-    assert wide(again.plan) >= {"b", "c", "d"}
+    assert wide(again.plan) >= {"b", "c", "d", "e"}

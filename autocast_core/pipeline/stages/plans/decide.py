@@ -11,6 +11,7 @@ from autocast_core.config import Precision
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
+from autocast_core.pipeline.stages.plans.cheaper_casts import with_casts_placed
 from autocast_core.plan import PrecisionPlan
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.range_repairs import find_range_repairs, repair_ranges_in_place
@@ -21,8 +22,11 @@ LARGEST = 8192.0
 
 
 def decide(job: Job, sanitized: SanitizedSource, statistics: Statistics) -> PrecisionPlan:
-    """The plan that the rules make. With ``repair_ranges`` it is for the graph after repairs of range, which the plan
-    names: see `planned_graph`. ModelError where a weight cannot be read."""
+    """The plan that the rules make; by measurement with its Casts placed.
+
+    With ``repair_ranges`` it is for the graph after repairs of range, which the plan names: see `planned_graph`.
+    ModelError where a weight cannot be read.
+    """
     model, changes = sanitized.model, sanitized.changes
     if job.config.repair_ranges and job.config.precision is Precision.FP16:
         repairs = _repairs(model, statistics, min(job.config.data_max, LARGEST))
@@ -31,7 +35,7 @@ def decide(job: Job, sanitized: SanitizedSource, statistics: Statistics) -> Prec
             model, statistics, changes = repaired.model, statistics.rescaled(repaired.rescaled), (*changes, *repairs)
     weights = scan_weights(model, job.config.precision, job.progress)
     plan = decisions.decide(model, statistics, weights, job.config, changes)
-    return replace(plan, engine_version=VERSION)
+    return replace(with_casts_placed(job, model, plan, job.calibration), engine_version=VERSION)
 
 
 def _repairs(model: ir.Model, statistics: Statistics, limit: float) -> tuple[Change, ...]:
