@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autocast_core.engine.devices import DEFAULT_DEVICE, devices
-from autocast_core.errors import ConfigError
 from autocast_core.name_patterns import check_name_pattern
-from autocast_core.options import check_profile, declared, options_of
+from autocast_core.options import check_operands, check_profile, declared, options_of
 from autocast_core.precision import LOW_TYPES, LowTypes, Precision, parse_low_types, types_text
 
 __all__ = ["OPTIONS", "ConversionConfig", "Precision"]
@@ -175,6 +174,14 @@ class ConversionConfig:
             " the scale of attention in front of its product, residual streams times a power of two.",
             flags=("--repair_ranges",),
             spec_default=True,
+        ),
+    )
+    correct_biases: bool = field(
+        default=False,
+        metadata=declared(
+            "Add to biases what rounding their products' weights takes from mean results over the calibration data,"
+            " where a batch that is held out shows a gain.",
+            flags=("--correct_biases",),
         ),
     )
     decide: str = field(
@@ -376,7 +383,7 @@ class ConversionConfig:
         for name, shapes in self.profiles.items():
             check_profile(name, shapes)
         for op_type, block in self.operands_to_exclude.items():
-            _check_block(op_type, block)
+            check_operands(op_type, block)
 
     @property
     def low_types(self) -> LowTypes:
@@ -390,10 +397,3 @@ class ConversionConfig:
 
 OPTIONS = options_of(ConversionConfig)
 """The options of the converter by name."""
-
-
-def _check_block(op_type: str, block: Mapping[str, Sequence[int]]) -> None:
-    unknown = sorted(set(block) - {"inp", "out"})
-    if unknown or any(index < 0 for indices in block.values() for index in indices):
-        wrong = f"{unknown[0]!r} is neither inp nor out" if unknown else "an index is negative"
-        raise ConfigError(f"operands_to_exclude of {op_type}: {wrong}: give the indices of operands, from 0 on")

@@ -103,6 +103,14 @@ def check_profile(name: str, shapes: Sequence[Sequence[int]]) -> None:
         )
 
 
+def check_operands(op_type: str, block: Mapping[str, Sequence[int]]) -> None:
+    """ConfigError unless `block` has indices of operands, from 0 on, under ``inp`` and ``out`` alone."""
+    unknown = sorted(set(block) - {"inp", "out"})
+    if unknown or any(index < 0 for indices in block.values() for index in indices):
+        wrong = f"{unknown[0]!r} is neither inp nor out" if unknown else "an index is negative"
+        raise ConfigError(f"operands_to_exclude of {op_type}: {wrong}: give the indices of operands, from 0 on")
+
+
 def options_table(options: Iterable[Option]) -> str:
     """The options as a Markdown table."""
     rows = [

@@ -73,3 +73,17 @@ def test_accuracy_is_gained_at_no_kernel_and_little_traffic(name, extra_traffic,
     assert free.view.traffic_bytes <= (1 + extra_traffic) * lowest.view.traffic_bytes
     assert free.sqnr_db >= lowest.sqnr_db + gain
     assert free.sqnr_db >= thresholds.sqnr_db - 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not here")
+@pytest.mark.parametrize("name", ["whisper_encoder", "swin_tiny_traced"])
+def test_with_corrected_biases_those_models_gain_two_decibels_that_types_alone_do_not_give_them(name, tmp_path):
+    built = build(name, tmp_path)
+    files = (built.path, built.calibration, built.evaluation)
+    lowest = planned(*files, **EVERYTHING_LOW)
+    found = planned(*files, **MEASURED, extra_traffic=0.04, correct_biases=True)
+    assert len(found.view.kernels) <= 1.01 * len(lowest.view.kernels)
+    assert found.view.attention_fused >= lowest.view.attention_fused
+    assert found.view.traffic_bytes <= 1.04 * lowest.view.traffic_bytes
+    assert found.sqnr_db >= lowest.sqnr_db + 2

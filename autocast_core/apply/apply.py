@@ -12,6 +12,7 @@ import onnx_ir as ir
 from msgspec.structs import replace
 
 from autocast_core.apply.casts import Casts
+from autocast_core.apply.corrected_biases import correct_biases
 from autocast_core.apply.interface import GraphInterface
 from autocast_core.apply.literals import store_literals
 from autocast_core.apply.retype import retype_outputs
@@ -49,8 +50,8 @@ class Applied:
 def apply_plan(model: ir.Model, plan: PrecisionPlan) -> Applied:
     """Convert `model`, which is not modified, as `plan` says.
 
-    Raises PlanError when the plan speaks of other nodes than the model has, UnconvertibleError where values that no
-    Cast takes (sequences, optionals) would need one.
+    Raises PlanError when the plan speaks of other nodes or biases than the model has, UnconvertibleError where values
+    that no Cast takes (sequences, optionals) would need one.
     """
     return apply_in_place(model.clone(), plan)
 
@@ -61,8 +62,9 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     Requires a sanitized model: unique names, every value typed, no model-local functions. The steps, and what holds
     after each:
 
-    1. The plan decides exactly the nodes that count; `moves` has the operands that change their type, by schema alone:
-       those that go low, and those with 16 bits in the source of nodes that the plan has in FP32.
+    1. The plan decides exactly the nodes that count; biases are corrected as it says; `moves` has the operands that
+       change their type, by schema alone: those that go low, and those with 16 bits in the source of nodes that the
+       plan has in FP32.
     2. Source Casts that do nothing have no readers. `uses` has every reader of a float value, but for the main graph's
        outputs, with the type that it requests.
     3. Every value has the type that its producer makes, in bodies too.
@@ -75,6 +77,7 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     """
     by_id, decided = _match(model, plan)  # 1
     nodes, names, interface = list(by_id.values()), unused_names(model.graph), GraphInterface(model.graph, plan)
+    correct_biases(model, plan, by_id, decided, names)
     original = types_before(model.graph, nodes)
     moves = _moves(model, plan, by_id, decided)
     nodes = merge_source_casts(nodes, original)  # 2

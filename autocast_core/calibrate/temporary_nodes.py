@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from autocast_core.graph.new_nodes import AttributeValue, new_node
 
-_AXES_AS_INPUT = {"ReduceMax": 18, "ReduceSum": 13}
+_AXES_AS_INPUT = {"ReduceMax": 18, "ReduceMean": 18, "ReduceSum": 13}
 """From which opset on these take `axes` as an input (ONNX operator changelog)."""
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 import onnx_ir as ir
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import TensorStats
@@ -51,7 +52,9 @@ def reuse_plan(
         violators, INITIALIZER_RANGE.name, f"an initializer of these weights exceeds init_max {init_max:g}"
     )
     reused = reused.with_precisions(guarded, GUARDS.name, f"{plan.precision} would lose a guard of these weights")
-    reused = replace(reused, weights=recounted_weights(model, reused, stats))
+    if plan.biases is not UNSET:
+        warning += "; its corrections of biases, which are for those weights, are left out"
+    reused = replace(reused, weights=recounted_weights(model, reused, stats), biases=UNSET)
     nonfinite = reused.nonfinite_weights()
     warnings = (warning,) if nonfinite is None else (warning, nonfinite)
     for each in warnings:

@@ -18,6 +18,7 @@ from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.calibrate import CALIBRATE
 from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.pipeline.stages.plans.correct_biases import CORRECT_BIASES
 from autocast_core.pipeline.stages.plans.decide import DECIDE
 from autocast_core.pipeline.stages.plans.fit import FIT
 from autocast_core.pipeline.stages.plans.free import FREE_STAGE, acts
@@ -61,7 +62,8 @@ def planning_stages(config: ConversionConfig) -> tuple[Stage, ...]:
     """The stages that lead from a source to its plan."""
     free = (FREE_STAGE,) if acts(config) else ()
     fit = () if config.target is None else (FIT,)
-    return (SANITIZE, CALIBRATE, DECIDE, *free, *fit)
+    correct = (CORRECT_BIASES,) if config.correct_biases else ()
+    return (SANITIZE, CALIBRATE, DECIDE, *free, *fit, *correct)
 
 
 @collector_paused()

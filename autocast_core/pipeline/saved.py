@@ -26,6 +26,7 @@ from autocast_core.pipeline.stages.calibrate import CALIBRATE
 from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.explain import EXPLAIN
 from autocast_core.pipeline.stages.load import load
+from autocast_core.pipeline.stages.plans.correct_biases import CORRECT_BIASES
 from autocast_core.pipeline.stages.plans.decide import DECIDE
 from autocast_core.pipeline.stages.plans.fit import FIT
 from autocast_core.pipeline.stages.plans.free import FREE_STAGE
@@ -299,6 +300,7 @@ STAGES: Mapping[str, Stage] = {
         DECIDE,
         FREE_STAGE,
         FIT,
+        CORRECT_BIASES,
         APPLY,
         VERIFY,
         EVALUATE,

@@ -4,6 +4,8 @@ from autocast_core.plan.data import NodeError, PlacementRecord, PlanData, Repair
 from autocast_core.plan.differences import DecisionChange, diff
 from autocast_core.plan.plan import (
     PLAN_FORMAT,
+    BiasCorrection,
+    CorrectedBiases,
     Evidence,
     NodeDecision,
     PlanCounts,
@@ -16,6 +18,8 @@ from autocast_core.plan.settings import PlanSettings, PluginPrecision
 
 __all__ = [
     "PLAN_FORMAT",
+    "BiasCorrection",
+    "CorrectedBiases",
     "DecisionChange",
     "Evidence",
     "NodeDecision",

@@ -91,6 +91,29 @@ class WeightChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nonfinite: Count | UnsetType = UNSET
 
 
+class BiasCorrection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is added to the bias of a product in place of what the rounding of its weight to `precision` takes from its
+    mean result."""
+
+    product: Annotated[str, Meta(description="The id of the node that multiplies.")]
+    precision: Precision
+    values: Annotated[bytes, Meta(description="Little-endian FP32, one number a channel; in JSON as base64.")]
+
+
+class CorrectedBiases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The biases that are corrected, and the SQNR in dB of the worst output on the batch that was held out, by the plan
+    without the corrections and with them."""
+
+    sqnr_db_before: float
+    sqnr_db_after: float
+    corrections: tuple[BiasCorrection, ...]
+
+    def summary(self) -> str:
+        """Part of a line: how many biases are corrected, and what that gains."""
+        gain = f"from {self.sqnr_db_before:.1f} to {self.sqnr_db_after:.1f} dB on a batch that was held out"
+        return f"{len(self.corrections):,} biases are corrected: {gain}"
+
+
 @dataclass(frozen=True)
 class PlanCounts:
     """How many nodes have which precision; see `share`. `already_low` are those of `low_precision` that had it before,
@@ -140,6 +163,7 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tuple[SanitizeChange, ...], Meta(description="What led from the source to the graph that the plan is for.")
     ] = ()
     weights: tuple[WeightChange, ...] = ()
+    biases: CorrectedBiases | UnsetType = UNSET
     io_kept: Annotated[tuple[str, ...], Meta(description="Graph inputs and outputs left in FP32.")] = ()
     data: PlanData = PlanData()
     warnings: tuple[str, ...] = ()
@@ -182,6 +206,8 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         line = f"Converted {done}/{floats} nodes ({share:.2%}) to {self._types_done()}"
         if counts.already_low:
             line = f"{line}; {counts.already_low} had 16-bit types before"
+        if self.biases is not UNSET:
+            line = f"{line}; {self.biases.summary()}"
         if not counts.inside_kernels:
             return line
         kept = counts.fp32 - counts.inside_kernels

@@ -53,6 +53,7 @@ _YOUNGER = (
     "recipe",
     "segments",
     "allow_uncalibrated",
+    "correct_biases",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -157,6 +158,7 @@ class Spec(BaseModel):
     clamp_masks: bool = _option("clamp_masks")
     fuse_layer_norm: bool = _option("fuse_layer_norm")
     repair_ranges: bool = _option("repair_ranges")
+    correct_biases: bool = _option("correct_biases")
     decide: Literal["thresholds", "measured"] = _option("decide")
     extra_traffic: float = _option("extra_traffic")
     repair_evaluations: int = _option("repair_evaluations")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx_ir as ir
 from msgspec import structs
 
 from autocast_core.pipeline.artifacts import SanitizedSource
@@ -26,7 +27,7 @@ def repair(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated:
     1 GB of weights keep their plan, which says so. DataError where the data does not fit.
     """
     model = planned_model(sanitized.model, plan)
-    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    weights = weight_bytes(model)
     if weights > MOST_WEIGHT_BYTES:
         skipped = f"not repaired: {weights / 1e9:.1f} GB of weights; search for a plan with `autocast tune`"
         return structs.replace(plan, warnings=(*plan.warnings, skipped))
@@ -38,6 +39,11 @@ def repair(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated:
     if repaired.nodes == plan.nodes:
         return repaired
     return with_casts_placed(job, model, repaired, job.calibration or job.evaluation)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """The bytes of the initializers of the main graph."""
+    return sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
 
 
 REPAIR = Stage("repair", repair, (SanitizedSource, PrecisionPlan, Evaluated), PrecisionPlan)
