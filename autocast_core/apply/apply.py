@@ -23,7 +23,7 @@ from autocast_core.apply.source_casts import (
     remove_unread_casts,
     retarget_casts,
 )
-from autocast_core.apply.uses import GraphOutput, Uses, collect_uses, types_before
+from autocast_core.apply.uses import GraphOutput, Uses, cast_target, collect_uses, types_before
 from autocast_core.config import Precision
 from autocast_core.errors import PlanError, UnconvertibleError
 from autocast_core.graph.annotations import set_kept_nodes
@@ -80,19 +80,20 @@ def apply_in_place(model: ir.Model, plan: PrecisionPlan) -> Applied:
     correct_biases(model, plan, by_id, decided, names)
     original = types_before(model.graph, nodes)
     moves = _moves(model, plan, by_id, decided)
-    nodes = merge_source_casts(nodes, original)  # 2
+    source_casts = merge_source_casts([node for node in nodes if cast_target(node) is not None], original)  # 2
+    nodes = [node for node in nodes if node.graph is not None]
     uses = collect_uses(nodes, original, moves)
     retype_outputs(moves)  # 3
     interface.settle_made_outputs(uses, original)  # 4
-    elide_widening_casts(nodes, uses)
-    retarget_casts(nodes, uses)
+    elide_widening_casts(source_casts, uses)
+    retarget_casts(source_casts, uses)
     interface.settle_inputs(uses, original)
     interface.settle_passed_outputs(uses, original)
     copies = store_literals(model, nodes, uses, names, plan.settings.init_conversion_max_bytes)  # 5
     casts = Casts(names)  # 6
-    remove_redundant_casts(nodes, casts)
+    remove_redundant_casts(source_casts, casts)
     _satisfy(uses, copies, casts)
-    remove_unread_casts(nodes, uses)  # 7
+    remove_unread_casts(source_casts, uses)  # 7
     casts.place_at_start()
     interface.restore_names(names)
     set_kept_nodes(model, [node_id for node_id, precision in decided.items() if precision == Precision.FP32])

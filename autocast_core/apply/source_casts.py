@@ -22,14 +22,14 @@ from autocast_core.number_formats import LOW_DTYPES, PRECISION_DTYPES
 from autocast_core.operators import element_type, is_tensor
 
 
-def merge_source_casts(nodes: list[ir.Node], original: Mapping[ir.Value, ir.DataType | None]) -> list[ir.Node]:
+def merge_source_casts(casts: list[ir.Node], original: Mapping[ir.Value, ir.DataType | None]) -> list[ir.Node]:
     """Let readers of a Cast that changes nothing, undoes a widening one or repeats one read the other value.
 
-    `original` has the element types of the source model. Returns the nodes that are left.
+    `original` has the element types of the source model. Returns the Casts that are left.
     """
     seen: dict[CastIdentity, ir.Value] = {}
     left = []
-    for node in nodes:
+    for node in casts:
         to = cast_target(node)
         source = node.inputs[0] if to in PRECISION_DTYPES else None
         other = None
@@ -53,9 +53,9 @@ def _earlier(cast: ir.Node, seen: dict[CastIdentity, ir.Value]) -> ir.Value | No
     return None if earlier is cast.outputs[0] else earlier
 
 
-def elide_widening_casts(nodes: list[ir.Node], uses: Uses) -> None:
+def elide_widening_casts(casts: list[ir.Node], uses: Uses) -> None:
     """Let readers that require the 16-bit type which a value had before a Cast made it FP32 read the value before."""
-    for node in nodes:
+    for node in casts:
         output = node.outputs[0] if cast_target(node) == ir.DataType.FLOAT else None
         source = narrow_source(output) if output is not None else None
         if output is None or source is None:
@@ -67,9 +67,9 @@ def elide_widening_casts(nodes: list[ir.Node], uses: Uses) -> None:
                 uses.move(output, use, source)
 
 
-def retarget_casts(nodes: list[ir.Node], uses: Uses) -> None:
+def retarget_casts(casts: list[ir.Node], uses: Uses) -> None:
     """Let a Cast to FP32 whose readers all request one low type make that type, and request it of its own input."""
-    for node in reversed(nodes):
+    for node in reversed(casts):
         if node.graph is None or cast_target(node) != ir.DataType.FLOAT:
             continue
         output = node.outputs[0]
@@ -80,9 +80,9 @@ def retarget_casts(nodes: list[ir.Node], uses: Uses) -> None:
             uses.change_request(node.inputs[0], NodeInput(node, 0), requested[0])
 
 
-def remove_redundant_casts(nodes: list[ir.Node], casts: Casts) -> None:
-    """Remove the source's Casts that now change nothing or repeat another; the others are versions of their inputs."""
-    for node in nodes:
+def remove_redundant_casts(source_casts: list[ir.Node], casts: Casts) -> None:
+    """Remove Casts that now change nothing or repeat another; the others are versions of their inputs."""
+    for node in source_casts:
         source = node.inputs[0] if cast_target(node) in PRECISION_DTYPES else None
         if node.graph is None or source is None:
             continue
@@ -91,9 +91,9 @@ def remove_redundant_casts(nodes: list[ir.Node], casts: Casts) -> None:
             _remove(node)
 
 
-def remove_unread_casts(nodes: list[ir.Node], uses: Uses) -> None:
-    """Remove the source's Casts that had readers and lost them all."""
-    for node in reversed(nodes):
+def remove_unread_casts(casts: list[ir.Node], uses: Uses) -> None:
+    """Remove Casts that had readers and lost them all."""
+    for node in reversed(casts):
         if node.graph is None or cast_target(node) not in PRECISION_DTYPES:
             continue
         output = node.outputs[0]

@@ -103,13 +103,14 @@ def collect_uses(
     uses = Uses()
     for node in nodes:
         operands, low = moves.get(node, (None, None))
-        for index, value in enumerate(node.inputs):
+        counted = is_counted(node)
+        to = None if counted else cast_target(node)
+        for index, value in enumerate(() if is_in(node, READS_NO_ELEMENTS) else node.inputs):
             dtype = original.get(value) if value is not None else None
-            if dtype not in PRECISION_DTYPES or is_in(node, READS_NO_ELEMENTS):
+            if dtype not in PRECISION_DTYPES:
                 continue
             place = NodeInput(node, index)
-            if not is_counted(node):
-                to = cast_target(node)
+            if not counted:
                 if to in PRECISION_DTYPES:
                     uses.add(value, Use(place, to, required=False))
                 elif to in INDEX_DTYPES and value is not None and value.is_graph_input():

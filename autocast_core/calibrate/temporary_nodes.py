@@ -85,8 +85,8 @@ class TemporaryNodes:
 
 
 def _detach(node: ir.Node) -> None:
-    for index in range(len(node.inputs)):
-        node.replace_input_with(index, None)
+    while node.inputs:  # from the last one, since each is taken away by copying those that are left
+        node.resize_inputs(len(node.inputs) - 1)
 
 
 def _set_outputs(graph: ir.Graph, outputs: list[ir.Value]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 Dims = tuple[int | str | None, ...] | None
+_INT = frozenset({int})
 FLOAT_BYTES = 4
 """Of one element."""
 
@@ -113,7 +114,7 @@ def _filled(shape: ir.Shape | None, lengths: Mapping[str, int]) -> Dims:
 
 
 def _is_static(dims: Dims) -> bool:
-    return dims is not None and all(isinstance(dim, int) for dim in dims)
+    return dims is not None and _INT.issuperset(map(type, dims))
 
 
 def _inferred(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dims]:

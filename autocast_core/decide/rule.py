@@ -125,13 +125,16 @@ class RuleEntry:
 
         ValueError where the rule leaves it to a declaration that the node lacks, or to a later stage.
         """
-        precision = {
-            Outcome.NONE: Precision.NONE,
-            Outcome.FP32: Precision.FP32,
-            Outcome.LOW: facts.operands.current or facts.precision,
-            Outcome.DECLARED: facts.operands.current or facts.operands.demanded,
-            Outcome.EITHER: None,
-        }[self.outcome]
+        precision: Precision | None = None
+        match self.outcome:
+            case Outcome.NONE:
+                precision = Precision.NONE
+            case Outcome.FP32:
+                precision = Precision.FP32
+            case Outcome.LOW:
+                precision = facts.operands.current or facts.precision
+            case Outcome.DECLARED:
+                precision = facts.operands.current or facts.operands.demanded
         if precision is None:
             raise ValueError(f"rule {self.name!r} does not say the precision of {facts.id}")
         return precision

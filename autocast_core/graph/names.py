@@ -47,7 +47,8 @@ def unused_names(graph: ir.Graph) -> UnusedNames:
         used.update(value.name for value in (*each.inputs, *each.initializers.values()))
         for node in each:
             used.add(node.name)
-            used.update(value.name for value in node.outputs)
+            for value in node.outputs:
+                used.add(value.name)
     return UnusedNames(used)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from autocast_core.graph.annotations import raw_attributes
 from autocast_core.model.traverse import node_lists
 from autocast_core.number_formats import FLOAT_DTYPES
 from autocast_core.operators.families import TYPE_ATTRIBUTES
@@ -45,18 +46,17 @@ class _Numbers:
 
     def source(self, value: ir.Value | None) -> Any:
         """What an edge comes from: a node's output, a formal input or a literal, made a float by a Cast or not."""
-        while value is not None and (node := value.producer()) is not None and _is_cast_to_float(node):
+        while value is not None and (node := value.producer()) is not None:
+            if node in self.nodes:
+                return ("node", self.nodes[node], value.index())
+            if not _is_cast_to_float(node):
+                return _constant(node)
             value = node.inputs[0]
             if not _is_float(value):
                 return ("to float", self.source(value))
         if value is None:
             return None
-        if value in self.inputs:
-            return ("input", *self.inputs[value])
-        node = value.producer()
-        if node is None:
-            return _literal(value.const_value)
-        return ("node", self.nodes[node], value.index()) if node in self.nodes else _constant(node)
+        return ("input", *self.inputs[value]) if value in self.inputs else _literal(value.const_value)
 
 
 def _lines(model: ir.Model, numbers: _Numbers) -> Iterator[Any]:
@@ -80,7 +80,7 @@ def _node(node: ir.Node, numbers: _Numbers) -> Any:
         inputs.pop()
     attributes = sorted(
         (name, content)
-        for name, attribute in node.attributes.items()
+        for name, attribute in raw_attributes(node).items()
         if (content := _attribute(node, attribute)) is not None
     )
     return (node.op_type, _domain(node), node.overload, inputs, attributes, len(node.outputs))

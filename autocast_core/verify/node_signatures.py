@@ -60,7 +60,8 @@ def _of_body(body: ir.Graph) -> object:
 def _type(value: ir.Value | None) -> object:
     if value is None or not value.name:
         return None
-    return value.dtype if isinstance(value.type, ir.TensorType) else str(value.type)
+    kind = value.type
+    return kind.dtype if isinstance(kind, ir.TensorType) else str(kind)
 
 
 def _is_small_constant(value: ir.Value) -> bool:
