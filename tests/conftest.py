@@ -26,6 +26,14 @@ STANDS_FOR = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """What runs keep for later ones stays in this session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOCAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _log_as_before():
     """`configure_logging` adds handlers and sets the level, which would outlive a test."""

@@ -57,6 +57,17 @@ def has_driver() -> bool:
     return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
+def first_device() -> str:
+    """The name of the first visible GPU; empty where there is none."""
+    if not has_driver():
+        return ""
+    cuda = ctypes.CDLL("libcuda.so.1")
+    device, text = ctypes.c_int(), ctypes.create_string_buffer(256)
+    cuda.cuDeviceGet(ctypes.byref(device), 0)
+    cuda.cuDeviceGetName(text, len(text), device)
+    return text.value.decode()
+
+
 class Device:
     """The first visible GPU. Everything that was allocated is freed by `close`. Methods raise CudaError."""
 

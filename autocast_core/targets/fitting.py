@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from autocast_core.apply import apply_plan
-from autocast_core.backends.tensorrt.validate import validate_model
+from autocast_core.backends.tensorrt.validate import is_installed, validate_model
 from autocast_core.config import ConversionConfig
 from autocast_core.engine.options import EngineOptions, Profile, profiles_of_batches
 from autocast_core.engine.validation import Validation
@@ -19,6 +19,7 @@ from autocast_core.errors import ConfigError
 from autocast_core.model import save_model
 from autocast_core.plan import PrecisionPlan
 from autocast_core.targets.feedback import Fitted, fit_plan
+from autocast_core.targets.known_views import known_view
 from autocast_core.targets.refusals import target_named
 
 
@@ -51,12 +52,17 @@ def plan_view(
     config: ConversionConfig,
     batches: Iterable[Mapping[str, Any]] | None = None,
 ) -> EngineView | None:
-    """The view of the engine that the sanitized `model` by `plan` gives; None where there is none."""
+    """The view of the engine that the sanitized `model` by `plan` gives, of this build or an earlier one; None where
+    there is none."""
     options = engine_options(model, config, batches)
     applied = apply_plan(model, plan)
-    with tempfile.TemporaryDirectory(prefix="autocast-view-") as folder:
-        saved = save_model(applied.model, Path(folder) / "model.onnx")
-        return validate_model(saved.path, applied.plan, options).engine_view
+
+    def built() -> EngineView | None:
+        with tempfile.TemporaryDirectory(prefix="autocast-view-") as folder:
+            saved = save_model(applied.model, Path(folder) / "model.onnx")
+            return validate_model(saved.path, applied.plan, options).engine_view
+
+    return known_view(applied.model, options, built) if is_installed() else None
 
 
 def engine_options(

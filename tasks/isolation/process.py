@@ -33,6 +33,7 @@ from autocast_core import errors
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import AutocastError, InputError
 from autocast_core.pipeline.cache import shared_artifacts
+from autocast_core.process.cache_folder import CACHE, default_cache_folder
 from autocast_core.process.child import ending, last_line, module_command, was_killed, with_package_path
 from autocast_core.progress import Progress
 from tasks.prefect_settings import own_files_only
@@ -229,6 +230,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "MPLBACKEND": "agg",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        CACHE: str(default_cache_folder().absolute()),
     }
     return {**with_package_path(kept), **quiet, "HOME": own, "TMPDIR": own}
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from autocast_core.errors import InputError, OutputError
 from autocast_core.file_digest import combined_digest, file_digest
 from autocast_core.model.atomic import replacing
+from autocast_core.process.cache_folder import default_cache_folder
 from autocast_core.process.file_lock import exclusive_lock
 from autocast_core.process.full_disk import FULL
 from autocast_core.text import visible
@@ -32,13 +33,6 @@ from tasks.storage.local import digest_of
 
 _LONGEST_NAME = 200
 """In bytes; file systems allow 255, of which names of parts of a transfer need some."""
-
-
-def default_cache_folder() -> Path:
-    """$AUTOCAST_CACHE, else autocast in $XDG_CACHE_HOME, else ~/.cache/autocast (XDG Base Directory Specification)."""
-    if chosen := os.environ.get("AUTOCAST_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "autocast"
 
 
 @dataclass(frozen=True)

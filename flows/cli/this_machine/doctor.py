@@ -53,11 +53,11 @@ def examined_here(buckets: tuple[str, ...]) -> Results:
     """What all checks find on this machine, with the settings of this process."""
     import os
 
+    from autocast_core.process.cache_folder import default_cache_folder
     from flows.doctor.check_result import Surroundings
     from flows.doctor.checks import HEALTH_CHECKS
     from flows.doctor.examination import examine
     from flows.local.home import home
-    from tasks.storage.cache import default_cache_folder
 
     around = Surroundings(dict(os.environ), home(), default_cache_folder(), buckets)
     return examine(around, HEALTH_CHECKS)

@@ -6,7 +6,8 @@ import onnx
 import pytest
 
 from autocast_core.errors import ConfigError, InputError, ModelError, ServiceError
-from tasks.storage.cache import Cache, CachedFile, default_cache_folder
+from autocast_core.process.cache_folder import default_cache_folder
+from tasks.storage.cache import Cache, CachedFile
 from tasks.storage.models import Fetched, fetch_model
 
 
