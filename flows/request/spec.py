@@ -25,6 +25,7 @@ from autocast_core.config import OPTIONS, ConversionConfig, Precision
 from autocast_core.errors import AutocastError, ConfigError
 from autocast_core.json_values import lossless
 from autocast_core.precision import parse_low_types
+from flows.request.form_groups import show_in_groups
 from flows.request.yaml_file import KeyPath, read_yaml
 
 if TYPE_CHECKING:
@@ -93,19 +94,15 @@ def _option(name: str) -> Any:
     """The field of the converter's option `name`: its default, bounds and help are declared in autocast_core.config."""
     option = OPTIONS[name]
     default = str(option.default) if isinstance(option.default, Precision) else option.default_in_spec
-    return Field(default, description=option.help, ge=option.at_least, gt=option.above)
-
-
-def _in_order(schema: dict[str, Any]) -> None:
-    """Numbers the options as they are declared: Prefect's forms show them in the order of ``position``."""
-    for position, option in enumerate(schema["properties"].values()):
-        option["position"] = position
+    # Forms make a drop-down of it.
+    chosen: Any = {"enum": list(option.choices)} if option.choices and option.type == "str" else None
+    return Field(default, description=option.help, ge=option.at_least, gt=option.above, json_schema_extra=chosen)
 
 
 class Spec(BaseModel):
     """One conversion's options. Names, meanings and defaults follow AutoCast where it has them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, title="Conversion spec", json_schema_extra=_in_order)
+    model_config = ConfigDict(extra="forbid", frozen=True, title="Conversion spec", json_schema_extra=show_in_groups)
 
     precision: LowTypes = _option("precision")
     calibration: str | None = Field(

@@ -232,17 +232,37 @@ def test_requests_go_before_fleets():
     assert queues == [*["requests"] * 4, "fleets", "fleets"]
 
 
-def test_the_form_of_a_conversion_has_its_options_in_order_and_described():
+@pytest.fixture(scope="module")
+def form():
+    """What Prefect's form of a conversion shows: the schema of the deployment's parameters."""
     from prefect.utilities.callables import parameter_schema
 
     from flows.convert_model import convert_model
 
-    schema = parameter_schema(convert_model.fn).model_dump()
-    assert list(schema["properties"]) == ["model", "spec", "dry_run", "runner"]
-    assert all(one["description"] for one in schema["properties"].values())
-    (spec,) = (each for name, each in schema["definitions"].items() if name == "Spec")
-    options = spec["properties"]
-    assert sorted(options, key=lambda name: options[name]["position"])[:5] == [
-        "precision", "calibration", "evaluation", "output", "name"
-    ]  # fmt: skip
+    return parameter_schema(convert_model.fn).model_dump()
+
+
+def test_the_form_of_a_conversion_has_its_options_by_groups_and_described(form):
+    from flows.request.form_groups import GROUPS
+
+    assert list(form["properties"]) == ["model", "spec", "dry_run", "runner"]
+    assert all(one["description"] for one in form["properties"].values())
+    options = form["definitions"]["Spec"]["properties"]
+    in_order = sorted(options, key=lambda name: options[name]["position"])
+    assert in_order == [name for members in GROUPS.values() for name in members]
+    assert in_order[:5] == ["precision", "calibration", "evaluation", "output", "name"]
+    assert [options[name]["title"] for name in ("keep_default_gates", "target")] == [
+        "Gates: keep default gates",
+        "Engine: target",
+    ]
     assert all(option.get("description") for option in options.values())
+
+
+def test_what_is_chosen_of_few_is_a_drop_down(form):
+    options = form["definitions"]["Spec"]["properties"]
+    chosen = {
+        name
+        for name, option in options.items()
+        if any("enum" in form_of_it or "const" in form_of_it for form_of_it in (option, *option.get("anyOf", ())))
+    }
+    assert chosen == {"precision", "validation", "decide", "accumulate", "target", "isolation", "device"}
