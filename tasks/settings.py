@@ -7,6 +7,11 @@ from pathlib import Path
 
 from autocast_core.errors import ConfigError
 
+RESULT_BLOCK_VARIABLE = "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"
+"""With it Prefect is told where results of runs go."""
+RESULT_BLOCK = "autocast-s3-results/autocast"
+"""Its value where they go to S3: the type and the name of the block (tasks.prefect.result_storage)."""
+
 
 def home_folder(environment: Mapping[str, str]) -> Path:
     """AUTOCAST_HOME, else ``.autocast`` in the current folder: where everything kept on this machine lies."""

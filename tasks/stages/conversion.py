@@ -21,6 +21,7 @@ from autocast_core.pipeline.cache import artifact_cache
 from autocast_core.pipeline.saved import FORMS, STAGES, JobRequest, SavedModelFiles, perform
 from autocast_core.pipeline.stages.evaluate import Evaluated, evaluate_candidate
 from tasks.isolation import isolated
+from tasks.prefect.result_reuse import OF_THIS_HOME
 from tasks.progress import report
 
 
@@ -33,7 +34,7 @@ ISOLATED: Mapping[str, Callable[[str, JobRequest, tuple[Any, ...]], Any]] = Mapp
     {name: isolated(perform_stage, FORMS[stage.output].saved, name=name) for name, stage in STAGES.items()}
 )
 TASKS: Mapping[str, Task[[str, JobRequest, tuple[Any, ...]], Any]] = MappingProxyType(
-    {name: task(name=name, persist_result=True)(call) for name, call in ISOLATED.items()}
+    {name: task(name=name, persist_result=True, cache_policy=OF_THIS_HOME)(call) for name, call in ISOLATED.items()}
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect import task
 
+from tasks.prefect.result_reuse import OF_THIS_HOME
 from tasks.prefect.retries import on_service_errors
 from tasks.progress import report
 from tasks.storage.data import FetchedData, fetch_data
@@ -26,11 +27,13 @@ fetch_model_task = task(
     name="fetch-model",
     task_run_name="fetch {uri}",
     persist_result=True,
+    cache_policy=OF_THIS_HOME,
     **on_service_errors(timeout_seconds=3600.0),
 )(fetch_source)
 fetch_data_task = task(
     name="fetch-data",
     task_run_name="fetch {uri}",
     persist_result=True,
+    cache_policy=OF_THIS_HOME,
     **on_service_errors(timeout_seconds=3600.0),
 )(fetch_batches)

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import task
 
+from tasks.prefect.result_reuse import OF_THIS_HOME
 from tasks.prefect.retries import on_service_errors
 from tasks.progress import report
 from tasks.storage.publication import Published, publish_files, take_back
@@ -24,6 +25,7 @@ publish_task = task(
     name="publish",
     task_run_name="publish {destination}",
     persist_result=True,
+    cache_policy=OF_THIS_HOME,
     **on_service_errors(timeout_seconds=3600.0),
 )(publish_model)
 

@@ -9,6 +9,7 @@ from prefect import task
 from prefect.utilities.annotations import quote
 
 from autocast_core.pipeline.saved import JobRequest, SavedStatistics
+from tasks.prefect.result_reuse import OF_THIS_HOME
 from tasks.shards.calibration import calibrate_sharded
 from tasks.shards.runner import LocalRunner, Runner
 from tasks.shards.shard_inputs import ShardInputs
@@ -24,7 +25,7 @@ def stage_caller(runner: Runner, calibration: ShardInputs | None) -> CallStage:
     if isinstance(runner, LocalRunner) or calibration is None:
         return call_task
 
-    @task(name=CALIBRATE, persist_result=True)
+    @task(name=CALIBRATE, persist_result=True, cache_policy=OF_THIS_HOME)
     def calibrate(request: JobRequest, inputs: tuple[Any, ...]) -> SavedStatistics:
         made = calibrate_sharded(request, inputs[0], calibration, runner)
         if made is not None:

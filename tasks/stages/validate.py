@@ -14,6 +14,7 @@ from autocast_core.engine.view import EngineView, Kernel
 from autocast_core.model.reference import ModelRef
 from autocast_core.pipeline.saved import JobRequest
 from tasks.isolation import isolated
+from tasks.prefect.result_reuse import OF_THIS_HOME
 from tasks.progress import report
 
 VALIDATION_FILE = "tensorrt/validation.json"
@@ -89,4 +90,4 @@ def _microseconds(kernel: Kernel, device: DeviceFigures) -> float | None:
 
 
 validate_isolated = isolated(validate_model, Validation, name="validate")
-validate_task = task(name="validate", persist_result=True)(validate_isolated)
+validate_task = task(name="validate", persist_result=True, cache_policy=OF_THIS_HOME)(validate_isolated)

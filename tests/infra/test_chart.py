@@ -23,7 +23,7 @@ VARIANTS = {
             "serviceMonitor": True,
             "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
         },
-        "settings": {"AUTOCAST_TAG_NAMES": "a: b*"},
+        "settings": {"AUTOCAST_TAG_NAMES": "a: b*", "AUTOCAST_RESULT_STORAGE": "s3://models/results/"},
     },
     "own servers": {
         "prefect": {"enabled": False, "url": "https://prefect.example/api"},
@@ -203,3 +203,15 @@ def test_the_chart_and_the_deployments_have_the_projects_version():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
     assert {one["version"] for one in DEPLOYMENTS} == {VERSION}
+
+
+def test_one_setting_has_results_go_to_s3():
+    from tasks.settings import RESULT_BLOCK, RESULT_BLOCK_VARIABLE
+
+    settings, (prepare,) = (
+        find("everything", "ConfigMap", "autocast")["data"],
+        pods("everything")["prepare"]["containers"],
+    )
+    assert settings[RESULT_BLOCK_VARIABLE] == RESULT_BLOCK
+    assert "autocast results\n" in prepare["command"][-1]
+    assert RESULT_BLOCK_VARIABLE not in find("defaults", "ConfigMap", "autocast")["data"]

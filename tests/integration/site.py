@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,14 @@ class Site(RealServers):
     def uri(self, word: str, version: int = 1) -> str:
         return f"models:/{self.name(word)}/{version}"
 
-    def worker(self, name: str, pool: str = stack.POOL) -> None:
-        self.start(stack.worker(self.folder, name, pool))
+    def worker(self, name: str, pool: str = stack.POOL, **variables: str) -> None:
+        process = stack.worker(self.folder, name, pool)
+        self.start(replace(process, environment={**process.environment, **variables}))
+
+    def machine(self, name: str, **variables: str) -> None:
+        """A worker that shares no folder with the others, as on a machine of its own; it is known again by its name."""
+        folder = self.folder / "machines" / name
+        self.worker(name, AUTOCAST_HOME=str(folder / "autocast"), PREFECT_HOME=str(folder / "prefect"), **variables)
 
     def dask_cluster(self, workers: int) -> str:
         """Starts a Dask scheduler and workers of one thread each, and returns the scheduler's address."""
@@ -136,6 +142,19 @@ class Site(RealServers):
         with get_client(sync_client=True) as client:
             while page := client.read_flow_runs(flow_filter=wanted, sort=FlowRunSort.ID_DESC, offset=len(found)):
                 found += page
+        return found
+
+    def task_states(self, flow_run: Any) -> dict[str, str]:
+        """The state of each of the run's tasks, in its latest attempt, by the task's name."""
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+        from prefect.client.schemas.sorting import TaskRunSort
+
+        mine, found = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id])), {}
+        with get_client(sync_client=True) as client:
+            runs = client.read_task_runs(flow_run_filter=mine, sort=TaskRunSort.END_TIME_DESC)
+        for each in reversed(runs):
+            found[each.name.rpartition("-")[0]] = each.state_name
         return found
 
     def artifacts(self, flow_run: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from flows.doctor.checks.installation import packages, python
 from flows.doctor.checks.object_store import object_store
 from flows.doctor.checks.prefect_server import gpu_pool_deployment, prefect_server
 from flows.doctor.checks.proof_keys import proof_keys
+from flows.doctor.checks.result_storage import result_storage
 from flows.doctor.checks.saved_settings import saved_settings
 from flows.doctor.checks.tracking_server import artifact_store, tracking_server
 from flows.doctor.checks.variables import variables
@@ -30,6 +31,7 @@ HEALTH_CHECKS: tuple[HealthCheck, ...] = (
     tracking_server,
     artifact_store,
     object_store,
+    result_storage,
     webhook,
     proof_keys,
     gpu,

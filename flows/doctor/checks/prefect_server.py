@@ -11,23 +11,23 @@ from flows.doctor.check_result import CheckResult, Results, Surroundings, proble
 from flows.doctor.http_server import REFUSALS, HttpServer, is_http, says_yes
 
 _NAME, _POOL = "Prefect", "GPU pool"
-_URL = "PREFECT_API_URL"
+URL = "PREFECT_API_URL"
 _CREDENTIALS = "check PREFECT_API_AUTH_STRING, USER:PASSWORD of a self-hosted server, or PREFECT_API_KEY"
 
 
 def prefect_server(around: Surroundings) -> Results:
     """Whether PREFECT_API_URL answers as Prefect's API, takes the credentials, and has a version that fits."""
-    url = around.environment.get(_URL)
+    url = around.environment.get(URL)
     if not url:
-        return (well(_NAME, f"{_URL} is not set: commands start a server and keep it for one another"),)
+        return (well(_NAME, f"{URL} is not set: commands start a server and keep it for one another"),)
     if not is_http(url):
-        return (problem(_NAME, f"{_URL} is not an http(s) address", "write it as http://HOST:4200/api"),)
-    server = _server(around, url)
+        return (problem(_NAME, f"{URL} is not an http(s) address", "write it as http://HOST:4200/api"),)
+    server = asked_server(around, url)
     cloud = (urlsplit(url).hostname or "").endswith(".prefect.cloud")
     try:
         answer = server.ask("POST", "flows/count", json={}) if cloud else server.ask("GET", "admin/version")
     except AutocastError as error:
-        return (problem_of(_NAME, error, f"check {_URL}, and that the server runs"),)
+        return (problem_of(_NAME, error, f"check {URL}, and that the server runs"),)
     if answer.status in REFUSALS:
         return (problem(_NAME, f"{server} rejects the credentials ({answer.status})", _CREDENTIALS),)
     if answer.status >= 500:
@@ -37,7 +37,7 @@ def prefect_server(around: Surroundings) -> Results:
         return (well(_NAME, f"{server} takes the credentials"),)
     if answer.status != 200 or not isinstance(told, str):
         what = f"{server} answers {answer.status}, and not as Prefect's API does"
-        return (problem(_NAME, what, f"check {_URL}: it ends in /api"),)
+        return (problem(_NAME, what, f"check {URL}: it ends in /api"),)
     return (_version(server, told),)
 
 
@@ -48,7 +48,7 @@ def _version(server: HttpServer, told: str) -> CheckResult:
     try:
         theirs = Version(told)
     except InvalidVersion:
-        return problem(_NAME, f"{server} says no version of Prefect", f"check {_URL}: it ends in /api")
+        return problem(_NAME, f"{server} says no version of Prefect", f"check {URL}: it ends in /api")
     remedy = f"upgrade the server to {ours} or newer"
     if theirs.major != ours.major:
         return problem(_NAME, f"{server} has version {theirs}, which does not fit {ours} here", remedy)
@@ -65,7 +65,7 @@ def gpu_pool_deployment(around: Surroundings) -> Results:
         return ()  # `variables` says so.
     if pool is None:
         return (well(_POOL, f"{DEPLOYMENT} is not set: models are validated where they are converted"),)
-    url = around.environment.get(_URL, "")
+    url = around.environment.get(URL, "")
     flow, slash, deployment = pool.deployment.partition("/")
     if not slash:
         return (problem(_POOL, f"{DEPLOYMENT} is {pool.deployment!r}", "write it as FLOW/DEPLOYMENT"),)
@@ -73,10 +73,10 @@ def gpu_pool_deployment(around: Surroundings) -> Results:
         remedy = f"set {STAGING} to an s3:// prefix that GPU workers can read"
         return (problem(_POOL, f"{STAGING} is not set", remedy),)
     if not is_http(url):
-        return (problem(_POOL, f"{pool.deployment} cannot be asked for", f"set {_URL} to the server that has it"),)
+        return (problem(_POOL, f"{pool.deployment} cannot be asked for", f"set {URL} to the server that has it"),)
     try:
         path = f"deployments/name/{quote(flow, safe='')}/{quote(deployment, safe='')}"
-        status = _server(around, url).ask("GET", path).status
+        status = asked_server(around, url).ask("GET", path).status
     except AutocastError:
         status = 0
     if status == 404:
@@ -87,7 +87,8 @@ def gpu_pool_deployment(around: Surroundings) -> Results:
     return (well(_POOL, pool.deployment),)
 
 
-def _server(around: Surroundings, url: str) -> HttpServer:
+def asked_server(around: Surroundings, url: str) -> HttpServer:
+    """Prefect's server at `url`, with the credentials of the environment."""
     known = around.environment
     user, colon, password = known.get("PREFECT_API_AUTH_STRING", "").partition(":")
     return HttpServer(

@@ -51,6 +51,7 @@ KNOWN = frozenset(
         METRIC_MODULES,
         _NOTIFY,
         PLUGIN_FOLDERS,
+        "AUTOCAST_RESULT_STORAGE",
         RUNNERS,
         "AUTOCAST_SERVER_IDLE_SECONDS",
         LOCATION,

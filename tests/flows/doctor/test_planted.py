@@ -18,6 +18,7 @@ from flows.doctor.check_result import CheckState
 from flows.doctor.checks.accelerators import tensorrt
 from flows.local.embedded_server import ALIVE
 from flows.local.server_process import NOTE
+from tasks.settings import RESULT_BLOCK, RESULT_BLOCK_VARIABLE
 from tests.flows.doctor.conftest import MLFLOW, PASSWORD, PREFECT
 from tests.flows.proof.key_files import key_files
 
@@ -192,6 +193,35 @@ def an_s3_server_that_is_down(soil):
     os.environ |= {"AWS_ENDPOINT_URL_S3": soil.closed, "AUTOCAST_TAG_LOCATIONS": "s3://models/ s3://data/"}
 
 
+def shared_results(soil, location=None):
+    """Variables with which results are shared, by a Prefect server that knows the place if there is one."""
+    block = {"/api/block_types/slug/autocast-s3-results/block_documents/name/autocast": (200, {"data": location})}
+    os.environ["PREFECT_API_URL"] = f"{soil.stub(PREFECT if location is None else {**PREFECT, **block})}/api"
+    os.environ |= {RESULT_BLOCK_VARIABLE: RESULT_BLOCK, "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json"}
+
+
+@planted("result storage", "no block autocast-s3-results/autocast", "autocast results s3://BUCKET/PREFIX/")
+def a_result_storage_that_prefect_does_not_know(soil):
+    shared_results(soil)
+
+
+@planted("result storage", "the bucket does not exist|there is no such bucket", "check its name")
+def a_result_storage_without_its_bucket(soil):
+    soil.request.getfixturevalue("client")
+    shared_results(soil, {"location": "s3://nowhere/results/"})
+
+
+@planted("result storage", "results are pickled", "set PREFECT_RESULTS_DEFAULT_SERIALIZER=json")
+def a_shared_result_storage_with_pickles(soil):
+    shared_results(soil)
+    del os.environ["PREFECT_RESULTS_DEFAULT_SERIALIZER"]
+
+
+@planted("result storage", "AUTOCAST_RESULT_STORAGE is set, and runs do not use it", "set PREFECT_RESULTS_DEFAULT_")
+def a_result_storage_that_workers_are_not_told(soil):
+    os.environ["AUTOCAST_RESULT_STORAGE"] = "s3://models/results/"
+
+
 @planted("webhook", "AUTOCAST_WEBHOOK_SECRET must be set to a secret of at least 16", "openssl rand -hex 24")
 def a_short_secret(soil):
     os.environ["AUTOCAST_WEBHOOK_SECRET"] = PASSWORD[:15]
@@ -200,6 +230,35 @@ def a_short_secret(soil):
 @planted("webhook", "AUTOCAST_BRIDGE_URL is not an address that ends in /mlflow", "write http://BRIDGE:PORT/mlflow")
 def half_the_address_of_the_bridge(soil):
     os.environ |= {"AUTOCAST_WEBHOOK_SECRET": PASSWORD, "AUTOCAST_BRIDGE_URL": "http://bridge:8080"}
+
+
+def webhook_of_mlflow(soil, webhooks, result=None):
+    """A tracking server with these webhooks, whose test delivery comes to `result`."""
+    answers = {
+        "/api/2.0/mlflow/webhooks": (200, webhooks),
+        "/api/2.0/mlflow/webhooks/1/test": (200, {"result": result}),
+    }
+    os.environ |= {"MLFLOW_TRACKING_URI": soil.stub({**MLFLOW, **answers}), "AUTOCAST_WEBHOOK_SECRET": PASSWORD}
+
+
+OURS = {"webhooks": [{"webhook_id": "1", "name": "autocast-bridge", "url": "http://bridge/mlflow"}]}
+
+
+@planted("webhook", "MLflow has no webhook autocast-bridge", "run autocast bridge register")
+def a_webhook_that_was_never_registered(soil):
+    webhook_of_mlflow(soil, {})
+
+
+@planted(
+    "webhook", "rejects MLflow's test delivery: the secrets of the two differ", "run autocast bridge register with"
+)
+def a_secret_that_mlflow_does_not_have(soil):
+    webhook_of_mlflow(soil, OURS, {"success": False, "response_status": 401})
+
+
+@planted("webhook", r"test delivery to http://bridge/mlflow fails \(no such host\)", "check AUTOCAST_BRIDGE_URL")
+def a_bridge_that_mlflow_cannot_reach(soil):
+    webhook_of_mlflow(soil, OURS, {"success": False, "error_message": "no such host"})
 
 
 @planted(

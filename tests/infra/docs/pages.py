@@ -42,6 +42,7 @@ NOT_RUN = {
     "uv run python -m tests.hazards …": "installs the peers; tests/hazards judges the same nets",
     "uv run autocast bridge serve": "does not end, and needs a Prefect and an MLflow server; tests/integration runs it",
     "uv run autocast bridge register": "needs an MLflow server; tests/integration runs it",
+    "uv run autocast results s3://models/results/": "needs servers of Prefect and S3; tests/integration runs it",
     "uv run prefect deploy …": "needs a Prefect server; tests/integration runs it",
     "uv run autocast run model.onnx --calibration data.npz --precision bf16 --target tensorrt …": "needs TensorRT; "
     "test_validate_tensorrt.py runs its like",
