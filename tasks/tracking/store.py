@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,7 @@ from tasks.tracking.descriptions import EXPERIMENT_TAGS
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+LOG = logging.getLogger(__name__)
 EXPERIMENT = "autocast"
 _PAGE = 200
 _TRIES = 6
@@ -77,7 +80,8 @@ def existing_store(tracking_uri: str) -> MlflowClient:
 
 
 def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
-    """The id of experiment MLFLOW_EXPERIMENT_NAME (else ``autocast``), created where it does not exist.
+    """The id of experiment MLFLOW_EXPERIMENT_NAME (else ``autocast``), created where it does not exist, and described
+    where nobody has described it.
 
     A sqlite store has its artifacts in ``mlartifacts`` beside the database.
     """
@@ -98,6 +102,9 @@ def experiment_id(client: MlflowClient, tracking_uri: str) -> str:
         raise ConfigError(
             f"experiment {name!r} at {shown(tracking_uri)} is deleted: restore it, or set MLFLOW_EXPERIMENT_NAME"
         )
+    for tag in EXPERIMENT_TAGS.keys() - found.tags.keys():
+        describe = partial(client.set_experiment_tag, found.experiment_id, tag, EXPERIMENT_TAGS[tag])
+        write_if_allowed(f"experiment {name!r}", describe)
     return str(found.experiment_id)
 
 
@@ -180,6 +187,16 @@ def usable(tracking_uri: str) -> str:
     """The inverse of `shown`: with the password of MLFLOW_TRACKING_URI where that is the same store."""
     given = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
     return given if shown(given) == tracking_uri else tracking_uri
+
+
+def write_if_allowed(what: str, write: Callable[[], object]) -> None:
+    """As `retry_conflicts` for what is said of `what` to people: where MLflow refuses it, that is logged."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        retry_conflicts(write)
+    except MlflowException as error:
+        LOG.warning("%s cannot be described: %s", what, one_line(error, 200))
 
 
 def _without_password(text: str, tracking_uri: str) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from autocast_core.text import one_line
@@ -13,7 +14,7 @@ from tasks.tracking.descriptions import ModelDescription
 from tasks.tracking.logged_model import LoggedModel
 from tasks.tracking.registry.conversions import IDENTITY_TAG, version_of
 from tasks.tracking.runs import RunRef
-from tasks.tracking.store import retry_conflicts, tracking_errors
+from tasks.tracking.store import retry_conflicts, tracking_errors, write_if_allowed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,6 +69,8 @@ def register_version(
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+            if described is not None:
+                _describe(client, name, described)
         there = version_of(run, name, tags[IDENTITY_TAG]) if IDENTITY_TAG in tags else None
         if of_this_run and there is not None and there.run_id != run.run_id:
             there = None
@@ -81,6 +84,18 @@ def register_version(
         if alias is not None:
             set_alias(client, name, alias, made.version)
     return Registered(name, str(made.version), (alias,) if alias else ())
+
+
+def _describe(client: MlflowClient, name: str, described: ModelDescription) -> None:
+    """Describes a registered model that is there already, once and as far as it says nothing: what people write, and
+    what they remove, stays."""
+    there = client.get_registered_model(name)
+    if not described.tags.keys() - there.tags.keys():
+        return
+    if not there.description:
+        write_if_allowed(name, partial(client.update_registered_model, name, described.text))
+    for tag, value in described.tags.items():
+        write_if_allowed(name, partial(client.set_registered_model_tag, name, tag, value))
 
 
 def link_source(run: RunRef, source: str, precision: str, made: str) -> None:

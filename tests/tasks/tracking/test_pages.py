@@ -12,6 +12,7 @@ from tasks.tracking.logged_model import LoggedModel
 from tasks.tracking.pages import model_page, model_path, run_path, version_page
 from tasks.tracking.registry.model_versions import link_source, register_version
 from tasks.tracking.runs import RunRef, begin_run, log_artifacts
+from tasks.tracking.store import experiment_id
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,37 @@ def test_a_new_registered_model_is_described_and_what_people_write_there_stays(r
     client.update_registered_model("m-fp16", "ours")
     register()
     assert client.get_registered_model("m-fp16").description == "ours"
+
+
+def test_an_experiment_that_was_there_is_described_where_nobody_has_described_it(
+    run: RunRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = run.client()
+    for name, tags in (("plain", {}), ("ours", {NOTE_TAG: "Our models."})):
+        made = client.create_experiment(name, tags=tags)
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", name)
+        assert experiment_id(client, run.tracking_uri) == made
+        assert client.get_experiment(made).tags == {**EXPERIMENT_TAGS, **tags}
+
+
+def test_a_registered_model_that_was_there_is_described_once_where_nobody_has_described_it(run: RunRef) -> None:
+    client = run.client()
+
+    def register(name: str) -> None:
+        about = described_model("resnet", "fp16")
+        register_version(run, logged(run, "m"), name, tags={}, description="", alias=None, described=about)
+
+    client.create_registered_model("old-fp16", {"team": "vision"})
+    client.create_registered_model("old-ours", description="ours")
+    register("old-fp16")
+    register("old-ours")
+    found = client.get_registered_model("old-fp16")
+    assert found.description.startswith("Conversions of resnet to fp16")
+    assert found.tags == {"team": "vision", "autocast.converted_to": "fp16"}
+    assert client.get_registered_model("old-ours").description == "ours"
+    client.update_registered_model("old-fp16", "")
+    register("old-fp16")
+    assert not client.get_registered_model("old-fp16").description
 
 
 def test_a_source_version_names_what_was_made_of_it(run: RunRef) -> None:
