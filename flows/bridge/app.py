@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -47,6 +47,9 @@ OUTCOMES = (
     *("unsigned", "bad_signature", "stale", "malformed", "replayed", "oversized", "slow", "too_many"),
 )
 """What becomes of a delivery; the second line are those of DeliveryRejectedError."""
+_NOT_OURS = frozenset({"unsigned", "bad_signature"})
+_DEGRADED_AFTER = 3
+"""Deliveries in a row that are not signed with the bridge's secret, before it says so."""
 
 
 class Bridge:
@@ -64,6 +67,13 @@ class Bridge:
         # At zero from the beginning: Prometheus sees no increase in a series that begins at one.
         for outcome in OUTCOMES:
             self._outcomes.labels(outcome)
+        self._wrongly_signed = 0
+        in_a_row = Gauge(
+            "autocast_bridge_wrongly_signed_in_a_row",
+            "Deliveries not signed with the bridge's secret since the last one that was",
+            registry=self._registry,
+        )
+        in_a_row.set_function(lambda: self._wrongly_signed)
         self._seconds = Histogram(
             "autocast_bridge_delivery_seconds", "Time to answer a delivery", registry=self._registry
         )
@@ -75,6 +85,7 @@ class Bridge:
             outcome, answer = await self._handle(request)
         except DeliveryRejectedError as error:
             outcome, answer = error.outcome, JSONResponse({"error": str(error)}, error.status)
+            self._wrongly_signed += outcome in _NOT_OURS
             LOG.warning("rejected a delivery with %s: %s", error.status, error)
         self._outcomes.labels(outcome).inc()
         self._seconds.observe(time.monotonic() - started)
@@ -85,7 +96,14 @@ class Bridge:
 
     async def ready(self, _: Request) -> Response:
         servers = await self.servers.ready()
-        return JSONResponse({"ok": all(servers.values()), **servers}, 200 if all(servers.values()) else 503)
+        state: dict[str, bool | str] = {"ok": all(servers.values()), **servers}
+        if self._wrongly_signed >= _DEGRADED_AFTER:
+            # No 503, with which anybody could take the bridge out of service by sending it nonsense.
+            state["degraded"] = (
+                f"the last {self._wrongly_signed} deliveries were not signed with this bridge's secret: "
+                "run autocast bridge register with its variables"
+            )
+        return JSONResponse(state, 200 if state["ok"] else 503)
 
     async def metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
@@ -95,6 +113,7 @@ class Bridge:
         body = await _body(request, self._settings.max_bytes, self._settings.timeout)
         now = self._clock()
         identifier = check(request.headers, body, self._settings.secrets, now, self._settings.tolerance)
+        self._wrongly_signed = 0
         self._seen.add(identifier, now)
         accepted = False
         try:

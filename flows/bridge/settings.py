@@ -11,6 +11,8 @@ from flows.request.tag_policy import TagPolicy
 from tasks.settings import positive_number
 
 SECRET, PREVIOUS_SECRET = "AUTOCAST_WEBHOOK_SECRET", "AUTOCAST_WEBHOOK_SECRET_PREVIOUS"
+WEBHOOK = "autocast-bridge"
+"""The webhook's name in MLflow."""
 
 
 @dataclass(frozen=True)

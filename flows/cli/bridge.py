@@ -8,7 +8,6 @@ import typer
 
 from flows.cli.terminal.output import finish
 
-NAME = "autocast-bridge"
 EVENTS = ("model_version.created", "model_version_alias.created", "model_version_tag.set")
 SERVE_HELP = """Receive MLflow's registry webhooks and turn them into Prefect events.
 
@@ -81,16 +80,16 @@ def _serve(host: str, port: int) -> dict[str, Any]:
 
 
 def _register(url: str) -> dict[str, Any]:
-    from flows.bridge.settings import from_environment
+    from flows.bridge.settings import WEBHOOK, from_environment
     from tasks.tracking.store import connect, tracking_errors
 
     settings = from_environment()
     events: list[Any] = list(EVENTS)
     client = connect(settings.tracking_uri)
     with tracking_errors(settings.tracking_uri):
-        there = [webhook for webhook in client.list_webhooks() if webhook.name == NAME]
+        there = [webhook for webhook in client.list_webhooks() if webhook.name == WEBHOOK]
         if there:
             webhook = client.update_webhook(there[0].webhook_id, url=url, events=events, secret=settings.secrets[0])
         else:
-            webhook = client.create_webhook(name=NAME, url=url, events=events, secret=settings.secrets[0])
+            webhook = client.create_webhook(name=WEBHOOK, url=url, events=events, secret=settings.secrets[0])
     return {"webhook_id": webhook.webhook_id, "url": webhook.url, "events": events}

@@ -18,8 +18,8 @@ from tasks.storage.uri import without_credentials
 from tasks.tracking.store import EXPERIMENT, sqlite_file
 
 _NAME, _ARTIFACTS = "MLflow", "artifact store"
-_URI = "MLFLOW_TRACKING_URI"
-_API = "api/2.0/mlflow"
+URI = "MLFLOW_TRACKING_URI"
+API = "api/2.0/mlflow"
 _CREDENTIALS = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 
 
@@ -27,7 +27,7 @@ def tracking_server(around: Surroundings) -> Results:
     """Whether the tracking server answers, takes the credentials and has a version that fits, or the database opens."""
     uri = _uri(around)
     if is_http(uri):
-        return (_server_state(_server(around, uri)),)
+        return (_server_state(asked_server(around, uri)),)
     database = sqlite_file(uri)
     if database is not None:
         return (_database_state(database),)
@@ -39,7 +39,7 @@ def artifact_store(around: Surroundings) -> Results:
     uri = _uri(around)
     if not is_http(uri):
         return ()
-    server = _server(around, uri)
+    server = asked_server(around, uri)
     try:
         location = _location(server, around.environment.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT)
         if location is None:
@@ -57,10 +57,11 @@ def artifact_store(around: Surroundings) -> Results:
 
 
 def _uri(around: Surroundings) -> str:
-    return around.environment.get(_URI) or f"sqlite:///{around.home.root / 'mlflow.db'}"
+    return around.environment.get(URI) or f"sqlite:///{around.home.root / 'mlflow.db'}"
 
 
-def _server(around: Surroundings, uri: str) -> HttpServer:
+def asked_server(around: Surroundings, uri: str) -> HttpServer:
+    """MLflow's server at `uri`, with the credentials of the environment."""
     known = around.environment
     user = known.get("MLFLOW_TRACKING_USERNAME")
     return HttpServer(
@@ -77,17 +78,17 @@ def _server_state(server: HttpServer) -> CheckResult:
     from packaging.version import InvalidVersion, Version
 
     try:
-        answer = server.ask("POST", f"{_API}/experiments/search", json={"max_results": 1})
+        answer = server.ask("POST", f"{API}/experiments/search", json={"max_results": 1})
         told = server.ask("GET", "version").body[:50].decode(errors="replace").strip()
     except AutocastError as error:
-        return problem_of(_NAME, error, f"check {_URI}, and that the server runs")
+        return problem_of(_NAME, error, f"check {URI}, and that the server runs")
     if answer.status in REFUSALS:
         return problem(_NAME, f"{server} rejects the credentials ({answer.status})", _CREDENTIALS)
     if answer.status >= 500:
         return problem(_NAME, f"{server} answers {answer.status}", "the server's log says why, or its database's")
     if answer.status != 200 or not isinstance(answer.json, dict):
         what = f"{server} answers {answer.status}, and not as MLflow does"
-        return problem(_NAME, what, f"check {_URI}: the address of the server, without a path that it does not have")
+        return problem(_NAME, what, f"check {URI}: the address of the server, without a path that it does not have")
     ours = Version(metadata.version("mlflow"))
     try:
         theirs = Version(told)
@@ -105,15 +106,15 @@ def _database_state(path: Path) -> CheckResult:
     if not path.exists():
         return well(_NAME, f"{path}: made by the first run")
     if not os.access(path, os.W_OK):
-        return problem(_NAME, f"{path} cannot be written", f"change its owner, or set {_URI}")
+        return problem(_NAME, f"{path} cannot be written", f"change its owner, or set {URI}")
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1.0)) as database:
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
-        remedy = f"end the process that holds it, or set {_URI}"
+        remedy = f"end the process that holds it, or set {URI}"
         return problem(_NAME, f"{path} cannot be read ({one_line(error)})", remedy)
     except sqlite3.DatabaseError as error:
-        remedy = f"restore it from a backup or move it away, or set {_URI}"
+        remedy = f"restore it from a backup or move it away, or set {URI}"
         return problem(_NAME, f"{path} is no database of MLflow's ({one_line(error)})", remedy)
     return well(_NAME, str(path))
 
@@ -125,7 +126,7 @@ def _location(server: HttpServer, experiment: str) -> str | None:
         ("get", {"experiment_id": "0"}),
     )
     for path, parameters in asked:
-        answer = server.ask("GET", f"{_API}/experiments/{path}", params=parameters)
+        answer = server.ask("GET", f"{API}/experiments/{path}", params=parameters)
         if answer.status != 404:
             break
     content = answer.json if answer.status == 200 else None

@@ -269,6 +269,22 @@ def test_the_bridge_is_alive_whatever_its_servers_do(bridge, servers):
     assert bridge.get("/healthz").json() == {"ok": True}
 
 
+def test_a_bridge_to_which_nobody_signs_rightly_says_so_and_stays_in_service(bridge):
+    for secret in ("another", "another"):
+        deliver(bridge, message(), secret=secret)
+    assert "degraded" not in bridge.get("/readyz").json()
+    bridge.post("/mlflow", content=b"{}")
+    answer = bridge.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["degraded"] == (
+        "the last 3 deliveries were not signed with this bridge's secret: "
+        "run autocast bridge register with its variables"
+    )
+    assert "autocast_bridge_wrongly_signed_in_a_row 3.0" in bridge.get("/metrics").text
+    deliver(bridge, message())
+    assert "degraded" not in bridge.get("/readyz").json()
+
+
 def test_nothing_secret_is_logged(bridge, caplog):
     caplog.set_level("DEBUG")
     body = json.dumps(message(description="private words")).encode()
