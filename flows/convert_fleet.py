@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow, get_run_logger, task, unmapped
+from prefect import flow, get_run_logger, runtime, task, unmapped
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
@@ -21,6 +21,7 @@ from autocast_core.errors import AutocastError
 from autocast_core.evaluate.metric_names import WORST_REL_L2
 from autocast_core.progress import Progress
 from autocast_core.text import one_line
+from flows.conversion.tracked_run import model_stem
 from flows.convert_model import convert_model
 from flows.local.environment import set_defaults
 from flows.local.home import home
@@ -41,7 +42,15 @@ _CONVERT = "convert"
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=4)
 
 
-@flow(name="convert-fleet", task_runner=_THREADS, result_serializer="json")
+def _run_name() -> str:
+    models = runtime.flow_run.parameters["models"]
+    if not models:
+        return "no models"
+    first = model_stem(FleetModel.model_validate(models[0]).model)
+    return f"{first} and {len(models) - 1} more" if len(models) > 1 else first
+
+
+@flow(name="convert-fleet", flow_run_name=_run_name, task_runner=_THREADS, result_serializer="json")
 def convert_fleet(models: list[FleetModel], memory_bytes: int | None = None) -> list[dict[str, Any]]:
     """Converts every model and returns `ModelOutcome.plain` of each, in order. Where models failed the flow run ends as
     Failed, after all others were converted, and FleetError has the outcomes of all.

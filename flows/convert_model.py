@@ -40,6 +40,7 @@ from flows.conversion.record import (
     source_tags,
 )
 from flows.conversion.result import ConversionResult, GateMissedError
+from flows.conversion.reuse import handed_back, may_be_handed_back
 from flows.conversion.tracked_run import (
     end_tracking_run,
     model_stem,
@@ -71,12 +72,11 @@ from tasks.stages.sharded import stage_caller
 from tasks.stages.track import log_model_task, register_task, size_of, track_task
 from tasks.storage.local import MODEL_FILE
 from tasks.storage.model_registry import NoOnnxFlavorError
-from tasks.storage.publication import is_there, output_name
+from tasks.storage.publication import output_name
 from tasks.tracking.reading import read_run, read_version
 from tasks.tracking.registry.conversions import (
     IDENTITY_TAG,
     REQUEST_TAG,
-    EarlierConversion,
     discard,
     earlier_conversion,
     keep_result,
@@ -191,28 +191,16 @@ def _convert_once(conversion: _Conversion) -> ConversionResult:
         key = sha256(f"{tags[IDENTITY_TAG]}/{name}".encode()).hexdigest()[:40]
         with exclusively(key, str(runtime.flow_run.id)):
             earlier = earlier_conversion(run, name, tags[IDENTITY_TAG])
-            if earlier is None or not _holds(earlier, run, signing_key):
+            if earlier is None or not may_be_handed_back(earlier, run, signing_key):
                 result = _convert(conversion, run, inputs, name, tags, signing_key is not None)
                 if signing_key is not None and result.registered is not None:
                     _sign(conversion, run, result.registered, signing_key)
                 return result
+        found = handed_back(earlier, spec.output, run, conversion.home.cache, conversion.folder)
         discard(run)
-        found = replace(ConversionResult.from_json(earlier.result), reused=True)
         # The run that was noted at first is gone.
         listener().note("run_id", found.run_id or "")
         return found
-
-
-def _holds(earlier: EarlierConversion, run: RunRef, signing_key: PrivateKey | None) -> bool:
-    """Whether the earlier conversion can be handed back: its output is there, and where this service signs, its proof
-    holds. Anybody with rights on the registry can write an identity; a service answers for what it made itself."""
-    if not is_there(earlier.result["output"]):
-        return False
-    if signing_key is None:
-        return True
-    from flows.proof.proof import holds_proof
-
-    return holds_proof(run.tracking_uri, earlier.version, signing_key.public)
 
 
 def _signing_key() -> PrivateKey | None:

@@ -268,11 +268,17 @@ class Spec(BaseModel):
         return AskedGates(self.gates, self.keep_default_gates, self.allow_random)
 
     def canonical(self) -> str:
-        """Canonical JSON of every option that the result depends on, so not where data and files are.
+        """Canonical JSON of every option that the result depends on, so not where data and files are; of `output` the
+        model's file name.
 
         `gates` that are not given are an empty list, whatever the default ones are.
         """
+        from tasks.storage.local import MODEL_FILE
+        from tasks.storage.publication import output_name
+
         values = self.model_dump(mode="json", exclude={*LOCATIONS, "isolation"})
+        # A model's external data have its file's name.
+        values["output"] = file if self.output and (file := output_name(self.output)) != MODEL_FILE else None
         for name in _YOUNGER:
             if getattr(self, name) == type(self).model_fields[name].default:
                 del values[name]

@@ -42,12 +42,16 @@ def test_an_equal_conversion_is_reused_and_names_the_run_that_made_it(workplace)
 
 
 def test_a_fleet_with_a_failure_fails_after_it_has_converted_the_others(workplace):
+    from prefect.client.orchestration import get_client
+
     from flows.convert_fleet import convert_fleet
 
     spec = Spec(validation="off", allow_random=True)
     good, missing = str(mlp(workplace / "good.onnx", seed=6)), str(workplace / "missing.onnx")
     state = convert_fleet([FleetModel(model=missing, spec=spec), FleetModel(model=good, spec=spec)], return_state=True)
     assert (state.name, state.type.value) == ("Failed", "FAILED")
+    with get_client(sync_client=True) as prefect:
+        assert prefect.read_flow_run(state.state_details.flow_run_id).name == "missing and 1 more"
     assert state.message.startswith(f"1 of 2 models were not converted; the first: {missing}: ")
     error = state.result(raise_on_failure=False)
     assert isinstance(error, FleetError) and error.exit_code == 2

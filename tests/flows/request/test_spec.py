@@ -141,6 +141,14 @@ def test_the_canonical_form_stays_what_identities_were_made_of(options, digest):
     assert sha256(Spec(**options).canonical().encode()).hexdigest() == digest
 
 
+def test_of_where_the_result_goes_only_the_models_file_name_counts(tmp_path):
+    (tmp_path / "folder.onnx").mkdir()
+    places = ("converted/", "s3://models/fp16/", str(tmp_path / "model.onnx"), str(tmp_path / "folder.onnx"))
+    assert {Spec(output=place).canonical() for place in places} == {Spec().canonical()}
+    named = Spec(output="out/resnet.onnx").canonical()
+    assert named == Spec(output="s3://models/resnet.onnx").canonical() != Spec().canonical()
+
+
 def test_the_canonical_form_reads_back_as_the_same_spec():
     spec = Spec(data_max=math.inf, shapes={"x": (1, 2)}, keep_io_types=("x",), nodes_to_exclude=("a.*",))
     assert Spec.model_validate(json.loads(spec.canonical())) == spec
