@@ -1,9 +1,10 @@
 """A delivery as a Prefect event.
 
 The event is named ``mlflow.ENTITY.ACTION`` and its resource ``mlflow.model-version.NAME.VERSION``. Where the version is
-to be converted, the resource carries the label ``autocast.request: convert`` and the payload, under ``autocast``, the
-parameters of convert-model; where a tag asks for its approval, ``autocast.request: promote`` and those of
-promote-version; else the payload says under ``autocast.skipped`` why not.
+to be converted, the resource carries the label ``autocast.request: convert`` and a digest of what is asked, by which
+the deployment's trigger starts one run where several events ask for the same at once, and the payload, under
+``autocast``, the parameters of convert-model; where a tag asks for its approval, ``autocast.request: promote`` and
+those of promote-version; else the payload says under ``autocast.skipped`` why not.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from flows.bridge.delivery import Delivery, Message
 from flows.request.registry_tags import REQUEST_TAGS, ApprovalRequest, ConversionRequest, Skipped
+from flows.request.spec import Spec
 from tasks.tracking.registry.review_tags import APPROVE
 
 _REQUESTING = {("model_version", "created"), ("model_version_alias", "created"), ("model_version_tag", "set")}
@@ -46,6 +48,7 @@ def event_of(delivery: Delivery, decision: ConversionRequest | ApprovalRequest |
     resource |= {label: value for label, value in optional.items() if value is not None}
     if isinstance(decision, ConversionRequest):
         resource["autocast.request"] = "convert"
+        resource["autocast.request.digest"] = Spec(**decision.spec).request_digest()
         autocast: dict[str, Any] = {"model": decision.model, "spec": dict(decision.spec)}
     elif isinstance(decision, ApprovalRequest):
         resource["autocast.request"] = "promote"

@@ -146,6 +146,7 @@ def test_the_trigger_takes_what_the_bridge_sends():
     assert event["event"] in trigger["expect"]
     for label, wanted in trigger["match"].items():
         assert event["resource"][label].startswith(wanted.rstrip("*"))
+    assert set(trigger["for_each"]) <= event["resource"].keys()
     for name, template in trigger["parameters"].items():
         assert template == f"{{{{ event.payload.autocast.{name} }}}}"
         assert name in event["payload"]["autocast"]
