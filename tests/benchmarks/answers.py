@@ -17,13 +17,14 @@ from flows.demo import materials
 from flows.local.embedded_server import IDLE_SECONDS, stop_servers
 from flows.local.home import Home
 from flows.local_stack.stack_settings import environment
+from tests.benchmarks.kept_servers import cpu_of_forks
+from tests.benchmarks.measure import without_servers
 
 TIMES = 5
 BAD_INPUT, BY_WORKER = "answer bad input", "answer through a worker"
 """Keys of results, each the first of one function here."""
 Answers = dict[str, dict[str, Any]]
 AUTOCAST = (sys.executable, "-c", "from flows.cli import main; main()")
-_ANY_SERVER = ("PREFECT_", "MLFLOW_", "AUTOCAST_")
 _DEPLOYED = """
 import json, sys
 from prefect.deployments import run_deployment
@@ -38,7 +39,7 @@ def local_answers(folder: Path, timeout: float) -> Answers:
     starts the servers; further runs. Medians of TIMES commands, but for the first run."""
     home, state = Home(folder / "home"), machine()
     shutil.rmtree(home.root, ignore_errors=True)
-    variables = {**_without_servers(), "AUTOCAST_HOME": str(home.root), IDLE_SECONDS: "600"}
+    variables = {**without_servers(), "AUTOCAST_HOME": str(home.root), IDLE_SECONDS: "600"}
     used = materials()
     data = ("--calibration", str(used.calibration), "--evaluation", str(used.evaluation))
 
@@ -54,9 +55,9 @@ def local_answers(folder: Path, timeout: float) -> Answers:
         first = run("first", *data)
         further, cpu = [], []
         for number in range(TIMES):
-            before = _cpu_of_forks(home)
+            before = cpu_of_forks(home)
             further.append(run(f"further-{number}", *data))
-            cpu.append(_cpu_of_forks(home) - before)
+            cpu.append(cpu_of_forks(home) - before)
     finally:
         stop_servers(home.server)
     return {
@@ -68,7 +69,7 @@ def local_answers(folder: Path, timeout: float) -> Answers:
 
 def worker_answers(folder: Path, timeout: float) -> Answers:
     """Of the demo's model through the deployment and the worker of `autocast up`: from the request to the result."""
-    stack, used, alone, state = folder / "stack", materials(), _without_servers(), machine()
+    stack, used, alone, state = folder / "stack", materials(), without_servers(), machine()
     shutil.rmtree(stack, ignore_errors=True)
     try:
         _seconds(("up", str(stack)), alone, timeout)
@@ -109,24 +110,7 @@ def _deployed(parameters: Mapping[str, Any], variables: Mapping[str, str], timeo
     return float(done.stdout.splitlines()[-1])
 
 
-def _without_servers() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_ANY_SERVER)}
-    return {**kept, "AUTOCAST_SETTINGS": ""}
-
-
 def _cpu_of_children() -> float:
     """Seconds of CPU time (user and system) of the commands that ended."""
     times = os.times()
     return times.children_user + times.children_system
-
-
-def _cpu_of_forks(home: Home) -> float:
-    """Seconds of CPU time (user and system) of the ended forks of the fork server, and of their children."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(home.forks.absolute()) in (process / "cmdline").read_text():
-                fields = (process / "stat").read_text().rpartition(")")[2].split()
-                return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
-        except OSError:
-            continue
-    return 0.0

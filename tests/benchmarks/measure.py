@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _TAIL_CHARACTERS = 300
+_ANY_SERVER = ("PREFECT_", "MLFLOW_", "AUTOCAST_")
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Cost:
 
 
 def run(command: Sequence[str | Path], log: Path, *, timeout: float, environment: Mapping[str, str]) -> Cost:
-    """Run `command` with its output in `log`; `environment` is added to ours. Compiled modules are kept, as usual."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """Run `command` with its output in `log`; `environment` is added to ours, which names no servers. Compiled modules
+    are kept, as usual."""
+    inherited = {name: value for name, value in without_servers().items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.monotonic()
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -55,6 +57,12 @@ def run(command: Sequence[str | Path], log: Path, *, timeout: float, environment
         status=status,
         said="" if status == 0 else _tail(log),
     )
+
+
+def without_servers() -> dict[str, str]:
+    """This process's environment without what names servers and settings of the user's own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_ANY_SERVER)}
+    return {**kept, "AUTOCAST_SETTINGS": ""}
 
 
 def _wait(pid: int, deadline: float) -> tuple[int | None, Any]:

@@ -9,9 +9,6 @@ from tests.benchmarks.cases import AUTOCAST, FLOOR, MATRICES, NODES, OURS, SAMPL
 from tests.benchmarks.flow_stages import CHILDREN
 from tests.benchmarks.growth import exponent
 
-OWN_STAGES = ("sanitize", "calibrate", "decide", "apply", "verify", "evaluate", "repair", "explain")
-"""What converting and evaluating take without a flow around them."""
-
 Results = Mapping[str, Mapping[str, Any]]
 
 
@@ -82,8 +79,11 @@ def _flow(results: Results) -> Iterator[str]:
             total = found["cpu_s"] - children
             rest = {**stages, "before, between and after": total - sum(stages.values())}
             yield "  " + ", ".join(f"{name} {seconds:.2f} s ({seconds / total:.0%})" for name, seconds in rest.items())
-            own = sum(stages.get(name, 0.0) for name in OWN_STAGES)
-            yield f"  beside the conversion, its evaluation and TensorRT's process: {total - own:.2f} CPU s"
+            yield (
+                f"  the core {found['core_cpu_s']} CPU s; the flow adds {found['added_s']} in a process of its own"
+                f" (Prefect's server {found['server_s']}), {found['added_forked_s']} as a fork"
+                f" ({found['server_forked_s']}); {found['machine']}"
+            )
             yield f"  in TensorRT's process: {children:.2f} CPU s"
 
 
