@@ -94,3 +94,8 @@ def came_of(error: BaseException | None) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether the error came of an interrupt: what is interrupted may stumble over itself."""
+    return any(isinstance(each, KeyboardInterrupt) for each in came_of(error))

@@ -8,6 +8,7 @@ import sys
 from typing import Any, NoReturn
 
 from autocast_core.process.garbage_collector import keep_for_good, skip_final_collection
+from flows.cli.terminal.interrupts import heed_interrupts
 
 _HANDED_OVER = ("run", "tune", "fleet", "demo")
 """Commands that run a flow."""
@@ -26,8 +27,7 @@ def main() -> None:
 
 def run_command() -> None:
     """Runs the command in this process and maps errors to exit codes 2, 3 and 1."""
-    # A service manager's SIGTERM must run finally clauses, so that no server or half-written file is left.
-    signal.signal(signal.SIGTERM, _terminated)
+    heed_interrupts()
     skip_final_collection()
     with keep_for_good():
         from flows.cli import (
@@ -107,7 +107,3 @@ def _misuse(error: Any) -> None:
     if "--json" in sys.argv:
         print_json({"ok": False, "error": text})
     raise SystemExit(MISUSE)
-
-
-def _terminated(number: int, _: Any) -> None:
-    raise KeyboardInterrupt(f"signal {number}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import runtime
 
-from autocast_core.errors import AutocastError, GateError, InputError, ServiceError
+from autocast_core.errors import AutocastError, GateError, InputError, ServiceError, was_interrupted
 from autocast_core.process.full_disk import full_disk_told
 from autocast_core.version import VERSION
 from flows.conversion.unpublished import UnpublishedError
@@ -72,8 +72,7 @@ def tracked_run(
                 yield run
         except BaseException as error:
             with suppress(ServiceError):
-                # What is no Exception (cancellation, an interrupt) comes from outside.
-                end_run(run, failure_reason(error), is_stopped=not isinstance(error, Exception))
+                end_run(run, failure_reason(error), is_stopped=_is_stopped(error))
                 remove_marker()
             raise
         end_run(run)
@@ -83,11 +82,18 @@ def tracked_run(
 def failure_reason(error: BaseException) -> str:
     """Why a run failed, on one line; an error that is not AutoCast Flow's own is named by its type, what stopped the
     process by what it means."""
+    if was_interrupted(error):
+        error = KeyboardInterrupt()
     if not isinstance(error, Exception):
         kind = type(error).__name__
         return f"{_STOPPED_BY.get(kind, 'its process was ended')} ({kind})"
     text = " ".join(str(error).split())
     return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text or 'no message'}"
+
+
+def _is_stopped(error: BaseException) -> bool:
+    """Whether the run was stopped from outside: cancelled (which is no Exception), or interrupted."""
+    return not isinstance(error, Exception) or was_interrupted(error)
 
 
 def model_stem(uri: str) -> str:

@@ -47,6 +47,7 @@ def flow_session(listener: Listener, *, tracking: bool = True) -> Iterator[Path]
                 for noisy in ("flows.convert_model", "mlflow"):
                     import_module(noisy)
                 stack.enter_context(logs_in(log))
+                stack.enter_context(_events_sent())
                 _wait(server, tracking)
             if server is not None:
                 stack.enter_context(without_heartbeats())
@@ -101,6 +102,18 @@ def without_heartbeats() -> Iterator[None]:
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+@contextmanager
+def _events_sent() -> Iterator[None]:
+    """At its end Prefect's events are sent: what it says of those that are left when a process ends would be written to
+    the terminal, and by then the server may be gone."""
+    from prefect.events.worker import EventsWorker
+
+    try:
+        yield
+    finally:
+        EventsWorker.drain_all()
 
 
 def _wait(server: EmbeddedServer | None, tracking: bool) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 from prefect.tasks import exponential_backoff
 
-from autocast_core.errors import ServiceError
+from autocast_core.errors import ServiceError, was_interrupted
 
 
 def is_transient(_task: Any, _task_run: Any, state: Any) -> bool:
-    """Whether the failed `state` holds a ServiceError; bad input and bugs fail again however often they are tried."""
-    return isinstance(state.result(raise_on_failure=False), ServiceError)
+    """Whether the failed `state` holds a ServiceError; bad input and bugs fail again however often they are tried, and
+    an interrupt, of which a database may make an error of its own, is to end the run."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, ServiceError) and not was_interrupted(error)
 
 
 def on_service_errors(*, timeout_seconds: float) -> dict[str, Any]:

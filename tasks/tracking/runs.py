@@ -10,10 +10,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autocast_core.errors import ServiceError
 from autocast_core.json_values import finite
 from tasks.tracking.store import client_of, connect, experiment_id, shown, tracking_errors, usable
 
@@ -60,7 +62,9 @@ def begin_run(tracking_uri: str, name: str, params: Mapping[str, str], tags: Map
             for start in range(0, len(entries), _BATCH):
                 client.log_batch(begun.run_id, params=entries[start : start + _BATCH])
         except BaseException as error:
-            end_run(begun, f"not begun: {error}")
+            # Where the store does not answer now, the next run of this home ends it.
+            with suppress(ServiceError):
+                end_run(begun, f"not begun: {error}")
             raise
     return begun
 

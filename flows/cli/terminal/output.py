@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from autocast_core.errors import AutocastError, GateError, came_of
+from autocast_core.errors import AutocastError, GateError, was_interrupted
 from autocast_core.json_values import finite
 from autocast_core.text import one_line, visible
 
@@ -46,13 +46,11 @@ def finish(
                 return command()
         with only_json_on_stdout(), full_disk_told(), out_of_memory_told():
             result = command()
-    except KeyboardInterrupt:
-        _fail("interrupted", FAILURE, known, keys, as_json)
-    except AutocastError as error:
-        _fail(one_line(error), error.exit_code, {**known, **partial_result(error)}, keys, as_json)
-    except Exception as error:
-        if _interrupted(error):
+    except (Exception, KeyboardInterrupt) as error:
+        if was_interrupted(error):
             _fail("interrupted", FAILURE, known, keys, as_json)
+        if isinstance(error, AutocastError):
+            _fail(one_line(error), error.exit_code, {**known, **partial_result(error)}, keys, as_json)
         if os.environ.get("AUTOCAST_TRACEBACK"):
             raise
         text = f"{type(error).__name__}: {one_line(error)} (set AUTOCAST_TRACEBACK=1 to see where)"
@@ -83,11 +81,6 @@ def partial_result(error: BaseException) -> Mapping[str, Any]:
         return error.found
     result = getattr(error, "result", None)
     return result.to_json() if result is not None else {}
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether the error came of an interrupt: what is interrupted may stumble over itself."""
-    return any(isinstance(each, KeyboardInterrupt) for each in came_of(error))
 
 
 def _fail(text: str, code: int, result: Mapping[str, Any], keys: tuple[str, ...], as_json: bool) -> NoReturn:

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from autocast_core.errors import ServiceError
+
 HEAVY = ("prefect", "mlflow", "onnxruntime", "matplotlib", "boto3", "tensorrt", "onnx_ir", "numpy")
 
 
@@ -55,12 +57,13 @@ def test_an_unexpected_failure_is_one_line_and_exit_code_1(autocast, monkeypatch
     assert ended.json["ok"] is False
 
 
-def test_an_interrupt_is_called_so_even_where_something_stumbled_over_it(autocast, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kind", [ValueError, ServiceError])
+def test_an_interrupt_is_called_so_even_where_something_stumbled_over_it(autocast, monkeypatch, tmp_path, kind):
     def interrupted(*_):
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
-            raise ValueError("task run is not set") from None
+            raise kind("task run is not set") from None
 
     monkeypatch.setattr("flows.cli.plan.shown", interrupted)
     ended = autocast("plan", "show", tmp_path / "plan.json")

@@ -81,14 +81,21 @@ def test_a_run_that_fails_holds_the_reason(workplace, error, reason):
     assert list((home.root / "running").iterdir()) == []
 
 
+def became_of(interrupt):
+    error = ServiceError("the database is locked")
+    error.__context__ = interrupt
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
         (KeyboardInterrupt(), "interrupted at the terminal (KeyboardInterrupt)"),
         (TerminationSignal(signal.SIGTERM), "cancelled, or its worker was told to stop (TerminationSignal)"),
         (SystemExit(1), "its process was ended (SystemExit)"),
+        (became_of(KeyboardInterrupt()), "interrupted at the terminal (KeyboardInterrupt)"),
     ],
-    ids=["an interrupt", "a cancellation", "a lost worker"],
+    ids=["an interrupt", "a cancellation", "a lost worker", "an error that an interrupt became"],
 )
 def test_a_run_that_is_stopped_from_outside_is_killed_and_says_by_what(workplace, error, reason):
     from prefect import flow

@@ -41,6 +41,21 @@ def run(store):
     return begin_run(store, "relu-fp16", {"precision": "fp16", "long": "x" * 7000}, {"autocast.source": "relu.onnx"})
 
 
+def test_an_interrupt_while_a_run_begins_is_raised_also_where_the_store_cannot_end_the_run(store, monkeypatch):
+    from mlflow import MlflowClient
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    def locked(*_, **__):
+        raise ServiceError("the database is locked")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", interrupted)
+    monkeypatch.setattr("tasks.tracking.runs.end_run", locked)
+    with pytest.raises(KeyboardInterrupt):
+        begin_run(store, "relu-fp16", {"precision": "fp16"}, {})
+
+
 def test_artifacts_of_a_sqlite_store_lie_beside_the_database(store, run):
     log_artifacts(run, texts={"summary.md": "# hello"}, tables={"t.json": {"id": ["a"]}}, figures={}, files={})
     folder = sqlite_file(store).parent / "mlartifacts" / "autocast" / run.run_id / "artifacts"
