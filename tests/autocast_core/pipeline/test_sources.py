@@ -141,9 +141,12 @@ def test_an_input_without_a_shape_takes_its_rank_from_the_option_shapes(tmp_path
     np.testing.assert_array_equal(run_in_onnxruntime(out, {"x": X})[0], Y)
 
 
-def test_negative_dimensions_need_no_data(tmp_path):
-    convert_file(source(tmp_path, negative_dimensions), tmp_path / "out.onnx", ConversionConfig(shapes={"x": (3, 4)}))
-    convert_file(source(tmp_path, negative_dimensions), tmp_path / "out.onnx")
+@pytest.mark.parametrize("shapes", [{"x": (3, 4)}, {}])
+def test_negative_dimensions_need_no_data(tmp_path, shapes):
+    path, out = source(tmp_path, negative_dimensions), tmp_path / "out.onnx"
+    done = convert_file(path, out, ConversionConfig(shapes=shapes, keep_io_types=True))
+    assert [node.precision for node in done.plan.nodes] == [Precision.FP16, Precision.FP16]
+    np.testing.assert_array_equal(run_in_onnxruntime(out, {"x": X})[0], Y)
 
 
 def test_a_zero_length_is_a_length(tmp_path):
@@ -279,7 +282,8 @@ def test_a_source_that_the_full_check_refuses_is_to_blame(tmp_path):
 def test_valid_sources_are_not_fully_checked(tmp_path, monkeypatch):
     monkeypatch.setattr("autocast_core.pipeline.stage.source_finding", None)
     monkeypatch.setattr("autocast_core.pipeline.stages.load.repair_in_place", None)
-    converted(source(tmp_path))
+    done, _ = converted(source(tmp_path))
+    assert [node.precision for node in done.plan.nodes] == [Precision.FP16, Precision.FP16]
 
 
 def test_an_output_of_undefined_elements_is_refused_by_name(tmp_path):

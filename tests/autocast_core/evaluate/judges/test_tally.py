@@ -60,4 +60,4 @@ def test_a_judge_that_nobody_asked_for_is_silent_where_it_cannot_judge() -> None
 def test_outputs_that_are_no_tensors_are_left_out() -> None:
     tally = JudgeTally(parse_judge("tokens"), None)
     tally.add(["sequence", "y"], [[LOGITS], LOGITS], [[LOGITS], OTHER])
-    assert tally.result() is not None
+    assert tally.result().values == judged("tokens", {"y": LOGITS}, {"y": OTHER}).values
