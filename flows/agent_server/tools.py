@@ -41,9 +41,9 @@ class AgentTools:
         reference: Annotated[str | None, Field(description="The FP32 model that it was made from.")] = None,
         level: Annotated[Literal["note", "warning", "error"], Field(description="The lowest level shown.")] = "warning",
     ) -> Answer:
-        """Look for what is wrong or needlessly dear in an ONNX model, without running it. The cheapest tool: use it
-        first, on the model that somebody gives you and on every model that you made. Each finding has a code, the node,
-        what it costs and what fixes it."""
+        """Look for what is wrong or needlessly expensive in an ONNX model, without running it. The cheapest tool: use
+        it first, on the model that somebody gives you and on every model that you made. Each finding has a code, the
+        node, what it costs and what fixes it."""
         return await self._answered("lint", self.places.readable(model), reference=self._read(reference), level=level)
 
     async def convert(

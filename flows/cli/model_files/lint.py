@@ -1,4 +1,4 @@
-"""`autocast lint`: what is wrong or needlessly dear in a converted model, seen in its file."""
+"""`autocast lint`: what is wrong or needlessly expensive in a converted model, seen in its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from flows.cli.terminal.output import FailedCheckError, finish, say
 
-HELP = """Look for what is wrong or needlessly dear in an ONNX model, whoever converted it. Nothing is run.
+HELP = """Look for what is wrong or needlessly expensive in an ONNX model, whoever converted it. Nothing is run.
 
 Examples:
 
@@ -48,7 +48,7 @@ def lint(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 where there are such findings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Look for what is wrong or needlessly dear in a model."""
+    """Look for what is wrong or needlessly expensive in a model."""
 
     def checked() -> Mapping[str, Any]:
         result = found(model, reference, level)
