@@ -137,6 +137,16 @@ def test_nothing_that_is_rendered_holds_a_secret(variant):
                 assert variable["valueFrom"]["secretKeyRef"]["name"] == "autocast-secrets", variable["name"]
 
 
+@pytest.mark.parametrize("variant", ["defaults", "everything"])
+def test_conversions_get_no_secret_of_a_database_or_of_the_webhook(variant):
+    for template in pools(variant).values():
+        (container,) = job_of(template)["spec"]["template"]["spec"]["containers"]
+        keys = {each["valueFrom"]["secretKeyRef"]["key"] for each in container["env"]}
+        assert {"AWS_SECRET_ACCESS_KEY", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_TOKEN"} <= keys
+        assert not [key for key in keys if re.search("DATABASE|WEBHOOK", key)]
+        assert container["envFrom"] == [{"configMapRef": {"name": "autocast"}}]
+
+
 def test_every_key_that_is_taken_from_the_secret_is_named_where_it_is_to_be_made():
     text = (CHART / "values.yaml").read_text(encoding="utf-8").partition("\nsecretName")[0]
     for pod in pods("everything").values():

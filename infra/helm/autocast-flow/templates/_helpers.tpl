@@ -50,7 +50,11 @@
 {{- $_ := set $properties.cpu "default" .resources.cpu -}}
 {{- $_ := set $properties.memory "default" .resources.memory -}}
 {{- $container := index $pool.job_configuration.job_manifest.spec.template.spec.containers 0 -}}
-{{- $_ := set (index $container.envFrom 1 "secretRef") "name" .root.Values.secretName -}}
+{{- /* A run's own variables are put in front of these (prefect-kubernetes). */ -}}
+{{- $root := .root -}}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "PREFECT_API_AUTH_STRING" "PREFECT_API_KEY" "MLFLOW_TRACKING_USERNAME" "MLFLOW_TRACKING_PASSWORD" "MLFLOW_TRACKING_TOKEN" "AUTOCAST_SIGNING_PASSWORD" "AUTOCAST_NOTIFY_URL" -}}
+{{- $_ := set $container "env" (append $container.env (include "autocast.secret" (list $root . . true) | fromYamlArray | first)) -}}
+{{- end -}}
 {{- if .gpu -}}
 {{- $_ := set $container.resources.requests "nvidia.com/gpu" 1 -}}
 {{- $_ := set $container.resources.limits "nvidia.com/gpu" 1 -}}
