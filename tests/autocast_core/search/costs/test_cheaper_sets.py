@@ -18,6 +18,7 @@ from tests.models import ARCHITECTURES, build
 
 CONFIG = ConversionConfig()
 RATIO = "fidelity/sqnr_db"
+CASTS_A_QUARTER_CHEAPER = frozenset({"if_loop", "llama_100m", "lstm", "mobilenet_v2", "swin_tiny", "vit_base"})
 
 
 def both_searches(name, folder, layers, beyond=3.0):
@@ -47,10 +48,11 @@ def test_less_traffic_is_found_than_with_the_fewest_nodes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_traffic_is_never_costlier_than_nodes_and_casts_a_quarter_cheaper_on_three_models(tmp_path):
-    found = {name: both_searches(name, tmp_path / name, 2) for name in ARCHITECTURES}
-    assert not [name for name, (nodes, traffic) in found.items() if traffic[0] > nodes[0]]
-    assert sum(traffic[1] <= 0.75 * nodes[1] for nodes, traffic in found.values()) >= 3
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_less_traffic_is_never_costlier_and_its_casts_a_quarter_cheaper_on_many_models(name, tmp_path):
+    (nodes, node_casts), (traffic, casts) = both_searches(name, tmp_path, 2)
+    assert traffic <= nodes
+    assert casts <= 0.75 * node_casts or name not in CASTS_A_QUARTER_CHEAPER
 
 
 def test_the_certificate_says_what_each_node_costs_and_buys(planted):
