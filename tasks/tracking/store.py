@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from autocast_core.errors import AutocastError, ConfigError, InputError, ServiceError
+from autocast_core.errors import AutocastError, ConfigError, InputError, ServiceError, came_of
 from autocast_core.process.file_lock import exclusive_lock
 from autocast_core.process.full_disk import full_disk_told
 from autocast_core.text import one_line
@@ -143,11 +143,29 @@ def tracking_errors(tracking_uri: str) -> Iterator[None]:
             raise InputError(
                 f"tracking server {shown(tracking_uri)} refuses: {text}; check MLFLOW_TRACKING_URI and credentials"
             ) from error
+        if (reason := _unanswered(error)) is not None:
+            raise ServiceError(
+                f"tracking server {shown(tracking_uri)} does not answer ({reason}); check MLFLOW_TRACKING_URI and that"
+                " it runs"
+            ) from error
         if type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy", "requests", "urllib3", "botocore"):
             raise ServiceError(
                 f"tracking server {shown(tracking_uri)}: {text}; check MLFLOW_TRACKING_URI and that it runs"
             ) from error
         raise
+
+
+def _unanswered(error: Exception) -> str | None:
+    """Why no server answered the request that failed so; None where one did. MLflow's message repeats the request."""
+    from requests import ConnectionError as NoConnectionError
+    from requests import Timeout
+
+    causes = tuple(came_of(error))
+    if not any(isinstance(each, NoConnectionError | Timeout) for each in causes):
+        return None
+    # The first of all knows best: the system's word for it.
+    first = causes[-1]
+    return (first.strerror if isinstance(first, OSError) else None) or type(first).__name__
 
 
 def _is_refusal(error: Exception) -> bool:
