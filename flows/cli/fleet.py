@@ -54,7 +54,7 @@ def _convert(file: Path, runner: str, as_json: bool) -> Mapping[str, Any]:
         from flows.convert_fleet import convert_fleet
 
         try:
-            plain = convert_fleet.with_options(task_runner=task_runner(runner))(models)
+            plain = convert_fleet.with_options(task_runner=task_runner(runner, log))(models)
         except FleetError as error:
             if not as_json:
                 show(error.result.to_json()["models"])
@@ -62,9 +62,11 @@ def _convert(file: Path, runner: str, as_json: bool) -> Mapping[str, Any]:
     return FleetResult([ModelOutcome.from_json(raw) for raw in plain]).to_json()
 
 
-def task_runner(name: str) -> Any:
-    """Prefect's task runner of this name. ConfigError for an unknown one, or one that is not installed."""
+def task_runner(name: str, log: Path) -> Any:
+    """Prefect's task runner of this name; processes that it starts write their messages to the file `log`. ConfigError
+    for an unknown one, or one that is not installed."""
     from autocast_core.errors import ConfigError
+    from tasks.dask_preload import LOG_VARIABLE
 
     kind, _, address = name.partition("=")
     if kind == "threads" and not address:
@@ -80,7 +82,12 @@ def task_runner(name: str) -> Any:
     if address:
         return DaskTaskRunner(address=address)
     # One conversion a process: each uses several threads of its own.
-    workers = {"threads_per_worker": 1, "dashboard_address": None, "preload": ["tasks.dask_preload"]}
+    workers = {
+        "threads_per_worker": 1,
+        "dashboard_address": None,
+        "preload": ["tasks.dask_preload"],
+        "env": {LOG_VARIABLE: str(log.absolute())},
+    }
     return DaskTaskRunner(cluster_kwargs=workers)
 
 

@@ -1,5 +1,8 @@
 """What `autocast fleet` shows."""
 
+import os
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -54,6 +57,17 @@ def test_the_table_has_all_models_where_some_failed(autocast, a_fleet_in_which):
 def test_json_has_all_models_where_some_failed_and_no_table(autocast, a_fleet_in_which):
     done = autocast("fleet", a_fleet_in_which([CONVERTED, FAILED]), "--json")
     assert [each["ok"] for each in done.json["models"]] == [True, False] and not done.json["ok"]
+
+
+def test_processes_that_a_fleet_starts_write_to_the_log_of_the_command(tmp_path):
+    pytest.importorskip("prefect_dask", reason="the extra `dask` is not installed")
+    from flows.cli.fleet import task_runner
+
+    log = tmp_path / "log"
+    program = "import os; from tasks.dask_preload import dask_setup; dask_setup(None); os.write(2, b'said')"
+    variables = {**os.environ, **task_runner("dask", log).cluster_kwargs["env"]}
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True)
+    assert (done.returncode, done.stderr, log.read_text()) == (0, b"", "said")
 
 
 def test_progress_counts_models_and_not_their_stages(monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from flows.cli.run import KEYS
+from flows.cli.run import HELP, KEYS
 from tests.flows.conversions import batches, mlp, registered, runs_of
 
 pytestmark = pytest.mark.xdist_group("commands")
@@ -49,6 +49,15 @@ def test_a_missed_gate_exits_with_3_and_still_tells_the_metrics(autocast, workpl
     assert ended.json["gates"][0]["passed"] is False
     assert ended.json["registered"] is None
     assert len(ended.errors) == 1
+
+
+def test_every_example_of_the_help_has_data_to_judge_the_model_on_or_writes_nothing():
+    examples = [line.strip() for line in HELP.splitlines() if line.startswith("  autocast run ")]
+    assert len(examples) >= 5
+    for example in examples:
+        assert any(f" {option}" in example for option in ("--calibration", "--evaluation", "--spec", "--dry-run")), (
+            example
+        )
 
 
 def test_bad_input_that_is_seen_at_once_starts_nothing(autocast, workplace):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.cli.this_machine.up import who_may_enter
+from flows.cli.this_machine.up import show, who_may_enter
 from flows.local_stack.stack_settings import StackStorage, settings_of
 
 
@@ -18,6 +18,16 @@ def test_a_folder_that_cannot_be_used_is_bad_input(autocast, tmp_path):
     ended = autocast("up", tmp_path / "file")
     assert ended.code == 2
     assert len(ended.errors) == 1
+
+
+def test_each_server_is_a_line_with_its_address_and_what_has_none_shows_its_log(capsys):
+    servers = [
+        {"name": "prefect", "state": "ready", "address": "http://127.0.0.1:4200", "log": "prefect.log"},
+        {"name": "worker", "state": "ready", "address": None, "log": "worker.log"},
+    ]
+    show({"servers": servers})
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["prefect", "ready", "http://127.0.0.1:4200"], ["worker", "ready", "log:", "worker.log"]]
 
 
 @pytest.mark.parametrize(
