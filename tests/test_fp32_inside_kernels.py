@@ -58,6 +58,7 @@ def planned(model: Path, calibration: Path, evaluation: Path, **options) -> Resu
                 ("vit_base", 0.04, 1.4),
                 ("whisper_encoder", 0.04, 1.2),
                 ("swin_tiny", 0.04, 2.0),
+                ("detector", 0.04, 1.2),
             )
         ),
     ],
@@ -77,9 +78,9 @@ def test_accuracy_is_gained_at_no_kernel_and_little_traffic(name, extra_traffic,
 
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not here")
-@pytest.mark.parametrize("name", ["whisper_encoder", "swin_tiny_traced"])
-def test_with_corrected_biases_those_models_gain_two_decibels_that_types_alone_do_not_give_them(name, tmp_path):
-    built = build(name, tmp_path)
+@pytest.mark.parametrize(("name", "layers"), [("whisper_encoder", None), ("swin_tiny_traced", None), ("detector", 2)])
+def test_with_corrected_biases_models_gain_two_decibels_to_which_types_alone_do_not_get(name, layers, tmp_path):
+    built = build(name, tmp_path, layers=layers)
     files = (built.path, built.calibration, built.evaluation)
     lowest = planned(*files, **EVERYTHING_LOW)
     found = planned(*files, **MEASURED, extra_traffic=0.04, correct_biases=True)

@@ -12,7 +12,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from tests.models import ARCHITECTURES, BuiltModel, build
+from tests.models import ARCHITECTURES, DETECTORS, BuiltModel, build
+
+EVERY_NAME = (*ARCHITECTURES, *DETECTORS)
 
 
 def _digests(built: BuiltModel) -> list[str]:
@@ -42,24 +44,24 @@ def _check(built: BuiltModel) -> None:
             assert 0.1 < np.abs(output).max() < 100
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EVERY_NAME)
 def test_two_layers_of_it_are_valid_and_give_finite_outputs_of_realistic_size(name: str, tmp_path: Path) -> None:
     _check(build(name, tmp_path, layers=2))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EVERY_NAME)
 def test_the_whole_model_is_valid_and_gives_finite_outputs_of_realistic_size(name: str, tmp_path: Path) -> None:
     _check(build(name, tmp_path))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EVERY_NAME)
 def test_building_it_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert _digests(build(name, tmp_path / "first", layers=2)) == _digests(build(name, tmp_path / "second", layers=2))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", EVERY_NAME)
 def test_building_the_whole_model_twice_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert _digests(build(name, tmp_path / "first")) == _digests(build(name, tmp_path / "second"))
 
@@ -106,7 +108,7 @@ def test_an_unknown_architecture_or_depth_is_named(tmp_path: Path) -> None:
 
 def test_the_graphs_hold_no_weights() -> None:
     graphs = {path: onnx.load(path).graph for path in (Path(__file__).parent / "models/graphs").glob("*.onnx")}
-    assert len(graphs) == 2 * len(ARCHITECTURES)
+    assert len(graphs) == 2 * len(EVERY_NAME)
     assert max(tensor.ByteSize() for graph in graphs.values() for tensor in held(graph)) < 2_000
     assert sum(path.stat().st_size for path in graphs) < 4_000_000
 

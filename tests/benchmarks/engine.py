@@ -25,7 +25,7 @@ from autocast_core.pipeline.convert import convert_file
 from autocast_core.targets.fitting import engine_options
 from tests.benchmarks.judge import judge
 from tests.benchmarks.peers import Peers
-from tests.models import ARCHITECTURES, BuiltModel, build
+from tests.models import ARCHITECTURES, DETECTORS, BuiltModel, build
 
 FP32, LOWEST, THRESHOLDS, MEASURED, AUTOCAST = "FP32", "all 16-bit", "thresholds", "measured", "AutoCast"
 OPTIONS: Mapping[str, Mapping[str, object]] = {
@@ -109,7 +109,7 @@ def table(rows: Mapping[str, EngineRow]) -> str:
 def _arguments() -> argparse.Namespace:
     top = argparse.ArgumentParser(prog="python -m tests.benchmarks.engine", description=__doc__)
     add = top.add_argument
-    add("models", nargs="*", default=list(ARCHITECTURES), help="names of test models (%(default)s)")
+    add("models", nargs="*", default=[*ARCHITECTURES, *DETECTORS], help="names of test models (%(default)s)")
     add("--file", type=Path, help="a model of your own, in place of the test models")
     add("--calibration", type=Path, help="its calibration data")
     add("--evaluation", type=Path, help="its evaluation data")

@@ -30,6 +30,8 @@ ARCHITECTURES: tuple[str, ...] = (
     "unet",
     "if_loop",
 )
+DETECTORS: tuple[str, ...] = ("detector",)
+"""Networks that choose among their own results, so that a rounding may give another choice: not for every test."""
 
 _GRAPHS = Path(__file__).parent / "graphs"
 
@@ -53,8 +55,10 @@ def build(
     give the same bytes. Raises ValueError for a name or a number of layers that has no graph.
     """
     source = _GRAPHS / (f"{name}.onnx" if layers is None else f"{name}.{layers}layers.onnx")
-    if name not in ARCHITECTURES or not source.is_file():
-        raise ValueError(f"no graph of {name!r} with layers={layers}: take layers=2 or None of {ARCHITECTURES}")
+    if name not in (*ARCHITECTURES, *DETECTORS) or not source.is_file():
+        raise ValueError(
+            f"no graph of {name!r} with layers={layers}: take layers=2 or None of {(*ARCHITECTURES, *DETECTORS)}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     model = onnx.load(source)
     weights = _take_stubs(model.graph)

@@ -218,6 +218,13 @@ EXPORTS: Mapping[str, Export] = {
         True,
         {"sample": ("batch",), "timestep": ("batch",)},
     ),
+    "detector": Export(
+        networks.Detector,
+        {"pixel_values": torch.randn(2, 3, 224, 224)},
+        ("boxes", "logits"),
+        17,
+        dynamic={"pixel_values": ("batch",)},
+    ),
     "if_loop": Export(
         _if_loop,
         {"x": torch.randn(2, 256), "steps": torch.tensor(3)},

@@ -84,5 +84,6 @@ _INPUTS: Mapping[str, Callable[[np.random.Generator, int], Batch]] = {
     "mobilenet_v2": _images,
     "lstm": _lstm,
     "unet": _unet,
+    "detector": _images,
     "if_loop": _if_loop,
 }

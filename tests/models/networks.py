@@ -1,8 +1,10 @@
-"""Hand-written networks that export.py exports: MobileNetV2, a recurrent tagger, a diffusion U-Net, a scripted If/Loop.
+"""Hand-written networks that export.py exports: MobileNetV2, a recurrent tagger, a diffusion U-Net, a detector, a
+scripted If/Loop.
 
 Needs torch, which the project does not install; only export.py imports this file.
 """
 
+import itertools
 import math
 
 import torch  # type: ignore[import-not-found]
@@ -181,3 +183,93 @@ class IfLoop(nn.Module):
         else:
             y = self.small(x) + x[:, :32]
         return y
+
+
+class Attention(nn.Module):
+    """Attention of several heads, of queries to other tokens or to themselves."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, width // heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, self.size)).transpose(1, 2)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        query, key, value = (
+            self._split(self.query(queries)),
+            self._split(self.key(keys)),
+            self._split(self.value(values)),
+        )
+        weights = torch.softmax(query @ key.transpose(-1, -2) * self.size**-0.5, dim=-1)
+        return self.out((weights @ value).transpose(1, 2).flatten(2))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, positions added to queries and keys, and a feed-forward part (Carion et al. 2020, A.3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, 8)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        x = self.norm1(x + self.attention(x + positions, x + positions, x))
+        return self.norm2(x + self.feed_forward(x))
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention of the queries, cross attention to the picture, and a feed-forward part."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.own = EncoderLayer(width)
+        self.cross = Attention(width, 8)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, queries: Tensor, places: Tensor, memory: Tensor, positions: Tensor) -> Tensor:
+        queries = self.norm(queries + self.cross(queries + places, memory + positions, memory))
+        return self.own(queries, places)
+
+
+class Detector(nn.Module):
+    """A transformer that detects (Carion et al. 2020), whose queries are the best tokens (Zhao et al. 2024, 4.4).
+
+    A convolutional stem, an encoder of `layers` layers, the QUERIES tokens with the highest score of any class, a
+    decoder that refines their boxes layer by layer. Gives boxes (centre, width, height) in [0, 1] and class logits, in
+    the order of the tokens: that of close scores depends on roundings.
+    """
+
+    QUERIES, CLASSES, WIDTH, SIDE = 10, 80, 256, 14
+
+    def __init__(self, layers: int | None) -> None:
+        super().__init__()
+        width, depth = self.WIDTH, layers or 6
+        pairs = itertools.pairwise([3, 32, 64, 128, width])
+        self.stem = nn.Sequential(*[part for a, b in pairs for part in _conv_bn(a, b, 3, 2)])
+        self.positions = nn.Parameter(torch.zeros(1, self.SIDE**2, width))
+        self.encoder = nn.ModuleList(EncoderLayer(width) for _ in range(depth))
+        self.score, self.first_box = nn.Linear(width, self.CLASSES), nn.Linear(width, 4)
+        self.place = nn.Sequential(nn.Linear(4, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.decoder = nn.ModuleList(DecoderLayer(width) for _ in range(depth))
+        self.boxes = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4)) for _ in range(depth)
+        )
+        self.classes = nn.Linear(width, self.CLASSES)
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        memory = self.stem(pixel_values).flatten(2).transpose(1, 2)
+        for layer in self.encoder:
+            memory = layer(memory, self.positions)
+        best = torch.topk(self.score(memory).amax(-1), self.QUERIES, dim=1).indices
+        best = best.sort(dim=1).values[..., None]
+        queries = memory.gather(1, best.expand(-1, -1, self.WIDTH))
+        box = self.first_box(memory).gather(1, best.expand(-1, -1, 4)).sigmoid()
+        for layer, head in zip(self.decoder, self.boxes, strict=True):
+            queries = layer(queries, self.place(box), memory, self.positions)
+            logit = torch.log(box.clamp(min=1e-5) / (1 - box).clamp(min=1e-5))
+            box = (head(queries) + logit).sigmoid()
+        return box, self.classes(queries)
