@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import islice
 from typing import Any
 
@@ -68,9 +69,7 @@ def calibrate(
 
 def merged(model: ir.Model, parts: Iterable[Statistics], digest: str) -> Statistics:
     """The statistics of `model` from those of its data's stretches, in their order; `digest` identifies the data."""
-    total = Statistics()
-    for part in parts:
-        total = total.merge(part) if total.batches else part
+    total = reduce(Statistics.merge, parts, Statistics())
     return replace(total, tensors=with_rearranged(model.graph, total.tensors), digest=digest)
 
 

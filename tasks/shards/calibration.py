@@ -70,8 +70,7 @@ def calibrate_sharded(
         if made.skipped is not None:
             return None
         for text in made.stretches:
-            part = Statistics.from_json(text)
-            total = total.merge(part) if total.batches else part
+            total = total.merge(Statistics.from_json(text))
         digests |= made.digests
         done += shard.span.count
         report(Progress("calibrate", done, len(found), "batches"))

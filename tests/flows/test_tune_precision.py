@@ -118,6 +118,23 @@ def test_a_second_search_measures_nothing_again(tune, material):
     assert lines == [path.read_text() for path in (Path(".autocast") / "trials").glob("*.jsonl")]
 
 
+@pytest.mark.integration
+@pytest.mark.timeout(600)
+def test_a_search_on_a_dask_cluster_finds_what_one_alone_finds(tune, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    alone = tune(*BUDGETS, "--output", "alone").json
+    # A home folder of its own, in which nothing is measured yet.
+    monkeypatch.setenv("AUTOCAST_HOME", "other")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "preload": ["tasks.dask_preload"]}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as dask:
+        ended = tune(*BUDGETS, "--output", "shared", "--runner", f"dask={cluster.scheduler_address}")
+        logs = dask.run(lambda dask_worker: str(list(dask_worker.state.log)))
+    assert ended.code == 0, ended.err
+    assert any("_with_threads" in log for log in logs.values()), "no worker has measured anything"
+    assert (ended.json["kept_fp32"], ended.json["trials"]) == (alone["kept_fp32"], alone["trials"])
+    assert Path("shared/plan.json").read_bytes() == Path("alone/plan.json").read_bytes()
+
+
 def test_a_person_reads_what_is_kept_and_how_to_check_it(autocast, material):  # noqa: F811
     model, data = material
     ended = autocast("tune", model, "--evaluation", data, *BUDGETS)
