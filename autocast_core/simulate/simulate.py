@@ -98,7 +98,9 @@ class _Simulation:
             large = tensor.nbytes > _INLINE_BYTES and graph is self.model.graph
             if large and not value.is_graph_output() and not value.is_graph_input():
                 # Cast back at run time: the weight stays in its file, and FP32 copies come and go one at a time.
-                self.low[self.trips.at_start(graph, value, dtype, value.uses())] = dtype
+                whole = [use for use in value.uses() if not _picks_rows(*use)]
+                if whole:
+                    self.low[self.trips.at_start(graph, value, dtype, whole)] = dtype
             else:
                 value.const_value = ConvertedTensor(tensor, _FLOAT)
                 _make_float(value)
@@ -108,6 +110,9 @@ class _Simulation:
             self._round_outputs(node)
         elif node.op_type == "CastLike" and node.domain == "":
             self._cast_like(node)
+        elif _picks_rows(node, 0) and node.inputs[0] is not None and node.inputs[0].dtype in LOW_DTYPES:
+            # Of a large weight, which was left as it is: what is read of it is cast back, not all of it.
+            self._round_outputs(node)
         elif any(value in self.low for value in (*node.inputs, *node.outputs) if value is not None):
             if self._stays(node):
                 self._between_casts(node)
@@ -153,6 +158,11 @@ class _Simulation:
                 node.prepend(narrowed)
                 node.replace_input_with(index, narrowed.outputs[0])
         self._round_outputs(node)
+
+
+def _picks_rows(node: ir.Node, index: int) -> bool:
+    """Whether the node picks rows of its operand number `index`, as of a table of embeddings."""
+    return node.op_type == "Gather" and node.domain == "" and index == 0
 
 
 def _make_float(value: ir.Value) -> None:

@@ -227,6 +227,36 @@ def test_large_weights_stay_in_their_file(tmp_path: Path) -> None:
     assert np.allclose(y, exact, rtol=2e-3, atol=1e-3)
 
 
+TABLES = {
+    "a table": "{ y = Gather(table, i) }",
+    "a table that is a weight too": "{ e = Gather(table, i) s = MatMul(e, turned) y = MatMul(s, table) }",
+    "a table read in a body": "{ y = If(c) <then_branch = b () => (float16[2, 32] t) { t = Gather(table, i) },"
+    " else_branch = b () => (float16[2, 32] e) { e = Gather(table, i) }> }",
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BF16], ids=["fp16", "bf16"])
+@pytest.mark.parametrize("text", TABLES.values(), ids=TABLES)
+def test_of_a_large_table_only_the_rows_that_are_picked_are_widened(text: str, dtype: type) -> None:
+    header = "g (int64[2] i, bool c) => (float16[2, 32] y) <float16[32, 100] turned, float16[100, 32] table> "
+    text = (header + text).replace("float16", "float16" if dtype is np.float16 else "bfloat16")
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 22]> {text}')
+    table = np.random.default_rng(0).integers(-4, 5, (100, 32)).astype(dtype)
+    del proto.graph.initializer[:], proto.graph.value_info[:]
+    weights = {"table": table, "turned": table.T.copy()}
+    for name in ("table", *(["turned"] if "turned)" in text else [])):
+        proto.graph.initializer.append(ir.serde.serialize_tensor(ir.tensor(weights[name], name=name)))
+    simulated = simulate(ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(proto)))
+    picked = [use for use, index in simulated.graph.initializers["table"].uses() if index == 0]
+    assert "Gather" in {node.op_type for node in picked}
+    assert ("Cast" in {node.op_type for node in picked}) is ("turned)" in text)
+    found = run(simulated, i=np.array([7, 99]), c=np.array(True))["y"]
+    rows = table[[7, 99]].astype(np.float32)
+    whole = table.astype(np.float32)
+    expected = rows if "turned)" not in text else (rows @ whole.T).astype(dtype).astype(np.float32) @ whole
+    assert np.array_equal(found, expected.astype(dtype).astype(np.float32))
+
+
 def test_quantized_graphs_keep_their_scales() -> None:
     model = model_of("""
     g (float16[N] x) => (float16[N] y) <float16 s = {11878}, int8 z = {0}> {
