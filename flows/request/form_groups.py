@@ -60,6 +60,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "clamp_masks",
             "fuse_layer_norm",
             "repair_ranges",
+            "correct_biases",
             "use_standalone_type_inference",
             "strict_source",
         ),
