@@ -34,7 +34,7 @@ def new_app() -> typer.Typer:
 def autocast(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """What holds for all commands: the settings file. The help is the application's."""

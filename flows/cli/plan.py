@@ -204,7 +204,7 @@ def import_(
 
 def recipe(
     plan: Annotated[list[Path], typer.Argument(help="Plans of one model, for one 16-bit type each.")],
-    name: Annotated[str, typer.Option(help="The recipe's name: small letters, digits and hyphens.")],
+    name: Annotated[str, typer.Option(help="The recipe's name: lower-case letters, digits and hyphens.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")],
     family: Annotated[str | None, typer.Option(help="Which models it is for, in one sentence.")] = None,
     model: Annotated[Path | None, typer.Option(help="The FP32 ONNX file that the plans were made for.")] = None,

@@ -48,8 +48,8 @@ def tune(
     minimize: Annotated[
         str | None,
         typer.Option(
-            help="What FP32 shall cost least of: time (default with TensorRT), time:DEVICE, traffic, weight_bytes or"
-            " nodes (default without)."
+            help="Which cost of nodes in FP32 to minimize: time (default with TensorRT), time:DEVICE, traffic,"
+            " weight_bytes or nodes (default without)."
         ),
     ] = None,
     pareto: Annotated[bool, typer.Option("--pareto", help="Measure the front of accuracy against cost, too.")] = False,

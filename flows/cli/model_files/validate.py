@@ -57,7 +57,7 @@ def validate(
     evaluation: Annotated[str | None, typer.Option(help="Evaluation data; default: seeded random.")] = None,
     on: Annotated[Backend, typer.Option(help="What judges.")] = Backend.SIMULATION,
     metric: Annotated[
-        str | None, typer.Option(help="module:function(outputs, labels), measured of both models; more is better.")
+        str | None, typer.Option(help="module:function(outputs, labels), measured on both models; higher is better.")
     ] = None,
     judge: Annotated[
         list[str] | None,

@@ -36,7 +36,7 @@ def learnt(
     from autocast_core.plan import read_plan
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,99}", name):
-        raise ConfigError(f"--name {name!r}: give small letters, digits and hyphens")
+        raise ConfigError(f"--name {name!r}: give lower-case letters, digits and hyphens")
     check_plain(output)
     check_inputs_stay((output,), (*plans, *(path for path in (model, evaluation) if path is not None)))
     read = [read_plan(path) for path in plans]

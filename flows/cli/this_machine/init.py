@@ -43,7 +43,7 @@ def init(
     evaluation: Annotated[str | None, typer.Option(help="Evaluation data, in the same forms.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
     gate: Annotated[
-        list[str] | None, typer.Option(help="What a model must reach, as top1_drop<=0.001; may be repeated.")
+        list[str] | None, typer.Option(help="What a model must reach, for example top1_drop<=0.001; may be repeated.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Engine to fit plans to: tensorrt.")] = None,
     output: Annotated[str | None, typer.Option(help="Folder or s3:// prefix of a fleet's models.")] = None,

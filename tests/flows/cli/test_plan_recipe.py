@@ -33,7 +33,7 @@ def test_a_recipe_is_made_of_a_plan_and_measured(autocast, plan):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--name", "My Family"), "--name 'My Family': give small letters, digits and hyphens"),
+        (("--name", "My Family"), "--name 'My Family': give lower-case letters, digits and hyphens"),
         (("--name", "a", "--evaluation", "d.npz"), "--evaluation measures the plan's model: give --model too"),
     ],
 )
