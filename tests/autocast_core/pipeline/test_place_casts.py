@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from msgspec import UNSET
 
 from autocast_core import ConversionConfig, convert_file
 from autocast_core.config import Precision
-from autocast_core.decide.rules import IO_RANGE, PLACEMENT
+from autocast_core.decide.rules import IO_RANGE, PLACEMENT, RELEASE
 from autocast_core.model import load_proto
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.place_casts import place_casts_file
@@ -62,7 +63,7 @@ def test_for_an_engine_casts_stay_where_more_would_cross_kernels(target, moves):
     data = {"x": np.ones((8, 64), "f4")}
     found = with_casts_placed(Job(onnx.parser.parse_model(NORMALIZED), config, data), model, plan, data)
     assert ({"c", "d"} <= wide(found)) is moves
-    assert found is plan or moves
+    assert found == plan or moves
 
 
 def test_moved_nodes_may_be_released_with_what_they_were_moved_to_and_not_alone():
@@ -72,6 +73,16 @@ def test_moved_nodes_may_be_released_with_what_they_were_moved_to_and_not_alone(
     assert soft_nodes(moved) == ()
     both = moved.with_precisions({"graph/b": Precision.FP32}, IO_RANGE.name, "")
     assert soft_nodes(both) == ("graph/b", "graph/c")
+
+
+@pytest.mark.parametrize(("released", "moved"), [(("b", "c", "d", "e"), None), (("d",), {"graph/c", "graph/d"})])
+def test_a_plan_of_which_nodes_were_released_is_placed_anew_and_says_so(released, moved, tmp_path):
+    made = converted(tmp_path, MEASURED)
+    nodes = {f"graph/{name}": Precision.FP16 for name in released}
+    plan = made.plan.with_precisions(nodes, RELEASE.name, "")
+    model = sanitize(load_proto(onnx.parser.parse_model(CHAIN)), MEASURED).model
+    record = with_casts_placed(Job(tmp_path / "m.onnx", MEASURED, DATA), model, plan, DATA).data.placement
+    assert record is UNSET if moved is None else set(record.moved) == moved
 
 
 def test_a_placed_plan_is_applied_to_its_model(tmp_path):

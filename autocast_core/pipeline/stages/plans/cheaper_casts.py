@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 import onnx_ir as ir
+from msgspec import UNSET, structs
 
 from autocast_core.apply import apply_plan
 from autocast_core.calibrate import scan_weights
@@ -26,14 +27,19 @@ LOG = logging.getLogger(__name__)
 
 def with_casts_placed(job: Job, model: ir.Model, plan: PrecisionPlan, data: Data) -> PrecisionPlan:
     """`plan`, which is for the sanitized `model`, with its Casts placed for batches as those of `data`; as it is where
-    the job decides by thresholds, and where that saves nothing. ``data.placement`` has what it saves."""
+    the job decides by thresholds, and where that saves nothing. ``data.placement`` has what it saves, in place of what
+    it said of an earlier form of the plan."""
+    if job.config.decide != "measured":
+        return plan
+    plan = structs.replace(plan, data=structs.replace(plan.data, placement=UNSET))
     types = {each.precision for each in plan.nodes}
-    if job.config.decide != "measured" or Precision.FP32 not in types or not types & {*plan.low_types}:
+    if Precision.FP32 not in types or not types & {*plan.low_types}:
         return plan
     feeds = next(iter(job.batches(model, data)), {})
     placed = place_casts(model, plan, sizes_of(model, feeds).counts)
     if placed.nodes == plan.nodes:
-        return plan
+        record = placed.data.placement
+        return placed if record is not UNSET and record.moved else plan
     shapes = static_shapes(model, feeds)
     before, after = (estimated_view(apply_plan(model, each).model, shapes) for each in (plan, placed))
     if _is_worse(before, after, counts_bytes=job.config.target is not None):
