@@ -52,16 +52,17 @@ def low_products(model: ir.Model, plan: PrecisionPlan) -> tuple[LowProduct, ...]
 
 
 def bias_corrections(
-    products: tuple[LowProduct, ...], means: Mapping[ir.Value, NDArray[np.float64]]
+    products: tuple[LowProduct, ...], means: Mapping[ir.Node, NDArray[np.float64]]
 ) -> Iterator[BiasCorrection]:
-    """The corrections of `products`, whose operands have these `means` [channels]; each weight is read once."""
+    """The corrections of `products`, whose operands have these `means` [channels], where they are finite; each weight
+    is read once."""
     for product in products:
-        operand, weight = product.node.inputs[0], constant_tensor(product.node.inputs[WEIGHT])
-        assert operand is not None and weight is not None
+        weight = constant_tensor(product.node.inputs[WEIGHT])
+        assert weight is not None
         exact = weight.numpy()
         lost = exact - ConvertedTensor(weight, product.precision.dtype).numpy().astype(np.float32)
-        correction = _mean_loss(product.node, lost, means[operand])
-        if correction.any():
+        correction = _mean_loss(product.node, lost, means[product.node])
+        if correction.any() and np.isfinite(correction).all():
             yield BiasCorrection(product.id, product.precision, correction.astype("<f4").tobytes())
 
 

@@ -12,13 +12,14 @@ from autocast_core.calibrate.channel_means import channel_means
 
 TEXT = """
 <ir_version: 10, opset_import: ["" : OPSET]>
-g (float[N, 3, 2, 2] x) => (float[N, 2] y, float[N, 3, 2, 1] z)
+g (float[N, 3, 2, 2] x) => (float[N, 2] y, float[N, 3, 2, 1] z, float[N, 3, 2, 1] r)
 <float[3, 3, 1, 1] k = {1, 0, 0, 0, 2, 0, 0, 0, 3}, float[2, 12] w = {WEIGHTS}, float[2, 1] v = {1, 1}>
 {
     [convolution] c = Conv(x, k)
     [flat] f = Flatten(c)
     [linear] y = Gemm <transB = 1> (f, w)
     [matrix] z = MatMul(c, v)
+    [rows] r = MatMul(x, v)
 }
 """
 
@@ -35,8 +36,9 @@ def test_means_are_those_of_all_batches_channel_by_channel(opset: int) -> None:
 
     x = np.concatenate(batches)
     made = x * np.array([1, 2, 3]).reshape(1, 3, 1, 1)
-    by_name = {value.name: means for value, means in found.items()}
-    np.testing.assert_allclose(by_name["x"], x.mean(axis=(0, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(by_name["f"], made.reshape(6, 12).mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(by_name["c"], made.mean(axis=(0, 1, 2)), rtol=1e-5)
+    by_name = {product.name: means for product, means in found.items()}
+    np.testing.assert_allclose(by_name["convolution"], x.mean(axis=(0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(by_name["rows"], x.mean(axis=(0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(by_name["linear"], made.reshape(6, 12).mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(by_name["matrix"], made.mean(axis=(0, 1, 2)), rtol=1e-5)
     assert ir.serde.serialize_model(model).SerializeToString() == before

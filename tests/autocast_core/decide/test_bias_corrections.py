@@ -37,7 +37,7 @@ def test_with_its_correction_a_product_of_constant_values_is_exact(text, shape, 
     model, weight = loaded(text, shape)
     products = low_products(model, planned(model, precision=precision))
     means = np.arange(1.0, 5.0)
-    (found,) = bias_corrections(products, {products[0].node.inputs[0]: means})
+    (found,) = bias_corrections(products, {products[0].node: means})
     correction = np.frombuffer(found.values, "<f4")
 
     rounded = weight.astype(precision.numpy).astype(np.float64)
@@ -51,6 +51,12 @@ def test_with_its_correction_a_product_of_constant_values_is_exact(text, shape, 
     assert np.abs(made[1] - made[0]).max() > 1e-5
     np.testing.assert_allclose(made[1] + correction, made[0], atol=1e-6)
     assert (found.product, found.precision) == ("graph/product", precision)
+
+
+def test_means_that_are_not_finite_correct_nothing() -> None:
+    model, _ = loaded(MATRIX, (4, 4))
+    products = low_products(model, planned(model))
+    assert list(bias_corrections(products, {products[0].node: np.array([1, np.inf, 1, 1])})) == []
 
 
 def test_a_product_in_fp32_needs_none() -> None:

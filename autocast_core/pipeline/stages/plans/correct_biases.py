@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from msgspec.structs import replace
 
@@ -47,7 +48,7 @@ def correct_biases(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan) ->
         before, after = _held_out_sqnr(job, sanitized, (plan, corrected), batches)
     except BackendError as error:
         return _uncorrected(plan, f"the model cannot be run: {error}")
-    if not after > before:
+    if not before < after < math.inf:
         return _uncorrected(plan, f"{before:.1f} dB without and {after:.1f} dB with them on a batch that was held out")
     return replace(plan, biases=CorrectedBiases(before, after, found))
 
@@ -60,7 +61,7 @@ def _held_out_sqnr(
     held_out = job.batches(original, next(iter(between(batches, len(batches) - 1, len(batches)))))
     with recorded(original, held_out, job.runtime) as recording:
         first, second = plan_metrics(planned_model(sanitized.model, plans[0]), plans, recording, held_out, job.runtime)
-    return first[WORST_SQNR], second[WORST_SQNR]
+    return first.get(WORST_SQNR, math.nan), second.get(WORST_SQNR, math.nan)
 
 
 def _uncorrected(plan: PrecisionPlan, reason: str) -> PrecisionPlan:
