@@ -10,15 +10,17 @@ from autocast_core.calibrate.runner import (
     stretches,
 )
 from autocast_core.calibrate.statistics import Statistics, TensorStats
-from autocast_core.calibrate.weights import scan_weights
+from autocast_core.calibrate.weights import Scanned, WeightScan, scan_weights
 
 __all__ = [
     "STRETCH",
     "BatchSpan",
     "Calibrated",
     "RunnablePart",
+    "Scanned",
     "Statistics",
     "TensorStats",
+    "WeightScan",
     "calibrate",
     "custom_nodes",
     "merged",

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx.numpy_helper
 import onnx.shape_inference
 import onnx_ir as ir
 
@@ -24,6 +25,8 @@ Dims = tuple[int | str | None, ...] | None
 _INT = frozenset({int})
 FLOAT_BYTES = 4
 """Of one element."""
+_MOST_LENGTHS = 8
+"""An integer input of at most so many elements may say the lengths of a tensor's dimensions."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,18 @@ def _is_static(dims: Dims) -> bool:
 
 
 def _inferred(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dims]:
-    """By shape inference of the structure with the shapes of `feeds`; empty where that fails."""
+    """By shape inference of the structure with the shapes of `feeds`, and with the values of those that may be lengths;
+    empty where that fails."""
     proto = serialize_undeclared(model, LARGE_BYTES)
-    for value in proto.graph.input:
+    for value in tuple(proto.graph.input):
         array = feeds.get(value.name)
         if isinstance(array, np.ndarray) and value.type.HasField("tensor_type"):
             del value.type.tensor_type.shape.dim[:]
             for length in array.shape:
                 value.type.tensor_type.shape.dim.add().dim_value = length
+            if array.dtype == np.int64 and array.ndim <= 1 and array.size <= _MOST_LENGTHS:
+                proto.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+                proto.graph.input.remove(value)
     try:
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception as error:  # the C++ side raises many kinds; sizes are then unknown
@@ -133,7 +140,7 @@ def _inferred(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> dict[str, Dim
         return {}
     return {
         value.name: tuple(_dim(dim) for dim in value.type.tensor_type.shape.dim)
-        for value in proto.graph.value_info
+        for value in (*proto.graph.value_info, *proto.graph.output)
         if value.type.tensor_type.HasField("shape")
     }
 

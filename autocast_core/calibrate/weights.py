@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import cached_property, reduce
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -25,8 +26,18 @@ _TIES_TO_ZERO = np.float32(2.0**-25)
 """Half the smallest subnormal number of binary16: a tie, which goes to the even zero."""
 
 
-def scan_weights(model: ir.Model, precision: Precision, progress: ProgressCallback = silent) -> dict[str, TensorStats]:
-    """Statistics by value name; weights are read in chunks and released, none is kept.
+Scanned = Mapping[ir.TensorProtocol, TensorStats]
+"""Statistics of large weights that were read already."""
+
+
+def scan_weights(
+    model: ir.Model,
+    precision: Precision,
+    progress: ProgressCallback = silent,
+    scanned: Scanned = MappingProxyType({}),
+) -> dict[str, TensorStats]:
+    """Statistics by value name; weights are read in chunks and released, none is kept. Those `scanned` for the same
+    precision are not read again.
 
     Small-value quantities are measured for FP16, every element examined. The sums of squares take a second read and are
     measured only where the counts allow a rounding error of more than twice that of normal numbers, and of tensors that
@@ -41,10 +52,44 @@ def scan_weights(model: ir.Model, precision: Precision, progress: ProgressCallba
     total = done + sum(tensor.nbytes for tensor in large.values())
     for name, tensor in large.items():
         progress(Progress("weights", done, total, "bytes"))
-        found[name] = _stats(tensor, precision)
+        found[name] = scanned[tensor] if tensor in scanned else _stats(tensor, precision)
         done += tensor.nbytes
     progress(Progress("weights", total, total, "bytes"))
     return found
+
+
+class WeightScan:
+    """Statistics of the large weights that nodes of the main graph read, one after the other in the order of use.
+
+    A run that reads the same weights can take it along; `scanned` has what was read so far. ModelError where a weight
+    cannot be read.
+    """
+
+    def __init__(self, model: ir.Model, precision: Precision) -> None:
+        self._model, self._precision = model, precision
+        self._read = 0
+        self.scanned: dict[ir.TensorProtocol, TensorStats] = {}
+
+    @cached_property
+    def _tensors(self) -> Sequence[ir.TensorProtocol]:
+        inputs = (value for node in self._model.graph for value in node.inputs if value is not None)
+        read = dict.fromkeys(value.const_value for value in inputs if value.const_value is not None)
+        return [tensor for tensor in read if tensor.dtype in FLOAT_DTYPES and not _is_at_hand(tensor)]
+
+    @cached_property
+    def _bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._tensors)
+
+    @property
+    def done(self) -> float:
+        """The share of their bytes that was read."""
+        return self._read / self._bytes if self._bytes else 1.0
+
+    def advance(self) -> None:
+        """Read the next weight."""
+        tensor = self._tensors[len(self.scanned)]
+        self.scanned[tensor] = _stats(tensor, self._precision)
+        self._read += tensor.nbytes
 
 
 def _is_at_hand(tensor: ir.TensorProtocol) -> bool:

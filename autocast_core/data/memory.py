@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from autocast_core.process.memory_limits import kilobytes, limited_bytes
+
 _CGROUP = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 
@@ -13,12 +15,12 @@ def available_bytes() -> int | None:
     """Bytes that may be allocated without swapping: MemAvailable of proc(5), or less where the control group's
     memory.max (cgroups(7), version 2; memory.limit_in_bytes of version 1), RLIMIT_DATA or RLIMIT_AS (getrlimit(2))
     leaves less. None where the system does not tell."""
-    known = (_meminfo(), _control_group(), _control_group_1(), *_resource_limits())
+    known = (_meminfo(), _control_group(), _control_group_1(), *limited_bytes().values())
     return min((number for number in known if number is not None), default=None)
 
 
 def _meminfo() -> int | None:
-    return _kilobytes(_PROC / "meminfo", "MemAvailable")
+    return kilobytes(_PROC / "meminfo", "MemAvailable")
 
 
 def _control_group() -> int | None:
@@ -47,28 +49,6 @@ def _control_group_1() -> int | None:
         except (OSError, ValueError):
             continue
     return min(found, default=None)
-
-
-def _resource_limits() -> list[int]:
-    try:
-        import resource  # noqa: PLC0415 - Windows lacks it
-    except ImportError:
-        return []
-    found = []
-    for kind, name in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):
-        limit = resource.getrlimit(kind)[0]
-        if limit != resource.RLIM_INFINITY:
-            found.append(max(0, limit - (_kilobytes(_PROC / "self/status", name) or 0)))
-    return found
-
-
-def _kilobytes(path: Path, name: str) -> int | None:
-    """In bytes what a file of proc(5) says in kB behind `name`."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
 
 
 def _file_pages(stat: Mapping[str, int], prefix: str = "") -> int:

@@ -14,7 +14,8 @@ from autocast_core.errors import MissingPlanError, PlanError
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from autocast_core.calibrate import Statistics
+    from autocast_core.calibrate import Scanned, Statistics
+    from autocast_core.config import Precision
     from autocast_core.model import ModelRef
     from autocast_core.plan import PrecisionPlan
 
@@ -71,6 +72,15 @@ class ArtifactCache:
     def keep_statistics(self, text: str, statistics: Statistics) -> None:
         """Hand out `statistics` for files that hold `text` from now on."""
         self._kept[("statistics", _digest(text))] = statistics
+
+    def keep_scanned(self, precision: Precision, scanned: Scanned) -> None:
+        """Hand out `scanned` for this precision from now on."""
+        self._kept[("weights", precision)] = {**self.scanned(precision), **scanned}
+
+    def scanned(self, precision: Precision) -> Scanned:
+        """The statistics for this precision of weights that were read on the way of something else."""
+        found: Scanned = self._kept.get(("weights", precision), {})
+        return found
 
     def holds(self, model: ir.Model) -> bool:
         """Whether another stage may be handed `model`, so that it must not be changed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import Runtime
 
 if TYPE_CHECKING:
+    from autocast_core.backends.segments import Lockstep
     from autocast_core.evaluate import AskedGates
 
 Data = str | Path | tuple[Path, ...] | Mapping[str, Any] | None
@@ -64,6 +65,13 @@ class Job:
     def runtime(self) -> Runtime:
         """ONNX Runtime with the execution providers and plugins that were asked for, in segments where it must be."""
         return open_runtime(self.config, self.threads, self.progress)
+
+    def runtime_in(self, lockstep: Lockstep) -> Runtime:
+        """The job's runtime, whose sessions in segments join `lockstep`."""
+        from autocast_core.backends.segments import SegmentedRuntime
+
+        runtime = self.runtime
+        return replace(runtime, lockstep=lockstep) if isinstance(runtime, SegmentedRuntime) else runtime
 
     def original(self) -> ir.Model:
         """The source as it was, with inferred types, repaired; not to be changed. ModelError if it cannot be read."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from autocast_core.errors import AutocastError, InputError, came_of
+from autocast_core.errors import AutocastError, BackendError, InputError, came_of
 
-_NATIVE = ("bad_alloc", "bad allocation", "Failed to allocate memory")
-"""How messages of the C++ library and of ONNX Runtime say it."""
+_NATIVE = ("bad_alloc", "bad allocation", "Failed to allocate memory", "PosixThread")
+"""How messages of the C++ library and of ONNX Runtime say it, the last of a thread that gets no stack."""
 
 
 @contextmanager
@@ -16,10 +16,9 @@ def out_of_memory_told() -> Iterator[None]:
     """Raises InputError in place of a failed allocation, and of an exception that came of one."""
     try:
         yield
-    except AutocastError:
-        raise
     except Exception as error:
-        if not is_out_of_memory(error):
+        told = isinstance(error, AutocastError) and not isinstance(error, BackendError)
+        if told or not is_out_of_memory(error):
             raise
         raise InputError(
             "memory ran out: give smaller batches (--batch_size) or more segments (--segments), or allow this process"

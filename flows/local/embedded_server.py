@@ -30,6 +30,7 @@ from pathlib import Path
 from autocast_core.errors import ConfigError, ServiceError
 from autocast_core.process.child import module_command, with_package_path
 from autocast_core.process.file_lock import exclusive_lock, lock, lock_shared, try_lock
+from autocast_core.process.memory_limits import require_limits
 from autocast_core.version import VERSION
 from flows.local.own_files import create_own_file, open_own_file
 from flows.local.server_process import NOTE, USERS
@@ -43,6 +44,8 @@ ALIVE = "alive.lock"
 _STARTING = "starting.lock"
 _LOG = "server.log"
 _END_SECONDS = 10.0
+_SERVER_BYTES = 400 << 20
+"""What a server takes of memory of its own; it inherits the limits of the process that starts it."""
 _CLIENT = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")
 _OTHERS = ("AWS_", "MLFLOW_", "AUTOCAST_")
 """How variables begin that the server has no use for, credentials among them."""
@@ -96,7 +99,8 @@ def embedded_server(folder: Path, idle_seconds: float = DEFAULT_IDLE_SECONDS) ->
     """The server of `folder` for this environment, started where there is none; it may still be starting.
 
     After the context is left, and whatever this process dies of, it ends once nobody has used it for `idle_seconds`;
-    with 0 it has ended when the context is left, unless others use it. OSError where the folder cannot be written.
+    with 0 it has ended when the context is left, unless others use it. OSError where the folder cannot be written,
+    InputError where a limit of this process leaves a server too little memory.
     """
     own = folder.absolute() / _key(os.environ)
     own.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -163,6 +167,7 @@ def _key(environment: Mapping[str, str]) -> str:
 
 
 def _started(own: Path, idle_seconds: float) -> EmbeddedServer:
+    require_limits(_SERVER_BYTES, "Prefect's server")
     port, password = free_port(), f"autocast:{secrets.token_urlsafe(24)}"
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith(_OTHERS)},

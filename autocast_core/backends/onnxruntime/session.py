@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from autocast_core.graph.walk import all_nodes
 from autocast_core.model import runtime_model
 from autocast_core.model.protobuf.serialized_parts import Structure, structure_for_runtime, structure_of
 from autocast_core.number_formats import LOW_DTYPES
+from autocast_core.process.memory_limits import require_limits
 from autocast_core.runtime import FeedsAhead, RuntimeModel
 from autocast_core.text import one_line
 
@@ -49,6 +51,9 @@ _NUMPY_TYPES: Mapping[str, np.dtype] = {
 _BFLOAT16 = "tensor(bfloat16)"
 _BFLOAT16_NUMBER = 16  # onnx.TensorProto.BFLOAT16
 _FATAL = 4
+_START_BYTES, _THREAD_BYTES = 160 << 20, 8 << 20
+"""What importing it and a first, small run take, rounded up, and the stack of each of its threads: with less it may end
+the process without a word."""
 _LONGEST_MESSAGE = 400
 
 
@@ -104,8 +109,12 @@ class OnnxRuntime:
         model's opset, it runs the model at a lower one (see kernels), but for `content` and for models with 16-bit
         types that are not `exact`: there the question is whether it runs the model as it is.
         Logs a warning where ONNX Runtime lacks or cannot start a provider, and goes on with the others. ConfigError
-        where it cannot load a library, BackendError with its message where it rejects the model.
+        where it cannot load a library, BackendError with its message where it rejects the model, InputError where a
+        limit of this process leaves too little memory for ONNX Runtime to start.
         """
+        if "onnxruntime" not in sys.modules:
+            threads = 1 if one_thread else self.threads or _cores()
+            require_limits(_START_BYTES + threads * _THREAD_BYTES, "ONNX Runtime")
         try:
             import onnxruntime
         except ImportError as error:

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from autocast_core.backends.onnxruntime.random_numbers import seeded
 from autocast_core.backends.segments.boundary_sizes import boundary_bytes
 from autocast_core.backends.segments.cut_graph import Segment, cut_graph, derived_bytes, weight_bytes
+from autocast_core.backends.segments.lockstep import Lockstep
 from autocast_core.backends.segments.segmented_session import SegmentedSession
 from autocast_core.calibrate.tensor_sizes import declared_sizes, peak_bytes, sizes_of
 from autocast_core.data.memory import available_bytes
@@ -34,12 +35,14 @@ class SegmentedRuntime:
     """Opens models in `whole`, in segments where that was asked for or where they need more memory than is free.
 
     Only sessions that are told their batches can run in segments. `parts` is the number of segments, None: as many as
-    memory asks for. See SegmentedSession for what is raised.
+    memory asks for. Sessions in segments join the `lockstep`; None: each runs alone. See SegmentedSession for what is
+    raised.
     """
 
     whole: Runtime
     parts: int | None = None
     progress: ProgressCallback = silent
+    lockstep: Lockstep | None = None
 
     @property
     def name(self) -> str:
@@ -56,7 +59,10 @@ class SegmentedRuntime:
         batches: FeedsAhead | None = None,
     ) -> Session:
         """A session; see Runtime."""
-        parts = 1 if batches is None else self.parts or needed_parts(model, batches, optimised=not exact)
+        lockstep = self.lockstep or Lockstep()
+        parts = 1
+        if batches is not None:
+            parts = self.parts or max(needed_parts(model, batches, optimised=not exact), lockstep.parts)
         if batches is not None and parts > 1:
             model = seeded(model)
             segments = cut_graph(model, parts)
@@ -68,6 +74,7 @@ class SegmentedRuntime:
                     lambda part: self.whole.open(part, exact=exact, few_runs=few_runs, one_thread=one_thread),
                     _boundary_bytes(model, segments, _first(batches)),
                     self.progress,
+                    lockstep,
                 )
         return self.whole.open(model, exact=exact, few_runs=few_runs, one_thread=one_thread, content=content)
 
@@ -91,10 +98,10 @@ def needed_parts(model: ir.Model, batches: FeedsAhead, *, optimised: bool) -> in
     most = sum(1 for node in model.graph if any(value.const_value is not None for value in node.inputs if value))
     parts = min(-(-weights * _SHARE // max(free - activations, free // 4, 1)), max(most, 1))
     _LOG.info(
-        "the model runs in %d segments: it needs about %.1f GiB, %.1f GiB of memory are free",
-        parts,
+        "the model needs about %.1f GiB, %.1f GiB of memory are free: it runs in at least %d segments",
         (weights + activations) / 2**30,
         free / 2**30,
+        parts,
     )
     return parts
 

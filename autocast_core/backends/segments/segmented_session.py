@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -15,12 +13,11 @@ import onnx_ir as ir
 from autocast_core.backends.segments.boundary_files import BoundaryFiles
 from autocast_core.backends.segments.boundary_sizes import Lives
 from autocast_core.backends.segments.cut_graph import Segment
+from autocast_core.backends.segments.lockstep import Lockstep
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import BackendError, DataError, OutputError
 from autocast_core.progress import Progress, ProgressCallback
 from autocast_core.runtime import FeedsAhead, Session
-
-_LOG = logging.getLogger(__name__)
 
 OpenSegment = Callable[[ir.Model], Session]
 
@@ -28,11 +25,11 @@ OpenSegment = Callable[[ir.Model], Session]
 class SegmentedSession:
     """A Session over `batches`, whose outputs it gives in their order, whatever it is fed.
 
-    The first `run` computes all of them: one session at a time, made by `open_segment`; what segments hand each other
-    and what the model gives waits on disk. `sizes` are the bytes of boundary tensors of one batch, by name, as far as
-    they are known. Before anything runs, OutputError where the disk has no room for them, DataError where one is larger
-    than the memory that is free; later too, where sizes show only then. BackendError as `open_segment` raises it, for
-    the first segment at once.
+    The first `run` of any in its `lockstep` computes all of them: one session at a time, made by `open_segment`; what
+    segments hand each other and what the model gives waits on disk. `sizes` are the bytes of boundary tensors of one
+    batch, by name, as far as they are known. Before anything runs, OutputError where the disk has no room for them,
+    DataError where one is larger than the memory that is free; later too, where sizes show only then. BackendError as
+    `open_segment` raises it, for the first segment at once.
     """
 
     def __init__(
@@ -43,6 +40,7 @@ class SegmentedSession:
         open_segment: OpenSegment,
         sizes: Mapping[str, int],
         progress: ProgressCallback,
+        lockstep: Lockstep,
     ) -> None:
         self.output_names: Sequence[str] = tuple(str(value.name) for value in model.graph.outputs)
         self.input_names: Sequence[str] = tuple(str(value.name) for value in model.graph.inputs)
@@ -57,12 +55,22 @@ class SegmentedSession:
             self._files.close()
             raise
         self.backend = self._first.backend
-        self._count = self._next = 0
+        self._through = self._count = self._next = 0
+        self._failure: Exception | None = None
+        self._lockstep = lockstep
+        lockstep.join(self, len(segments))
+
+    @property
+    def done(self) -> float:
+        """The share of its segments that have run; see Member."""
+        return 1.0 if self._failure is not None else self._through / len(self._segments)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> list[Any]:
         """Every output of the next batch."""
-        if self._next == 0:
-            self._compute()
+        if self.done == 0.0:
+            self._lockstep.run()
+        if self._failure is not None:
+            raise self._failure
         if self._next >= self._count:
             raise BackendError("the session has run on all batches that it was opened for; open the model again")
         outputs = [self._files.get(name, self._next) for name in self.output_names]
@@ -76,31 +84,35 @@ class SegmentedSession:
             self._first = None
         self._files.close()
 
-    def _compute(self) -> None:
-        started = time.monotonic()
-        for number, segment in enumerate(self._segments):
-            session = self._opened(number, segment)
-            with closing(session):
-                self._through(number, segment, session)
-            for name in self._lives.ended(number):
-                self._files.drop(name, self._count)
-            taken = time.monotonic() - started
-            left = taken / (number + 1) * (len(self._segments) - number - 1)
-            _LOG.info("segment %d of %d done, about %.0f s left", number + 1, len(self._segments), left)
-        self._progress(Progress("segments", len(self._segments) * self._count, self._total(), "batches"))
+    def advance(self) -> None:
+        """Take all batches through the next segment; a failure waits for `run`."""
+        number = self._through
+        try:
+            with closing(self._opened(number)) as session:
+                self._run_segment(number, session)
+        except Exception as error:  # raised again by `run`: the others of the lockstep go on
+            self._failure = error
+            self.close()
+            return
+        for name in self._lives.ended(number):
+            self._files.drop(name, self._count)
+        self._through += 1
+        if self.done == 1.0:
+            self._progress(Progress("segments", self._through * self._count, self._total(), "batches"))
 
-    def _opened(self, number: int, segment: Segment) -> Session:
+    def _opened(self, number: int) -> Session:
         if number == 0:
             first, self._first = self._first, None
             assert first is not None, "computed twice"
             return first
+        segment = self._segments[number]
         for value in segment.model.graph.inputs:
             if value.name in self._lives.begin:
                 _declare(value, self._files.get(str(value.name), 0))
         return self._open_segment(segment.model)
 
-    def _through(self, number: int, segment: Segment, session: Session) -> None:
-        """Takes all batches through one segment."""
+    def _run_segment(self, number: int, session: Session) -> None:
+        segment = self._segments[number]
         given = [name for name in segment.reads if name not in self._lives.begin]
         waiting = [name for name in segment.reads if name in self._lives.begin]
         batches = iter(self._batches) if given or number == 0 else None

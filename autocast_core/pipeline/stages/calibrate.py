@@ -62,10 +62,19 @@ def _calibrated(job: Job, sanitized: SanitizedSource) -> Statistics:
 
 
 def _calibrate(job: Job, model: ir.Model, batches: Batches) -> Statistics:
+    """In segments weights are scanned while they are in memory."""
+    from autocast_core.backends.segments import Lockstep
+
     config = job.config
-    found = calibration.calibrate(
-        model, batches, job.runtime, config.precision, small_values=config.small_values, progress=job.progress
-    )
+    scan = calibration.WeightScan(model, config.precision)
+    with Lockstep() as lockstep:
+        lockstep.join(scan)
+        runtime = job.runtime_in(lockstep)
+        found = calibration.calibrate(
+            model, batches, runtime, config.precision, small_values=config.small_values, progress=job.progress
+        )
+    if scan.scanned:
+        job.cache.keep_scanned(config.precision, scan.scanned)
     return with_first_nonfinite(found, model, batches)
 
 

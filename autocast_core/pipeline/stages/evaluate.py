@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import onnx_ir as ir
 
+from autocast_core.backends.segments import Lockstep
 from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.evaluate import (
@@ -31,13 +33,15 @@ from autocast_core.evaluate.metric_names import (
     bound_prefix,
     of_worst_output,
 )
-from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.graph.walk import all_nodes
 from autocast_core.number_formats import LOW_DTYPES
-from autocast_core.pipeline.artifacts import Converted
+from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
+from autocast_core.pipeline.stages.evaluation_sessions import EvaluationSessions
+from autocast_core.runtime import Session
 from autocast_core.sanitize.float_types.widen import computes_in
+from autocast_core.search.attribution import Attribution
 from autocast_core.simulate import CAN_BE_FP32_FOR_FREE, Accumulate, simulate
 
 _OF_NOISE = ("rel_l2", "max_abs", "sqnr_db")
@@ -62,6 +66,8 @@ class Evaluated:
     noise_floor: Fidelity | None = None
     judged_places: Mapping[str, str] = field(default_factory=dict)
     """By metric of a judge where its worst value was found."""
+    attribution: Attribution | None = None
+    """Where the model ran in segments: which nodes the error comes from, found while its weights were read."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -105,9 +111,15 @@ class Evaluated:
         return self.fidelity[SIMULATION].backend if SIMULATION in self.fidelity else ""
 
 
-def evaluate_converted(job: Job, converted: Converted) -> Evaluated:
-    """The converted model beside the source, in simulation and, for FP16 models, as ONNX Runtime executes them."""
-    return evaluate_candidate(job, converted.model, (SIMULATION, ONNXRUNTIME))
+def evaluate_converted(job: Job, sanitized: SanitizedSource, converted: Converted) -> Evaluated:
+    """The converted model beside the source, in simulation and, for FP16 models, as ONNX Runtime executes them. In
+    segments the error is attributed to nodes on the way."""
+    return _evaluated(
+        job,
+        converted.model,
+        (SIMULATION, ONNXRUNTIME),
+        lambda sessions: sessions.attributing(sanitized, converted),
+    )
 
 
 def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...]) -> Evaluated:
@@ -119,33 +131,38 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
     name, judge what was measured first. DataError where the data does not fit or a judge cannot read the outputs;
     ConfigError where the metric or a judge cannot be used.
     """
+    return _evaluated(job, candidate, backends, lambda _: lambda: None)
+
+
+def _evaluated(
+    job: Job,
+    candidate: ir.Model,
+    backends: tuple[str, ...],
+    attributing: Callable[[EvaluationSessions], Callable[[], Attribution | None]],
+) -> Evaluated:
     own = load_metric(job.metric) if job.metric is not None else None
     original = job.reference()
     batches = job.batches(original, job.evaluation or job.calibration)
     kind = "evaluation" if job.evaluation else "calibration" if job.calibration else "random"
     named = job.gates.judges if job.gates is not None else ()
     judges = asked_judges(job.config.judges, named, (str(value.name) for value in original.graph.outputs))
-    found: dict[str, Evaluation] = {}
-    skipped = []
-    with recorded(original, batches, job.runtime, job.config.class_outputs) as recording:
-        comparison = _Comparison(job, recording, batches, own)
-        for prefix in (*backends, *_bounds(candidate, backends, Accumulate(job.config.accumulate))):
-            if prefix == ONNXRUNTIME and computes_in(candidate, _BF16):
+    with Lockstep() as lockstep:
+        sessions = EvaluationSessions(job, batches, lockstep)
+        opened = {
+            prefix: sessions.later(partial(_form, candidate, prefix), exact=prefix != ONNXRUNTIME)
+            for prefix in (*backends, *_bounds(candidate, backends, Accumulate(job.config.accumulate)))
+            if prefix != ONNXRUNTIME or not computes_in(candidate, _BF16)
+        }
+        again, attribution = sessions.later(lambda: original, exact=True), attributing(sessions)
+        with recorded(original, batches, sessions.runtime, job.config.class_outputs) as recording:
+            comparison = _Comparison(job, recording, batches, own)
+            found, skipped = comparison.measure_all(opened, judges)
+            if ONNXRUNTIME in backends and ONNXRUNTIME not in opened:
                 skipped.append("ONNX Runtime: its CPU provider has no BF16 kernels")
-                continue
-            try:
-                still = () if found else judges
-                measured = _form(candidate, prefix)
-                found[prefix] = comparison.measure(measured, exact=prefix != ONNXRUNTIME, judges=still)
-            except BackendError as error:
-                skipped.append(f"{prefix}: {error}")
-        try:
-            floor = comparison.measure(original, exact=True).fidelity
-        except BackendError as error:  # runtimes may load a source only with their own graph optimisation
-            floor = None
-            skipped.append(f"noise floor: {error}")
-        first = next(iter(found.values()), None)
-        task = comparison.task_metrics(first)
+            floor, refusals = comparison.measure_all({"noise floor": again})
+            first = next(iter(found.values()), None)
+            task = comparison.task_metrics(first)
+        explained = attribution()
     judged = () if first is None else first.judged
     return Evaluated(
         kind,
@@ -153,9 +170,10 @@ def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...])
         len(batches),
         {prefix: each.fidelity for prefix, each in found.items()},
         task,
-        tuple(skipped),
-        floor,
+        (*skipped, *refusals),
+        next((each.fidelity for each in floor.values()), None),
         {name: place for each in judged for name, place in each.places().items()},
+        explained,
     )
 
 
@@ -190,18 +208,33 @@ class _Comparison:
     batches: Batches
     metric: TaskMetric | None
 
-    def measure(self, model: ir.Model, *, exact: bool, judges: Sequence[AskedJudge] = ()) -> Evaluation:
-        few = len(self.batches) <= FEW_BATCHES
-        with closing(self.job.runtime.open(model, exact=exact, few_runs=few, batches=self.batches)) as session:
-            return evaluate(
-                self.recording.replay(),
-                session,
-                self.batches,
-                self.job.progress,
-                self.metric,
-                self.recording.class_outputs,
-                judges,
-            )
+    def measure_all(
+        self, opened: Mapping[str, Callable[[], Session]], judges: Sequence[AskedJudge] = ()
+    ) -> tuple[dict[str, Evaluation], list[str]]:
+        """What was found in each session, by name, and of those that a runtime refused, why. `judges` judge the first.
+
+        A source may be refused without the runtime's own graph optimisation.
+        """
+        found: dict[str, Evaluation] = {}
+        refusals = []
+        for name, opens in opened.items():
+            try:
+                with closing(opens()) as session:
+                    found[name] = self._measure(session, () if found else judges)
+            except BackendError as error:
+                refusals.append(f"{name}: {error}")
+        return found, refusals
+
+    def _measure(self, session: Session, judges: Sequence[AskedJudge]) -> Evaluation:
+        return evaluate(
+            self.recording.replay(),
+            session,
+            self.batches,
+            self.job.progress,
+            self.metric,
+            self.recording.class_outputs,
+            judges,
+        )
 
     def task_metrics(self, found: Evaluation | None) -> dict[str, float]:
         """The task metrics of what was measured first, beside the source's."""
@@ -214,4 +247,4 @@ class _Comparison:
         return metrics | task_metric_values(reference, found.metric)
 
 
-EVALUATE = Stage("evaluate", evaluate_converted, (Converted,), Evaluated)
+EVALUATE = Stage("evaluate", evaluate_converted, (SanitizedSource, Converted), Evaluated)

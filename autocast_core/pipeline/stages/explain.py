@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Literal
 
@@ -12,39 +12,30 @@ import numpy as np
 
 from autocast_core.data import Batches
 from autocast_core.evaluate.metric_names import SIMULATION
-from autocast_core.operators import OperandPolicy
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.planned_graph import planned_graph
 from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.evaluate import Evaluated
+from autocast_core.pipeline.stages.probed import MOST_BATCHES, attributed, evaluation_batches, lowered, probing
 from autocast_core.plan import PrecisionPlan
-from autocast_core.search.attribution import Attribution, attribute
-
-LOG = logging.getLogger(__name__)
-MOST_BATCHES = 8
+from autocast_core.search.attribution import Attribution
 
 
 def explain(
     job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, evaluated: Evaluated | None = None
 ) -> Attribution:
     """The error of the plan's model by node, on at most eight batches of the evaluation data, else of the calibration
-    data, else of seeded random data: the first ones, and the one in which the model was `evaluated` worst.
+    data, else of seeded random data: the first ones, and the one in which the model was `evaluated` worst. Where the
+    evaluation ran in segments, it has attributed the error on its way.
 
     It explains and decides nothing: where it cannot be had, `skipped` says why.
     """
-    sanitized = planned_graph(sanitized, plan)
-    low = {each.id: each.precision for each in plan.nodes if each.precision.is_low}
-    if not low:
+    if evaluated is not None and evaluated.attribution is not None:
+        return evaluated.attribution
+    if not lowered(plan):
         return Attribution(skipped="no node is lowered")
-    batches = _some(job.batches(sanitized.model, job.evaluation or job.calibration), evaluated)
-    policy = OperandPolicy.of_plan(sanitized.model, plan)
-    try:
-        return attribute(sanitized.model, low, job.config.precision, policy, batches, job.runtime, job.progress)
-    except Exception as error:
-        # A report without this part is better than no conversion.
-        LOG.warning("errors are not attributed to nodes: %s", error)
-        return Attribution(skipped=f"{type(error).__name__}: {error}")
+    batches = _some(evaluation_batches(job, sanitized), evaluated)
+    return attributed(job, partial(probing, job, sanitized, plan, batches), lambda found: found.open(job.runtime))
 
 
 def _some(batches: Batches, evaluated: Evaluated | None) -> _SomeBatches:

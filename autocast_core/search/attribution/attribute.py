@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from autocast_core.operators import OperandPolicy
 from autocast_core.operators.families import HANDS_ON, is_in
 from autocast_core.plan import NodeError
 from autocast_core.progress import Progress, ProgressCallback, silent
-from autocast_core.runtime import Runtime
+from autocast_core.runtime import Runtime, Session
 from autocast_core.search.attribution.error_sites import ErrorSite
 from autocast_core.search.attribution.probe_graph import (
     ENERGY,
@@ -42,6 +43,7 @@ from autocast_core.search.attribution.probe_graph import (
     UNEQUAL_SHAPES,
     WEIGHTS,
     Probe,
+    ProbeGraph,
     probe_graph,
 )
 
@@ -109,23 +111,52 @@ def attribute(
     Memory is that of one inference and its low twins. Where the runtime cannot run the instrumented graph, nothing is
     attributed and `skipped` says why.
     """
-    graph = probe_graph(model, low, precision, policy)
-    names = [probe.value for probe in graph.probes]
-    sums = [np.zeros(NAN + 1 + len(probe.inputs)) for probe in graph.probes]
-    try:
-        opened = runtime.open(graph.model, exact=True, few_runs=True, batches=batches)
-        with closing(opened) as session, np.errstate(all="ignore"):
-            for number, feeds in enumerate(batches):
-                progress(Progress("attribute", number, len(batches), "batches"))
-                for total, vector in zip(sums, session.run(feeds), strict=True):
-                    total += vector
-    except BackendError as error:
-        _LOG.warning("errors cannot be attributed to nodes: %s", error)
-        return Attribution(skipped=str(error))
-    progress(Progress("attribute", len(batches), len(batches), "batches"))
-    nan = tuple(name for name, total in zip(names, sums, strict=True) if total[NAN] > 0)
-    measured = {name: np.nan_to_num(t, nan=_HUGE, posinf=_HUGE) for name, t in zip(names, sums, strict=True)}
-    return _Attributor(model, low, {probe.value: probe for probe in graph.probes}, measured).run(nan)
+    probing = Probing.of(model, low, precision, policy, batches)
+    return probing.attribution(partial(probing.open, runtime), progress)
+
+
+@dataclass(frozen=True)
+class Probing:
+    """The pass over `batches` that tells what `graph` probes of `model`, of which `low` nodes would be lowered."""
+
+    model: ir.Model
+    low: Mapping[str, Precision]
+    graph: ProbeGraph
+    batches: Batches
+
+    @staticmethod
+    def of(
+        model: ir.Model,
+        low: Mapping[str, Precision],
+        precision: Precision,
+        policy: OperandPolicy,
+        batches: Batches,
+    ) -> Probing:
+        """The pass for a sanitized `model`; see `attribute`."""
+        return Probing(model, low, probe_graph(model, low, precision, policy), batches)
+
+    def open(self, runtime: Runtime) -> Session:
+        """A session for the pass. BackendError where the runtime refuses the graph."""
+        return runtime.open(self.graph.model, exact=True, few_runs=True, batches=self.batches)
+
+    def attribution(self, opened: Callable[[], Session], progress: ProgressCallback = silent) -> Attribution:
+        """What the pass in the session that `opened` gives shows; `skipped` where it gives none or fails."""
+        probes, count = self.graph.probes, len(self.batches)
+        names = [probe.value for probe in probes]
+        sums = [np.zeros(NAN + 1 + len(probe.inputs)) for probe in probes]
+        try:
+            with closing(opened()) as session, np.errstate(all="ignore"):
+                for number, feeds in enumerate(self.batches):
+                    progress(Progress("attribute", number, count, "batches"))
+                    for total, vector in zip(sums, session.run(feeds), strict=True):
+                        total += vector
+        except BackendError as error:
+            _LOG.warning("errors cannot be attributed to nodes: %s", error)
+            return Attribution(skipped=str(error))
+        progress(Progress("attribute", count, count, "batches"))
+        nan = tuple(name for name, total in zip(names, sums, strict=True) if total[NAN] > 0)
+        measured = {name: np.nan_to_num(t, nan=_HUGE, posinf=_HUGE) for name, t in zip(names, sums, strict=True)}
+        return _Attributor(self.model, self.low, {probe.value: probe for probe in probes}, measured).run(nan)
 
 
 @dataclass

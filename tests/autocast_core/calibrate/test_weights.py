@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from autocast_core.calibrate import TensorStats, scan_weights
+from autocast_core.calibrate import TensorStats, WeightScan, scan_weights, weights
 from autocast_core.config import Precision
 from autocast_core.graph.annotations import content_digest
 from autocast_core.model import ConvertedTensor, weights_digest
@@ -91,3 +93,28 @@ def test_what_a_scan_notes_is_the_digest_of_the_weights(dtype: str) -> None:
     scan_weights(scanned, Precision.FP16)
     assert content_digest(scanned.graph.initializers["w"].const_value) is not None
     assert weights_digest(scanned) == weights_digest(model())
+
+
+def test_a_scan_on_the_way_reads_large_weights_in_the_order_of_use_and_none_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arrays = {name: np.random.default_rng(n).standard_normal(5000).astype(np.float32) for n, name in enumerate("abc")}
+    text = """<ir_version: 10, opset_import: ["":18]>
+    g (float[5000] x) => (float[5000] y) <float[5000] a, float[5000] b, float[5000] c> {
+        p = Mul(x, c) y = Add(p, a)
+    }"""
+    proto = onnx.parser.parse_model(text)
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+    model = ir.serde.deserialize_model(proto)
+    scan = WeightScan(model, Precision.FP16)
+    assert scan.done == 0.0
+    scan.advance()
+    assert ([tensor.name for tensor in scan.scanned], scan.done) == (["c"], 0.5)
+    scan.advance()
+    assert scan.done == 1.0
+    expected = scan_weights(model, Precision.FP16)
+    read: list[str | None] = []
+    monkeypatch.setattr(weights, "chunks", lambda tensor: read.append(tensor.name) or [arrays[tensor.name]])
+    assert scan_weights(model, Precision.FP16, scanned=scan.scanned) == expected
+    assert read == ["b"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from autocast_core.data import memory
+from autocast_core.process import memory_limits
 
 MIB = 1 << 20
 
@@ -17,6 +18,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proc/meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {100 * 1024} kB\n")
     (tmp_path / "proc/self/status").write_text(f"VmSize: {30 * 1024} kB\nVmData: {20 * 1024} kB\n")
     monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory_limits, "_STATUS", tmp_path / "proc/self/status")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path / "cgroup")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
     return tmp_path

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from autocast_core.__main__ import command
-from autocast_core.errors import ConfigError, InputError
+from autocast_core.errors import BackendError, ConfigError, InputError
 from autocast_core.process.out_of_memory import is_out_of_memory, out_of_memory_told
 
 
@@ -21,6 +21,7 @@ def raised(error, cause=None):
         (MemoryError(), None),
         (RuntimeError("std::bad_alloc"), None),
         (ValueError("cannot read"), MemoryError()),
+        (BackendError("ONNX Runtime refuses the model: std::bad_alloc"), RuntimeError("std::bad_alloc")),
     ],
 )
 def test_a_failed_allocation_is_an_input_error(error, cause):

@@ -33,7 +33,8 @@ def decide(job: Job, sanitized: SanitizedSource, statistics: Statistics) -> Prec
         if repairs:
             repaired = repair_ranges_in_place(model.clone(), repairs)
             model, statistics, changes = repaired.model, statistics.rescaled(repaired.rescaled), (*changes, *repairs)
-    weights = scan_weights(model, job.config.precision, job.progress)
+    precision = job.config.precision
+    weights = scan_weights(model, precision, job.progress, job.cache.scanned(precision))
     plan = decisions.decide(model, statistics, weights, job.config, changes)
     return replace(with_casts_placed(job, model, plan, job.calibration), engine_version=VERSION)
 

@@ -103,6 +103,18 @@ def test_no_room_to_spill_is_said_before_anything_runs(monkeypatch: pytest.Monke
     assert runtime.opened == []
 
 
+def test_room_that_an_input_of_lengths_asks_for_is_known_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Counting()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1000, 900, 100))
+    text = ROW.replace("float[N, 4] x", "float[N, 4] x, int64[2] lengths").replace(
+        "[r0] b0 = Relu(a0)", "[r0] b0 = Expand(a0, lengths)"
+    )
+    data = [{"x": np.ones((1, 4), np.float32), "lengths": np.array([8, 4])}] * 4
+    with pytest.raises(OutputError, match=r" 1024 bytes .* 4 batches, 100 bytes are free"):
+        SegmentedRuntime(runtime, 4).open(model_of(text, **SQUARES), exact=True, batches=data)
+    assert runtime.opened == []
+
+
 def test_room_is_asked_for_again_where_only_the_run_shows_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1000, 900, 100))
     text = ROW.replace(
