@@ -91,6 +91,9 @@ class WeightScan:
         self.scanned[tensor] = _stats(tensor, self._precision)
         self._read += tensor.nbytes
 
+    def release(self, share: float) -> None:
+        """Nothing is kept."""
+
 
 def _is_at_hand(tensor: ir.TensorProtocol) -> bool:
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -230,6 +230,18 @@ def _fill(descriptor: int, block: memoryview, offset: int, tensor: ir.ExternalTe
                 f"{tensor.path}: ends at byte {offset + done}, inside tensor {tensor.name!r}: the file is not whole"
             )
         done += count
+
+
+def release_pages(tensor: ir.ExternalTensor) -> None:
+    """Tell the system that what it keeps in memory of the tensor's file is not needed soon; see posix_fadvise(2)."""
+    if not hasattr(os, "posix_fadvise"):  # macOS and Windows lack it
+        return
+    with suppress(OSError):  # advice only: whoever reads the file next says what is wrong with it
+        descriptor = os.open(tensor.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(descriptor, tensor.offset or 0, tensor.nbytes, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
 def little_endian(dtype: ir.DataType) -> np.dtype:

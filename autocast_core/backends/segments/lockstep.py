@@ -1,7 +1,8 @@
 """Runs that need the same weights, side by side, so that one reading from disk serves them all.
 
 What one run has just read lies in the page cache; the next finds it there as long as both are at about the same place
-of the model. Each cuts its own graph: equal shares of the weights' bytes begin and end at about the same weights.
+of the model. Each cuts its own graph: equal shares of the weights' bytes begin and end at about the same weights. What
+all have been through is released: the system has seen it used most, and would rather let go of what was just read.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class Member(Protocol):
 
     def advance(self) -> None:
         """One more step."""
+        ...
+
+    def release(self, share: float) -> None:
+        """Nobody needs any more, for now, what was read of the first `share` of the model."""
         ...
 
 
@@ -60,6 +65,8 @@ class Later:
             self()
         except Exception as error:  # raised again where the session is asked for
             self._failure = error
+
+    def release(self, share: float) -> None: ...
 
     def close(self) -> None:
         if self._session is not None:
@@ -106,6 +113,8 @@ class Lockstep:
                 least = behind.done
                 left = (time.monotonic() - started) * (1.0 / least - 1.0)
                 _LOG.info("%.0f%% of the segments done, about %.0f s left", 100.0 * least, left)
+                for member in self._members:
+                    member.release(least)
             behind.advance()
         self._members.clear()
 

@@ -16,6 +16,8 @@ from autocast_core.backends.segments.cut_graph import Segment
 from autocast_core.backends.segments.lockstep import Lockstep
 from autocast_core.data.memory import available_bytes
 from autocast_core.errors import BackendError, DataError, OutputError
+from autocast_core.model.tensors import release_pages
+from autocast_core.model.traverse import all_tensors
 from autocast_core.progress import Progress, ProgressCallback
 from autocast_core.runtime import FeedsAhead, Session
 
@@ -55,7 +57,8 @@ class SegmentedSession:
             self._files.close()
             raise
         self.backend = self._first.backend
-        self._through = self._count = self._next = 0
+        self._through = self._released = self._count = self._next = 0
+        self._room = (available_bytes() or 0) // 2
         self._failure: Exception | None = None
         self._lockstep = lockstep
         lockstep.join(self, len(segments))
@@ -99,6 +102,18 @@ class SegmentedSession:
         self._through += 1
         if self.done == 1.0:
             self._progress(Progress("segments", self._through * self._count, self._total(), "batches"))
+
+    def release(self, share: float) -> None:
+        """The weights of the segments that end within `share` are not needed soon. As many of the first as have room in
+        half of the memory stay for whatever reads the model next."""
+        while self._released < int(share * len(self._segments)):
+            tensors = all_tensors(self._segments[self._released].model)
+            for tensor in tensors:
+                if isinstance(tensor, ir.ExternalTensor):
+                    self._room -= tensor.nbytes
+                    if self._room < 0:
+                        release_pages(tensor)
+            self._released += 1
 
     def _opened(self, number: int) -> Session:
         if number == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -66,8 +67,9 @@ class Evaluated:
     noise_floor: Fidelity | None = None
     judged_places: Mapping[str, str] = field(default_factory=dict)
     """By metric of a judge where its worst value was found."""
-    attribution: Attribution | None = None
-    """Where the model ran in segments: which nodes the error comes from, found while its weights were read."""
+    attribution: str | None = None
+    """Where the model ran in segments: which nodes the error comes from, found while its weights were read, as the JSON
+    of an Attribution, since this travels between processes."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -173,7 +175,7 @@ def _evaluated(
         (*skipped, *refusals),
         next((each.fidelity for each in floor.values()), None),
         {name: place for each in judged for name, place in each.places().items()},
-        explained,
+        None if explained is None else json.dumps(explained.to_json()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ def explain(
     It explains and decides nothing: where it cannot be had, `skipped` says why.
     """
     if evaluated is not None and evaluated.attribution is not None:
-        return evaluated.attribution
+        return Attribution.from_json(json.loads(evaluated.attribution))
     if not lowered(plan):
         return Attribution(skipped="no node is lowered")
     batches = _some(evaluation_batches(job, sanitized), evaluated)

@@ -77,6 +77,7 @@ class Steps:
 
     def __init__(self, steps: int) -> None:
         self.taken, self._steps = 0, steps
+        self.released: list[float] = []
 
     @property
     def done(self) -> float:
@@ -85,6 +86,9 @@ class Steps:
     def advance(self) -> None:
         self.taken += 1
 
+    def release(self, share: float) -> None:
+        self.released.append(share)
+
 
 def test_members_of_any_number_of_steps_end_together() -> None:
     lockstep, few, many = Lockstep(), Steps(2), Steps(9)
@@ -92,3 +96,4 @@ def test_members_of_any_number_of_steps_end_together() -> None:
         lockstep.join(member)
     lockstep.run()
     assert (few.taken, many.taken) == (2, 9)
+    assert few.released == many.released == [1 / 9, 2 / 9, 3 / 9, 4 / 9, 1 / 2, 5 / 9, 6 / 9, 7 / 9, 8 / 9]
