@@ -30,6 +30,7 @@ from autocast_core.precision import parse_low_types
 from autocast_core.search.attribution import Attribution, read_attribution
 from flows.conversion.ending_states import gate_missed, reused, skipped, waiting
 from flows.conversion.gpu_pool import validate_converted
+from flows.conversion.handed_back import handed_back, may_be_handed_back
 from flows.conversion.notifications import announce
 from flows.conversion.record import (
     Inputs,
@@ -40,7 +41,6 @@ from flows.conversion.record import (
     source_tags,
 )
 from flows.conversion.result import ConversionResult, GateMissedError
-from flows.conversion.reuse import handed_back, may_be_handed_back
 from flows.conversion.tracked_run import (
     end_tracking_run,
     model_stem,

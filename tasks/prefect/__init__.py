@@ -1,1 +1,1 @@
-"""What the flows need of Prefect: locks, retries, artifacts, lineage."""
+"""What the flows need of Prefect: locks, retries, results, artifacts, lineage."""

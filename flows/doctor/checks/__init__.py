@@ -12,8 +12,8 @@ from flows.doctor.checks.installation import packages, python
 from flows.doctor.checks.object_store import object_store
 from flows.doctor.checks.prefect_server import gpu_pool_deployment, prefect_server
 from flows.doctor.checks.proof_keys import proof_keys
-from flows.doctor.checks.result_storage import result_storage
 from flows.doctor.checks.saved_settings import saved_settings
+from flows.doctor.checks.shared_results import result_storage
 from flows.doctor.checks.tracking_server import artifact_store, tracking_server
 from flows.doctor.checks.variables import variables
 from flows.doctor.checks.webhook import webhook

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.xdist_group("prefect")
 @pytest.fixture(scope="module")
 def made(services, tmp_path_factory):
     """The folder of a conversion to `first`, the request, and its result."""
-    folder = tmp_path_factory.mktemp("reuse")
+    folder = tmp_path_factory.mktemp("handed-back")
     with working_in(folder):
         mlp(folder / "elsewhere.onnx", seed=8)
         batches(folder / "data.npz")
@@ -44,11 +44,11 @@ def test_an_output_that_was_removed_comes_back_and_without_one_it_is_the_version
 
 
 def test_registered_files_that_were_changed_are_not_handed_out(made, monkeypatch):
-    from flows.conversion import reuse
+    from flows.conversion import handed_back
 
     folder, request, _ = made
-    publish = reuse.publish_task
-    monkeypatch.setattr(reuse, "publish_task", lambda *given: replace(publish(*given), sha256="0" * 64))
+    publish = handed_back.publish_task
+    monkeypatch.setattr(handed_back, "publish_task", lambda *given: replace(publish(*given), sha256="0" * 64))
     with pytest.raises(VerificationError, match="they were changed after they were verified; delete this version"):
         convert(folder / "elsewhere.onnx", output=folder / "third", **request)
     assert not (folder / "third" / "model.onnx").exists()
