@@ -14,6 +14,7 @@ import onnx_ir as ir
 from autocast_core.data import Batches
 from autocast_core.evaluate.class_scores import class_score_outputs
 from autocast_core.evaluate.metric import joined
+from autocast_core.model import WrittenWeights
 from autocast_core.runtime import Runtime, Session
 
 _IN_MEMORY_BYTES = 1 << 28
@@ -24,10 +25,11 @@ FEW_BATCHES = 4
 class Recording:
     """The outputs of one session over all batches: in memory as far as they are small, else in `folder`.
 
-    `class_outputs` are those with class scores."""
+    `class_outputs` are those with class scores; `weights` lie in `folder`, for models that are compared with it."""
 
     def __init__(self, session: Session, batches: Batches, folder: Path, class_outputs: frozenset[str]) -> None:
         self.class_outputs = class_outputs
+        self.weights = WrittenWeights(folder)
         self.output_names: Sequence[str] = tuple(session.output_names)
         self.input_names: Sequence[str] = tuple(session.input_names)
         self.backend = session.backend

@@ -51,7 +51,8 @@ def node_tensor(node: ir.Node) -> ir.TensorProtocol | None:
         if attribute is None or attribute.is_ref():
             continue
         if attribute.type == ir.AttributeType.TENSOR:
-            return attribute.as_tensor()
+            tensor: ir.TensorProtocol = attribute.value  # as_tensor() checks a runtime protocol, dearer than the rest
+            return tensor
         return ir.tensor(np.array(attribute.value, dtype), name=node.outputs[0].name)
     return None
 

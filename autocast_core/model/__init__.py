@@ -18,6 +18,7 @@ from autocast_core.model.structure_digest import structure_digest
 from autocast_core.model.tensors import ConvertedTensor, FileTensor, byte_blocks, chunks
 from autocast_core.model.traverse import all_tensors, map_tensors
 from autocast_core.model.writer import SavedModel, runtime_model, save_model, save_skeleton
+from autocast_core.model.written_weights import WrittenWeights
 
 __all__ = [
     "ConvertedTensor",
@@ -27,6 +28,7 @@ __all__ = [
     "ModelSource",
     "RoundBlock",
     "SavedModel",
+    "WrittenWeights",
     "all_tensors",
     "byte_blocks",
     "chunks",

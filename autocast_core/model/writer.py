@@ -102,7 +102,7 @@ def _save_with_data(
     layout = _layout(tensor for tensor in structure.weights if tensor.nbytes >= LARGE_BYTES)
 
     def locate(tensor: ir.TensorProtocol) -> Reference | None:
-        offset = layout.offsets.get(_key(tensor))
+        offset = layout.offsets.get(origin_key(tensor))
         return None if offset is None else Reference(data_path.name, offset, tensor.nbytes)
 
     parts = serialized_parts(structure, locate)
@@ -149,9 +149,13 @@ def runtime_model(structure: Structure, round_blocks: RoundBlock = round_block) 
     with TemporaryDirectory(prefix="autocast-") as scratch:
         moved: dict[tuple[object, ...], ir.TensorProtocol] = {}
         if _in_memory(found) > INLINE_LIMIT // 2:
-            moved = _moved(found, Path(scratch) / "weights", round_blocks)
-        folder, locate = _source_locations([moved.get(_key(tensor), tensor) for tensor in found])
-        parts = serialized_parts(structure, lambda tensor: locate(moved.get(_key(tensor), tensor)))
+            moved = write_weights(
+                [tensor for tensor in found if not isinstance(tensor, ir.ExternalTensor)],
+                Path(scratch) / "weights",
+                round_blocks,
+            )
+        folder, locate = _source_locations([moved.get(origin_key(tensor), tensor) for tensor in found])
+        parts = serialized_parts(structure, lambda tensor: locate(moved.get(origin_key(tensor), tensor)))
         data = b"".join(bytes(block) for part in parts for block in _blocks(part, round_blocks))
         del parts
         yield RuntimeModel(data, folder)
@@ -190,20 +194,20 @@ def _layout(tensors: Iterable[ir.TensorProtocol]) -> _Layout:
     """Offsets in a data file; what is one range of a source file is one range here too."""
     entries, offsets, end = [], {}, 0
     for tensor in tensors:
-        if _key(tensor) in offsets:
+        if origin_key(tensor) in offsets:
             continue
         step = _PAGE if tensor.nbytes >= _ALIGNED_FROM else _LINE
         offset = -(-end // step) * step
         entries.append((offset, tensor))
-        offsets[_key(tensor)] = offset
+        offsets[origin_key(tensor)] = offset
         end = offset + tensor.nbytes
     return _Layout(tuple(entries), offsets, end)
 
 
-def _key(tensor: ir.TensorProtocol) -> tuple[object, ...]:
+def origin_key(tensor: ir.TensorProtocol) -> tuple[object, ...]:
     """Equal for tensors with the same bytes by origin."""
     if isinstance(tensor, ConvertedTensor):
-        return (tensor.dtype, *_key(tensor.source))
+        return (tensor.dtype, *origin_key(tensor.source))
     if isinstance(tensor, ir.ExternalTensor):
         return (tensor.dtype, tensor.path, tensor.offset or 0, tensor.nbytes)
     return (id(tensor),)
@@ -229,11 +233,12 @@ def _source_locations(tensors: Iterable[ir.TensorProtocol]) -> tuple[Path | None
     return folder, locate
 
 
-def _moved(
-    tensors: Iterable[ir.TensorProtocol], path: Path, round_blocks: RoundBlock
+def write_weights(
+    tensors: Iterable[ir.TensorProtocol], path: Path, round_blocks: RoundBlock = round_block
 ) -> dict[tuple[object, ...], ir.TensorProtocol]:
-    """The tensors that lie in no file, written to `path`, by key."""
-    layout = _layout(tensor for tensor in tensors if not isinstance(tensor, ir.ExternalTensor))
+    """The tensors as they lie in the file `path` then, by `origin_key`. OutputError where it cannot be written,
+    ModelError where a tensor cannot be read."""
+    layout = _layout(tensors)
     with written_whole((path,), layout.length) as (file,):
         out = _Writer(file, layout.length, silent, round_blocks)
         for offset, tensor in layout.entries:
@@ -241,7 +246,7 @@ def _moved(
             out.weight(tensor)
     written = DataFile.of(path)
     return {
-        _key(tensor): FileTensor(
+        origin_key(tensor): FileTensor(
             written, path.parent, offset, tensor.dtype, ir.Shape(tensor.shape.numpy()), tensor.name
         )
         for offset, tensor in layout.entries

@@ -15,13 +15,14 @@ from autocast_core.data import Batches
 from autocast_core.errors import BackendError
 from autocast_core.evaluate import AskedJudge, Comparison, Evaluation, Recording, TaskMetric, task_metric_values
 from autocast_core.evaluate.recording import FEW_BATCHES
+from autocast_core.model import WrittenWeights
 from autocast_core.plan import PrecisionPlan
 from autocast_core.runtime import Runtime
 from autocast_core.search.merge_models import merge_models
 from autocast_core.search.ranking import Kept
 from autocast_core.search.search_space import SearchSpace
 from autocast_core.search.trials import Trial, TrialListener, TrialStore, decoded, encoded, no_listener, trial_key
-from autocast_core.simulate import simulate
+from autocast_core.simulate import simulate_in_place
 
 _LARGEST_GRAPH = 40_000
 """Nodes of the plans that share a pass, before rounding is added: sessions take more than linearly long to open."""
@@ -39,18 +40,22 @@ def plan_metrics(
     metric: TaskMetric | None = None,
     judges: Sequence[AskedJudge] = (),
     reference_metric: float | None = None,
+    weights: WrittenWeights | None = None,
 ) -> list[dict[str, float]]:
     """By plan everything that gates know of the sanitized `model` as it is in that plan, by name.
 
     One pass over `batches` for all of them, against what the exact model gave for these; `reference_metric` is the
-    `metric` of that. BackendError where the graph cannot be run.
+    `metric` of that. Passes with the same `weights` convert those once. BackendError where the graph cannot be run.
     """
-    models = [simulate(apply_plan(model, plan).model) for plan in plans]
+    models = [simulate_in_place(apply_plan(model, plan).model) for plan in plans]
     names = [tuple(str(value.name) for value in each.graph.outputs) for each in models]
     scores = recording.class_outputs
     comparisons = [Comparison(recording.output_names, each, batches.labels, metric, scores, judges) for each in names]
     few = len(batches) <= FEW_BATCHES
-    with closing(runtime.open(merge_models(models), exact=True, few_runs=few, batches=batches)) as session:
+    merged = merge_models(models)
+    if weights is not None:
+        weights.read_by(merged)
+    with closing(runtime.open(merged, exact=True, few_runs=few, batches=batches)) as session:
         for number, feeds in enumerate(batches):
             expected, found = recording.outputs(number), session.run(feeds)
             for comparison, each in zip(comparisons, names, strict=True):
@@ -157,7 +162,7 @@ class Measurements:
             return {}, str(failure)
 
     def _metrics(self, plans: Sequence[PrecisionPlan]) -> list[dict[str, float]]:
-        judged = self._metric, self._judges, self._reference_metric
+        judged = self._metric, self._judges, self._reference_metric, self._recording.weights
         return plan_metrics(self._model, plans, self._recording, self._batches, self._runtime, *judged)
 
     @cached_property

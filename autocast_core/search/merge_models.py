@@ -133,7 +133,7 @@ def _node_key(node: ir.Node, inputs: Sequence[ir.Value | None]) -> Hashable:
 
 def _attribute_key(attribute: ir.Attr) -> str:
     if attribute.type == ir.AttributeType.TENSOR:
-        return repr(_tensor_key(attribute.as_tensor()))
+        return repr(_tensor_key(attribute.value))
     simple = (ir.AttributeType.INT, ir.AttributeType.INTS, ir.AttributeType.FLOAT, ir.AttributeType.FLOATS)
     if attribute.type in (*simple, ir.AttributeType.STRING, ir.AttributeType.STRINGS) and not attribute.is_ref():
         return repr((attribute.type, attribute.value))

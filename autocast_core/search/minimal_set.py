@@ -80,7 +80,7 @@ class Tester:
         trials = [trial for kept in wanted if (trial := self.measure.known(kept)) is not None]
         for trial in trials:
             kept = frozenset(trial.kept)
-            if self.ranking.cost(kept) < self.ranking.cost(self.best) and self.budget.met(trial):
+            if self.budget.met(trial) and self.ranking.cost(kept) < self.ranking.cost(self.best):
                 self.best = kept
         if len(groups) > room:
             raise LimitReachedError("all evaluations are used up (--max-trials)")

@@ -33,9 +33,7 @@ from autocast_core.search.minimal_set import (
     MinimalSet,
     Shrink,
     Tester,
-    allowed_share,
     certified,
-    expected_length,
     minimal_set,
     smaller_certified,
     smaller_set,
@@ -155,8 +153,7 @@ def _smallest_set(
     if blocks is None:
         return minimal_set(ranking, attribution, measure, budget, limits, _shrink(ranking, smaller_certified))
     coarse = replace(ranked(blocks, attribution, ranking.costs), price=ranking.price)
-    guess = expected_length(coarse, attribution, allowed_share(budget, attribution, None))
-    return set_by_blocks(ranking, coarse, guess, measure, budget, limits)
+    return set_by_blocks(ranking, coarse, attribution, measure, budget, limits)
 
 
 def _with_front(

@@ -13,6 +13,6 @@ differs between devices anyway.
 
 from autocast_core.simulate.accumulation import CAN_BE_FP32_FOR_FREE, Accumulate
 from autocast_core.simulate.naive import round_everything
-from autocast_core.simulate.simulate import simulate
+from autocast_core.simulate.simulate import simulate, simulate_in_place
 
-__all__ = ["CAN_BE_FP32_FOR_FREE", "Accumulate", "round_everything", "simulate"]
+__all__ = ["CAN_BE_FP32_FOR_FREE", "Accumulate", "round_everything", "simulate", "simulate_in_place"]

@@ -34,18 +34,24 @@ def simulate(
     an FP32 form, and those of unknown domains, keep 16-bit operands between Casts. Any model is taken, also one that
     another tool converted, and one with FP16 and BF16 together; one without 16-bit tensors comes back as it is.
     """
-    copy = model.clone()
-    if copy.functions:
+    return simulate_in_place(model.clone(), accumulate, spared)
+
+
+def simulate_in_place(
+    model: ir.Model, accumulate: Accumulate = Accumulate.FP32, spared: Collection[str] = frozenset()
+) -> ir.Model:
+    """`simulate` on `model` itself, for a caller that has no other use for it."""
+    if model.functions:
         from onnx_ir.passes.common import InlinePass  # noqa: PLC0415 - takes a tenth of a second
 
-        InlinePass()(copy)
-    infer_missing_types(copy)
-    simulation = _Simulation(copy)
+        InlinePass()(model)
+    infer_missing_types(model)
+    simulation = _Simulation(model)
     inside = [each for each in simulation.insides(accumulate) if each[0].op_type not in spared]
     simulation.run()
     for node, dtype in inside:
-        write_out(node, dtype, accumulate, simulation.trips.names, copy.opset_imports.get("", 1))
-    return copy
+        write_out(node, dtype, accumulate, simulation.trips.names, model.opset_imports.get("", 1))
+    return model
 
 
 class _Simulation:
@@ -177,8 +183,8 @@ def _float_attributes(node: ir.Node) -> None:
             continue
         if attribute.type == ir.AttributeType.INT and name in _OWN_TYPE_ATTRIBUTES and attribute.value in _LOW_NUMBERS:
             node.attributes[name] = ir.AttrInt64(name, int(_FLOAT))
-        elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype in LOW_DTYPES:
-            node.attributes[name] = ir.AttrTensor(name, ConvertedTensor(attribute.as_tensor(), _FLOAT))
+        elif attribute.type == ir.AttributeType.TENSOR and attribute.value.dtype in LOW_DTYPES:
+            node.attributes[name] = ir.AttrTensor(name, ConvertedTensor(attribute.value, _FLOAT))
         elif attribute.type == ir.AttributeType.TYPE_PROTO and attribute.value.type.dtype in LOW_DTYPES:
             kind = with_element_type(attribute.value.type, _FLOAT)
             node.attributes[name] = ir.AttrTypeProto(name, ir.TypeAndShape(kind, attribute.value.shape))

@@ -1,17 +1,21 @@
-"""The smallest set of FP32 nodes of a model with equal blocks: one decision for all blocks first, then single nodes.
+"""The smallest set of FP32 nodes of a model with equal blocks, from few passes: nodes of one place decided together.
 
-A search over patterns has as many candidates as one block, so few passes find which of them the budget needs. Of their
-nodes those are lowered that one more pass shows to be needless. What is left is certified by pattern: all nodes that
-are kept at one place of the blocks, lowered together, miss the budget.
+Every plan takes an inference of the model, so those are measured that the additive error model expects near the
+budget. Where each node costs the same, a short passing prefix of the ranking of nodes is found first. Where Casts cost,
+it is the shortest one of the ranking of patterns, which has as many candidates as one block; it is made cheaper, and of
+its regions those are lowered that one or two more passes show to be needless. Then patterns are lowered. What is left
+is certified by pattern: all nodes that are kept at one place of the blocks, lowered together, miss the budget.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from autocast_core.apply.placement import regions
 from autocast_core.evaluate.metric_names import WORST_REL_L2
+from autocast_core.search.attribution import Attribution
 from autocast_core.search.budget import Budget
 from autocast_core.search.costs.cheaper_sets import cheaper_certified
 from autocast_core.search.measure import Measurements
@@ -21,9 +25,11 @@ from autocast_core.search.minimal_set import (
     MeasuringLimits,
     MinimalSet,
     Tester,
+    allowed_share,
     certified,
     damage,
     ended_early,
+    expected_length,
     spread,
     unreachable,
 )
@@ -34,40 +40,45 @@ _WORTH_A_PASS = 0.95
 """A set that costs more than this part of another is not worth that its patterns are measured anew."""
 _POINTS = 8
 """Sets that share a pass."""
+_ROUNDS = 2
+"""Passes in which regions are lowered."""
 
 
 def set_by_blocks(
-    ranking: Ranking, coarse: Ranking, guess: int, measure: Measurements, budget: Budget, limits: MeasuringLimits
+    ranking: Ranking,
+    coarse: Ranking,
+    attribution: Attribution,
+    measure: Measurements,
+    budget: Budget,
+    limits: MeasuringLimits,
 ) -> MinimalSet:
-    """As `minimal_set`, certified by pattern; `coarse` ranks patterns, of which a prefix of `guess` steps may do."""
+    """As `minimal_set`, certified by pattern; `coarse` ranks patterns."""
     everything = ranking.everything
     tester = Tester(coarse, measure, budget, limits, everything)
-    lengths = _first_lengths(coarse, guess)
+    first = coarse if coarse.costs.crossings else ranking
+    guess = expected_length(first, attribution, allowed_share(budget, attribution, None))
+    lengths = [length for length in _around(guess) if 0 < length < len(first.steps)]
     try:
-        tester.trials([everything, ALL_LOW, *(coarse.prefix(length) for length in lengths)])
+        tester.trials([everything, ALL_LOW, *(first.prefix(length) for length in lengths)])
         if not budget.met(measure(everything)):
             raise unreachable(budget, measure(everything))
         if budget.met(measure(ALL_LOW)):
             return MinimalSet((), ())
-        _shorten(tester, lengths)
-        patterns: list[Kept] = []
+        _shorten(tester, first, lengths)
         if coarse.costs.crossings:
             cheaper_certified(tester, 1)
-        else:
-            patterns = _without_patterns(coarse, tester.best)
-        base = tester.best
-        singles = _without_single_ones(ranking, base)
-        tester.trials([kept for kept in dict.fromkeys([*patterns, *singles]) if kept])
-        if ranking.cost(tester.best)[0] > _WORTH_A_PASS * ranking.cost(base)[0]:
-            tester.best = base  # without whose patterns the plans are measured
-        _lower_needless_patterns(tester)
+            base = tester.best
+            _lower_regions(tester, ranking)
+            if ranking.cost(tester.best)[0] > _WORTH_A_PASS * ranking.cost(base)[0]:
+                tester.best = base  # without whose patterns the plans are measured
+        lower_needless_patterns(tester)
         certificate = certified(tester, 1)
         return MinimalSet(ranking.ordered(tester.best), certificate)
     except LimitReachedError as limit:
         return ended_early(tester, limit)
 
 
-def _lower_needless_patterns(tester: Tester) -> None:
+def lower_needless_patterns(tester: Tester) -> None:
     """Lowers patterns while one can be lowered alone. As many at once as the additive error model expects to pass are
     measured together with what certifies the set without them, so that a round takes a pass where it is right."""
     ranking = tester.ranking
@@ -88,7 +99,9 @@ def _lower_needless_patterns(tester: Tester) -> None:
         expected = _expected_needless(tester, base, [trial for trial, _ in needless])
         target = base - ranking.space.together(lowered[:expected])
         ahead = [ranking.without(target, node) for node in _one_a_pattern(ranking, target)]
-        sets = [base - ranking.space.together(lowered[:length]) for length in spread(0, len(lowered) + 1, _POINTS // 2)]
+        # One alone passes, so that each round ends with a smaller set.
+        lengths = [1, *spread(0, len(lowered) + 1, _POINTS // 2)]
+        sets = [base - ranking.space.together(lowered[:length]) for length in lengths]
         tester.trials([kept for kept in dict.fromkeys([target, *sets, *ahead]) if kept])
 
 
@@ -106,45 +119,51 @@ def _expected_needless(tester: Tester, base: Kept, trials: Sequence[Trial]) -> i
     return len(trials)
 
 
-def _without_single_ones(ranking: Ranking, base: Kept) -> list[Kept]:
-    """The set without more and more of its nodes (where Casts cost: of its connected regions), those first of which the
-    least error is expected."""
-    parts = [*regions(ranking.costs, base)] if ranking.costs.crossings else [frozenset({node}) for node in base]
+def _lower_regions(tester: Tester, ranking: Ranking) -> None:
+    """Lowers connected regions of the best set, those first of which the least error is expected: as many as pass,
+    sought from where the additive error model expects the most that do."""
+    base = tester.best
     whole = ranking.removed(base)
-    parts.sort(key=lambda part: (whole - ranking.removed(base - part), sorted(part)))
-    lowered = (frozenset[str]().union(*parts[:length]) for length in spread(0, len(parts), _POINTS))
-    return [base - ranking.space.together(nodes) for nodes in lowered]
+    parts = sorted(regions(ranking.costs, base), key=lambda part: (whole - ranking.removed(base - part), sorted(part)))
+    sets = [base - ranking.space.together(frozenset[str]().union(*parts[:length])) for length in range(len(parts) + 1)]
+    passes, fails = 0, len(parts)
+    guess = _most_expected(tester, ranking, sets)
+    near = spread(passes, fails, _POINTS) if guess is None else _around(guess)
+    lengths = [length for length in near if passes < length < fails]
+    for _ in range(_ROUNDS):
+        passing = [tester.budget.met(trial) for trial in tester.trials([sets[length] for length in lengths])]
+        passes = max((length for length, met in zip(lengths, passing, strict=True) if met), default=passes)
+        fails = min((length for length in lengths if length > passes), default=fails)
+        lengths = spread(passes, fails, _POINTS // 2)
 
 
-def _first_lengths(ranking: Ranking, guess: int) -> list[int]:
-    """Lengths of prefixes to try together first: around `guess`, and at even distances."""
-    whole = len(ranking.steps)
-    near = {guess - 1, guess, guess + 2, guess + 5}
-    return sorted({length for length in (*near, *spread(0, whole, _POINTS // 2)) if 0 < length < whole})
+def _most_expected(tester: Tester, ranking: Ranking, sets: Sequence[Kept]) -> int | None:
+    """The last of `sets`, which become smaller, that the additive error model expects to pass, from what the first one
+    and everything low have measured; None where the budget says nothing of errors."""
+    limit, whole, lowest = tester.budget.rel_l2(), tester.measure.known(sets[0]), tester.measure.known(ALL_LOW)
+    if limit is None or whole is None or lowest is None:
+        return None
+    before, most = (trial.metrics.get(WORST_REL_L2, math.inf) ** 2 for trial in (whole, lowest))
+    removed = ranking.removed(sets[0])
+    return bisect_right(sets, limit**2, key=lambda kept: before + most * (removed - ranking.removed(kept))) - 1
 
 
-def _shorten(tester: Tester, lengths: list[int]) -> None:
-    """Finds the shortest passing prefix, as far as prefixes pass monotonically."""
-    ranking = tester.ranking
+def _around(guess: int) -> list[int]:
+    """Numbers near `guess`, the further apart the larger it is."""
+    step = max(1, guess // 8)
+    return [guess + step * place for place in range(-2, 2)]
+
+
+def _shorten(tester: Tester, ranking: Ranking, lengths: list[int]) -> None:
+    """Finds a short passing prefix of `ranking`, to an eighth of its length, as far as prefixes pass monotonically."""
     fails, passes = 0, len(ranking.steps)
-    while passes - fails > 1 and lengths:
+    while passes - fails > max(1, passes // 8) and lengths:
         trials = tester.trials([ranking.prefix(length) for length in lengths])
         passing = [length for length, trial in zip(lengths, trials, strict=True) if tester.budget.met(trial)]
         passes = min([passes, *passing])
         fails = max([fails, *(length for length in lengths if length < passes)])
         lengths = spread(fails, passes, _POINTS)
     tester.best = ranking.prefix(passes)
-
-
-def _without_patterns(ranking: Ranking, base: Kept) -> list[Kept]:
-    """The set without each of its patterns, and without more and more of the least important ones."""
-    order = _one_a_pattern(ranking, base)
-    together: list[Kept] = []
-    left = base
-    for node in order[: _POINTS // 2]:
-        left = ranking.without(left, node)
-        together.append(left)
-    return [*(ranking.without(base, node) for node in order), *together]
 
 
 def _one_a_pattern(ranking: Ranking, base: Kept) -> list[str]:
