@@ -46,6 +46,15 @@ def test_a_plan_that_is_cheapest_says_nothing_of_placement(tmp_path):
     assert found.plan.measured_summary() is None
 
 
+def test_placement_never_leaves_a_model_in_fp32_throughout():
+    """As a repair may leave one node in 16 bits: FP32 throughout would meet its target, and is no conversion."""
+    config = ConversionConfig(decide="measured")
+    model = sanitize(load_proto(onnx.parser.parse_model(CHAIN)), config).model
+    plan = search_space(model, config, {}).plan([f"graph/{name}" for name in "abdeg"])
+    found = with_casts_placed(Job(onnx.parser.parse_model(CHAIN), config, DATA), model, plan, DATA)
+    assert wide(found) == wide(plan) == set("abdeg")
+
+
 NORMALIZED = """
 <ir_version: 9, opset_import: ["": 18]>
 normalized (float[8, 64] x) => (float[8, 64] y) <float[64] g = {GAINS}, float[64, 64] w = {WEIGHTS}> {

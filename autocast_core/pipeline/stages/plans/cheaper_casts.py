@@ -40,6 +40,9 @@ def with_casts_placed(job: Job, model: ir.Model, plan: PrecisionPlan, data: Data
     if placed.nodes == plan.nodes:
         record = placed.data.placement
         return placed if record is not UNSET and record.moved else plan
+    if not any(each.precision.is_low for each in placed.nodes):
+        # FP32 throughout meets every target, and is no conversion.
+        return plan
     shapes = static_shapes(model, feeds)
     before, after = (estimated_view(apply_plan(model, each).model, shapes) for each in (plan, placed))
     if _is_worse(before, after, counts_bytes=job.config.target is not None):
