@@ -18,7 +18,6 @@ from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.calibrate import CALIBRATE
 from autocast_core.pipeline.stages.load import LOAD
-from autocast_core.pipeline.stages.plans.correct_biases import CORRECT_BIASES
 from autocast_core.pipeline.stages.plans.decide import DECIDE
 from autocast_core.pipeline.stages.plans.fit import FIT
 from autocast_core.pipeline.stages.plans.free import FREE_STAGE, acts
@@ -62,8 +61,12 @@ def planning_stages(config: ConversionConfig) -> tuple[Stage, ...]:
     """The stages that lead from a source to its plan."""
     free = (FREE_STAGE,) if acts(config) else ()
     fit = () if config.target is None else (FIT,)
-    correct = (CORRECT_BIASES,) if config.correct_biases else ()
-    return (SANITIZE, CALIBRATE, DECIDE, *free, *fit, *correct)
+    planned = (SANITIZE, CALIBRATE, DECIDE, *free, *fit)
+    if not config.correct_biases:
+        return planned
+    from autocast_core.pipeline.stages.plans.correct_biases import CORRECT_BIASES
+
+    return (*planned, CORRECT_BIASES)
 
 
 @collector_paused()

@@ -11,7 +11,6 @@ from autocast_core.config import Precision
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
-from autocast_core.pipeline.stages.plans.cheaper_casts import with_casts_placed
 from autocast_core.plan import PrecisionPlan
 from autocast_core.sanitize.change import Change
 from autocast_core.sanitize.range_repairs import find_range_repairs, repair_ranges_in_place
@@ -36,7 +35,11 @@ def decide(job: Job, sanitized: SanitizedSource, statistics: Statistics) -> Prec
     precision = job.config.precision
     weights = scan_weights(model, precision, job.progress, job.cache.scanned(precision))
     plan = decisions.decide(model, statistics, weights, job.config, changes)
-    return replace(with_casts_placed(job, model, plan, job.calibration), engine_version=VERSION)
+    if job.config.decide == "measured":
+        from autocast_core.pipeline.stages.plans.cheaper_casts import with_casts_placed
+
+        plan = with_casts_placed(job, model, plan, job.calibration)
+    return replace(plan, engine_version=VERSION)
 
 
 def _repairs(model: ir.Model, statistics: Statistics, limit: float) -> tuple[Change, ...]:
