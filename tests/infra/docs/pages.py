@@ -36,6 +36,7 @@ NOT_RUN = {
     ".ci/run": "all of CI",
     "uv run --no-dev mlflow ui …": "does not end; test_readme.py opens it",
     "uv run python -m tests.benchmarks": "takes hours and installs the peers",
+    "uv run python -m tests.benchmarks.beyond_memory --layers 24 --limit 6": "takes an hour, 31 GB of disk, and root",
     "uv run python -m tests.benchmarks.engine --peers peers/bin/python": "takes an hour and needs AutoCast",
     "uv run python -m tests.benchmarks.public_models": "downloads packages and takes half an hour",
     "uv run --extra dask python -m tests.benchmarks.shards": "takes minutes; tests/tasks/shards calibrates likewise",
