@@ -10,6 +10,7 @@ and those of a missing file FileNotFoundErrors, too.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
 
 from autocast_core.text import visible
 
@@ -20,6 +21,11 @@ class AutocastError(Exception):
     """The base class of every error that this project raises on purpose."""
 
     exit_code = 1
+
+    def __new__(cls, *args: object) -> Self:
+        # Errors that are OSErrors too would inherit ValueError's, which cannot make them. A call of the class does not
+        # mind, but tblib, with which Dask brings errors back from its workers, calls this.
+        return (OSError if issubclass(cls, OSError) else Exception).__new__(cls, *args)
 
     def __str__(self) -> str:
         """The message on one line, since it may hold names from untrusted files: control characters are escaped, and

@@ -46,6 +46,12 @@ def test_an_error_says_its_message_on_one_line_and_can_be_sent_to_another_proces
     assert str(error) == str(pickle.loads(pickle.dumps(error))) == "a\\nb: missing"
 
 
+@pytest.mark.parametrize("name", [name for name in vars(errors) if name.endswith("Error")])
+def test_a_class_makes_its_errors_itself_too_as_dask_does_with_those_of_its_workers(name):
+    kind = getattr(errors, name)
+    assert kind.__new__(kind, "a\nb: missing").args == ("a\nb: missing",)
+
+
 def test_what_an_error_came_of_ends_where_a_library_raised_it_from_itself():
     cause, error = OSError("full"), RuntimeError("cannot write")
     error.__cause__, cause.__context__ = cause, error

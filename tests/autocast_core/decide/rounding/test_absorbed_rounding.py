@@ -104,7 +104,7 @@ NETS = {
         BANDS,
         {"x": normal(4, 64) * np.where(np.arange(64) < 32, np.float32(1.0), np.float32(1e-4))},
         {"power", "bands", "guard"},
-        {"power", "bands", "guard"},
+        {"power", "bands"},  # the guard only picks what the logarithm reads in 16 bits, so it is placed there
         {"filters": np.repeat(np.eye(8, dtype=np.float32), 8, axis=0)},
     ),
     "decayed weights": Net(CONV, {"x": normal(1, 64, 8, 8)}, {"conv"}, set(), {"w": decayed(64, 64, 3, 3, channels=4)}),
