@@ -146,10 +146,3 @@ def pytest_terminal_summary(terminalreporter):
 
     if lacks := stack.missing():
         terminalreporter.write_line("not on real servers: " + "; ".join(lacks))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config):
-    """The tests of whole workflows share one set of servers, which they stop and start, so they run in one process."""
-    if config.option.markexpr == "integration":
-        config.option.numprocesses = 0

@@ -1,4 +1,4 @@
-"""One set of servers for all tests of this folder."""
+"""One set of servers for each of the two groups of tests in this folder, which run side by side."""
 
 import os
 import tempfile

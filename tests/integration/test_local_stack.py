@@ -13,7 +13,7 @@ from tests.flows.conversions import batches, mlp
 from tests.infra.docs.pages import DOCS, SCRIPTS
 from tests.settings import NAMES
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration of operations"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_the_files_are_what_prometheus_accepts_and_each_alert_fires_where_it_sho
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.xdist_group("integration")
+@pytest.mark.xdist_group("integration of operations")
 @pytest.mark.timeout(300)
 def test_the_queries_find_the_figures_of_a_bridge_that_runs(site, tmp_path):
     config = yaml.safe_load((MONITORING / "prometheus.yaml").read_text(encoding="utf-8"))

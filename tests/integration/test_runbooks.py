@@ -10,7 +10,7 @@ from tests.integration.site import CONVERT, DATA, DEMO
 from tests.real_servers import processes
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration of operations"), pytest.mark.timeout(500)]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tasks.settings import RESULT_BLOCK, RESULT_BLOCK_VARIABLE
 from tests.integration.site import CONVERT, DATA
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("integration of operations"), pytest.mark.timeout(600)]
 
 # That MLflow is gone is to be noticed soon.
 SETTINGS = {RESULT_BLOCK_VARIABLE: RESULT_BLOCK, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
