@@ -160,4 +160,5 @@ def test_a_backup_brings_everything_back_and_an_upgrade_keeps_it(at_night, site,
 
 def test_the_first_five_minutes_show_how_the_service_is(site, runbook):
     said = runbook.follow(steps("on-call"))
-    assert "Prefect" in said and "Work Pools" in said and "Flow Runs" in said
+    assert "Prefect" in said and "Work Pools" in said
+    assert "Flow Runs" in said or "No flow runs found." in said
