@@ -27,10 +27,10 @@ LOG = logging.getLogger(__name__)
 
 def with_casts_placed(job: Job, model: ir.Model, plan: PrecisionPlan, data: Data) -> PrecisionPlan:
     """`plan`, which is for the sanitized `model`, with its Casts placed for batches as those of `data`; as it is where
-    the job decides by thresholds, and where that saves nothing. ``data.placement`` has what it saves, in place of what
-    it said of an earlier form of the plan."""
-    if job.config.decide != "measured":
-        return plan
+    that saves nothing. ``data.placement`` has what it saves, in place of what it said of an earlier form of the plan.
+
+    DataError where the data does not fit.
+    """
     plan = structs.replace(plan, data=structs.replace(plan.data, placement=UNSET))
     types = {each.precision for each in plan.nodes}
     if Precision.FP32 not in types or not types & {*plan.low_types}:
