@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from autocast_core.config import OPTIONS, ConversionConfig
 from autocast_core.errors import AutocastError, ConfigError, InputError, OutputError
-from autocast_core.log_setup import LOGGER, configure_logging
 from autocast_core.options import Option
 from autocast_core.precision import parse_low_types, types_text
 from autocast_core.process.garbage_collector import never_collect
 from autocast_core.process.lazy_imports import postpone_symbolic_shapes
+from autocast_core.process.log_setup import LOGGER, configure_logging
 from autocast_core.text import visible
 
 if TYPE_CHECKING:

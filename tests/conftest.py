@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autocast_core.log_setup import LOGGER
+from autocast_core.process.log_setup import LOGGER
 from tests.settings import NO_KEPT_SERVER
 
 FOLDER = pytest.StashKey[Path]()

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.data import Batches
-from autocast_core.diagnose.culprits import WorstBatch, begins, find_culprits, swallowed
+from autocast_core.diagnose.culprits.ranked_culprits import WorstBatch, begins, find_culprits, swallowed
 from autocast_core.diagnose.distances import DistanceSums, distance
 from autocast_core.diagnose.error_shares import MeasuredErrors
 from autocast_core.diagnose.matching.by_numbers import match_by_numbers, unmatched_values

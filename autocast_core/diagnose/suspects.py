@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.calibrate.tensor_sizes import sizes_of
-from autocast_core.diagnose.culprit_kinds import differences
+from autocast_core.diagnose.culprits.culprit_kinds import differences
 from autocast_core.diagnose.error_shares import MeasuredErrors, unit_rounding
 from autocast_core.diagnose.matching.segments import MatchedSegment
 

@@ -88,7 +88,7 @@ def convert_file(
     simulated model is ruined); nothing is written then.
     """
     if plan is not None:
-        from autocast_core.pipeline.apply_plan import apply_plan_file
+        from autocast_core.pipeline.given_plans.apply_plan import apply_plan_file
 
         return apply_plan_file(
             src, dst, plan, config, calibration=calibration, external_data=external_data, progress=progress

@@ -1,5 +1,5 @@
-"""This process: when the garbage collector runs, which modules are loaded late, how child processes end, and how a full
-disk is told.
+"""This process: when the garbage collector runs, which modules are loaded late, where log lines go, how child processes
+end, and how a full disk is told.
 
 Which imports may stand inside a function, and why:
 

@@ -12,7 +12,7 @@ import typer
 from flows.cli.terminal.output import finish
 
 if TYPE_CHECKING:
-    from autocast_core.report.comparison import Difference, Side
+    from autocast_core.report.pages.comparison_page import Difference, Side
 
 KEYS = ("runs", "settings", "metrics", "nodes", "html")
 HELP = """Compare two conversions: settings, metrics, and which nodes are decided differently and why.
@@ -48,7 +48,7 @@ def compare(
 def compared(run_a: str, run_b: str, html: Path | None) -> Mapping[str, Any]:
     """Reads both runs and compares them."""
     from autocast_core.errors import OutputError
-    from autocast_core.report.comparison import compare_runs, comparison_page
+    from autocast_core.report.pages.comparison_page import compare_runs, comparison_page
     from flows.local.session import reading_session
 
     with reading_session():
@@ -71,7 +71,7 @@ def compared(run_a: str, run_b: str, html: Path | None) -> Mapping[str, Any]:
 def _side(which: str) -> Side:
     from autocast_core.evaluate.metric_names import with_current_names
     from autocast_core.plan import PrecisionPlan
-    from autocast_core.report.comparison import Side
+    from autocast_core.report.pages.comparison_page import Side
     from tasks.storage.model_registry import resolve_tracking_uri
     from tasks.tracking.reading import read_artifact, read_run, read_version
 

@@ -37,7 +37,7 @@ def diagnose_pair(
 ) -> DiagnosisFound:
     """The diagnosis of `candidate` against the request's source; see autocast_core.pipeline.stages.diagnose."""
     from autocast_core.pipeline.stages.diagnose import convert_without, diagnose_candidate, reproduce_culprit
-    from autocast_core.report.diagnosis_page import diagnosis_page
+    from autocast_core.report.pages.diagnosis_page import diagnosis_page
 
     job = request.job(report)
     found = diagnose_candidate(job, candidate, mapped, tolerance_db)

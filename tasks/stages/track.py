@@ -115,7 +115,7 @@ def _log_reports(run: RunRef, record: Record, report: ReportInput, text: str, fo
     """The artifacts that people read, and those that viewers do."""
     from autocast_core.report.figures.plots import plots
     from autocast_core.report.node_table import node_table
-    from autocast_core.report.page import page
+    from autocast_core.report.pages.report_page import page
     from autocast_core.report.sources import attribution_table
     from autocast_core.report.viewers.model_explorer import node_data
 

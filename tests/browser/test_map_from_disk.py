@@ -7,7 +7,7 @@ import pytest
 from autocast_core.engine.devices import devices
 from autocast_core.engine.validation import Validation
 from autocast_core.engine.view import EngineView, Kernel
-from autocast_core.report.page import page as report_page
+from autocast_core.report.pages.report_page import page as report_page
 from autocast_core.search.attribution import Attribution, NodeError
 from tests.autocast_core.report.conftest import build_report
 from tests.browser.conftest import serious_problems

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from autocast_core.report.comparison import Side, compare_runs, comparison_page
 from autocast_core.report.content import PreviousVersion
-from autocast_core.report.page import page as report_page
+from autocast_core.report.pages.comparison_page import Side, compare_runs, comparison_page
+from autocast_core.report.pages.report_page import page as report_page
 from autocast_core.search.attribution import Attribution, NodeError
 from tests.autocast_core.report.conftest import build_report
 from tests.browser.conftest import serious_problems

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from autocast_core.report.page import page as report_page
+from autocast_core.report.pages.report_page import page as report_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser with MLflow")]
 NODES = 20_000

@@ -14,8 +14,8 @@ from autocast_core.apply import apply_plan
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.model import load_proto
 from autocast_core.operators.families import READS_NO_ELEMENTS
-from autocast_core.pipeline.apply_plan import apply_plan_in_memory
 from autocast_core.pipeline.artifacts import Converted
+from autocast_core.pipeline.given_plans.apply_plan import apply_plan_in_memory
 from autocast_core.pipeline.job import Job
 from tests.conformance.conversion import convert
 from tests.conformance.evaluation import close, run

@@ -12,12 +12,12 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError
-from autocast_core.log_setup import LOGGER, configure_logging_if_nobody_has
 from autocast_core.model import SavedModel, runtime_model
 from autocast_core.model.protobuf.skeleton import LARGE_BYTES
 from autocast_core.pipeline.convert import convert_file, convert_in_memory
 from autocast_core.pipeline.job import Job
 from autocast_core.precision import Precision, parse_low_types
+from autocast_core.process.log_setup import LOGGER, configure_logging_if_nobody_has
 from autocast_core.verify import Verified
 
 _LOWEST_OPSET_OF_F16 = 19

@@ -15,14 +15,13 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError, DataError, ModelError
 from autocast_core.evaluate import TaskMetric
-from autocast_core.log_setup import configure_logging_if_nobody_has
 from autocast_core.model import runtime_model
 from autocast_core.model.protobuf.proto_nodes import proto_nodes
 from autocast_core.model.tensors import ConvertedTensor
 from autocast_core.model.traverse import map_tensors
-from autocast_core.pipeline.apply_plan import apply_plan_in_memory
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.convert import planning_stages
+from autocast_core.pipeline.given_plans.apply_plan import apply_plan_in_memory
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
@@ -30,6 +29,7 @@ from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.plans.search import search_stage
 from autocast_core.pipeline.stages.sanitize import SANITIZE
 from autocast_core.pipeline.stages.verify import VERIFY
+from autocast_core.process.log_setup import configure_logging_if_nobody_has
 from autocast_core.search import SearchLimits, SearchRequest, SearchResult
 from autocast_core.verify import Verified
 

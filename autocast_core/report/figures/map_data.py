@@ -1,6 +1,6 @@
 """What the map of report.html draws beyond the node table's data: modules, ends, casts, and the engine's kernels.
 
-The layout is made by the page itself, of one scope when it is opened: scripts in templates/report/.
+The layout is made by the page itself, of one scope when it is opened: scripts in pages/templates/report/.
 """
 
 from __future__ import annotations

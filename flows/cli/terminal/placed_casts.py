@@ -23,7 +23,7 @@ def placed(plan: Path, model: Path, output: Path) -> dict[str, Any]:
     from msgspec import UNSET, structs
 
     from autocast_core.model.atomic import check_inputs_stay, check_plain, write_whole
-    from autocast_core.pipeline.place_casts import place_casts_file
+    from autocast_core.pipeline.given_plans.place_casts import place_casts_file
     from autocast_core.plan import read_plan
 
     check_plain(output)

@@ -22,7 +22,7 @@ def transferred_within_limits(plan: Path, model: Path, output: Path) -> Mapping[
 def transferred_to(plan: Path, model: Path, output: Path) -> dict[str, Any]:
     """Writes the plan for `model` to `output`; raises as transfer_plan."""
     from autocast_core.model.atomic import check_inputs_stay, check_plain, write_whole
-    from autocast_core.pipeline.transfer import transfer_plan
+    from autocast_core.pipeline.given_plans.transfer_plan import transfer_plan
     from autocast_core.plan import read_plan
 
     check_plain(output)

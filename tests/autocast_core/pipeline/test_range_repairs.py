@@ -15,9 +15,9 @@ from autocast_core.calibrate import calibrate
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.errors import PlanError
 from autocast_core.evaluate import compare
-from autocast_core.pipeline.apply_plan import apply_plan_file
 from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.convert import convert_file, convert_in_memory
+from autocast_core.pipeline.given_plans.apply_plan import apply_plan_file
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.planned_graph import planned_model
 from autocast_core.plan import PrecisionPlan

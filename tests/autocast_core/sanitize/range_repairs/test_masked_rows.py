@@ -10,9 +10,9 @@ import pytest
 from autocast_core.backends.onnxruntime import OnnxRuntime
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.evaluate import compare
-from autocast_core.pipeline.apply_plan import apply_plan_file
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.convert import convert_file, convert_in_memory
+from autocast_core.pipeline.given_plans.apply_plan import apply_plan_file
 from autocast_core.pipeline.job import Job
 from autocast_core.sanitize import sanitize
 from autocast_core.sanitize.range_repairs.masked_rows import STEP

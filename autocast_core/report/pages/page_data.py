@@ -1,6 +1,6 @@
 """The node table of report.html as compact JSON: strings once, names front-coded, numbers short.
 
-The script in templates/report.js is its only reader. Texts are made visible here; the page shows them as text.
+The script templates/report/network.js is its only reader. Texts are made visible here; the page shows them as text.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.diagnose.culprit_kinds import explanation, kind_of
-from autocast_core.diagnose.culprit_remedies import remedy_of
-from autocast_core.diagnose.culprit_repairs import with_repairs
+from autocast_core.diagnose.culprits.culprit_kinds import explanation, kind_of
+from autocast_core.diagnose.culprits.culprit_remedies import remedy_of
+from autocast_core.diagnose.culprits.culprit_repairs import with_repairs
 from autocast_core.diagnose.distances import DistanceSums, array_distance
 from autocast_core.diagnose.error_shares import INFINITE, MeasuredErrors, error_shares
 from autocast_core.diagnose.matching.segments import MatchedSegment

@@ -11,7 +11,7 @@ from autocast_core.engine.devices import devices
 from autocast_core.engine.validation import Validation
 from autocast_core.engine.view import EngineView, Kernel
 from autocast_core.report.figures.engine_section import engine_section, type_class
-from autocast_core.report.page import page
+from autocast_core.report.pages.report_page import page
 from autocast_core.report.summary import summary
 
 PRODUCT = Kernel(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from autocast_core.diagnose.clamped_masks import mask_numbers
+from autocast_core.diagnose.culprits.clamped_masks import mask_numbers
 from autocast_core.diagnose.error_shares import MeasuredErrors, unit_rounding
 from autocast_core.diagnose.matching.operand_likeness import is_constant, same_attributes, same_weights
 from autocast_core.diagnose.matching.segments import MatchedSegment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autocast_core.diagnose.result import Diagnosis
-from autocast_core.report.page import environment
+from autocast_core.report.pages.report_page import environment
 from autocast_core.report.text import number
 
 _LISTED = 2000

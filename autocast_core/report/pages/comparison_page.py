@@ -1,4 +1,5 @@
-"""What differs between two conversions: settings, metrics, and the nodes that they decide differently."""
+"""What differs between two conversions, and the page that shows it: settings, metrics, and the nodes that they decide
+differently."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 
 from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.plan import diff as plan_diff
-from autocast_core.report.page import environment
+from autocast_core.report.pages.report_page import environment
 from autocast_core.report.text import number
 
 _LISTED = 2000

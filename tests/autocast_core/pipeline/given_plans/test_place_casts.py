@@ -11,8 +11,8 @@ from autocast_core import ConversionConfig, convert_file
 from autocast_core.config import Precision
 from autocast_core.decide.rules import IO_RANGE, PLACEMENT, RELEASE
 from autocast_core.model import load_proto
+from autocast_core.pipeline.given_plans.place_casts import place_casts_file
 from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.place_casts import place_casts_file
 from autocast_core.pipeline.stages.plans.cheaper_casts import with_casts_placed
 from autocast_core.sanitize import sanitize
 from autocast_core.search.search_space import search_space, soft_nodes

@@ -10,8 +10,8 @@ from autocast_core.config import Precision
 from autocast_core.decide.rules import entry_of
 from autocast_core.plan import NodeDecision
 from autocast_core.report.network import Network
-from autocast_core.report.page import page
-from autocast_core.report.page_data import front_coded, page_data, script_json
+from autocast_core.report.pages.page_data import front_coded, page_data, script_json
+from autocast_core.report.pages.report_page import page
 from autocast_core.search.attribution import Attribution, NodeError
 
 HOSTILE = ["</script><script>alert(1)</script>", "\"'&<b>", "a\nb\x1b\u202e\u2028", "n" * 10_000, "<!--", "\ud800"]

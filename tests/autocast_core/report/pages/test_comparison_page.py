@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from autocast_core.config import Precision
-from autocast_core.report.comparison import Side, compare_runs, comparison_page
+from autocast_core.report.pages.comparison_page import Side, compare_runs, comparison_page
 
 
 def side(report, run_id="a", metrics=None, **settings):

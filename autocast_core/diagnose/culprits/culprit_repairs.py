@@ -8,7 +8,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
-from autocast_core.diagnose.clamped_masks import mask_numbers
+from autocast_core.diagnose.culprits.clamped_masks import mask_numbers
 from autocast_core.diagnose.error_shares import MeasuredErrors
 from autocast_core.diagnose.matching.segments import MatchedSegment
 from autocast_core.diagnose.result import Culprit, Kind, Remedy

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from autocast_core.engine.validation import Validation
 from autocast_core.engine.view import EngineView, Kernel
-from autocast_core.report.page_data import page_data
+from autocast_core.report.pages.page_data import page_data
 
 
 def _named(data: dict, tensor: int) -> str:

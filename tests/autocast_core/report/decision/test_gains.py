@@ -6,7 +6,7 @@ from autocast_core.engine.validation import Validation
 from autocast_core.engine.view import EngineView
 from autocast_core.report.decision.gains import Gain, gains
 from autocast_core.report.figures.engine_section import engine_section
-from tests.autocast_core.report.test_engine_section import CAST, validation
+from tests.autocast_core.report.figures.test_engine_section import CAST, validation
 
 
 def test_without_an_engine_there_are_size_and_accuracy(make_report):

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from autocast_core.diagnose import Culprit, Kind
-from autocast_core.diagnose.clamped_masks import MaskNumbers, mask_numbers
+from autocast_core.diagnose.culprits.clamped_masks import MaskNumbers, mask_numbers
 from tests.autocast_core.diagnose.diagnosed import diagnosed, model, normal, whole_fp16
 
 LOW = float(np.finfo(np.float32).min)

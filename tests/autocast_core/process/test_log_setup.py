@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from autocast_core.errors import ConfigError
-from autocast_core.log_setup import LOGGER, configure_logging, configure_logging_if_nobody_has
+from autocast_core.process.log_setup import LOGGER, configure_logging, configure_logging_if_nobody_has
 
 
 def test_lines_go_to_standard_output_with_the_fields_of_autocasts_log(capsys):
@@ -70,6 +70,6 @@ def test_a_name_with_control_characters_stays_on_one_line(capsys):
 
 
 def test_importing_the_package_sets_nothing_up():
-    program = "import autocast_core; from autocast_core.log_setup import LOGGER; print(LOGGER.handlers)"
+    program = "import autocast_core; from autocast_core.process.log_setup import LOGGER; print(LOGGER.handlers)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

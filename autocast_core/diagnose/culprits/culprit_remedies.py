@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
-from autocast_core.diagnose.culprit_kinds import vanished_constant
+from autocast_core.diagnose.culprits.culprit_kinds import vanished_constant
 from autocast_core.diagnose.matching.segments import MatchedSegment
 from autocast_core.diagnose.result import Kind, Remedy
 

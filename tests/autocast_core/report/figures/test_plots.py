@@ -53,6 +53,6 @@ def test_sizes_are_in_megabytes():
 
 
 def test_importing_the_module_does_not_import_matplotlib():
-    names = "autocast_core.report.figures.plots, autocast_core.report.page"
+    names = "autocast_core.report.figures.plots, autocast_core.report.pages.report_page"
     code = f"import sys, {names}; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,7 +7,7 @@ from msgspec import structs
 from autocast_core.report.content import PreviousVersion
 from autocast_core.report.decision.gains import gains
 from autocast_core.report.decision.previous import FigureChange, since_previous
-from autocast_core.report.page import page
+from autocast_core.report.pages.report_page import page
 from tests.autocast_core.report.conftest import build_report
 
 NAMES = [f"n{at}" for at in range(12)]

@@ -6,7 +6,7 @@ import pytest
 from autocast_core import ConversionConfig, convert_file
 from autocast_core.config import Precision
 from autocast_core.errors import PlanError
-from autocast_core.pipeline.transfer import transfer_plan
+from autocast_core.pipeline.given_plans.transfer_plan import transfer_plan
 from tests.autocast_core.search.layered import layered
 
 

@@ -24,7 +24,7 @@ from autocast_core.report.decision.previous import since_previous
 from autocast_core.report.figures.engine_section import engine_section
 from autocast_core.report.figures.range_drawing import range_drawing
 from autocast_core.report.operators import operator_counts
-from autocast_core.report.page_data import page_data, script_json
+from autocast_core.report.pages.page_data import page_data, script_json
 from autocast_core.report.sources import error_sources
 from autocast_core.report.text import number, shown
 from autocast_core.text import visible
@@ -86,7 +86,7 @@ def environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
-        loader=PackageLoader("autocast_core.report", "templates"),
+        loader=PackageLoader("autocast_core.report.pages", "templates"),
         autoescape=select_autoescape(("html.j2",), default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,

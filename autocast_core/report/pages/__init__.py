@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: of a conversion, of two compared, of a diagnosis."""
