@@ -8,8 +8,8 @@ are written out so that they round on their way, too:
 - ``fp16``: also products of FP16 matrices and convolutions accumulate in FP16, rounded after every 16 products, and the
   sum of a Softmax is FP16. BF16 products stay in FP32: no tensor core accumulates them otherwise.
 
-Not modelled: ConvTranspose, grouped convolutions, Einsum, recurrent operators, Attention as an operator, and nodes
-whose rank is not known. The order of sums differs between kernels; 16 is the depth of one step of a tensor core.
+Not modelled: ConvTranspose, grouped convolutions, Einsum, recurrent operators, Attention as an operator, nodes whose
+rank is not known, and models of opsets below 13. The order of sums differs between kernels; 16 is the depth of one step of a tensor core.
 """
 
 from autocast_core.simulate.accumulation.accumulate import CAN_BE_FP32_FOR_FREE, Accumulate, is_modelled, write_out

@@ -21,6 +21,8 @@ class Accumulate(enum.StrEnum):
     FP16 = "fp16"
 
 
+_LOWEST_OPSET = 13
+"""The first with axes as an input of ReduceSum, and with Softmax along one axis."""
 _Write = Callable[[Tape, ir.Node, int, ir.DataType], ir.Value | None]
 
 
@@ -96,10 +98,12 @@ def write_out(node: ir.Node, dtype: ir.DataType, mode: Accumulate, names: Iterat
     """Put in the place of `node`, which is FP32 now and was `dtype`, nodes that round on their way.
 
     Its first output keeps its name and is not rounded itself. False, and nothing changed, where `mode` says nothing of
-    it or its rank is not known.
+    it, its rank is not known or the opset is older than what is written.
     """
     write, value, graph = _writer(node, dtype, mode), node.inputs[0] if node.inputs else None, node.graph
-    if write is None or value is None or value.shape is None or graph is None or not len(value.shape):
+    if opset < _LOWEST_OPSET or write is None or graph is None:
+        return False
+    if value is None or value.shape is None or not len(value.shape):
         return False
     tape = Tape(names, opset)
     result = write(tape, node, len(value.shape), dtype)

@@ -28,12 +28,18 @@ def group_norm(tape: Tape, node: ir.Node, rank: int, dtype: ir.DataType) -> ir.V
     assert value is not None
     if groups and tape.opset < 21:
         return None  # the scale is one a group there
-    grouped = tape.reshaped(value, tape.ints(0, groups, -1)) if groups else value
+    grouped = _grouped(tape, value, groups) if groups else value
     rows = tape.op("Flatten", grouped, attributes={"axis": 2})
     normal = tape.reshaped(_normal_rows(tape, rows, _epsilon(node), dtype, centred=True), tape.shape(value))
     along = tape.ints(1, -1, *[1] * (rank - 2))
     factors = [None if each is None else tape.reshaped(each, along) for each in node.inputs[1:]]
     return _scaled(tape, normal, factors, dtype)
+
+
+def _grouped(tape: Tape, value: ir.Value, groups: int) -> ir.Value:
+    """[n, c, ..] as [n, groups, c / groups, ..]."""
+    size = tape.op("Div", tape.shape(value, 1, 2), tape.ints(groups), dtype=ir.DataType.INT64)
+    return tape.reshaped(value, tape.joined(tape.shape(value, 0, 1), tape.ints(groups), size, tape.shape(value, 2)))
 
 
 def _normal_rows(tape: Tape, rows: ir.Value, epsilon: float, dtype: ir.DataType, *, centred: bool) -> ir.Value:

@@ -52,14 +52,15 @@ def in_blocks(tape: Tape, value: ir.Value, axis: int, rank: int) -> ir.Value:
     """`value` with its `axis` (from the end) of size n as two, n / 16 and 16, filled up with zeros."""
     place = rank + axis
     size = tape.shape(value, place, place + 1)
-    over = tape.op("Mod", size, tape.ints(BLOCK), dtype=_INT)
-    missing = tape.op("Mod", tape.op("Sub", tape.ints(BLOCK), over, dtype=_INT), tape.ints(BLOCK), dtype=_INT)
+    filled = tape.op("Add", tape.op("Max", size, tape.ints(1), dtype=_INT), tape.ints(BLOCK - 1), dtype=_INT)
+    blocks = tape.op("Div", filled, tape.ints(BLOCK), dtype=_INT)  # never 0, for which Scan ends the process
+    missing = tape.op("Sub", tape.op("Mul", blocks, tape.ints(BLOCK), dtype=_INT), size, dtype=_INT)
     pads = tape.joined(
         tape.ints(*[0] * (rank + place)), missing, *([tape.ints(*[0] * (-axis - 1))] if axis < -1 else [])
     )
     padded = tape.op("Pad", value, pads)
     parts = [tape.shape(value, 0, place)] if place else []
-    parts.append(tape.ints(-1, BLOCK))
+    parts += [blocks, tape.ints(BLOCK)]
     if axis < -1:
         parts.append(tape.shape(value, place + 1))
     return tape.reshaped(padded, tape.joined(*parts))

@@ -59,8 +59,8 @@ class Tape:
         return self.op("Concat", *parts, dtype=_INT, attributes={"axis": 0})
 
     def reshaped(self, value: ir.Value, shape: ir.Value) -> ir.Value:
-        """`value` in another shape."""
-        return self.op("Reshape", value, shape)
+        """`value` in another shape, of which a size of 0 is 0 where the opset has a form for that (14)."""
+        return self.op("Reshape", value, shape, attributes={"allowzero": 1} if self.opset >= 14 else None)
 
     def summed(self, value: ir.Value, axis: int, *, keep: bool) -> ir.Value:
         """The sums along `axis`, in FP32."""

@@ -206,3 +206,25 @@ def test_nodes_in_fp32_are_left_alone():
     simulated = simulate(load_proto(onnx.parser.parse_model(text)), Accumulate.FP16)
     assert "Scan" not in {node.op_type for node in simulated.graph}
     assert "ReduceMean" in {node.op_type for node in simulated.graph}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shapes", "expected"),
+    [
+        ("y = MatMul(a, b)", {"a": (3, 0), "b": (0, 5)}, (3, 5)),
+        ("y = MatMul(a, b)", {"a": (2, 0, 4), "b": (4, 5)}, (2, 0, 5)),
+        ("y = ReduceSum(a)", {"a": (3, 0)}, (1, 1)),
+        ("y = LayerNormalization(a, b)", {"a": (3, 0, 8), "b": (8,)}, (3, 0, 8)),
+        ("y = GroupNormalization<num_groups=2>(a, b, b)", {"a": (0, 4, 3), "b": (4,)}, (0, 4, 3)),
+        ("y = Softmax(a)", {"a": (2, 0, 8)}, (2, 0, 8)),
+    ],
+)
+def test_tensors_without_elements_are_summed_to_zeros(nodes, shapes, expected):
+    found = result(nodes, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, Accumulate.FP16)
+    np.testing.assert_array_equal(found, np.zeros(expected))
+
+
+def test_a_model_of_an_old_opset_is_simulated_without_bounds():
+    x = data(3, 40)
+    plain, bound = (result("y = Softmax(x)", {"x": x}, mode, opset=11) for mode in (Accumulate.FP32, Accumulate.FP16))
+    np.testing.assert_array_equal(plain, bound)
