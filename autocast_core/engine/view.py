@@ -53,8 +53,9 @@ class EngineView:
     `attention_found` counts the attention cores that the engine recognised, fused or not. `without_kernel` says for
     each ONNX node that no kernel names why: ``constant`` (known when building), ``layout`` (only changes how values
     are laid out), ``control flow``, ``neutral`` (× 1 or + 0), ``in the weights`` (a folded BatchNormalization),
-    ``mask`` (makes one that a fused attention kernel takes as it is), or ``unnamed`` where it computes and the log does
-    not tell in which kernel. `described_by` is what told the kernels.
+    ``mask`` (makes one that a fused attention kernel takes as it is), ``unused`` (nothing needs its results), ``same as
+    another`` (a kernel computes the same of the same), or ``unnamed`` where it computes and the log does not tell in
+    which kernel. `described_by` is what told the kernels.
     """
 
     kernels: tuple[Kernel, ...]

@@ -14,6 +14,7 @@ from autocast_core.fusion.node_kinds import NodeKind, node_kind, only_moves
 from autocast_core.fusion.readers import narrower, source_of
 from autocast_core.graph.walk import all_graphs, nodes_with_ids
 from autocast_core.operators import element_type
+from autocast_core.sanitize.names import with_named_nodes
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -23,8 +24,9 @@ def estimated_view(model: ir.Model, shapes: Shapes) -> EngineView:
 
     `shapes` has the dimensions of values by name; those of initializers need not be in it. Types are those of the
     model's values: a Cast in the model is none in the engine, but says which type is written. Bytes and operations are
-    None where a shape is missing.
+    None where a shape is missing. Nodes without a name of their own are called as `autocast_core.sanitize` calls them.
     """
+    model = with_named_nodes(model)
     ids = {node: node_id for node_id, node in nodes_with_ids(model.graph)}
     traffic = _Traffic(shapes)
     kernels, unnamed = list[Kernel](), dict[str, str]()

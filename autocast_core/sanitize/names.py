@@ -16,7 +16,7 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig
 from autocast_core.graph.annotations import quantization_annotation, set_quantization_annotation
 from autocast_core.graph.names import UnusedNames, defined_values, rename
-from autocast_core.graph.walk import all_graphs, all_nodes, bodies
+from autocast_core.graph.walk import all_graphs, all_nodes, bodies, nodes_with_ids
 from autocast_core.sanitize.change import Change
 
 
@@ -28,6 +28,16 @@ def give_unique_names(model: ir.Model, config: ConversionConfig) -> tuple[Change
 def name_function_nodes(function: ir.Function) -> None:
     """Name the unnamed nodes of a model-local function, so that their inlined copies can be told apart."""
     _name_nodes(function.graph)
+
+
+def with_named_nodes(model: ir.Model) -> ir.Model:
+    """`model`; where nodes of a graph have no name, or share one, a copy in which nodes are named as by the pass."""
+    ids = [node_id for node_id, _ in nodes_with_ids(model.graph)]
+    if len({*ids}) == len(ids) and not any(node_id.endswith("/") for node_id in ids):
+        return model
+    copy = model.clone()
+    _name_nodes(copy.graph)
+    return copy
 
 
 def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:

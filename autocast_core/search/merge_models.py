@@ -10,9 +10,7 @@ import onnx_ir as ir
 
 from autocast_core.graph.names import unused_names
 from autocast_core.graph.walk import bodies
-from autocast_core.model import ConvertedTensor
-
-_SMALL_BYTES = 4096
+from autocast_core.model.value_numbers import node_key, weight_key
 
 
 def merge_models(models: Sequence[ir.Model]) -> ir.Model:
@@ -48,9 +46,9 @@ class _Merger:
         inputs = {value.name: value for value in graph.inputs}
         merger = _Merger(model, inputs, unused_names(graph).numbered("beside"))
         for value in graph.initializers.values():
-            merger.weights.setdefault(_weight_key(value), value)
+            merger.weights.setdefault(weight_key(value), value)
         for node in graph:
-            merger.known.setdefault(_node_key(node, node.inputs), tuple(node.outputs))
+            merger.known.setdefault(node_key(node, node.inputs), tuple(node.outputs))
         return merger
 
     def add(self, model: ir.Model) -> None:
@@ -60,14 +58,14 @@ class _Merger:
             here.setdefault(value, self._weight(value))
         for node in model.graph:
             inputs = [None if value is None else here[value] for value in node.inputs]
-            key = _node_key(node, inputs)
+            key = node_key(node, inputs)
             if key not in self.known:
                 self.known[key] = self._copied(node, inputs, here)
             here.update(zip(node.outputs, self.known[key], strict=True))
         self.model.graph.outputs.extend(here[value] for value in model.graph.outputs)
 
     def _weight(self, value: ir.Value) -> ir.Value:
-        key = _weight_key(value)
+        key = weight_key(value)
         if key not in self.weights:
             # Another tensor object: writing a model names its tensors, and another thread may be writing this one.
             tensor = copy.copy(value.const_value)
@@ -121,35 +119,3 @@ def _graphs(graph: ir.Graph) -> Iterator[ir.Graph]:
     for node in graph:
         for _, body in bodies(node):
             yield from _graphs(body)
-
-
-def _node_key(node: ir.Node, inputs: Sequence[ir.Value | None]) -> Hashable:
-    if any(True for _ in bodies(node)):
-        return id(node)
-    attributes = tuple(sorted((name, _attribute_key(attribute)) for name, attribute in node.attributes.items()))
-    named = tuple(bool(value.name) for value in node.outputs)
-    return node.domain, node.op_type, node.overload, tuple(map(id, inputs)), attributes, named
-
-
-def _attribute_key(attribute: ir.Attr) -> str:
-    if attribute.type == ir.AttributeType.TENSOR:
-        return repr(_tensor_key(attribute.value))
-    simple = (ir.AttributeType.INT, ir.AttributeType.INTS, ir.AttributeType.FLOAT, ir.AttributeType.FLOATS)
-    if attribute.type in (*simple, ir.AttributeType.STRING, ir.AttributeType.STRINGS) and not attribute.is_ref():
-        return repr((attribute.type, attribute.value))
-    return repr(id(attribute))
-
-
-def _weight_key(value: ir.Value) -> Hashable:
-    return id(value) if value.const_value is None else _tensor_key(value.const_value)
-
-
-def _tensor_key(tensor: ir.TensorProtocol) -> Hashable:
-    kind = (tensor.dtype, tuple(tensor.shape))
-    if isinstance(tensor, ir.ExternalTensor):
-        return (*kind, str(tensor.path), tensor.offset, tensor.length)
-    if isinstance(tensor, ConvertedTensor):
-        return (*kind, "converted", _tensor_key(tensor.source))
-    if tensor.dtype is not ir.DataType.STRING and tensor.nbytes <= _SMALL_BYTES:
-        return (*kind, tensor.tobytes())
-    return (*kind, id(tensor))

@@ -9,7 +9,8 @@ are written out so that they round on their way, too:
   sum of a Softmax is FP16. BF16 products stay in FP32: no tensor core accumulates them otherwise.
 
 Not modelled: ConvTranspose, grouped convolutions, Einsum, recurrent operators, Attention as an operator, nodes whose
-rank is not known, and models of opsets below 13. The order of sums differs between kernels; 16 is the depth of one step of a tensor core.
+rank is not known, and models of opsets below 13. The order of sums differs between kernels; 16 is the depth of one step
+of a tensor core.
 """
 
 from autocast_core.simulate.accumulation.accumulate import CAN_BE_FP32_FOR_FREE, Accumulate, is_modelled, write_out

@@ -188,3 +188,14 @@ main (float16[n, 16] x) => (float16[n, 16] y) {
 def test_what_a_cast_reads_has_the_shape_of_what_it_gives():
     model = ir.serde.deserialize_model(onnx.parser.parse_model(HEADER + CAST_BEHIND))
     assert estimated_view(model, {"x": (4, 16), "y": (4, 16)}).traffic_bytes == 2 * 4 * 16 * 2
+
+
+def test_a_core_of_nodes_without_names_is_one_kernel_under_names_of_their_own():
+    text = """
+    main (float16[1, 4, 32, 64] q, float16[1, 4, 64, 32] k, float16[1, 4, 32, 64] v) => (float16[1, 4, 32, 64] y) {
+        s = MatMul (q, k) p = Softmax (s) y = MatMul (p, v)
+    }
+    """
+    (kernel,) = view(text).kernels
+    assert kernel.fused_attention
+    assert sorted(kernel.nodes) == ["graph/MatMul_1", "graph/MatMul_2", "graph/Softmax_1"]

@@ -232,6 +232,40 @@ def test_only_operands_that_leave_the_other_as_it_is_are_neutral():
     }
 
 
+def test_what_is_not_needed_or_computed_twice_is_told():
+    text = """
+    <ir_version: 10, opset_import: ["" : 22]>
+    main (float[2] x) => (float[2] y, float[2] z) {
+        [first] a = Abs (x)
+        [again] b = Abs (x)
+        [of_first] c = Neg (a)
+        [of_again] d = Neg (b)
+        [only] y = Sum (c)
+        [use] z = Exp (d)
+        [dead] e = Exp (x)
+        [deader] f = Log (e)
+    }
+    """
+    assert _view(text, kernel=["first", "of_again", "use"]).without_kernel == {
+        "graph/again": "same as another",
+        "graph/of_first": "same as another",
+        "graph/only": "neutral",
+        "graph/dead": "unused",
+        "graph/deader": "unused",
+    }
+
+
+def test_nodes_without_names_and_calls_of_functions_are_found_under_tensorrts_names():
+    text = """
+    <ir_version: 10, opset_import: ["" : 22, "local" : 1]>
+    main (float[2] x) => (float[2] y) { a = Abs (x) b = Neg (a) [call] y = local.Act (b) }
+    <domain: "local", opset_import: ["" : 22]> Act (u) => (w) { [curve] v = Sigmoid (u) [times] w = Mul (u, v) }
+    """
+    view = _view(text, one=["node_of_a"], other=["node_of_b", "curve", "times"])
+    assert [each.nodes for each in view.kernels] == [("graph/Abs_2",), ("graph/Neg_2", "graph/call")]
+    assert view.without_kernel == {}
+
+
 def test_a_mask_belongs_to_the_fused_attention_that_alone_reads_it():
     text = """
     <ir_version: 10, opset_import: ["" : 22]>
