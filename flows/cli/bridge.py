@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish
+from flows.cli.terminal.shared_options import Json
 
 EVENTS = ("model_version.created", "model_version_alias.created", "model_version_tag.set")
 SERVE_HELP = """Receive MLflow's registry webhooks and turn them into Prefect events.
@@ -49,7 +50,7 @@ def register(
             envvar="AUTOCAST_BRIDGE_URL", help="The bridge's address as MLflow reaches it, ending in /mlflow."
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Create the webhook in MLflow."""
     result = finish(lambda: _register(url), ("webhook_id", "url", "events"), as_json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish
+from flows.cli.terminal.shared_options import Json
 
 if TYPE_CHECKING:
     from autocast_core.report.pages.comparison_page import Difference, Side
@@ -35,7 +36,7 @@ def compare(
     run_a: Run,
     run_b: Run,
     html: Annotated[Path | None, typer.Option(help="Also write the comparison as one HTML page.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two conversions."""
     result = finish(lambda: compared(run_a, run_b, html), KEYS, as_json)

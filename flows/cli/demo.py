@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from flows.cli.terminal.output import finish
+from flows.cli.terminal.shared_options import Json
 
 HELP = """Convert a small digit classifier with the whole flow and compare it with a naive FP16 conversion.
 
@@ -19,9 +20,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("demo", help=HELP)(demo)
 
 
-def demo(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-) -> None:
+def demo(as_json: Json = False) -> None:
     """Run the demo."""
     known: dict[str, str] = {}
     result = finish(lambda: run_demo(known), ("run_id", "metrics"), as_json, known)

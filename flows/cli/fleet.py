@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish
+from flows.cli.terminal.shared_options import Json
 
 HELP = """Convert many models with one spec; run it again to convert only what is missing.
 
@@ -30,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 def fleet(
     file: Annotated[Path, typer.Argument(help="YAML file of models.")],
     runner: Annotated[str, typer.Option(help="threads, dask (a cluster of this machine) or dask=ADDRESS.")] = "threads",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Convert many models."""
     result = finish(lambda: _convert(file, runner, as_json), ("models",), as_json)

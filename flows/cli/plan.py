@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Json
 from flows.cli.terminal.tables import print_table
 
 if TYPE_CHECKING:
     from autocast_core.plan import NodeDecision, PrecisionPlan
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 PlanFile = Annotated[Path, typer.Argument(help="plan.json of a run, or written by --save_plan.")]
+PlannedModel = Annotated[Path, typer.Argument(help="FP32 ONNX file of the plan's architecture.")]
+PlanOutput = Annotated[Path, typer.Option("--output", "-o", help="Where to write the plan.")]
 
 RANKED = 20
 """Nodes in the table of shares; the plan has all of them."""
@@ -143,7 +145,7 @@ def schema() -> None:
 
 def apply(
     plan: PlanFile,
-    model: Annotated[Path, typer.Argument(help="FP32 ONNX file of the plan's architecture.")],
+    model: PlannedModel,
     output: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     as_json: Json = False,
 ) -> None:
@@ -160,7 +162,7 @@ def apply(
 def transfer(
     plan: PlanFile,
     model: Annotated[Path, typer.Argument(help="FP32 ONNX file of another depth of the plan's family.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the plan.")],
+    output: PlanOutput,
     as_json: Json = False,
 ) -> None:
     """Carry a plan over."""
@@ -174,8 +176,8 @@ def transfer(
 
 def place_casts(
     plan: PlanFile,
-    model: Annotated[Path, typer.Argument(help="FP32 ONNX file of the plan's architecture.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the plan.")],
+    model: PlannedModel,
+    output: PlanOutput,
     as_json: Json = False,
 ) -> None:
     """Place Casts."""

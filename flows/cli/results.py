@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish
+from flows.cli.terminal.shared_options import Json
 
 KEYS = ("location", "variable", "block")
 HELP = """Tell Prefect's server where results of runs lie on S3, so that every machine can read them.
@@ -24,7 +25,7 @@ def results(
     location: Annotated[
         str, typer.Argument(envvar="AUTOCAST_RESULT_STORAGE", help="An s3:// prefix, which ends in /.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Save the block on Prefect's server."""
     result = finish(lambda: _save(location), KEYS, as_json)

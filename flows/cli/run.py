@@ -9,6 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import (
+    Calibration,
+    Device,
+    FP32Engine,
+    Json,
+    Judges,
+    Metric,
+    Precisions,
+    SourceModel,
+    SpecFile,
+)
 
 KEYS = (
     "run_id",
@@ -46,39 +57,28 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="FP32 ONNX model: path, file://, s3:// or models:/NAME/VERSION.")],
-    calibration: Annotated[
-        str | None, typer.Option(help="Calibration data: .npz, folder of them, Polygraphy JSON.")
-    ] = None,
+    model: SourceModel,
+    calibration: Calibration = None,
     evaluation: Annotated[str | None, typer.Option(help="Evaluation data, in the same forms.")] = None,
-    spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
+    spec: SpecFile = None,
+    precision: Precisions = None,
     output: Annotated[str | None, typer.Option(help="FILE.onnx, a folder or an s3:// prefix.")] = None,
     name: Annotated[str | None, typer.Option(help="Registered name of the converted model.")] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="module:function(outputs, labels) for task_metric_ratio. Default: top-1.")
-    ] = None,
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(help="A judge of the task, for example boxes:layout=yolov8; may be repeated."),
-    ] = None,
+    metric: Metric = None,
+    judge: Judges = None,
     recipe: Annotated[
         str | None, typer.Option(help="What was learnt about the model's family: a recipe's name, or its file.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Engine to fit the plan to: tensorrt.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device to estimate the engine's time on: l4 (default), h100 …")
-    ] = None,
-    fp32_engine: Annotated[
-        bool | None, typer.Option("--fp32-engine", help="Also build the FP32 model's engine, to compare with.")
-    ] = None,
+    device: Device = None,
+    fp32_engine: FP32Engine = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan; write and register nothing.")
     ] = False,
     runner: Annotated[
         str, typer.Option(help="What calibrates: local, or the workers of dask, dask=ADDRESS, ray or ray=ADDRESS.")
     ] = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Convert a model."""
     given = {

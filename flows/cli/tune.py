@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Json, Judges, Metric, Precisions, SourceModel, SpecFile
 from flows.cli.terminal.tables import print_table
 
 KEYS = ("kept_fp32", "metrics", "trials", "certificate", "plan")
@@ -31,18 +32,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def tune(
-    model: Annotated[str, typer.Argument(help="FP32 ONNX model: path, file://, s3:// or models:/NAME/VERSION.")],
+    model: SourceModel,
     budget: Annotated[list[str], typer.Option(help="A gate to meet, for example 'sqnr_db>=40'; may be repeated.")],
     evaluation: Annotated[
         str | None, typer.Option(help="Evaluation data: .npz, folder of them; `labels` in it for top1 budgets.")
     ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="module:function(outputs, labels) for task_metric_ratio. Default: top-1.")
-    ] = None,
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(help="A judge of the task, for example boxes:layout=yolov8; may be repeated."),
-    ] = None,
+    metric: Metric = None,
+    judge: Judges = None,
     max_trials: Annotated[int | None, typer.Option(help="Maximum number of evaluations.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Start no evaluation after this many minutes.")] = None,
     minimize: Annotated[
@@ -54,13 +50,13 @@ def tune(
     ] = None,
     pareto: Annotated[bool, typer.Option("--pareto", help="Measure the front of accuracy against cost, too.")] = False,
     workers: Annotated[int, typer.Option(help="Number of evaluations to run concurrently.")] = 1,
-    spec: Annotated[Path | None, typer.Option(help="YAML file of options; see `autocast schema`.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
+    spec: SpecFile = None,
+    precision: Precisions = None,
     output: Annotated[str | None, typer.Option(help="Where the plan goes: FILE.json or a folder.")] = None,
     runner: Annotated[
         str, typer.Option(help="What measures: local, or the workers of dask, dask=ADDRESS, ray or ray=ADDRESS.")
     ] = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find the smallest set of FP32 nodes."""
     asked = {

@@ -13,6 +13,7 @@ import typer
 
 from autocast_core.errors import ConfigError
 from flows.cli.terminal.output import FailedCheckError, finish, say
+from flows.cli.terminal.shared_options import Json
 
 if TYPE_CHECKING:
     from tasks.stages.diagnose import DiagnosisFound
@@ -80,7 +81,7 @@ def diagnose(
         Path | None, typer.Option(help="Folder for the smallest sub-models that show the first culprit, with a script.")
     ] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options: providers, shapes, batch_size …")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find where a model goes wrong."""
 

@@ -11,6 +11,7 @@ import typer
 
 from autocast_core.errors import ConfigError, InputError
 from flows.cli.terminal.output import FailedCheckError, finish, say
+from flows.cli.terminal.shared_options import Json
 
 if TYPE_CHECKING:
     from autocast_core.composite import CompositeEvaluation, CompositeRequest
@@ -48,7 +49,7 @@ def evaluate(
         bool, typer.Option("--each-stage", help="Also measure with one converted stage at a time.")
     ] = False,
     output: Annotated[Path | None, typer.Option(help="Folder for the stages that are converted here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Judge a composite model."""
     result = finish(lambda: passed(evaluated(file, candidate or (), evaluation, on, each_stage, output)), KEYS, as_json)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import FailedCheckError, finish, say
+from flows.cli.terminal.shared_options import Json
 
 HELP = """Look for what is wrong or needlessly expensive in an ONNX model, whoever converted it. Nothing is run.
 
@@ -46,7 +47,7 @@ def lint(
     ] = None,
     level: Annotated[LowestLevel, typer.Option(help="Show findings of this level and above.")] = LowestLevel.WARNING,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 where there are such findings.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Look for what is wrong or needlessly expensive in a model."""
 

@@ -12,6 +12,7 @@ import typer
 
 from autocast_core.errors import BackendError, ConfigError
 from flows.cli.terminal.output import FailedCheckError, finish, say
+from flows.cli.terminal.shared_options import Device, FP32Engine, Json, Judges
 
 if TYPE_CHECKING:
     from autocast_core.model.reference import ModelRef
@@ -59,18 +60,11 @@ def validate(
     metric: Annotated[
         str | None, typer.Option(help="module:function(outputs, labels), measured on both models; higher is better.")
     ] = None,
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(help="A judge of the task, for example boxes:layout=yolov8; may be repeated."),
-    ] = None,
+    judge: Judges = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file of options: providers, profiles, plugins …")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device to estimate the engine's time on: l4 (default), h100 …")
-    ] = None,
-    fp32_engine: Annotated[
-        bool | None, typer.Option("--fp32-engine", help="Also build the FP32 model's engine, to compare with.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    device: Device = None,
+    fp32_engine: FP32Engine = None,
+    as_json: Json = False,
 ) -> None:
     """Judge a converted model."""
     given = {"metric": metric, "device": device, "fp32_engine": fp32_engine, "judges": judge or None}

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Json, RegisteredVersion
 
 KEYS = ("version", "form", "output", "files", "signed", "digest")
 HELP = """Write a registered conversion to a new folder, with its card, plan, report, bill of materials and proof.
@@ -29,10 +30,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    model: RegisteredVersion,
     output: Annotated[str, typer.Option(help="The folder to write, which must not exist.")],
     form: Annotated[str, typer.Option("--as", help="folder, triton or oci.")] = "folder",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Export a registered conversion."""
     result = finish(lambda: exported(model, form, output), KEYS, as_json)

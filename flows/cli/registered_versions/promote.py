@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Json, RegisteredVersion
 from flows.cli.terminal.tables import gate_rows, print_table
 
 KEYS = ("model", "alias", "output_sha256", "gates")
@@ -28,9 +29,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def promote(
-    model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    model: RegisteredVersion,
     alias: Annotated[str, typer.Option(help="The alias to set, for example champion.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Promote a registered conversion."""
     result = finish(lambda: promoted(model, alias), KEYS, as_json)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from flows.cli.terminal.output import finish
+from flows.cli.terminal.shared_options import Json, RegisteredVersion
 
 KEYS = ("model", "aliases", "run_id", "source", "source_sha256", "output_sha256", "precision", "gate", "metrics")
 HELP = """Show what a reviewer needs of a registered conversion: verdict, gates, what changed, why, and what it costs.
@@ -22,10 +23,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("review", help=HELP)(review)
 
 
-def review(
-    model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-) -> None:
+def review(model: RegisteredVersion, as_json: Json = False) -> None:
     """Review a registered conversion."""
     result = finish(lambda: reviewed(model), KEYS, as_json)
     if not as_json:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Json, RegisteredVersion
 from flows.proof import SIGNING_KEY
 
 KEYS = ("version", "key", "files", "artifacts", "metrics")
@@ -34,9 +35,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sign(
-    model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    model: RegisteredVersion,
     key: Annotated[str, typer.Option(envvar=SIGNING_KEY, help="The private key, a PEM file of an elliptic curve.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Sign a registered conversion."""
     result = finish(lambda: signed(model, key), KEYS, as_json)

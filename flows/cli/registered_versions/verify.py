@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish
+from flows.cli.terminal.shared_options import Json, RegisteredVersion
 from flows.cli.terminal.tables import print_table
 
 KEYS = ("model", "verified", "links")
@@ -32,11 +33,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    model: RegisteredVersion,
     key: Annotated[
         str | None, typer.Option(help="The public key, a PEM file, that the version must be signed with.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Verify a registered conversion."""
     result = finish(lambda: verified(model, key), KEYS, as_json)

@@ -1,1 +1,1 @@
-"""What the commands print: results, tables, progress."""
+"""What commands share: options, and how results, tables and progress are printed."""

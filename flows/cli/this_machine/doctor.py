@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.terminal.output import FailedCheckError, finish, say
+from flows.cli.terminal.shared_options import Json
 
 if TYPE_CHECKING:
     from flows.doctor.check_result import Results
@@ -33,7 +34,7 @@ def doctor(
     bucket: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A bucket, or s3:// prefix, to look at; may be repeated.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Look at everything, and say what to fix."""
 

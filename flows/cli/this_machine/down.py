@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Json
 from flows.cli.this_machine.up import Folder, chosen
 
 KEYS = ("folder", "stopped")
@@ -29,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 def down(
     folder: Folder = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Stop the servers of this machine."""
     where = chosen(folder)

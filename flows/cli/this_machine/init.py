@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Calibration, Precisions
 
 KEYS = ("files", "settings")
 HELP = """Write spec.yaml, fleet.yaml and prefect.yaml for this team, and its servers into your settings file.
@@ -37,11 +38,9 @@ def init(
     model: Annotated[
         list[str] | None, typer.Option(help="A model to convert: path, s3:// or models:/ URI; may be repeated.")
     ] = None,
-    calibration: Annotated[
-        str | None, typer.Option(help="Calibration data: .npz, folder of them, Polygraphy JSON.")
-    ] = None,
+    calibration: Calibration = None,
     evaluation: Annotated[str | None, typer.Option(help="Evaluation data, in the same forms.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp16 (default), bf16, or fp16,bf16.")] = None,
+    precision: Precisions = None,
     gate: Annotated[
         list[str] | None, typer.Option(help="What a model must reach, for example top1_drop<=0.001; may be repeated.")
     ] = None,

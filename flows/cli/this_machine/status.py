@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from flows.cli.terminal.output import FailedCheckError, finish
+from flows.cli.terminal.shared_options import Json
 from flows.cli.this_machine.up import Folder, chosen, found, show
 
 KEYS = ("folder", "servers", "environment")
@@ -30,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 def status(
     folder: Folder = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the servers of this machine."""
     where = chosen(folder)

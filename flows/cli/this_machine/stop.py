@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Json
 
 HELP = """End the Prefect server that commands without PREFECT_API_URL keep for one another.
 
@@ -18,9 +19,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("stop", help=HELP)(stop)
 
 
-def stop(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-) -> None:
+def stop(as_json: Json = False) -> None:
     """End the embedded server of this home folder."""
     result = finish(_stopped, ("home", "stopped"), as_json)
     if not as_json:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.cli.terminal.output import finish, say
+from flows.cli.terminal.shared_options import Json
 from flows.local_stack.stack_settings import StackStorage
 
 KEYS = ("folder", "servers", "environment")
@@ -44,7 +45,7 @@ def up(
             " which infra/local/packages installs."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Start the servers of this machine."""
     where = chosen(folder)
