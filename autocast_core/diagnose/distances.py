@@ -9,6 +9,7 @@ import numpy as np
 
 from autocast_core.diagnose.result import TensorDistance
 from autocast_core.diagnose.sampled_values import Sample
+from autocast_core.evaluate.field_sums import largest, merge_fields
 
 _ZERO_SCALE = 1e-3
 """What an error is compared with where the reference is 0 throughout."""
@@ -24,26 +25,17 @@ class DistanceSums:
     elements: int = 0
     error: float = 0.0
     energy: float = 0.0
-    max_abs: float = 0.0
+    max_abs: float = largest(0.0)
     new_infinite: int = 0
     new_nan: int = 0
     vanished: int = 0
-    reference_max: float = 0.0
+    reference_max: float = largest(0.0)
     nonfinite: bool = False
     sampled: bool = False
 
     def merge(self, other: DistanceSums) -> None:
         """Add what another batch gave."""
-        self.elements += other.elements
-        self.error += other.error
-        self.energy += other.energy
-        self.max_abs = max(self.max_abs, other.max_abs)
-        self.new_infinite += other.new_infinite
-        self.new_nan += other.new_nan
-        self.vanished += other.vanished
-        self.reference_max = max(self.reference_max, other.reference_max)
-        self.nonfinite |= other.nonfinite
-        self.sampled |= other.sampled
+        merge_fields(self, other)
 
     @property
     def rel_l2(self) -> float:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autocast_core.evaluate.field_sums import largest, merge_fields
+
 CLASS_METRICS = ("top1_agreement", "top5_agreement", "kl")
 """The metrics of ClassAgreement, as metrics and gates name them."""
 K = 5
@@ -41,18 +43,20 @@ def may_be_class_scores(output: np.ndarray) -> bool:
     return output.dtype.kind not in "iubOUS" and output.ndim >= 2 and output.shape[-1] >= 2 and output.size > 0
 
 
+@dataclass
 class AgreementSums:
     """Sums over everything added so far for one output."""
 
-    def __init__(self) -> None:
-        self._rows = self._first = 0
-        self._overlap = self._divergence = 0.0
-        self._classes = 0
+    rows: int = 0
+    first: int = 0
+    overlap: float = 0.0
+    divergence: float = 0.0
+    classes: int = largest(0)
 
     def add(self, reference: np.ndarray, candidate: np.ndarray) -> None:
         """Add one batch of scores, both [..., classes]."""
         classes = reference.shape[-1]
-        self._classes = max(self._classes, classes)
+        self.classes = max(self.classes, classes)
         left, right = reference.reshape(-1, classes), candidate.reshape(-1, classes)
         step = max(1, _ROWS_ELEMENTS // classes)
         for start in range(0, len(left), step):
@@ -60,36 +64,32 @@ class AgreementSums:
 
     def merge(self, other: AgreementSums) -> None:
         """Add what `other` has seen of the same output."""
-        self._rows += other._rows
-        self._first += other._first
-        self._overlap += other._overlap
-        self._divergence += other._divergence
-        self._classes = max(self._classes, other._classes)
+        merge_fields(self, other)
 
     def result(self) -> ClassAgreement:
         """The metrics over everything added."""
-        rows = self._rows or 1
-        top5 = self._overlap / rows if self._rows else 1.0
+        rows = self.rows or 1
+        top5 = self.overlap / rows if self.rows else 1.0
         return ClassAgreement(
-            self._first / rows if self._rows else 1.0,
-            top5 if self._classes > K else None,
-            max(0.0, self._divergence / rows),
+            self.first / rows if self.rows else 1.0,
+            top5 if self.classes > K else None,
+            max(0.0, self.divergence / rows),
         )
 
     def _add_rows(self, reference: np.ndarray, candidate: np.ndarray) -> None:
         known = ~np.isnan(reference).any(axis=1)
         reference, candidate = reference[known].astype(np.float64), candidate[known].astype(np.float64)
-        self._rows += len(reference)
+        self.rows += len(reference)
         judged = ~(np.isnan(candidate) | ((candidate == np.inf) & (reference != np.inf))).any(axis=1)
         if not judged.all():
-            self._divergence = np.inf
+            self.divergence = np.inf
         reference, candidate = reference[judged], candidate[judged]
         if not len(reference):
             return
-        self._first += int(np.count_nonzero(reference.argmax(axis=1) == candidate.argmax(axis=1)))
+        self.first += int(np.count_nonzero(reference.argmax(axis=1) == candidate.argmax(axis=1)))
         if reference.shape[1] > K:
-            self._overlap += float(np.count_nonzero(_best(reference) & _best(candidate))) / K
-        self._divergence += _divergence(reference, candidate)
+            self.overlap += float(np.count_nonzero(_best(reference) & _best(candidate))) / K
+        self.divergence += _divergence(reference, candidate)
 
 
 def _best(scores: np.ndarray) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from autocast_core.errors import ConfigError, DataError
+from autocast_core.evaluate.field_sums import largest, merge_fields
 from autocast_core.evaluate.judges.detection.average_precision import PrecisionSums
 from autocast_core.evaluate.judges.detection.box_layouts import (
     BOX_LAYOUTS,
@@ -117,22 +118,29 @@ class _Reader:
         return [detections(each, self.nms if self.layout.suppress else None) for each in self.layout.read(used)]
 
 
+@dataclass
 class _Boxes:
     """Detections of both models, compared picture by picture."""
 
-    def __init__(self, reader: _Reader) -> None:
-        self._reader = reader
-        self._matched, self._truth, self._truth_fp32 = PrecisionSums(), PrecisionSums(), PrecisionSums()
-        self._boxes = self._lost = self._new = self._flips = self._pairs = 0
-        self._overlap = self._lost_score = 0.0
-        self._has_labels = False
+    reader: _Reader
+    matched: PrecisionSums = field(default_factory=PrecisionSums)
+    truth: PrecisionSums = field(default_factory=PrecisionSums)
+    truth_fp32: PrecisionSums = field(default_factory=PrecisionSums)
+    boxes: int = 0
+    lost: int = 0
+    new: int = 0
+    flips: int = 0
+    pairs: int = 0
+    overlap: float = 0.0
+    lost_score: float = largest(0.0)
+    has_labels: bool = False
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = self._reader.pictures(expected), self._reader.pictures(found)
+        left, right = self.reader.pictures(expected), self.reader.pictures(found)
         empty = Candidates(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
         count = max(len(left), len(right))
         left, right = (each + [empty] * (count - len(each)) for each in (left, right))
-        if self._reader.layout.is_flat and labels.exist and count > 1:
+        if self.reader.layout.is_flat and labels.exist and count > 1:
             raise DataError("judge boxes: where the boxes of all pictures stand in one list, labels need batch_size: 1")
         truths = labels.take(count)
         for number, (ours, theirs) in enumerate(zip(left, right, strict=True)):
@@ -141,22 +149,22 @@ class _Boxes:
                 self._add_truth(ours, theirs, truths[number])
 
     def _compare(self, expected: Candidates, found: Candidates) -> None:
-        wanted, seen = (at_least(each, self._reader.score) for each in (expected, found))
-        self._matched.add(found, wanted.boxes, wanted.classes)
+        wanted, seen = (at_least(each, self.reader.score) for each in (expected, found))
+        self.matched.add(found, wanted.boxes, wanted.classes)
         overlap = overlaps(seen.boxes, wanted.boxes)
         same = seen.classes[:, None] == wanted.classes[None]
-        at = np.array([self._reader.overlap])
+        at = np.array([self.reader.overlap])
         pairs = matched(np.where(same, overlap, -1.0), at)[0]
         lost = np.setdiff1d(np.arange(len(wanted.scores)), pairs)
         new = np.flatnonzero(pairs < 0)
         kept = np.flatnonzero(pairs >= 0)
-        self._boxes += len(wanted.scores)
-        self._lost += len(lost)
-        self._new += len(new)
-        self._flips += int(np.count_nonzero(matched(overlap[np.ix_(new, lost)], at) >= 0))
-        self._pairs += len(kept)
-        self._overlap += float(overlap[kept, pairs[kept]].sum())
-        self._lost_score = max(self._lost_score, float(wanted.scores[lost].max(initial=0.0)))
+        self.boxes += len(wanted.scores)
+        self.lost += len(lost)
+        self.new += len(new)
+        self.flips += int(np.count_nonzero(matched(overlap[np.ix_(new, lost)], at) >= 0))
+        self.pairs += len(kept)
+        self.overlap += float(overlap[kept, pairs[kept]].sum())
+        self.lost_score = max(self.lost_score, float(wanted.scores[lost].max(initial=0.0)))
 
     def _add_truth(self, expected: Candidates, found: Candidates, truth: np.ndarray) -> None:
         if truth.ndim != 2 or truth.shape[1] != 5:
@@ -165,37 +173,27 @@ class _Boxes:
                 " class, with class -1 in rows that only fill up"
             )
         real = truth[truth[:, 4] >= 0]
-        self._has_labels = True
-        for sums, detected in ((self._truth_fp32, expected), (self._truth, found)):
+        self.has_labels = True
+        for sums, detected in ((self.truth_fp32, expected), (self.truth, found)):
             sums.add(detected, real[:, :4], real[:, 4].round().astype(np.int64))
 
     def merge(self, other: _Boxes) -> None:
-        self._matched.merge(other._matched)
-        self._truth.merge(other._truth)
-        self._truth_fp32.merge(other._truth_fp32)
-        self._boxes += other._boxes
-        self._lost += other._lost
-        self._new += other._new
-        self._flips += other._flips
-        self._pairs += other._pairs
-        self._overlap += other._overlap
-        self._lost_score = max(self._lost_score, other._lost_score)
-        self._has_labels = self._has_labels or other._has_labels
+        merge_fields(self, other)
 
     def result(self) -> Values:
-        counts = {"lost": self._lost, "new": self._new, "class_flips": self._flips, "count": self._boxes}
-        values = {name: float(count) for name, count in counts.items()} | {"lost_score": self._lost_score}
-        if self._pairs:
-            values["mean_iou"] = self._overlap / self._pairs
-        reached = self._matched.by_overlap()
+        counts = {"lost": self.lost, "new": self.new, "class_flips": self.flips, "count": self.boxes}
+        values = {name: float(count) for name, count in counts.items()} | {"lost_score": self.lost_score}
+        if self.pairs:
+            values["mean_iou"] = self.overlap / self.pairs
+        reached = self.matched.by_overlap()
         if reached is not None:
-            values |= {"lost_share": self._lost / self._boxes, "new_share": self._new / self._boxes}
+            values |= {"lost_share": self.lost / self.boxes, "new_share": self.new / self.boxes}
             values |= {"matched_map": float(reached.mean()), "matched_map50": float(reached[0])}
             values["map_ratio"] = values["matched_map"]
-        return values | self._labelled() if self._has_labels else values
+        return values | self._labelled() if self.has_labels else values
 
     def _labelled(self) -> dict[str, float]:
-        reference, candidate = self._truth_fp32.by_overlap(), self._truth.by_overlap()
+        reference, candidate = self.truth_fp32.by_overlap(), self.truth.by_overlap()
         if reference is None or candidate is None:
             return {}
         left, right = float(reference.mean()), float(candidate.mean())

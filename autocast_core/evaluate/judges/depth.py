@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from autocast_core.errors import DataError
+from autocast_core.evaluate.field_sums import merge_fields
 from autocast_core.evaluate.judges.judge import (
     Judge,
     JudgeMetric,
@@ -47,12 +48,13 @@ _METRICS = (
 _LIMIT = 1.25
 
 
+@dataclass
 class DepthSums:
     """Pixels whose true depth is positive and finite; a depth that is not positive or not finite is a miss."""
 
-    def __init__(self) -> None:
-        self._pixels = self._near = 0
-        self._error = 0.0
+    pixels: int = 0
+    near: int = 0
+    error: float = 0.0
 
     def add(self, truth: np.ndarray, found: np.ndarray) -> None:
         """Add depths of equally many pixels, in float64."""
@@ -61,61 +63,58 @@ class DepthSums:
         usable = np.isfinite(found) & (found > 0.0)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.maximum(found / truth, truth / found)
-        self._pixels += truth.size
-        self._near += int(np.count_nonzero(usable & (ratio < _LIMIT)))
+        self.pixels += truth.size
+        self.near += int(np.count_nonzero(usable & (ratio < _LIMIT)))
         # NaN and infinity are an infinite error; any other number is as wrong as it is.
         errors = np.where(np.isfinite(found), np.abs(found - truth) / truth, np.inf)
-        self._error += float(errors.sum())
+        self.error += float(errors.sum())
 
     def merge(self, other: DepthSums) -> None:
         """Add the pixels of `other`."""
-        self._pixels += other._pixels
-        self._near += other._near
-        self._error += other._error
+        merge_fields(self, other)
 
     def values(self) -> dict[str, float]:
         """`delta1` and `abs_rel`; empty without pixels."""
-        if not self._pixels:
+        if not self.pixels:
             return {}
-        return {"delta1": self._near / self._pixels, "abs_rel": self._error / self._pixels}
+        return {"delta1": self.near / self.pixels, "abs_rel": self.error / self.pixels}
 
 
+@dataclass
 class _Depth:
-    def __init__(self, output: str, align: str) -> None:
-        self._output, self._align = output, align
-        self._both, self._truth, self._truth_fp32 = DepthSums(), DepthSums(), DepthSums()
+    output: str
+    align: str
+    both: DepthSums = field(default_factory=DepthSums)
+    truth: DepthSums = field(default_factory=DepthSums)
+    truth_fp32: DepthSums = field(default_factory=DepthSums)
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (each.astype(np.float64) for each in both(expected, found, self._output))
-        self._both.add(left, right)
+        left, right = (each.astype(np.float64) for each in both(expected, found, self.output))
+        self.both.add(left, right)
         rows = labels.take(len(left))
         if rows is None:
             return
         if rows.dtype.kind not in "iuf" or rows.size != left.size:
-            raise DataError(
-                f"judge depth: labels of {rows.dtype} {[None, *rows.shape[1:]]} do not fit the depths"
-                f" {[None, *left.shape[1:]]}; give the true depth of each pixel, 0 where it is unknown"
-            )
+            why = f" do not fit the depths {[None, *left.shape[1:]]}"
+            raise DEPTH.unfit(rows, "the true depth of each pixel, 0 where it is unknown", why)
         truth = rows.astype(np.float64).reshape(left.shape)
         for number, picture in enumerate(truth):
-            self._truth_fp32.add(picture, left[number] * self._scale(picture, left[number]))
-            self._truth.add(picture, right[number] * self._scale(picture, right[number]))
+            self.truth_fp32.add(picture, left[number] * self._scale(picture, left[number]))
+            self.truth.add(picture, right[number] * self._scale(picture, right[number]))
 
     def _scale(self, truth: np.ndarray, found: np.ndarray) -> float:
         """What a picture's depths are multiplied by."""
         known = np.isfinite(truth) & (truth > 0.0)
-        if self._align == "none" or not known.any():
+        if self.align == "none" or not known.any():
             return 1.0
         middle = float(np.median(found[known]))
         return float(np.median(truth[known])) / middle if middle > 0.0 else 1.0
 
     def merge(self, other: _Depth) -> None:
-        self._both.merge(other._both)
-        self._truth.merge(other._truth)
-        self._truth_fp32.merge(other._truth_fp32)
+        merge_fields(self, other)
 
     def result(self) -> Values:
-        values, right, left = (each.values() for each in (self._both, self._truth, self._truth_fp32))
+        values, right, left = (each.values() for each in (self.both, self.truth, self.truth_fp32))
         if not right or not left:
             return values
         return {

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from autocast_core.errors import DataError
+from autocast_core.evaluate.field_sums import merge_fields
 from autocast_core.evaluate.judges.best_items import best_items
 from autocast_core.evaluate.judges.judge import (
     Judge,
@@ -74,39 +75,34 @@ _METRICS = (
 )
 
 
+@dataclass
 class _Embeddings:
-    def __init__(self, output: str) -> None:
-        self._output = output
-        self._left: list[np.ndarray] = []
-        self._right: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
+    output: str
+    left: list[np.ndarray] = field(default_factory=list)
+    right: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = both(expected, found, self._output)
+        left, right = both(expected, found, self.output)
         truth = labels.take(len(left))
-        self._left.append(left.astype(np.float32))
-        self._right.append(right.astype(np.float32))
+        self.left.append(left.astype(np.float32))
+        self.right.append(right.astype(np.float32))
         if truth is not None:
             if truth.dtype.kind not in "iu" or truth.size != len(left):
-                raise DataError(
-                    f"judge embeddings: labels of {truth.dtype} {[None, *truth.shape[1:]]}; give one integer a sample,"
-                    " the same for samples that belong together"
-                )
-            self._labels.append(truth.reshape(-1))
+                raise EMBEDDINGS.unfit(truth, "one integer a sample, the same for samples that belong together")
+            self.labels.append(truth.reshape(-1))
 
     def merge(self, other: _Embeddings) -> None:
-        self._left += other._left
-        self._right += other._right
-        self._labels += other._labels
+        merge_fields(self, other)
 
     def result(self) -> Values:
-        if not self._left or not sum(map(len, self._left)):
+        if not self.left or not sum(map(len, self.left)):
             return {}
-        left, right = (_directions(np.concatenate(each)) for each in (self._left, self._right))
+        left, right = (_directions(np.concatenate(each)) for each in (self.left, self.right))
         # A vector of the candidate's with NaN points nowhere.
         cosines = np.where(np.isnan(right).any(axis=1), -1.0, np.clip((left * right).sum(axis=1), -1.0, 1.0))
         values = {"pair_cosine": float(cosines.min()), "mean_pair_cosine": float(cosines.mean())}
-        labels = np.concatenate(self._labels) if self._labels else None
+        labels = np.concatenate(self.labels) if self.labels else None
         return values | _neighbourhood(left, right, labels)
 
 

@@ -117,6 +117,10 @@ class Judge:
         because = f": {why}" if why else ""
         return DataError(f"judge {self.name} cannot read the outputs {shapes}{because}; it reads {self.reads}")
 
+    def unfit(self, labels: np.ndarray, give: str, why: str = "") -> DataError:
+        """The error for labels that the judge cannot use: their type and shape, and what to give."""
+        return DataError(f"judge {self.name}: labels of {labels.dtype} {[None, *labels.shape[1:]]}{why}; give {give}")
+
 
 def chosen_output(judge: Judge, outputs: Outputs, wanted: str | None, is_readable: Callable[[np.ndarray], bool]) -> str:
     """The output that `wanted`, the option `output`, names; without it the first that is readable.

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from autocast_core.errors import DataError
+from autocast_core.evaluate.field_sums import merge_fields
 from autocast_core.evaluate.judges.judge import (
     Judge,
     JudgeMetric,
@@ -100,43 +101,43 @@ class PixelSums:
         }
 
 
+@dataclass
 class _Masks:
-    def __init__(self, output: str, form: str, threshold: float) -> None:
-        self._output, self._form, self._threshold = output, form, threshold
-        self._both, self._truth, self._truth_fp32 = PixelSums(), PixelSums(), PixelSums()
+    output: str
+    form: str
+    threshold: float
+    both: PixelSums = field(default_factory=PixelSums)
+    truth: PixelSums = field(default_factory=PixelSums)
+    truth_fp32: PixelSums = field(default_factory=PixelSums)
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (self._pixels(each) for each in both(expected, found, self._output))
+        left, right = (self._pixels(each) for each in both(expected, found, self.output))
         truth = labels.take(len(left))
         known = left >= 0
-        self._both.add(left[known], right[known])
+        self.both.add(left[known], right[known])
         if truth is None:
             return
         if truth.dtype.kind not in "iu" or truth.size != left.size:
-            raise DataError(
-                f"judge masks: labels of {truth.dtype} {[None, *truth.shape[1:]]} do not fit the classes"
-                f" {[None, *left.shape[1:]]}; give integers of that shape, {IGNORED} where a pixel does not count"
-            )
+            why = f" do not fit the classes {[None, *left.shape[1:]]}"
+            raise MASKS.unfit(truth, f"integers of that shape, {IGNORED} where a pixel does not count", why)
         truth = truth.reshape(left.shape).astype(np.int64)
         known = (truth != IGNORED) & (truth >= 0)
-        self._truth_fp32.add(truth[known], left[known])
-        self._truth.add(truth[known], right[known])
+        self.truth_fp32.add(truth[known], left[known])
+        self.truth.add(truth[known], right[known])
 
     def _pixels(self, array: np.ndarray) -> np.ndarray:
         """The class number of each pixel, -1 where a score is NaN."""
-        if self._form == "map":
+        if self.form == "map":
             return array.astype(np.int64)
-        if self._form == "binary":
-            return np.where(np.isnan(array), _NONE, (array > self._threshold).astype(np.int64))
+        if self.form == "binary":
+            return np.where(np.isnan(array), _NONE, (array > self.threshold).astype(np.int64))
         return np.where(np.isnan(array).any(axis=1), _NONE, array.argmax(axis=1))
 
     def merge(self, other: _Masks) -> None:
-        self._both.merge(other._both)
-        self._truth.merge(other._truth)
-        self._truth_fp32.merge(other._truth_fp32)
+        merge_fields(self, other)
 
     def result(self) -> Values:
-        values, right, left = (each.values() for each in (self._both, self._truth, self._truth_fp32))
+        values, right, left = (each.values() for each in (self.both, self.truth, self.truth_fp32))
         if "miou" not in right or "miou" not in left:
             return values
         return {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from autocast_core.errors import DataError
+from autocast_core.evaluate.field_sums import largest, merge_fields
 from autocast_core.evaluate.judges.best_items import best_items
 from autocast_core.evaluate.judges.judge import (
     Judge,
@@ -66,14 +67,22 @@ _METRICS = (
 )
 
 
+@dataclass
 class _Ranking:
-    def __init__(self, output: str, k: int) -> None:
-        self._output, self._k = output, k
-        self._rows = self._top1 = self._topk = self._order = self._graded = 0
-        self._top1_margin = self._topk_margin = self._gain = self._gain_fp32 = 0.0
+    output: str
+    k: int
+    rows: int = 0
+    top1: int = 0
+    topk: int = 0
+    order: int = 0
+    graded: int = 0
+    top1_margin: float = largest(0.0)
+    topk_margin: float = largest(0.0)
+    gain: float = 0.0
+    gain_fp32: float = 0.0
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (at_least_single(each) for each in both(expected, found, self._output))
+        left, right = (at_least_single(each) for each in both(expected, found, self.output))
         truth = labels.take(len(left))
         left, right = (each.reshape(-1, each.shape[-1]) for each in (left, right))
         known = ~np.isnan(left).any(axis=1)
@@ -82,55 +91,45 @@ class _Ranking:
         left, right = left[known], right[known]
         if not len(left):
             return
-        first, second = best_items(left, self._k), best_items(right, self._k)
+        first, second = best_items(left, self.k), best_items(right, self.k)
         came, left_out = ~_among(second, first), ~_among(first, second)
         flips = left_out.any(axis=1)
-        self._rows += len(left)
-        self._top1 += int(np.count_nonzero(first[:, 0] != second[:, 0]))
-        self._topk += int(np.count_nonzero(flips))
-        self._order += int(np.count_nonzero((first != second).any(axis=1)))
+        self.rows += len(left)
+        self.top1 += int(np.count_nonzero(first[:, 0] != second[:, 0]))
+        self.topk += int(np.count_nonzero(flips))
+        self.order += int(np.count_nonzero((first != second).any(axis=1)))
         scores = [np.take_along_axis(left, each, axis=1) for each in (first, second)]
-        self._top1_margin = max(self._top1_margin, float((scores[0][:, 0] - scores[1][:, 0]).max()))
+        self.top1_margin = max(self.top1_margin, float((scores[0][:, 0] - scores[1][:, 0]).max()))
         if flips.any():
             highest = np.where(left_out, scores[0], -np.inf).max(axis=1)[flips]
             lowest = np.where(came, scores[1], np.inf).min(axis=1)[flips]
-            self._topk_margin = max(self._topk_margin, float((highest - lowest).max()))
+            self.topk_margin = max(self.topk_margin, float((highest - lowest).max()))
 
     def _grade(self, left: np.ndarray, right: np.ndarray, truth: np.ndarray) -> None:
         relevance = _relevance(truth, left.shape)
         if relevance is None:
-            raise DataError(
-                f"judge ranking: labels of {truth.dtype} {[None, *truth.shape[1:]]} do not fit the scores"
-                f" {[None, left.shape[1]]}; give the index of the right item of each row, or the relevance of each item"
-            )
-        self._graded += len(relevance)
-        self._gain_fp32 += float(_ndcg(left, relevance, self._k).sum())
-        self._gain += float(_ndcg(right, relevance, self._k).sum())
+            give = "the index of the right item of each row, or the relevance of each item"
+            raise RANKING.unfit(truth, give, f" do not fit the scores {[None, left.shape[1]]}")
+        self.graded += len(relevance)
+        self.gain_fp32 += float(_ndcg(left, relevance, self.k).sum())
+        self.gain += float(_ndcg(right, relevance, self.k).sum())
 
     def merge(self, other: _Ranking) -> None:
-        self._rows += other._rows
-        self._top1 += other._top1
-        self._topk += other._topk
-        self._order += other._order
-        self._graded += other._graded
-        self._top1_margin = max(self._top1_margin, other._top1_margin)
-        self._topk_margin = max(self._topk_margin, other._topk_margin)
-        self._gain += other._gain
-        self._gain_fp32 += other._gain_fp32
+        merge_fields(self, other)
 
     def result(self) -> Values:
-        if not self._rows:
+        if not self.rows:
             return {}
         values = {
-            "top1_flips": float(self._top1),
-            "topk_flips": float(self._topk),
-            "order_flips": float(self._order),
-            "topk_flip_share": self._topk / self._rows,
-            "top1_margin": self._top1_margin,
-            "topk_margin": self._topk_margin,
+            "top1_flips": float(self.top1),
+            "topk_flips": float(self.topk),
+            "order_flips": float(self.order),
+            "topk_flip_share": self.topk / self.rows,
+            "top1_margin": self.top1_margin,
+            "topk_margin": self.topk_margin,
         }
-        if self._graded:
-            candidate, reference = self._gain / self._graded, self._gain_fp32 / self._graded
+        if self.graded:
+            candidate, reference = self.gain / self.graded, self.gain_fp32 / self.graded
             values |= {"ndcg": candidate, "ndcg_fp32": reference, "ndcg_drop": reference - candidate}
         return values
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from autocast_core.errors import ConfigError, DataError
+from autocast_core.errors import ConfigError
+from autocast_core.evaluate.field_sums import merge_fields
 from autocast_core.evaluate.judges.edit_distance import edit_distance
 from autocast_core.evaluate.judges.judge import (
     Judge,
@@ -43,11 +45,14 @@ _METRICS = (
 )
 
 
+@dataclass
 class EditSums:
     """Edits and lengths of the texts added so far."""
 
-    def __init__(self) -> None:
-        self.edits = self.length = self.changed = self.texts = 0
+    edits: int = 0
+    length: int = 0
+    changed: int = 0
+    texts: int = 0
 
     def add(self, truth: list[int], found: list[int]) -> None:
         """Add one text."""
@@ -59,10 +64,7 @@ class EditSums:
 
     def merge(self, other: EditSums) -> None:
         """Add the texts of `other`."""
-        self.edits += other.edits
-        self.length += other.length
-        self.changed += other.changed
-        self.texts += other.texts
+        merge_fields(self, other)
 
     @property
     def rate(self) -> float:
@@ -70,40 +72,38 @@ class EditSums:
         return self.edits / max(1, self.length)
 
 
+@dataclass
 class _Speech:
-    def __init__(self, output: str, blank: int) -> None:
-        self._output, self._blank = output, blank
-        self._both, self._truth, self._truth_fp32 = EditSums(), EditSums(), EditSums()
+    output: str
+    blank: int
+    both: EditSums = field(default_factory=EditSums)
+    truth: EditSums = field(default_factory=EditSums)
+    truth_fp32: EditSums = field(default_factory=EditSums)
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (greedy_ctc(each, self._blank) for each in both(expected, found, self._output))
+        left, right = (greedy_ctc(each, self.blank) for each in both(expected, found, self.output))
         rows = labels.take(len(left))
         for ours, theirs in zip(left, right, strict=True):
-            self._both.add(ours, theirs)
+            self.both.add(ours, theirs)
         if rows is None:
             return
         if rows.dtype.kind not in "iu" or rows.ndim != 2:
-            raise DataError(
-                f"judge speech: labels of {rows.dtype} {[None, *rows.shape[1:]]}; give [utterances, characters],"
-                " integers, negative where a text has ended"
-            )
+            raise SPEECH.unfit(rows, "[utterances, characters], integers, negative where a text has ended")
         for ours, theirs, row in zip(left, right, rows, strict=True):
             text = [int(number) for number in row if number >= 0]
-            self._truth_fp32.add(text, ours)
-            self._truth.add(text, theirs)
+            self.truth_fp32.add(text, ours)
+            self.truth.add(text, theirs)
 
     def merge(self, other: _Speech) -> None:
-        self._both.merge(other._both)
-        self._truth.merge(other._truth)
-        self._truth_fp32.merge(other._truth_fp32)
+        merge_fields(self, other)
 
     def result(self) -> Values:
-        if not self._both.texts:
+        if not self.both.texts:
             return {}
-        both = self._both
+        both = self.both
         values = {"cer": both.rate, "edits": float(both.edits), "changed": float(both.changed)}
-        if self._truth.texts:
-            right, left = self._truth.rate, self._truth_fp32.rate
+        if self.truth.texts:
+            right, left = self.truth.rate, self.truth_fp32.rate
             values |= {"label_cer": right, "label_cer_fp32": left, "label_cer_rise": right - left}
         return values
 

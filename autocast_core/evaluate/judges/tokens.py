@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from autocast_core.errors import DataError
 from autocast_core.evaluate.classification import AgreementSums
+from autocast_core.evaluate.field_sums import merge_fields, smallest
 from autocast_core.evaluate.judges.judge import (
     Judge,
     JudgeMetric,
@@ -75,25 +76,31 @@ _METRICS = (
 )
 
 
+@dataclass
 class _Tokens:
-    def __init__(self, output: str, shift: int) -> None:
-        self._output, self._shift = output, shift
-        self._positions = self._same = self._sequences = self._same_sequences = self._scored = 0
-        self._first: float = math.inf
-        self._loss = self._loss_fp32 = 0.0
-        self._agreement = AgreementSums()
-        self._has_labels = False
+    output: str
+    shift: int
+    positions: int = 0
+    same: int = 0
+    sequences: int = 0
+    same_sequences: int = 0
+    scored: int = 0
+    first: float = smallest(math.inf)
+    loss: float = 0.0
+    loss_fp32: float = 0.0
+    agreement: AgreementSums = field(default_factory=AgreementSums)
+    has_labels: bool = False
 
     def add(self, expected: Outputs, found: Outputs, labels: LabelRows) -> None:
-        left, right = (_three(each) for each in both(expected, found, self._output))
+        left, right = (_three(each) for each in both(expected, found, self.output))
         truth = labels.take(len(left))
-        left, right = (each[:, : each.shape[1] - self._shift] for each in (left, right))
+        left, right = (each[:, : each.shape[1] - self.shift] for each in (left, right))
         shape, tokens = left.shape[:2], left.shape[2]
         counted, differs = np.ones(shape, bool), np.zeros(shape, bool)
         if truth is not None:
             truth = self._fitted(truth, left)
             counted = truth != IGNORED
-            self._has_labels = True
+            self.has_labels = True
         # In double precision a batch of logits may not fit into memory: some positions at a time.
         rows, others = left.reshape(-1, tokens), right.reshape(-1, tokens)
         targets = None if truth is None else truth.reshape(-1)
@@ -116,57 +123,46 @@ class _Tokens:
         if counted.any():
             left, right = left[counted], right[counted]
             targets = (best if truth is None else truth)[counted]
-            self._agreement.add(left, right)
-            self._loss_fp32 += _loss(left, targets)
-            self._loss += _loss(right, targets)
-            self._scored += targets.size
+            self.agreement.add(left, right)
+            self.loss_fp32 += _loss(left, targets)
+            self.loss += _loss(right, targets)
+            self.scored += targets.size
         return counted, differs
 
     def _fitted(self, truth: np.ndarray, left: np.ndarray) -> np.ndarray:
-        rows = truth.reshape(len(truth), -1)[:, self._shift :]
+        rows = truth.reshape(len(truth), -1)[:, self.shift :]
         tokens = left.shape[2]
         bad = truth.dtype.kind not in "iu" or rows.shape != left.shape[:2]
         if bad or (rows[rows != IGNORED] >= tokens).any() or (rows[rows != IGNORED] < 0).any():
-            raise DataError(
-                f"judge tokens: labels of {truth.dtype} {[None, *truth.shape[1:]]} do not fit the logits"
-                f" {[None, *left.shape[1:]]}; give the token of each position, from 0 to {tokens - 1}, or {IGNORED}"
-            )
+            give = f"the token of each position, from 0 to {tokens - 1}, or {IGNORED}"
+            raise TOKENS.unfit(truth, give, f" do not fit the logits {[None, *left.shape[1:]]}")
         return rows.astype(np.int64)
 
     def _count(self, counted: np.ndarray, differs: np.ndarray) -> None:
-        self._positions += int(np.count_nonzero(counted))
-        self._same += int(np.count_nonzero(counted & ~differs))
-        self._sequences += len(differs)
+        self.positions += int(np.count_nonzero(counted))
+        self.same += int(np.count_nonzero(counted & ~differs))
+        self.sequences += len(differs)
         any_differs = differs.any(axis=1)
-        self._same_sequences += int(np.count_nonzero(~any_differs))
+        self.same_sequences += int(np.count_nonzero(~any_differs))
         lengths = np.where(any_differs, differs.argmax(axis=1), differs.shape[1])
-        self._first = min(self._first, float(lengths.min(initial=differs.shape[1])))
+        self.first = min(self.first, float(lengths.min(initial=differs.shape[1])))
 
     def merge(self, other: _Tokens) -> None:
-        self._positions += other._positions
-        self._same += other._same
-        self._sequences += other._sequences
-        self._same_sequences += other._same_sequences
-        self._scored += other._scored
-        self._first = min(self._first, other._first)
-        self._loss += other._loss
-        self._loss_fp32 += other._loss_fp32
-        self._agreement.merge(other._agreement)
-        self._has_labels = self._has_labels or other._has_labels
+        merge_fields(self, other)
 
     def result(self) -> Values:
-        if not self._positions:
+        if not self.positions:
             return {}
         values = {
-            "agreement": self._same / self._positions,
-            "first_difference": self._first,
-            "same_sequences": self._same_sequences / self._sequences,
-            "kl_divergence": self._agreement.result().kl,
-            "perplexity_change": _exp((self._loss - self._loss_fp32) / self._scored) - 1.0,
+            "agreement": self.same / self.positions,
+            "first_difference": self.first,
+            "same_sequences": self.same_sequences / self.sequences,
+            "kl_divergence": self.agreement.result().kl,
+            "perplexity_change": _exp((self.loss - self.loss_fp32) / self.scored) - 1.0,
         }
-        if self._has_labels:
-            values["perplexity"] = _exp(self._loss / self._scored)
-            values["perplexity_fp32"] = _exp(self._loss_fp32 / self._scored)
+        if self.has_labels:
+            values["perplexity"] = _exp(self.loss / self.scored)
+            values["perplexity_fp32"] = _exp(self.loss_fp32 / self.scored)
         return values
 
 
