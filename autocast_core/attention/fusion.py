@@ -81,7 +81,7 @@ def _of_form(core: AttentionCore) -> Iterator[Obstacle]:
 
 def _of_types(core: AttentionCore, types: _Types) -> Iterator[Obstacle]:
     computed = {node: _type_of(node, core, types) for node in core.computing}
-    wide = [link for link in core.links if _link_type(link, types) == ir.DataType.FLOAT]
+    wide = [link for link in core.links if link_type(link, types) == ir.DataType.FLOAT]
     inner = [link for link in core.links if link.source in computed and link.target in computed]
     if set(computed.values()) == {ir.DataType.FLOAT} and all(link in wide for link in inner):
         yield Obstacle("all_fp32", core.computing, "all of it computes in FP32")
@@ -90,7 +90,7 @@ def _of_types(core: AttentionCore, types: _Types) -> Iterator[Obstacle]:
     for product in core.products:
         if computed[product] == ir.DataType.FLOAT:
             yield from _fp32_product(product, [link for link in wide if product in (link.source, link.target)])
-            narrow |= {_link_type(link, types) for link in core.links if product in (link.source, link.target)}
+            narrow |= {link_type(link, types) for link in core.links if product in (link.source, link.target)}
         else:
             narrow.add(computed[product])
     if narrow >= LOW_DTYPES:
@@ -111,7 +111,7 @@ def _type_of(node: str, core: AttentionCore, types: _Types) -> ir.DataType | Non
     return own if types is None else types.get(node, own)
 
 
-def _link_type(link: ProductLink, types: _Types) -> ir.DataType | None:
+def link_type(link: ProductLink, types: _Types) -> ir.DataType | None:
     """The narrowest type on the way; by `types` that of an end that computes in 16 bits."""
     ends = [] if types is None else [types.get(end) for end in (link.source, link.target) if end is not None]
     return next((end for end in ends if end in LOW_DTYPES), link.element_type)

@@ -241,6 +241,13 @@ class Statistics:
     skipped: str | None = None
     first_nonfinite: str | None = None
 
+    def elements(self, value: ir.Value) -> int | None:
+        """How many elements `value` has in a batch: counted, else of its static shape; None where neither tells."""
+        found = self.tensors.get(value.name or "")
+        if found is not None and found.batches:
+            return found.count // found.batches
+        return math.prod(value.shape.numpy()) if value.shape is not None and value.shape.is_static() else None
+
     def merge(self, other: Statistics) -> Statistics:
         """The statistics of both shards together."""
         names = [*self.tensors, *(name for name in other.tensors if name not in self.tensors)]

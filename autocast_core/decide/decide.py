@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import onnx_ir as ir
@@ -12,7 +13,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import Statistics, TensorStats
-from autocast_core.config import ConversionConfig
+from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide.collect_facts import FactSources, collect_facts
 from autocast_core.decide.exact_inputs import kept_io_types
 from autocast_core.decide.follow_neighbours import follow_neighbours
@@ -46,7 +47,7 @@ from autocast_core.decide.warnings.plan_warnings import (
     unmatched_recipe,
 )
 from autocast_core.decide.warnings.weight_changes import weight_changes
-from autocast_core.decide.whole_cores import whole_cores
+from autocast_core.decide.whole_cores import CoreChoices, whole_cores
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
@@ -81,7 +82,9 @@ def decide(
         choice = _range_choice(sources, config)
         decisions = without_gain(with_range(decisions, choice, config.opset), decisions, nodes, choice)
     if config.decide == "measured":
-        decisions = whole_cores(model.graph, decisions, _is_threshold, config.precision, ATTENTION_CORE.name, choice)
+        is_soft = partial(_is_threshold, precision=config.precision)
+        choices = CoreChoices(is_soft, config.precision, statistics.elements, choice)
+        decisions = whole_cores(model.graph, nodes, decisions, choices, ATTENTION_CORE.name)
         decisions = follow_neighbours(facts, decisions, _is_open, config, model.graph, NEIGHBOURS.name)
     decisions = _with_groups(decisions, nodes, config, choice)
     warnings = [
@@ -176,9 +179,10 @@ def _log_matches(facts: NodeFacts, decider: RuleEntry, decision: NodeDecision, r
             logger.debug("%s stays FP32: %s: %s", facts.id, rule.name, match.reason)
 
 
-def _is_threshold(decision: NodeDecision) -> bool:
-    """Whether a threshold on single tensors decided, which does not know what becomes of them."""
-    return decision.rule in (IO_RANGE.name, SMALL_VALUES.name)
+def _is_threshold(decision: NodeDecision, precision: Precision) -> bool:
+    """Whether a threshold on single tensors decided, which does not know what becomes of them, and none overflows."""
+    fits = all(each.absmax is None or each.absmax <= precision.max for each in decision.evidence)
+    return fits and decision.rule in (IO_RANGE.name, SMALL_VALUES.name)
 
 
 def _is_open(decision: NodeDecision) -> bool:

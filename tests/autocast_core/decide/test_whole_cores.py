@@ -30,16 +30,29 @@ main (float[1, 4, 128, 64] q, float[1, 4, 64, 128] k, float[1, 4, 128, 64] v) =>
 """
 
 
-def model(cap: bool = False) -> ir.Model:
-    text = CORE.replace("CAP", "[cap] u = Tanh (t)" if cap else "[same] u = Identity (t)")
+def model(cap: bool = False, text: str = CORE) -> ir.Model:
+    text = text.replace("CAP", "[cap] u = Tanh (t)" if cap else "[same] u = Identity (t)")
     proto = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))
     proto.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.array(0.125, np.float32), "eighth"))
     return ir.serde.deserialize_model(proto)
 
 
+PROJECTED = CORE.replace("q, float", "q0, float").replace("k, float", "k0, float").replace("v)", "v0)")
+PROJECTED = PROJECTED.replace("[product]", "[query] q = Abs (q0) [key] k = Abs (k0) [value] v = Abs (v0) [product]")
+
+
+def projected() -> ir.Model:
+    return model(text=PROJECTED)
+
+
+def told(found: PrecisionPlan, node: str) -> str:
+    """All that the evidence says of a node."""
+    return "\n".join(each.detail or "" for each in found.by_id()[f"graph/{node}"].evidence)
+
+
 def plan(loaded: ir.Model, largest: dict[str, float], **options) -> PrecisionPlan:
     """The plan where tensors reach 1.0, and those of `largest` what it says."""
-    names = ("q", "k", "v", "s", "t", "u", "p", "o", "y")
+    names = ("q0", "k0", "v0", "q", "k", "v", "s", "t", "u", "p", "o", "y")
     known = {name: TensorStats(64, -1.0, 1.0) for name in names}
     known |= {name: TensorStats(64, -size, size) for name, size in largest.items()}
     asked = {"decide": "measured", "small_values": False, **options}
@@ -77,9 +90,7 @@ def test_what_the_caller_excludes_stays_fp32_and_the_plan_says_that_it_splits_th
     loaded = model()
     found = plan(loaded, {"s": 600.0}, nodes_to_exclude=(kept,))
     assert kept in fp32(found)
-    if not is_whole(loaded, found):
-        (told,) = [each for each in found.by_id()[f"graph/{kept}"].evidence if "not one kernel" in (each.detail or "")]
-        assert "FP32" in told.detail
+    assert is_whole(loaded, found) or "not one kernel: the product" in told(found, kept)
 
 
 def test_a_core_that_no_engine_fuses_is_left_to_the_rules():
@@ -91,3 +102,47 @@ def test_a_core_that_no_engine_fuses_is_left_to_the_rules():
 def test_a_core_that_nothing_splits_keeps_its_decisions():
     found = plan(model(), {})
     assert {each.rule for each in found.nodes} == {"default"}
+
+
+def test_a_form_that_is_taken_has_its_price_and_that_of_the_split_as_evidence():
+    found = plan(model(), {"s": 600.0})
+    scores, probabilities, operands = 4 * 128 * 128, 4 * 128 * 128, 2 * 4 * 128 * 64
+    split = 8 * scores + 4 * probabilities + 4 * operands
+    assert told(found, "product").endswith(
+        "forms of the attention core, estimated: products in fp16: one kernel, no more traffic;"
+        f" as the other rules decide: split, at least 2 kernels and {split:,} bytes a batch more"
+    )
+
+
+def test_a_product_that_the_caller_keeps_gets_its_operands_cast_up_and_what_follows_it_is_low():
+    loaded = projected()
+    found = plan(loaded, {"s": 600.0, "t": 600.0, "q": 600.0}, nodes_to_exclude=("product",))
+    assert is_whole(loaded, found)
+    assert fp32(found) == {"product"}
+    (what, split) = told(found, "scale").partition("estimated: ")[2].split("; ")
+    assert what == "Q, K and V in fp16, cast up for graph/product: one kernel, no more traffic"
+    assert split.startswith("as the other rules decide: split")
+
+
+def test_a_member_that_overflows_is_not_made_low():
+    loaded = model()
+    found = plan(loaded, {"s": 1e5})
+    assert fp32(found) >= {"product", "scale"}
+    assert not is_whole(loaded, found)
+    assert "all in bf16: not asked for (precision: [fp16, bf16])" in told(found, "product")
+
+
+def test_a_core_of_which_one_product_overflows_is_bf16_as_a_whole():
+    loaded = model()
+    found = plan(loaded, {"s": 1e5, "t": 10.0}, range_precision=Precision.BF16, headroom=8.0)
+    assert {each.precision for each in found.nodes if each.rule == "attention_core"} == {Precision.BF16}
+    assert is_whole(loaded, found)
+    rim = 4 * 4 * (4 * 128 * 64)
+    assert f"all in bf16: one kernel, at most 4 that cast and {rim:,} bytes a batch more" in told(found, "p_v")
+
+
+def test_what_keeps_a_member_from_bf16_is_said():
+    loaded = model()
+    found = plan(loaded, {"s": 1e5}, range_precision=Precision.BF16, headroom=8.0, nodes_to_exclude=("soften", "scale"))
+    assert not is_whole(loaded, found)
+    assert "all in bf16: rule node_name keeps 'graph/scale' from it" in told(found, "scale")
