@@ -31,6 +31,7 @@ def result_storage(around: Surroundings) -> Results:
     if not is_http(url):
         return (problem(_NAME, f"the block {block} cannot be asked for", f"set {URL} to the server that has it"),)
     kind, _, name = block.partition("/")
+    unasked = warning(_NAME, f"the block {block} could not be asked for", "see Prefect")
     try:
         answer = asked_server(around, url).ask("GET", f"block_types/slug/{kind}/block_documents/name/{name}")
         if answer.status == 404:
@@ -39,9 +40,9 @@ def result_storage(around: Surroundings) -> Results:
         told = answer.json
         location = told.get("data", {}).get("location") if isinstance(told, dict) else None
         if answer.status != 200 or not isinstance(location, str):
-            return (warning(_NAME, f"the block {block} could not be asked for", "see Prefect"),)
+            return (unasked,)
     except AutocastError:
-        return (warning(_NAME, f"the block {block} could not be asked for", "see Prefect"),)
+        return (unasked,)
     try:
         return (bucket(_NAME, location, around.timeout),)
     except AutocastError as error:

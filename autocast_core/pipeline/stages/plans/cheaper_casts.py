@@ -1,7 +1,7 @@
 """The last step of a measured decision, for `decide` and `repair`: Casts stand where fewer bytes move.
 
-Does not run data, and leaves a plan as it is where the model of fusion expects more kernels otherwise, an attention
-core less or, for a target engine, which fuses Casts into kernels, more bytes.
+Reads the first batch for its shapes, and runs none. Leaves a plan as it is where the model of fusion expects more
+kernels otherwise, an attention core less or, for a target engine, which fuses Casts into kernels, more bytes.
 """
 
 from __future__ import annotations
