@@ -116,7 +116,7 @@ def test_a_link_to_a_model_finds_the_data_beside_the_real_file(weighted_model, s
 def test_a_hard_linked_model_is_read(weighted_model, save, tmp_path):
     path = save(weighted_model)
     os.link(path, tmp_path / "second.onnx")
-    assert weights(load_model(path))["w"].shape == (64, 64)
+    assert weights_digest(load_model(path)) == weights_digest(load_proto(weighted_model))
 
 
 def test_a_model_without_external_data_is_one_file(weighted_model, save):

@@ -66,7 +66,8 @@ def test_nothing_is_set_up_where_the_program_logs_already(capsys):
 def test_a_name_with_control_characters_stays_on_one_line(capsys):
     configure_logging()
     LOGGER.info("node %s", "a\nb\x1b[2J")
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(r" - node a\nb\x1b[2J")
 
 
 def test_importing_the_package_sets_nothing_up():

@@ -216,8 +216,10 @@ def test_rounds_are_capped():
         asked.append(found)
         return _refusing(found, names, "fp16") or _refusing(found, names, "fp32")
 
-    fit_plan(model, _plan(model, Precision.FP16), UNKNOWING, _judge(refuse), rounds=2)
+    fitted = fit_plan(model, _plan(model, Precision.FP16), UNKNOWING, _judge(refuse), rounds=2)
     assert len(asked) == 3
+    assert [step.nodes for step in fitted.steps] == [("graph/first",), ("graph/second",)]
+    assert fitted.plan.data.target.accepted is False
 
 
 def test_what_no_precision_helps_is_left_alone():

@@ -120,7 +120,12 @@ def test_models_of_one_stem_go_to_one_fleet_with_names_and_outputs_of_their_own(
     text = (
         "models:\n- a/m.onnx\n- {model: b/m.onnx, spec: {name: other}}\n- {model: a/m.onnx, spec: {precision: bf16}}\n"
     )
-    assert len(read_fleet(written(tmp_path, text))) == 3
+    found = read_fleet(written(tmp_path, text))
+    assert [(each.model, each.spec.name, each.spec.precision) for each in found] == [
+        ("a/m.onnx", None, "fp16"),
+        ("b/m.onnx", "other", "fp16"),
+        ("a/m.onnx", None, "bf16"),
+    ]
 
 
 def test_a_deployed_fleet_is_checked_before_anything_is_started():

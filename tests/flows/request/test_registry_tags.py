@@ -29,12 +29,22 @@ def test_the_spec_tag_holds_json_or_names_a_file():
 
 
 @pytest.mark.parametrize(
-    "spec",
-    ["{", "[1]", '{"data_mx": 1}', "/etc/passwd", "file:///etc/passwd", "gopher://x/y", '{"a":' * 1600],
+    ("spec", "said"),
+    [
+        ("{", "tag autocast.spec is not a valid JSON object"),
+        ("[1]", "option spec is '[1]': tags may name s3:// locations only"),
+        ('{"data_mx": 1}', "there is no option 'data_mx'; did you mean 'data_max'?"),
+        ("/etc/passwd", "option spec is '/etc/passwd': tags may name s3:// locations only"),
+        ("file:///etc/passwd", "option spec is 'file:///etc/passwd': tags may name s3:// locations only"),
+        ("gopher://x/y", "location 'gopher://x/y': scheme gopher:// is not supported"),
+        ('{"a":' * 1600, "tag autocast.spec is not a valid JSON object"),
+    ],
     ids=range(7),
 )
-def test_a_spec_that_cannot_be_used_is_a_reason_to_skip(spec):
-    assert isinstance(asked({"autocast.precision": "fp16", "autocast.spec": spec}), Skipped)
+def test_a_spec_that_cannot_be_used_is_a_reason_to_skip(spec, said):
+    found = asked({"autocast.precision": "fp16", "autocast.spec": spec})
+    assert isinstance(found, Skipped)
+    assert said in found.reason
 
 
 def test_a_server_that_does_not_answer_is_no_reason_to_skip():
@@ -47,7 +57,7 @@ def test_a_server_that_does_not_answer_is_no_reason_to_skip():
 
 def test_our_own_outputs_ask_for_nothing_even_where_their_model_opts_in():
     tags = {"autocast.precision": "fp16", "autocast.source_sha256": "00"}
-    assert isinstance(asked(tags, {"autocast.precision": "fp16"}), Skipped)
+    assert asked(tags, {"autocast.precision": "fp16"}) == Skipped("models:/resnet/3 is an output of a conversion")
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,12 @@ def body(proto, name="body"):
     return next(attribute.g for attribute in proto.graph.node[0].attribute if attribute.name == name)
 
 
-@pytest.mark.parametrize("text", [IF, LOOP, SCAN])
-def test_bodies_that_fit_are_read(text):
-    assert len(load_proto(model(text)).graph) == 1
+@pytest.mark.parametrize(
+    ("text", "operators"),
+    [(IF, ["If", "Relu", "Neg"]), (LOOP, ["Loop", "Identity", "Add"]), (SCAN, ["Scan", "Add", "Relu"])],
+)
+def test_bodies_that_fit_are_read(text, operators):
+    assert [node.op_type for node in load_proto(model(text)).graph.all_nodes()] == operators
 
 
 @pytest.mark.parametrize(
