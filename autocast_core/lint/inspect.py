@@ -8,11 +8,15 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from autocast_core.attention import fusion_obstacles
+from autocast_core.config import ConversionConfig
+from autocast_core.graph.walk import note_flat
 from autocast_core.lint.checks import CHECKS
 from autocast_core.lint.finding import Level, LintFinding, finding
 from autocast_core.lint.subject import Subject, float_type, type_word
 from autocast_core.operators import infer_missing_types
 from autocast_core.process.notebook_hook import notebook_html
+from autocast_core.sanitize.functions import inline_functions
+from autocast_core.sanitize.names import give_unique_names
 
 MOST_FINDINGS = 1000
 """Of one check; a model that has more is wrong as a whole."""
@@ -42,9 +46,13 @@ class Inspection:
 def inspect_model(model: ir.Model, reference: ir.Model | None = None) -> Inspection:
     """Everything that the checks find in `model`, compared with the FP32 `reference` where that is given.
 
-    Types that the file does not declare are inferred into `model`; else nothing is changed. ModelError where weights
-    cannot be read.
+    As at the start of a conversion, local functions are inlined into `model`, its nodes get names of their own, and
+    types that it does not declare are inferred; else nothing is changed. ModelError where weights cannot be read, and
+    as `inline_functions` raises.
     """
+    note_flat(model)
+    for prepare in (inline_functions, give_unique_names):
+        prepare(model, ConversionConfig())
     infer_missing_types(model)
     subject = Subject(model, reference)
     found = sorted(_found(subject), key=lambda each: (-each.level, each.code))

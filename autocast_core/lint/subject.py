@@ -11,8 +11,8 @@ import onnx_ir as ir
 from autocast_core.attention import AttentionCore, attention_cores
 from autocast_core.graph.constants import constant_tensor
 from autocast_core.graph.walk import all_graphs, bodies, nodes_with_ids
-from autocast_core.number_formats import LOW_DTYPES, PRECISION_DTYPES
-from autocast_core.operators.families import is_in
+from autocast_core.number_formats import FLOAT_DTYPES, LOW_DTYPES
+from autocast_core.operators.families import CONSTANTS, MOVES_ELEMENTS, is_in
 
 CASTS = frozenset({"Cast", "CastLike"})
 
@@ -47,7 +47,7 @@ class Subject:
     @cached_property
     def constants(self) -> tuple[ir.Value, ...]:
         """The float constants: initializers that no caller overrides, and Constant nodes, bodies included."""
-        return tuple(value for value in self._constants() if value.dtype in PRECISION_DTYPES)
+        return tuple(value for value in self._constants() if value.dtype in FLOAT_DTYPES)
 
     def _constants(self) -> Iterator[ir.Value]:
         for graph in all_graphs(self.model.graph):
@@ -77,6 +77,28 @@ def total(sizes: Iterator[int | None]) -> int | None:
     return found
 
 
+def elements_of(value: ir.Value | None, through: frozenset[str] = MOVES_ELEMENTS) -> ir.TensorProtocol | None:
+    """The constant tensor whose elements, and no others, `value` holds: its own, one that operators of `through` hand
+    on, or that of a ConstantOfShape (of one element). None where the elements are computed."""
+    while value is not None:
+        tensor = constant_tensor(value)
+        node = value.producer()
+        if tensor is not None or node is None:
+            return tensor
+        if is_in(node, CONSTANTS):
+            return _filling(node)
+        value = node.inputs[0] if is_in(node, through) and node.inputs else None
+    return None
+
+
+def _filling(node: ir.Node) -> ir.TensorProtocol | None:
+    """The element that a ConstantOfShape repeats; None for another constant, which has strings or is sparse."""
+    if node.op_type != "ConstantOfShape":
+        return None
+    given = node.attributes.get("value")
+    return ir.tensor([0.0]) if given is None else given.as_tensor()
+
+
 def is_cast(node: ir.Node | None) -> bool:
     """Whether the node converts element types and does nothing else."""
     return node is not None and is_in(node, CASTS) and bool(node.inputs) and bool(node.outputs)
@@ -84,11 +106,12 @@ def is_cast(node: ir.Node | None) -> bool:
 
 def type_word(dtype: ir.DataType | None) -> str:
     """How messages name an element type."""
-    words = {ir.DataType.FLOAT: "FP32", ir.DataType.FLOAT16: "FP16", ir.DataType.BFLOAT16: "BF16"}
+    words = {ir.DataType.DOUBLE: "FP64", ir.DataType.FLOAT: "FP32"}
+    words |= {ir.DataType.FLOAT16: "FP16", ir.DataType.BFLOAT16: "BF16"}
     return words.get(dtype, str(dtype)) if dtype is not None else "an unknown type"
 
 
 def float_type(node: ir.Node) -> ir.DataType | None:
     """The floating-point type that a node computes in: of its first operand or result that has one."""
     types = (value.dtype for value in (*node.inputs, *node.outputs) if value is not None)
-    return next((dtype for dtype in types if dtype in PRECISION_DTYPES), None)
+    return next((dtype for dtype in types if dtype in FLOAT_DTYPES), None)

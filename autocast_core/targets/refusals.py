@@ -30,13 +30,25 @@ class Refusal:
 
 @dataclass(frozen=True)
 class TargetEngine:
-    """An engine that models are converted for: the opsets it reads and what it refuses, as measured on a version."""
+    """An engine that models are converted for: the opsets it reads and what it refuses, as measured on a version.
+
+    `unread` are operators of ONNX that it reads in no precision, `read_of_com_microsoft` those of ONNX Runtime's own
+    that it reads.
+    """
 
     name: str
     measured_on: str
     min_opset: int
     max_opset: int
     refusals: tuple[Refusal, ...]
+    unread: frozenset[str] = frozenset()
+    read_of_com_microsoft: frozenset[str] = frozenset()
+
+    def reads(self, node: ir.Node) -> bool:
+        """Whether it reads the operator at all. Of other domains nothing is known: a plugin may bring them."""
+        if node.domain == "com.microsoft":
+            return node.op_type in self.read_of_com_microsoft
+        return node.domain != "" or node.op_type not in self.unread
 
     def refused(self, model: ir.Model, plan: PrecisionPlan) -> dict[str, Refusal]:
         """The nodes of `plan` that the target is known to refuse in their precision, by id."""
@@ -80,6 +92,8 @@ def _read() -> Mapping[str, TargetEngine]:
                 Refusal(item["op"], Precision(item["precision"]), item["message"], item.get("below_opset"))
                 for item in entry["refusals"]
             ),
+            frozenset(entry["operators"]["unread"]),
+            frozenset(entry["operators"]["read_of_com_microsoft"]),
         )
         for name, entry in json.loads(text).items()
     }

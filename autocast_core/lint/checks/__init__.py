@@ -8,6 +8,7 @@ from __future__ import annotations
 from autocast_core.lint.checks.attention import ATTENTION
 from autocast_core.lint.checks.casts import CASTS
 from autocast_core.lint.checks.constants import CONSTANTS
+from autocast_core.lint.checks.guards import GUARDS
 from autocast_core.lint.checks.insides import INSIDES
 from autocast_core.lint.checks.islands import ISLANDS
 from autocast_core.lint.checks.reference import REFERENCE
@@ -17,13 +18,18 @@ from autocast_core.lint.finding import Check
 
 __all__ = ["CHECKS"]
 
-CHECKS: tuple[Check, ...] = (
-    *ATTENTION,
-    *CASTS,
-    *ISLANDS,
-    *CONSTANTS,
-    *REFERENCE,
-    *INSIDES,
-    *WEIGHTS,
-    *TARGET,
+_FAMILIES: tuple[tuple[Check, ...], ...] = (
+    ATTENTION,
+    CASTS,
+    ISLANDS,
+    CONSTANTS,
+    GUARDS,
+    REFERENCE,
+    INSIDES,
+    WEIGHTS,
+    TARGET,
+)
+
+CHECKS: tuple[Check, ...] = tuple(
+    sorted((check for family in _FAMILIES for check in family), key=lambda check: check.code)
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import onnx_ir as ir
@@ -10,10 +11,15 @@ from autocast_core.graph.constants import small_array
 from autocast_core.lint.finding import Check, Level, Spot
 from autocast_core.lint.subject import Subject, float_type, is_cast, type_word
 from autocast_core.number_formats import LOW_DTYPES
+from autocast_core.operators.families import MOVES_ELEMENTS, is_in
 from autocast_core.operators.insides import NORMALIZATIONS, RECURRENT, SUMS
 
 _MANY = 65504
 """So many ones add up to FP16's largest number."""
+_LOST = {
+    ir.DataType.FLOAT16: "probabilities below 6e-8 are 0",
+    ir.DataType.BFLOAT16: "logarithms of probabilities near 1 are lost",
+}
 _UPCAST = "cast its input to FP32 and its result back (`--nodes_to_exclude NAME` or `--op_types_to_exclude OP` do): "
 _UPCAST += "inside a kernel that costs nothing"
 
@@ -34,13 +40,15 @@ def _norms(subject: Subject) -> Iterator[Spot]:
 def _sums(subject: Subject) -> Iterator[Spot]:
     for node, node_id, dtype in _low(subject, SUMS):
         count = addends(node)
+        if count == 1:
+            continue
         if count is None or count < _MANY or dtype != ir.DataType.FLOAT16:
             known = "" if count is None else f" of {count} elements"
             yield Spot(node_id, f"{node.op_type}{known} in {type_word(dtype)}: the sum may be {type_word(dtype)} too")
 
 
 def _long_sums(subject: Subject) -> Iterator[Spot]:
-    for node, node_id, dtype in _low(subject, SUMS):
+    for node, node_id, dtype in _low(subject, SUMS | {"AveragePool"}):
         count = addends(node)
         if count is not None and count >= _MANY and dtype == ir.DataType.FLOAT16:
             yield Spot(node_id, f"{node.op_type} adds {count} elements: beyond FP16 where they average 1")
@@ -52,8 +60,14 @@ def addends(node: ir.Node) -> int | None:
     if value is None or value.shape is None:
         return None
     sizes = [size if isinstance(size, int) else None for size in value.shape]
+    if node.op_type == "AveragePool":
+        window: tuple[int, ...] = tuple(node.attributes.get_ints("kernel_shape") or ())
+        return math.prod(window)
+    axes = _axes(node, len(sizes))
+    if axes is None:
+        return None
     found = 1
-    for axis in _axes(node, len(sizes)):
+    for axis in axes:
         size = sizes[axis] if -len(sizes) <= axis < len(sizes) else None
         if size is None:
             return None
@@ -61,25 +75,41 @@ def addends(node: ir.Node) -> int | None:
     return found
 
 
-def _axes(node: ir.Node, rank: int) -> list[int]:
+def _axes(node: ir.Node, rank: int) -> list[int] | None:
+    """The axes that are summed over; None where the model computes them."""
     if node.op_type == "GlobalAveragePool":
         return list(range(2, rank))
     given = node.attributes.get("axes")
     if given is not None and not given.is_ref():
         return [int(axis) for axis in given.as_ints()]
-    array = small_array(node.inputs[1]) if len(node.inputs) > 1 else None
-    return list(range(rank)) if array is None else [int(axis) for axis in array.reshape(-1)]
+    operand = node.inputs[1] if len(node.inputs) > 1 else None
+    if operand is None:
+        return [] if node.attributes.get_int("noop_with_empty_axes", 0) else list(range(rank))
+    array = small_array(operand)
+    return None if array is None else [int(axis) for axis in array.reshape(-1)]
 
 
 def _log_softmax(subject: Subject) -> Iterator[Spot]:
     for _, node_id, dtype in _low(subject, frozenset({"LogSoftmax"})):
         yield Spot(node_id, f"LogSoftmax in {type_word(dtype)}: engines compute Softmax, then Log of what may be 0")
-    for node, node_id, dtype in _low(subject, frozenset({"Log"})):
-        maker = node.inputs[0].producer() if node.inputs[0] is not None else None
-        while is_cast(maker) and maker is not None and maker.inputs[0] is not None:
-            maker = maker.inputs[0].producer()
-        if maker is not None and maker.op_type == "Softmax":
-            yield Spot(node_id, f"Log of a Softmax in {type_word(dtype)}: probabilities below 6e-8 are 0")
+    for node, node_id in subject.ids.items():
+        if is_in(node, frozenset({"Log"})):
+            maker, values = _made_from(node.inputs[0])
+            low = next((value.dtype for value in values if value.dtype in LOW_DTYPES), None)
+            if low is not None and maker is not None and is_in(maker, frozenset({"Softmax"})):
+                yield Spot(node_id, f"Log of a Softmax in {type_word(low)}: {_LOST[low]}")
+
+
+def _made_from(value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Value]]:
+    """The node in front of all casts and layout, and the values from it on."""
+    values: list[ir.Value] = []
+    while value is not None:
+        values.append(value)
+        node = value.producer()
+        if node is None or not (is_cast(node) or is_in(node, MOVES_ELEMENTS)) or not node.inputs:
+            return node, values
+        value = node.inputs[0]
+    return None, values
 
 
 def _recurrent(subject: Subject) -> Iterator[Spot]:

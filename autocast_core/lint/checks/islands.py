@@ -9,11 +9,14 @@ import onnx_ir as ir
 
 from autocast_core.graph.constants import constant_tensor
 from autocast_core.lint.finding import Check, Level, Spot
-from autocast_core.lint.subject import Subject, float_type, is_cast, size_in_bytes, total
-from autocast_core.number_formats import LOW_DTYPES
-from autocast_core.operators.families import MOVES_ELEMENTS, is_in
+from autocast_core.lint.subject import Subject, float_type, is_cast, size_in_bytes, total, type_word
+from autocast_core.number_formats import FLOAT_DTYPES, LOW_DTYPES
+from autocast_core.operators.families import CARRIES, CONSTANTS, is_in
 
 _SHOWN = 3
+_WIDE = FLOAT_DTYPES - LOW_DTYPES
+_MOVES = CARRIES - {"ScatterElements", "ScatterND"}
+"""Operators whose results hold numbers of their operands, or zero, and so are exact in 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ def islands(subject: Subject) -> Iterator[Island]:
     """The islands of a model of mixed precision, in the order of their first nodes."""
     if not subject.is_mixed:
         return
-    waiting = {node: None for node in subject.ids if _is_fp32(node)}
+    places = {node: place for place, node in enumerate(subject.ids)}
+    waiting = {node: None for node in subject.ids if _is_wide(node)}
     while waiting:
         first = next(iter(waiting))
         members: dict[ir.Node, None] = {}
@@ -49,26 +53,26 @@ def islands(subject: Subject) -> Iterator[Island]:
             members[node] = None
             waiting.pop(node, None)
             pending += _neighbours(node, entries, exits)
-        yield Island(tuple(node for node in subject.ids if node in members), tuple(entries), tuple(exits))
+        yield Island(tuple(sorted(members, key=places.__getitem__)), tuple(entries), tuple(exits))
 
 
-def _is_fp32(node: ir.Node) -> bool:
-    return not is_cast(node) and node.op_type != "Constant" and float_type(node) == ir.DataType.FLOAT
+def _is_wide(node: ir.Node) -> bool:
+    return not is_cast(node) and not is_in(node, CONSTANTS) and float_type(node) in _WIDE
 
 
 def _neighbours(node: ir.Node, entries: dict[ir.Node, None], exits: dict[ir.Node, None]) -> Iterator[ir.Node]:
     """The FP32 nodes that give or take values of `node`; casts at the border are noted on the way."""
     for value in node.inputs:
-        maker = None if value is None or value.dtype != ir.DataType.FLOAT else value.producer()
+        maker = None if value is None or value.dtype not in _WIDE else value.producer()
         if maker is None:
             continue
-        if _is_fp32(maker):
+        if _is_wide(maker):
             yield maker
         elif is_cast(maker) and _is_narrow(maker.inputs[0]):
             entries[maker] = None
     for value in node.outputs:
-        for use in value.uses() if value.dtype == ir.DataType.FLOAT else ():
-            if _is_fp32(use.node):
+        for use in value.uses() if value.dtype in _WIDE else ():
+            if _is_wide(use.node):
                 yield use.node
             elif is_cast(use.node) and use.node.outputs[0].dtype in LOW_DTYPES:
                 exits[use.node] = None
@@ -92,14 +96,22 @@ def _moving(subject: Subject) -> Iterator[Spot]:
 
 
 def _only_moves(island: Island) -> bool:
-    return all(is_in(node, MOVES_ELEMENTS) for node in island.nodes)
+    """Whether the island hands on what its casts took from 16 bits, and nothing else."""
+    return all(is_in(node, _MOVES) and _reads_narrow_alone(node, island) for node in island.nodes)
+
+
+def _reads_narrow_alone(node: ir.Node, island: Island) -> bool:
+    makers = [value.producer() for value in node.inputs if value is not None and value.dtype in _WIDE]
+    return all(maker in island.entries or maker in island.nodes for maker in makers)
 
 
 def _described(island: Island) -> str:
     kinds = list(dict.fromkeys(node.op_type for node in island.nodes))
     more = ", …" if len(kinds) > _SHOWN else ""
-    casts = len(island.entries) + len(island.exits)
-    return f"{len(island.nodes)} nodes in FP32 ({', '.join(kinds[:_SHOWN])}{more}) behind {casts} casts"
+    nodes, casts = len(island.nodes), len(island.entries) + len(island.exits)
+    words = "/".join(dict.fromkeys(type_word(float_type(node)) for node in island.nodes))
+    counted = f"{nodes} node{'s' if nodes > 1 else ''} in {words}"
+    return f"{counted} ({', '.join(kinds[:_SHOWN])}{more}) behind {casts} cast{'s' if casts > 1 else ''}"
 
 
 ISLANDS = (

@@ -9,11 +9,11 @@ import onnx_ir as ir
 
 from autocast_core.graph.constants import constant_tensor
 from autocast_core.graph.walk import all_graphs, all_nodes
+from autocast_core.lint.checks.infinity import What, what_takes_infinity
 from autocast_core.lint.finding import Check, Level, Spot
 from autocast_core.lint.subject import Subject, type_word
 from autocast_core.model.tensors import chunks
 from autocast_core.number_formats import LOW_DTYPES
-from autocast_core.sanitize.range_repairs.softmax_ahead import leads_to_softmax
 
 _CONVERT = "`autocast run FP32.onnx --calibration DATA`, which keeps their nodes in FP32 where it matters"
 _SHARE = 1e-3
@@ -60,8 +60,8 @@ def _vanished(subject: Subject) -> Iterator[Spot]:
 
 def _clamped(subject: Subject) -> Iterator[Spot]:
     for value, low, original in _pairs(subject):
-        if leads_to_softmax(value):
-            continue  # a mask, which is clamped on purpose
+        if what_takes_infinity(value) is not What.COMPUTES:
+            continue  # a mask or a bound, which is clamped on purpose
         largest = float(np.finfo(np.float16).max) if low.dtype == ir.DataType.FLOAT16 else float("inf")
         beyond, greatest = 0, 0.0
         for wide in chunks(original):

@@ -35,6 +35,14 @@ def _opset(subject: Subject) -> Iterator[Spot]:
         yield Spot("model", warning)
 
 
+def _unread(subject: Subject) -> Iterator[Spot]:
+    target = target_named(TENSORRT)
+    for node, node_id in subject.ids.items():
+        if not target.reads(node):
+            domain = f"{node.domain}." if node.domain else ""
+            yield Spot(node_id, f"{domain}{node.op_type}: TensorRT's parser does not know it ({target.measured_on})")
+
+
 TARGET = (
     Check(
         "AC701",
@@ -51,5 +59,13 @@ TARGET = (
         "the parser may refuse the model",
         "export it with an opset from 9 to 25, or convert it with `--opset 23`",
         _opset,
+    ),
+    Check(
+        "AC703",
+        "Operator that TensorRT does not read",
+        Level.ERROR,
+        "no engine is built, unless a plugin brings the operator",
+        "export the model without ONNX Runtime's optimisations, or write the operator in others of ONNX",
+        _unread,
     ),
 )

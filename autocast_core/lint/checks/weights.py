@@ -12,17 +12,18 @@ from autocast_core.graph.constants import SMALL_TENSOR_BYTES, constant_tensor, s
 from autocast_core.lint.finding import Check, Level, Spot
 from autocast_core.lint.subject import Subject, type_word
 from autocast_core.model.tensors import ConvertedTensor, chunks
+from autocast_core.number_formats import LOW_DTYPES
 
 _SAMPLE = 256
 
 
 def _stored_twice(subject: Subject) -> Iterator[Spot]:
-    """Compares weights of one shape by the signs of their first elements, and alike ones in whole."""
+    """Compares weights of one size by the signs of their first elements, and alike ones in whole."""
     by_sample: dict[tuple[object, ...], list[ir.Value]] = defaultdict(list)
     for value in subject.constants:
         tensor = constant_tensor(value)
         if tensor is not None and stored_bytes(tensor) > SMALL_TENSOR_BYTES and tensor.size:
-            by_sample[tuple(tensor.shape), _sample(tensor)].append(value)
+            by_sample[tensor.size, _sample(tensor)].append(value)
     for alike in by_sample.values():
         yield from _duplicates(alike)
 
@@ -53,8 +54,8 @@ def _same(first: ir.Value, second: ir.Value) -> bool:
     assert one is not None and other is not None
     if one.dtype == other.dtype:
         return all(np.array_equal(a, b) for a, b in zip(chunks(one), chunks(other), strict=True))
-    wide, narrow = (one, other) if one.dtype == ir.DataType.FLOAT else (other, one)
-    if wide.dtype != ir.DataType.FLOAT:
+    wide, narrow = (one, other) if one.dtype.bitwidth > other.dtype.bitwidth else (other, one)
+    if wide.dtype in LOW_DTYPES:
         return False
     converted = ConvertedTensor(wide, narrow.dtype)
     return all(np.array_equal(a, b) for a, b in zip(chunks(converted), chunks(narrow), strict=True))

@@ -17,8 +17,9 @@ BIG = "float16[64,64]"
 class PlantedDefect:
     """A model with the defect `code` at `node`.
 
-    In `nodes`, up is a Cast to FP32, down one to FP16 and brain one to BF16; nodes are named as their first results.
-    `constants` are FP16 numbers, `weights` matrices of 64 by 64 of a type, by name.
+    In `nodes`, up is a Cast to FP32, down one to FP16, brain one to BF16 and double one to FP64; nodes are named as
+    their first results.
+    `constants` are FP16 numbers, `weights` matrices of 64 by 64 of a type, by name; `flat` is one of a single row.
     """
 
     code: str
@@ -42,7 +43,8 @@ class PlantedDefect:
             model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([number], np.float16), name))
         weight = np.random.default_rng(0).standard_normal((64, 64), np.float32)
         for name, dtype in (self.weights or {}).items():
-            model.graph.initializer.append(onnx.numpy_helper.from_array(weight.astype(dtype), name))
+            shaped = weight.reshape(1, -1) if name == "flat" else weight
+            model.graph.initializer.append(onnx.numpy_helper.from_array(shaped.astype(dtype), name))
         for node in model.graph.node:
             node.name = node.output[0]
         return model
@@ -50,7 +52,7 @@ class PlantedDefect:
 
 def nodes_of(text: str) -> str:
     """`text` with its casts written out."""
-    for word, number in (("up", 1), ("down", 10), ("brain", 16)):
+    for word, number in (("up", 1), ("down", 10), ("brain", 16), ("double", 11)):
         text = text.replace(f"{word}(", f"Cast<to={number}>(")
     return text
 
@@ -137,6 +139,10 @@ PLANTED: dict[str, PlantedDefect] = {
         outputs="float[64,64] y",
         node="graph/c",
     ),
+    "casts by way of FP64": PlantedDefect("AC201", "a = Relu(x) b = double(a) c = down(b) y = Abs(c)", node="graph/c"),
+    "three casts that give back the first type": PlantedDefect(
+        "AC201", "a = Relu(x) b = up(a) c = double(b) d = down(c) y = Abs(d)", node="graph/d"
+    ),
     "a cast of what a loop does not change": PlantedDefect(
         "AC202",
         """
@@ -165,14 +171,50 @@ PLANTED: dict[str, PlantedDefect] = {
         inputs=f"{BIG} x, int64 n",
         node="graph/y:body/turn",
     ),
+    "a cast of state that is handed on": PlantedDefect(
+        "AC202",
+        """
+        y, z = Loop(n, , x, t) <body = step (int64 i, bool c, float16[64,64] s, float[64,64] k)
+        => (bool d, float16[64,64] r, float[64,64] l) {
+            d = Identity(c)
+            l = Identity(k)
+            [turn] u = Cast<to=10>(k)
+            r = Add(s, u)
+        }>
+        """,
+        inputs=f"{BIG} x, float[64,64] t, int64 n",
+        outputs=f"{BIG} y, float[64,64] z",
+        node="graph/y:body/turn",
+    ),
     "a cast to the same type": PlantedDefect("AC203", "a = Relu(x) b = down(a) y = Abs(b)", node="graph/b"),
     "a cast made twice": PlantedDefect(
         "AC204",
         "a = Relu(x) b = up(a) c = up(a) d = Exp(b) e = Sin(c) f = Add(d, e) y = down(f)",
         node="graph/c",
     ),
+    "a cast made again in a branch": PlantedDefect(
+        "AC204",
+        """
+        a = Relu(x)
+        b = up(a)
+        z = Exp(b)
+        y = If(k) <
+            then_branch = one () => (float[64,64] t) { [again] c = Cast<to=1>(a) t = Sin(c) },
+            else_branch = two () => (float[64,64] e) { e = Sin(b) }
+        >
+        """,
+        inputs=f"{BIG} x, bool k",
+        outputs="float[64,64] y, float[64,64] z",
+        node="graph/y:then_branch/again",
+    ),
     "a weight cast when the model runs": PlantedDefect(
         "AC205", "w = down(wide) y = MatMul(x, w)", node="graph/w", weights={"wide": FULL}
+    ),
+    "a weight that is transposed and cast": PlantedDefect(
+        "AC205", "t = Transpose(wide) w = down(t) y = MatMul(x, w)", node="graph/w", weights={"wide": FULL}
+    ),
+    "a weight in FP64": PlantedDefect(
+        "AC205", "w = down(wide) y = MatMul(x, w)", node="graph/w", weights={"wide": np.float64}
     ),
     "an FP32 island": PlantedDefect(
         "AC301", "a = Relu(x) b = up(a) c = Exp(b) d = Sin(c) e = down(d) y = Abs(e)", node="graph/c"
@@ -189,10 +231,38 @@ PLANTED: dict[str, PlantedDefect] = {
         numbers="int64[1] ax = {0}",
         node="graph/c",
     ),
+    "a concatenation in FP32": PlantedDefect(
+        "AC302",
+        "a = Relu(x) b = up(a) w = up(x) c = Concat<axis=0>(b, w) e = down(c) y = Abs(e)",
+        outputs="float16[128,64] y",
+        node="graph/c",
+    ),
     "a constant that a cast makes infinite": PlantedDefect(
         "AC401", "w = down(big) y = Mul(x, w)", numbers="float[1] big = {100000.0}", node="graph/w"
     ),
     "a stored infinity": PlantedDefect("AC401", "y = Mul(x, big)", constants={"big": float("inf")}, node="big"),
+    "a constant that is laid out and made infinite": PlantedDefect(
+        "AC401",
+        "r = Reshape(big, to) w = down(r) y = Mul(x, w)",
+        numbers="float[1] big = {100000.0}, int64[2] to = {1,1}",
+        node="graph/w",
+    ),
+    "a whole number beyond FP16": PlantedDefect(
+        "AC401", "w = down(big) y = Mul(x, w)", numbers="int64[1] big = {100000}", node="graph/w"
+    ),
+    "a filled tensor that a cast makes infinite": PlantedDefect(
+        "AC401",
+        "f = ConstantOfShape<value = float[1] {1e6}>(size) w = down(f) y = Mul(x, w)",
+        numbers="int64[2] size = {64,64}",
+        node="graph/w",
+    ),
+    "a factor of infinity in a mask": PlantedDefect(
+        "AC401",
+        "a = Mul(m, never) b = Add(x, a) y = Softmax(b)",
+        inputs=f"{BIG} x, {BIG} m",
+        node="never",
+        constants={"never": float("-inf")},
+    ),
     "an epsilon of 0 in front of a division": PlantedDefect(
         "AC402", "a = ReduceMax(x) b = Add(a, eps) y = Div(x, b)", constants={"eps": 0.0}, node="graph/b"
     ),
@@ -204,6 +274,18 @@ PLANTED: dict[str, PlantedDefect] = {
     ),
     "a clip to 0 in front of a logarithm": PlantedDefect(
         "AC402", "b = Clip(x, eps) y = Log(b)", numbers="float16 eps = {0}", node="graph/b"
+    ),
+    "a clip by an attribute": PlantedDefect(
+        "AC402", "a = ReduceMax(x) b = Clip<min = 0.0>(a) y = Div(x, b)", opset=10, node="graph/b"
+    ),
+    "an epsilon filled in": PlantedDefect(
+        "AC402",
+        "e = ConstantOfShape<value = float16[1] {0}>(size) a = ReduceMax(x) b = Add(a, e) y = Div(x, b)",
+        numbers="int64[1] size = {1}",
+        node="graph/b",
+    ),
+    "a lower bound of 0 in front of a root and a division": PlantedDefect(
+        "AC402", "b = Max(x, eps) c = Sqrt(b) y = Div(x, c)", constants={"eps": 0.0}, node="graph/b"
     ),
     "a guard in FP32 whose result vanishes in FP16": PlantedDefect(
         "AC402",
@@ -220,6 +302,9 @@ PLANTED: dict[str, PlantedDefect] = {
         constants={"one": 1.0},
         node="graph/y",
     ),
+    "a norm's epsilon that is not written": PlantedDefect(
+        "AC403", "y = LayerNormalization(x, one)", constants={"one": 1.0}
+    ),
     "a constant that a cast makes 0": PlantedDefect(
         "AC404", "w = down(small) y = Mul(x, w)", numbers="float[1] small = {1e-9}", node="graph/w"
     ),
@@ -229,6 +314,20 @@ PLANTED: dict[str, PlantedDefect] = {
         inputs=QKV + ", bool[1,1,128,128] m",
         constants={"s": 0.125, "never": float("-inf")},
         node="never",
+    ),
+    "a mask of infinity that is laid out": attention(
+        "AC405",
+        "qs = Mul(q, s) a = MatMul(qs, k) n = Expand(never, to) b = Add(a, n) p = Softmax(b) y = MatMul(p, v)",
+        constants={"s": 0.125, "never": float("-inf")},
+        numbers="int64[4] to = {1,1,128,128}",
+        node="never",
+    ),
+    "a mask that a cast makes infinite": attention(
+        "AC405",
+        "qs = Mul(q, s) a = MatMul(qs, k) n = down(never) b = Where(m, a, n) p = Softmax(b) y = MatMul(p, v)",
+        inputs=QKV + ", bool[1,1,128,128] m",
+        numbers="float[1] never = {-3.4e38}",
+        node="graph/n",
     ),
     "a normalisation in FP16": PlantedDefect("AC501", "y = LayerNormalization(x, one)", constants={"one": 1.0}),
     "a sum in FP16": PlantedDefect("AC502", "y = ReduceSum(x)", outputs="float16[1,1] y"),
@@ -242,8 +341,17 @@ PLANTED: dict[str, PlantedDefect] = {
         outputs="float16[2,1] y",
         numbers="int64[1] axes = {1}",
     ),
+    "a pooling window of 90000": PlantedDefect(
+        "AC503",
+        "y = AveragePool<kernel_shape = [300,300]>(x)",
+        inputs="float16[1,3,300,300] x",
+        outputs="float16[1,3,1,1] y",
+    ),
     "LogSoftmax in FP16": PlantedDefect("AC504", "y = LogSoftmax(x)"),
     "Log of Softmax in FP16": PlantedDefect("AC504", "a = Softmax(x) y = Log(a)"),
+    "Log in FP32 of a Softmax in FP16": PlantedDefect(
+        "AC504", "a = Softmax(x) b = up(a) c = Transpose(b) y = Log(c)", outputs="float[64,64] y"
+    ),
     "an RNN in FP16": PlantedDefect(
         "AC505",
         "y, z = RNN<hidden_size=4>(x, w, r)",
@@ -259,6 +367,13 @@ PLANTED: dict[str, PlantedDefect] = {
         weights={"first": FULL, "second": HALF},
         node="second",
     ),
+    "a weight stored in two shapes": PlantedDefect(
+        "AC601",
+        "a = MatMul(x, first) r = Reshape(flat, to) y = MatMul(a, r)",
+        weights={"first": HALF, "flat": HALF},
+        numbers="int64[2] to = {64,64}",
+        node="flat",
+    ),
     "an operator that is refused in BF16": PlantedDefect(
         "AC701", "y = HardSwish(x)", inputs="bfloat16[2,3] x", outputs="bfloat16[2,3] y"
     ),
@@ -272,4 +387,73 @@ PLANTED: dict[str, PlantedDefect] = {
     "an opset that is not read": PlantedDefect(
         "AC702", "y = Relu(x)", inputs="float[2] x", outputs="float[2] y", opset=8, node="model"
     ),
+    "an operator of ONNX Runtime": PlantedDefect(
+        "AC703",
+        "y = com.microsoft.BiasGelu(x, b)",
+        inputs="float16[2,8] x, float16[8] b",
+        outputs="float16[2,8] y",
+        domains=', "com.microsoft" : 1',
+    ),
+    "an operator that no type helps": PlantedDefect("AC703", "y = Det(x)", outputs="float16 y"),
 }
+
+HARMLESS: dict[str, PlantedDefect] = {
+    "bounds of infinity": PlantedDefect(
+        "AC401", "y = Clip(x, low, high)", constants={"low": float("-inf"), "high": float("inf")}
+    ),
+    "a largest number that starts at infinity": PlantedDefect(
+        "AC401", "y = Max(x, low)", constants={"low": float("-inf")}
+    ),
+    "a border of infinity that is pooled": PlantedDefect(
+        "AC401",
+        "a = Pad(x, wide, low) y = MaxPool<kernel_shape = [2,2]>(a)",
+        inputs="float16[1,3,8,8] x",
+        outputs="float16[1,3,9,9] y",
+        constants={"low": float("-inf")},
+        numbers="int64[8] wide = {0,0,1,1,0,0,1,1}",
+    ),
+    "choices that infinity takes out": PlantedDefect(
+        "AC401",
+        "a = Where(m, x, low) y = ArgMax<axis = 1, keepdims = 0>(a)",
+        inputs=f"{BIG} x, bool[64,64] m",
+        outputs="int64[64] y",
+        constants={"low": float("-inf")},
+    ),
+    "a number that rounds to the largest": PlantedDefect(
+        "AC401", "w = down(big) y = Mul(x, w)", numbers="float[1] big = {65510.0}"
+    ),
+    "a square": PlantedDefect("AC402", "b = Add(x, zero) y = Pow(b, two)", constants={"zero": 0.0, "two": 2.0}),
+    "a lower bound of 0 in front of a root": PlantedDefect(
+        "AC402", "b = Clip(x, zero) y = Sqrt(b)", numbers="float16 zero = {0}"
+    ),
+    "a sum over no axis": PlantedDefect(
+        "AC503",
+        "y = ReduceSum<noop_with_empty_axes = 1>(x)",
+        inputs="float16[1,131072] x",
+        outputs="float16[1,131072] y",
+    ),
+    "a sum over axes that are computed": PlantedDefect(
+        "AC503", "y = ReduceMean(x, axes)", inputs="float16[1,131072] x, int64[1] axes", outputs="float16[1,1] y"
+    ),
+    "a cast by way of whole numbers": PlantedDefect("AC201", "a = Cast<to=7>(x) b = up(a) c = down(b) y = Abs(c)"),
+    "casts of one value in two branches": PlantedDefect(
+        "AC204",
+        """
+        a = Relu(x)
+        y = If(k) <
+            then_branch = one () => (float[64,64] t) { c = Cast<to=1>(a) t = Sin(c) },
+            else_branch = two () => (float[64,64] e) { d = Cast<to=1>(a) e = Exp(d) }
+        >
+        """,
+        inputs=f"{BIG} x, bool k",
+        outputs="float[64,64] y",
+    ),
+    "a concatenation with what FP32 made": PlantedDefect(
+        "AC302",
+        "b = up(x) c = Concat<axis=0>(b, z) e = down(c) y = Abs(e)",
+        inputs=f"{BIG} x, float[64,64] z",
+        outputs="float16[128,64] y",
+    ),
+    "an operator of a plugin": PlantedDefect("AC703", "y = plugin.Bar(x)", domains=', "plugin" : 1'),
+}
+"""What looks like the defect `code` and is none."""

@@ -92,6 +92,28 @@ def test_an_fp32_model_has_notes_at_most():
     assert (inspection.attention_cores, inspection.attention_whole, dict(inspection.types)) == (1, 0, {"fp32": 3})
 
 
+def test_what_a_local_function_holds_is_found_at_each_call():
+    text = """
+    <ir_version: 10, opset_import: ["" : 18, "my" : 1]>
+    main (float16[4] x) => (float16[4] z) { [first] y = my.turned(x) [second] z = my.turned(y) }
+    <domain: "my", opset_import: ["" : 18]>
+    turned (p) => (q) { [act] a = Relu(p) [up] b = Cast<to=1>(a) [down] q = Cast<to=10>(b) }
+    """
+    found = inspect_model(load_proto(onnx.parser.parse_model(text))).findings
+    assert [(each.code, each.node) for each in found] == [("AC201", "graph/first/down"), ("AC201", "graph/second/down")]
+
+
+@pytest.mark.parametrize("name", ["", "[same] "])
+def test_nodes_without_names_of_their_own_are_told_apart(name):
+    text = f"""
+    <ir_version: 10, opset_import: ["" : 18]>
+    main (float16[4] x) => (float16[4] y) {{ {name}a = Cast<to=1>(x) {name}y = Cast<to=10>(a) }}
+    """
+    (found,) = inspect_model(load_proto(onnx.parser.parse_model(text))).findings
+    first = found.detail.split("'")[1]
+    assert first.startswith("graph/") and first not in ("graph/", found.node)
+
+
 def test_errors_come_first_and_levels_leave_out_what_is_below():
     nodes = "a = Relu(x) b = up(a) c = Transpose(b) d = down(c) y = Mul(d, big)"
     planted = PLANTED["a stored infinity"]

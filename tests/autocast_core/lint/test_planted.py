@@ -8,7 +8,7 @@ import pytest
 from autocast_core.lint import Level, LintFinding, inspect_model
 from autocast_core.lint.checks import CHECKS
 from autocast_core.model.reader import load_proto
-from tests.autocast_core.lint.planted import PLANTED
+from tests.autocast_core.lint.planted import HARMLESS, PLANTED
 
 
 def findings(model: ir.Model, reference: ir.Model | None = None) -> tuple[LintFinding, ...]:
@@ -27,6 +27,12 @@ def test_nothing_else_is_found_above_notes(name):
     planted = PLANTED[name]
     found = findings(load_proto(planted.model()))
     assert {each.code for each in found if each.level > Level.NOTE} <= {planted.code}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_only_looks_like_a_defect_is_not_reported(name):
+    harmless = HARMLESS[name]
+    assert harmless.code not in {each.code for each in findings(load_proto(harmless.model()))}
 
 
 def test_there_are_at_least_forty_and_every_code_that_needs_no_reference_is_planted():
