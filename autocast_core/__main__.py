@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from autocast_core.config import OPTIONS, ConversionConfig
 from autocast_core.errors import AutocastError, ConfigError, InputError, OutputError
@@ -37,9 +37,16 @@ exit codes: 0 done, 2 bad input or usage, 3 ruined, as --decide measured sees it
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Usage errors are one line; the thirty of argparse's usage are in `--help`."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
+
+
 def get_parser() -> argparse.ArgumentParser:
     """The command line; names, meanings and defaults are AutoCast's where it has them."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="python -m autocast_core",
         description="Convert an FP32 ONNX model to mixed FP32-FP16 or FP32-BF16 precision.",
         epilog=EXAMPLES,
@@ -130,9 +137,9 @@ def _convert(arguments: argparse.Namespace) -> SavedModel:
     source = Path(arguments.onnx_path)
     if arguments.widen:
         return _widen(arguments, source, config)
+    model = open_model(source)
     output = Path(arguments.output_path or source.with_suffix(f".{types_text(config.low_types, '-')}.onnx"))
     plan = read_plan(arguments.plan) if arguments.plan else None
-    model = open_model(source)
     _check_outputs(arguments, model, output)
     try:
         conversion = convert_file(model, output, config, calibration=arguments.calibration_data, plan=plan)
@@ -151,8 +158,8 @@ def _widen(arguments: argparse.Namespace, source: Path, config: ConversionConfig
 
     if arguments.plan or arguments.save_plan:
         raise ConfigError("--widen makes no plan: omit --plan and --save_plan")
-    output = Path(arguments.output_path or source.with_suffix(".fp32.onnx"))
     model = open_model(source)
+    output = Path(arguments.output_path or source.with_suffix(".fp32.onnx"))
     _check_outputs(arguments, model, output)
     done = widen_file(model, output, config.keep_io_types)
     for change in done.changes:
@@ -173,18 +180,18 @@ def _say_written(path: Path) -> None:
 
 
 def _check_outputs(arguments: argparse.Namespace, source: ModelFile, output: Path) -> None:
-    """OutputError where a file that is read, or the model that is written, would be replaced."""
+    """OutputError where a file cannot be written, or one that is read, or the converted model, would be replaced."""
     from autocast_core.model import model_files
-    from autocast_core.model.atomic import check_inputs_stay, check_plain, model_outputs
+    from autocast_core.model.atomic import check_destination, check_inputs_stay, model_outputs
     from autocast_core.pipeline.job import files_of_data
 
     given = [Path(arguments.plan)] if arguments.plan else []
     read = (*model_files(source), *files_of_data(arguments.calibration_data))
-    check_plain(output)
+    check_destination(output, 0)
     check_inputs_stay(model_outputs(output), (*read, *given))
     if arguments.save_plan:
         plan = Path(arguments.save_plan)
-        check_plain(plan)
+        check_destination(plan, 0)
         if plan.resolve() in [path.resolve() for path in model_outputs(output)]:
             raise OutputError(f"{plan}: is the converted model's own file: write the plan elsewhere")
         check_inputs_stay((plan,), read)

@@ -26,6 +26,7 @@ class ConversionConfig:
         metadata=declared(
             "The 16-bit type; fp16,bf16: FP16, and BF16 for nodes that need more range than FP16 has.",
             flags=("--low_precision_type", "-t"),
+            metavar="TYPE",
             choices=tuple(map(types_text, LOW_TYPES)),
             autocast="low_precision_type",
         ),

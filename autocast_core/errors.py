@@ -85,6 +85,10 @@ class BackendError(AutocastError):
     """A runtime (ONNX Runtime, TensorRT) is missing, too old, or fails on a model that is valid."""
 
 
+class MissingOperatorError(BackendError, InputError):
+    """A runtime does not know a custom operator of the model, since nothing gave it the operator's library."""
+
+
 class VerificationError(AutocastError):
     """Conversion produced an invalid model: a bug in AutoCast Flow, not in the input."""
 

@@ -68,12 +68,17 @@ class Option:
         if value is None:
             return
         if self.choices and value not in self.choices:
-            raise ConfigError(f"{self.name} is {value}: give {' or '.join(self.choices)}")
+            raise ConfigError(f"{self.name} is {value}: give {_either(self.choices)}")
         unlimited = ", or inf for no limit" if self.type == "float" else ""
         if self.at_least is not None and not value >= self.at_least:
             raise ConfigError(f"{self.name} is {value}: give at least {self.at_least}{unlimited}")
         if self.above is not None and not value > self.above:
             raise ConfigError(f"{self.name} is {value}: give a number greater than {self.above:g}{unlimited}")
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def declared(help: str, **facts: Any) -> Mapping[str, Option]:  # noqa: A002 - argparse's word

@@ -93,7 +93,10 @@ def _files(path: Path) -> tuple[Path, ...]:
         return (path,)
     files = sorted(file for file in path.iterdir() if file.suffix in (".npz", ".json") and file.is_file())
     if not files:
-        raise DataError(f"{path}: no .npz file in the folder; put the calibration batches there, one or more a file")
+        raise DataError(
+            f"{path}: no .npz file in the folder; put the batches there, each file with one array per model input,"
+            " under its name: numpy.savez"
+        )
     return tuple(files)
 
 

@@ -56,7 +56,7 @@ def check_inputs_stay(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
         found = _stat(path)
         if found is not None and (found.st_dev, found.st_ino) in read:
             same = read[found.st_dev, found.st_ino]
-            raise OutputError(f"{path}: is read as the input {same}, and would be replaced: write elsewhere")
+            raise OutputError(f"{path}: is the input {same} and would be replaced: write elsewhere")
 
 
 def model_outputs(path: Path) -> tuple[Path, Path]:

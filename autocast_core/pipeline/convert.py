@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autocast_core.config import ConversionConfig
 from autocast_core.model import ModelSource, SavedModel, files_digest, save_model
-from autocast_core.model.atomic import check_inputs_stay, model_outputs
+from autocast_core.model.atomic import check_destination, check_inputs_stay, model_outputs
 from autocast_core.pipeline.artifacts import Converted, LoadedSource, SanitizedSource
 from autocast_core.pipeline.job import Data, Job, files_of_data, open_rounding
 from autocast_core.pipeline.outcome.gain import no_gain
@@ -93,6 +93,7 @@ def convert_file(
         return apply_plan_file(
             src, dst, plan, config, calibration=calibration, external_data=external_data, progress=progress
         )
+    check_destination(Path(dst), 0)
     job = Job(src, config or ConversionConfig(), calibration, progress=progress)
     made = convert_in_memory(job)
     if job.config.decide == "measured":

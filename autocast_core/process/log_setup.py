@@ -47,7 +47,7 @@ def configure_logging_if_nobody_has() -> None:
 
 
 def _add(handler: logging.Handler) -> None:
-    handler.setFormatter(_OneLine(_FORMAT))
+    handler.setFormatter(OneLineFormatter(_FORMAT))
     LOGGER.addHandler(handler)
 
 
@@ -66,7 +66,7 @@ class _LogFile(logging.FileHandler):
     """The file that `configure_logging` was given."""
 
 
-class _OneLine(logging.Formatter):
+class OneLineFormatter(logging.Formatter):
     """Messages hold names from models: what would move the cursor or end the line is written as an escape."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name

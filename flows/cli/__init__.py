@@ -96,14 +96,18 @@ def _end_as(status: int) -> NoReturn:
 
 
 def _misuse(error: Any) -> None:
-    """One line for a usage error of the command-line parser, and the JSON object where that was asked for."""
+    """One line for a usage error of the command-line parser, and the JSON object where that was asked for.
+
+    None where there is no message: of a group of commands without a command the help has been printed.
+    """
     from autocast_core.text import one_line
     from flows.cli.terminal.output import MISUSE, print_json
 
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "autocast"
     text = " ".join(error.format_message().split()).rstrip(".")
-    print(f"error: {one_line(text)}; see `{path} --help`", file=sys.stderr)
+    if text:
+        print(f"error: {one_line(text)}; see `{path} --help`", file=sys.stderr)
     if "--json" in sys.argv:
         print_json({"ok": False, "error": text})
     raise SystemExit(MISUSE)

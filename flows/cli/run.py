@@ -34,7 +34,7 @@ KEYS = (
     "timings",
     "warnings",
 )
-HELP = """Convert a model: fetch, sanitize, calibrate, classify, apply, verify, evaluate, validate, track, publish.
+HELP = """Convert a model: fetch, sanitize, calibrate, decide, apply, verify, evaluate, validate, track, publish.
 
 Examples:
 

@@ -57,7 +57,7 @@ def export_version(uri: str, form: ExportForm, output: Path) -> Exported:
     version, run = read_conversion(uri)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
+        with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent.absolute()) as scratch:
             return _export(version, run, form, output, Path(scratch))
     except OSError as error:
         raise OutputError(f"output {output} cannot be written: {error.strerror or error}") from error

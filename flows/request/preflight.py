@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from autocast_core.errors import DataError, InputError, OutputError
@@ -70,23 +68,11 @@ def _check_data_fits(model: str, spec: Spec) -> None:
     if not isinstance(source, LocalLocation):
         return
     job = Job(source.path, spec.config(), allow_nonfinite=spec.allow_nonfinite)
-    with _unlogged():
-        structure = read_model(_model_file(source.path))
-        for uri in (spec.calibration, spec.evaluation):
-            location = parse_uri(uri) if uri else None
-            if isinstance(location, LocalLocation):
-                job.batches(structure, location.path)
-
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """Meanwhile nothing is logged: warnings of what is read come once more, when the flow reads it for good."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    structure = read_model(_model_file(source.path))
+    for uri in dict.fromkeys((spec.calibration, spec.evaluation)):
+        location = parse_uri(uri) if uri else None
+        if isinstance(location, LocalLocation):
+            job.batches(structure, location.path)
 
 
 def _check_s3(sources: Iterable[str | None], output: str | None) -> None:

@@ -146,6 +146,9 @@ def test_a_saved_plan_converts_again_to_the_same_bytes(source, tmp_path):
         (["--onnx_path", "MODEL", "--trt_plugins_precision", "Foo"], "trt_plugins_precision"),
         (["--onnx_path", "MODEL", "--opset", "99"], "opset 99 is unknown"),
         (["--onnx_path", "MODEL", "--providers", "gpu"], "'gpu'"),
+        (["--onnx_path", "."], "is a folder: give the path of an .onnx file"),
+        (["--onnx_path", ".", "--widen"], "is a folder: give the path of an .onnx file"),
+        (["--onnx_path", "MODEL", "--save_plan", "/none/plan.json"], "there is no folder /none"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(source, capsys, arguments, said):
@@ -163,6 +166,19 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         command(arguments)
     assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and line.endswith("; see `python -m autocast_core --help`")
+
+
+@pytest.mark.parametrize("plan", [(), ("--plan",)])
+def test_a_folder_that_is_not_there_is_told_before_anything_is_calibrated(source, tmp_path, capsys, monkeypatch, plan):
+    arguments = ["--onnx_path", str(source), "--output_path", str(tmp_path / "none" / "o.onnx")]
+    if plan:
+        assert command(["--onnx_path", str(source), "--save_plan", str(tmp_path / "plan.json")]) == 0
+        arguments += [*plan, str(tmp_path / "plan.json")]
+    monkeypatch.setattr("autocast_core.pipeline.job.Job.batches", None)
+    assert command(arguments) == 2
+    assert f"there is no folder {tmp_path / 'none'}" in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy():

@@ -28,14 +28,14 @@ from autocast_core.backends.onnxruntime.providers import (
     warn_of_fallback,
 )
 from autocast_core.backends.onnxruntime.random_numbers import draws_without_seed, with_seeds
-from autocast_core.errors import BackendError, ConfigError
+from autocast_core.errors import BackendError, ConfigError, MissingOperatorError
 from autocast_core.graph.walk import all_nodes
 from autocast_core.model import runtime_model
 from autocast_core.model.protobuf.serialized_parts import Structure, structure_for_runtime, structure_of
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.process.memory_limits import require_limits
 from autocast_core.runtime import FeedsAhead, RuntimeModel
-from autocast_core.text import one_line
+from autocast_core.text import one_line, visible
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -55,6 +55,7 @@ _START_BYTES, _THREAD_BYTES = 160 << 20, 8 << 20
 """What importing it and a first, small run take, rounded up, and the stack of each of its threads: with less it may end
 the process without a word."""
 _LONGEST_MESSAGE = 400
+_UNKNOWN_OPERATOR = re.compile(r"(?P<domain>[^\s:]+):(?P<op_type>\w+)\(-?\d+\) is not a registered function/op")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,9 @@ class OnnxRuntime:
         model's opset, it runs the model at a lower one (see kernels), but for `content` and for models with 16-bit
         types that are not `exact`: there the question is whether it runs the model as it is.
         Logs a warning where ONNX Runtime lacks or cannot start a provider, and goes on with the others. ConfigError
-        where it cannot load a library, BackendError with its message where it rejects the model, InputError where a
-        limit of this process leaves too little memory for ONNX Runtime to start.
+        where it cannot load a library, MissingOperatorError where it lacks that of a custom operator, BackendError with
+        its message where it rejects the model, InputError where a limit of this process leaves too little memory for
+        ONNX Runtime to start.
         """
         if "onnxruntime" not in sys.modules:
             threads = 1 if one_thread else self.threads or _cores()
@@ -138,7 +140,7 @@ class OnnxRuntime:
                 try:
                     return onnxruntime.InferenceSession(data, options, providers=wanted)
                 except Exception as error:  # ONNX Runtime has a dozen exception types without a common root
-                    raise BackendError(f"ONNX Runtime refuses the model: {_message(error)}") from error
+                    raise _refusal(error) from error
 
             data = with_seeds(given.bytes) if content is None and draws_without_seed(model) else given.bytes
             session = start(data) if as_it_is or content is not None else open_with_kernels(start, data)
@@ -223,6 +225,17 @@ class OrtSession:
             return value
         bits = np.ascontiguousarray(value).view(np.uint16)
         return self._onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _BFLOAT16_NUMBER)
+
+
+def _refusal(error: Exception) -> BackendError:
+    """What ONNX Runtime's error on opening a model means."""
+    unknown = _UNKNOWN_OPERATOR.search(str(error))
+    if unknown is None:
+        return BackendError(f"ONNX Runtime refuses the model: {_message(error)}")
+    return MissingOperatorError(
+        f"ONNX Runtime does not know the custom operator {visible(unknown['domain'])}::{unknown['op_type']}, so the "
+        "model cannot be run: give its library (--custom_op_libraries, in a spec custom_op_libraries)"
+    )
 
 
 def _message(error: Exception) -> str:

@@ -68,9 +68,15 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
             f"{path}: no such file; give a .npz file, a folder of them or a Polygraphy .json"
         ) from error
     except _ZIP_ERRORS as error:
-        raise DataError(f"{path}: no complete .npz archive ({error}); write it with numpy.savez") from error
+        raise DataError(f"{path}: not a complete .npz archive ({error}); {_remedy(path)}") from error
     with archive:
         yield archive
+
+
+def _remedy(path: Path) -> str:
+    if path.suffix == _SUFFIX:
+        return f"give the array its input's name: numpy.savez('{path.stem}.npz', INPUT=numpy.load('{path.name}'))"
+    return "write it with numpy.savez, one array per input, under its name"
 
 
 def _name(info: zipfile.ZipInfo) -> str:

@@ -97,7 +97,7 @@ def _opens(job: Job, model: ir.Model) -> bool:
 def _calibrate_part(job: Job, model: ir.Model, custom: list[ir.Node]) -> Statistics:
     """Statistics of the part of `model` that runs without the nodes `custom`."""
     operators = ", ".join(sorted({node.op_type for node in custom}))
-    remedy = "give their library with --custom_op_libraries or --trt_plugins"
+    remedy = "give their library with --custom_op_libraries or --trt_plugins (in a spec without --)"
     for given in (True, False) if job.calibration is not None else (False,):
         part = calibration.runnable_part(model, custom, given=given)
         if part is None or (given and not part.given):

@@ -115,6 +115,7 @@ def diagnosed(
     """Fetches both models and the data, and diagnoses; writes the page, the model and the reproduction that are asked
     for."""
     from autocast_core.diagnose.matching.prepared import parse_map
+    from autocast_core.model.atomic import check_destination, check_inputs_stay
     from autocast_core.pipeline.saved import JobRequest
     from flows.local.environment import settled_home
     from flows.request.policy import check_file_code, limits_of_a_command
@@ -125,6 +126,9 @@ def diagnosed(
 
     if tolerance is not None and not math.isfinite(tolerance):
         raise ConfigError("--tolerance: give a number of decibels, for example 40")
+    for written in filter(None, (html, fix)):
+        check_destination(written, 0)
+        check_inputs_stay((written,), map(Path, filter(None, (reference, candidate, data))))
     pairs, spec = parse_map(mapped), load_spec(spec_file, {})
     check_file_code(spec_file, spec)
     where = settled_home()

@@ -56,7 +56,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     ):
         yield from (f"warning: {entry!r} {why}" for entry in result.get(kind) or ())
     if result.get("summary") is not None:
-        yield f"{result['changed']} nodes changed. {result['summary']}: {result['output']}"
+        nodes = "node" if result["changed"] == 1 else "nodes"
+        yield f"{result['changed']} {nodes} changed. {result['summary']}: {result['output']}"
     elif result["output"] is not None:
         yield f"wrote {result['output']}"
     else:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from autocast_core.errors import AutocastError, GateError, was_interrupted
 from autocast_core.json_values import finite
+from autocast_core.process.log_setup import LOGGER, OneLineFormatter
 from autocast_core.text import one_line, visible
 
 MISUSE = 2
@@ -33,7 +36,8 @@ def finish(
 ) -> Mapping[str, Any]:
     """Runs `command`, whose result holds `keys`, and returns it; ends the process where it fails.
 
-    With `as_json` stdout gets exactly one JSON object, of success or of failure, whatever else prints meanwhile.
+    With `as_json` stdout gets exactly one JSON object, of success or of failure, whatever else prints meanwhile. What
+    the converter logs as a warning is a line on stderr, except while a flow's log file takes it.
     `known` has those values that the command learns on its way, for when it fails.
     """
     from autocast_core.process.full_disk import full_disk_told
@@ -42,9 +46,9 @@ def finish(
 
     try:
         if not as_json:
-            with full_disk_told(), out_of_memory_told():
+            with _warnings_told(), full_disk_told(), out_of_memory_told():
                 return command()
-        with only_json_on_stdout(), full_disk_told(), out_of_memory_told():
+        with only_json_on_stdout(), _warnings_told(), full_disk_told(), out_of_memory_told():
             result = command()
     except (Exception, KeyboardInterrupt) as error:
         if was_interrupted(error):
@@ -57,6 +61,22 @@ def finish(
         _fail(text, FAILURE, known, keys, as_json)
     print_json({"ok": True, "error": None, **{key: result.get(key) for key in keys}})
     return result
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """The converter's warnings as commands write them: libraries install handlers with forms of their own."""
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(OneLineFormatter("warning: %(message)s"))
+    before = LOGGER.propagate
+    LOGGER.addHandler(handler)
+    LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.propagate = before
 
 
 def end_failed(error: AutocastError) -> NoReturn:

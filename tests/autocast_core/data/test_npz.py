@@ -80,13 +80,18 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_page_instead_of_an_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_text("<html>")
-    assert "no complete .npz archive" in refusal(tmp_path / "x.npz")
+    assert "not a complete .npz archive" in refusal(tmp_path / "x.npz")
+
+
+def test_an_array_without_a_name_is_refused_and_it_is_said_how_to_name_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones(3, np.float32))
+    assert refusal(tmp_path / "x.npy").endswith(": numpy.savez('x.npz', INPUT=numpy.load('x.npy'))")
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.npz", rows=100)
     path.write_bytes(path.read_bytes()[:-300])
-    assert "no complete .npz archive" in refusal(path)
+    assert "not a complete .npz archive" in refusal(path)
 
 
 def test_a_damaged_member_is_refused(tmp_path: Path) -> None:

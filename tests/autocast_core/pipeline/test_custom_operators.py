@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from autocast_core import ConversionConfig, convert_file
-from autocast_core.errors import BackendError, ConfigError, DataError
+from autocast_core.errors import BackendError, ConfigError, DataError, MissingOperatorError
 from tests.custom_ops import compiled_library
 
 TEXT = """<ir_version: 8, opset_import: ["": 17, "my.ops": 1]>
@@ -50,8 +50,8 @@ def test_without_it_what_does_not_follow_the_operator_is_calibrated(path):
     assert [nodes[name].rule for name in NAMES] == ["io_range", "legality", "default", "io_range"]
     assert plan.warnings == (
         "calibrated in part: 2 nodes that are or follow custom operators (AddOne): give their library with "
-        "--custom_op_libraries or --trt_plugins, or what they make in the data, under the names 'h'; decided by the "
-        "rules that need no data",
+        "--custom_op_libraries or --trt_plugins (in a spec without --), or what they make in the data, under the names "
+        "'h'; decided by the rules that need no data",
     )
 
 
@@ -60,7 +60,7 @@ def test_what_follows_the_operator_is_calibrated_on_what_the_data_has_of_it(path
     assert [nodes[name].rule for name in NAMES] == ["io_range", "legality", "io_range", "io_range"]
     assert plan.warnings == (
         "calibrated in part: 1 nodes that are or follow custom operators (AddOne): give their library with "
-        "--custom_op_libraries or --trt_plugins; decided by the rules that need no data",
+        "--custom_op_libraries or --trt_plugins (in a spec without --); decided by the rules that need no data",
     )
 
 
@@ -68,6 +68,15 @@ def test_random_data_takes_no_place_of_what_an_operator_makes(path):
     plan, nodes, _ = converted(path, None)
     assert plan.data.origin == "random"
     assert nodes["after"].rule == "default"
+
+
+def test_what_must_be_run_whole_asks_for_the_library(path):
+    with pytest.raises(
+        MissingOperatorError, match=r"custom operator my\.ops::AddOne, .*: give its library \(--custom_op"
+    ):
+        converted(path, decide="measured")
+    assert MissingOperatorError.exit_code == 2
+    assert not path.with_name("out.onnx").exists()
 
 
 def test_data_that_nothing_can_be_calibrated_on_is_an_error_unless_that_is_allowed(tmp_path):

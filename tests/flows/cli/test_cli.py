@@ -40,6 +40,14 @@ def test_a_usage_error_is_one_line_and_exit_code_2(autocast, arguments, message)
     assert ended.out == ""
 
 
+@pytest.mark.parametrize("group", [(), ("plan",), ("bridge",)])
+def test_commands_of_a_group_are_shown_where_none_is_given(autocast, group):
+    ended = autocast(*group)
+    assert ended.code == 2
+    assert "Commands" in ended.out
+    assert ended.err == ""
+
+
 def test_a_usage_error_is_a_json_object_where_that_was_asked_for(autocast):
     ended = autocast("run", "--json")
     assert (ended.code, ended.json["ok"]) == (2, False)

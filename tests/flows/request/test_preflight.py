@@ -126,6 +126,12 @@ def test_data_that_fits_passes_although_its_arrays_are_not_read(relu, tmp_path):
     check_inputs(str(relu), Spec(calibration=found, allow_nonfinite=False), judged=True)
 
 
+def test_what_is_ignored_of_the_data_is_said_before_a_flow_and_its_log_file_begin(relu, tmp_path, caplog):
+    found = data(tmp_path / "d.npz", x=np.zeros((2, 4), "f4"), label=np.zeros(2))
+    check_inputs(str(relu), Spec(calibration=found), judged=True)
+    assert caplog.messages == [f"{found}: array 'label' is not an input of the model and is ignored"]
+
+
 def test_a_model_that_is_no_onnx_is_refused(tmp_path):
     page = tmp_path / "page.onnx"
     page.write_text("<html></html>")

@@ -71,13 +71,25 @@ def test_models_that_agree_end_with_0(autocast, files):
         (("--map", "x=z"), "inputs differ"),
         (("--tolerance", "nan"), "give a number of decibels"),
         (("--data", "none.npz"), "none.npz"),
-        (("--html", "/none/d.html"), "cannot be written"),
+        (("--html", "/none/d.html"), "there is no folder /none"),
+        (("--fix", "/none/fixed.onnx"), "there is no folder /none"),
+        (("--html", "REFERENCE"), "m.onnx: is the input"),
+        (("--fix", "REFERENCE"), "m.onnx: is the input"),
     ],
 )
 def test_bad_input_is_one_line_and_ends_with_2(autocast, files, options, message):
-    ended = autocast("diagnose", files / "m.onnx", files / "m.onnx", *options)
+    given = (files / "m.onnx" if each == "REFERENCE" else each for each in options)
+    ended = autocast("diagnose", files / "m.onnx", files / "m.onnx", *given)
     assert ended.code == 2
     assert len(ended.errors) == 1 and message in ended.errors[0]
+
+
+def test_a_warning_is_a_line_of_the_form_of_all_commands(autocast, files):
+    np.savez(files / "more.npz", x=normal(8, 16), label=np.zeros(8))
+    ended = autocast("diagnose", files / "m.onnx", files / "m.onnx", "--data", files / "more.npz")
+    assert ended.code == 0
+    said = f"warning: {files / 'more.npz'}: array 'label' is not an input of the model and is ignored"
+    assert ended.err.splitlines() == [said]
 
 
 def test_the_edit_of_a_plan_that_is_shown_keeps_the_culprit_in_fp32(autocast, files):

@@ -56,7 +56,7 @@ def test_the_time_is_estimated_on_the_device_that_is_named_and_beside_fp32_where
 
 
 def test_an_unknown_device_is_one_line_with_the_known_ones(models):
-    with pytest.raises(ConfigError, match=r"device is h900: give h100 or h200 or a100 .* or orin") as raised:
+    with pytest.raises(ConfigError, match=r"device is h900: give h100, h200, a100, .* or orin") as raised:
         judged(models["float16"], models["float"], None, Backend.TENSORRT, given={"device": "h900"})
     assert "\n" not in str(raised.value)
 

@@ -40,7 +40,8 @@ def test_a_folder_holds_the_model_and_what_belongs_to_it(autocast, folder, workp
 
 
 def test_a_triton_repository_holds_the_model_by_its_version(autocast, folder, workplace, tmp_path):
-    assert autocast("export", MODEL, "--as", "triton", "--output", tmp_path / "repository").code == 0
+    with working_in(tmp_path):
+        assert autocast("export", MODEL, "--as", "triton", "--output", "repository").code == 0
     model = tmp_path / "repository" / "exported"
     assert sorted(path.name for path in model.iterdir()) == ["1", "about", "config.pbtxt"]
     assert_computes_as(folder / "net.onnx", model / "1" / "model.onnx")
