@@ -14,6 +14,9 @@ from autocast_core.search.costs.set_costs import node_costs
 from autocast_core.search.costs.trade_offs import trade_offs
 from autocast_core.search.search_space import SearchSpace
 
+_DIGITS = 6
+"""Of costs, behind the point: times are sums of fractions, which differ by the order of their summands."""
+
 Kept = frozenset[str]
 """The candidates that a plan keeps in FP32."""
 
@@ -65,10 +68,10 @@ class Ranking:
 
     def saved(self, kept: Kept, node: str) -> float:
         """What lowering `node` saves; less than nothing where Casts cost more than it does."""
-        return self._priced(kept) - self._priced(self.without(kept, node))
+        return round(self._priced(kept) - self._priced(self.without(kept, node)), _DIGITS)
 
     def _priced(self, kept: Kept) -> float:
-        return self.costs.of(kept) if self.price is None else self.price.of(kept)
+        return round(self.costs.of(kept) if self.price is None else self.price.of(kept), _DIGITS)
 
     def prefix(self, length: int) -> Kept:
         """The nodes of the first `length` steps."""

@@ -19,8 +19,8 @@ class CertificateEntry:
     `failing` are the budgets that it misses. `lowered` names all nodes that went with it: itself, those that cannot
     have another precision than it and, in a row of equal blocks, those at the same place of the others. `error` says
     why a runtime could not run that model. The node `costs` what lowering them would save of the search's cost, in
-    `unit`: 0 or less where Casts beside them would cost more, which is then why it is kept. They buy `buys_db` of SQNR
-    on the worst output; None where that is not a number.
+    `unit`: 0 or less where Casts beside them (of an estimated time, kernels around them) would cost more, which is then
+    why it is kept. They buy `buys_db` of SQNR on the worst output; None where that is not a number.
     """
 
     node: str
@@ -34,11 +34,15 @@ class CertificateEntry:
 
     def price(self) -> str:
         """What the node costs and buys, in words."""
-        bought = "" if self.buys_db is None else f" and buys {self.buys_db:.2f} dB"
         amount = f"{abs(self.costs):,.0f}" if float(self.costs).is_integer() else f"{abs(self.costs):.3g}"
+        unit = "node" if (amount, self.unit) == ("1", "nodes") else self.unit
         if self.costs > 0:
-            return f"costs {amount} {self.unit}{bought}"
-        return f"saves {amount} {self.unit} of Casts beside it{bought}"
+            price = f"costs {amount} {unit}"
+        else:
+            price = f"saves {amount} {unit}" + (" of Casts beside it" if unit == "bytes" else " of kernels around it")
+        if self.buys_db is None:
+            return price
+        return f"{price} and {'buys' if self.buys_db >= 0 else 'loses'} {abs(self.buys_db):.2f} dB"
 
 
 @dataclass(frozen=True)

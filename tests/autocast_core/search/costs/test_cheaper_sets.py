@@ -12,6 +12,7 @@ from autocast_core.sanitize import sanitize
 from autocast_core.search import MemoryTrials, SearchRequest, SearchSubject, search
 from autocast_core.search.costs.measured_sizes import measured_sizes
 from autocast_core.search.costs.set_costs import set_costs
+from autocast_core.search.result import CertificateEntry
 from autocast_core.search.search_space import search_space
 from tests.autocast_core.search.planted import names, searched
 from tests.models import ARCHITECTURES, build
@@ -74,7 +75,19 @@ def test_the_certificate_says_what_each_node_costs_and_buys(planted):
 def test_of_a_search_for_few_nodes_each_costs_one(planted):
     found = searched(*planted, "sqnr_db>=55", "no_new_nonfinite")
     assert {(entry.costs, entry.unit) for entry in found.certificate} == {(1.0, "nodes")}
-    assert "costs 1 nodes" in found.certificate[0].price()
+    assert "costs 1 node and" in found.certificate[0].price()
+
+
+@pytest.mark.parametrize(
+    ("costs", "unit", "buys", "words"),
+    [
+        (-12288.0, "bytes", 1.026, "saves 12,288 bytes of Casts beside it and buys 1.03 dB"),
+        (-3.25, "µs", -0.5, "saves 3.25 µs of kernels around it and loses 0.50 dB"),
+        (0.0683, "µs", None, "costs 0.0683 µs"),
+    ],
+)
+def test_the_price_of_a_node_is_said_in_words(costs, unit, buys, words):
+    assert CertificateEntry("n", ("n",), (), {}, costs=costs, unit=unit, buys_db=buys).price() == words
 
 
 SHIFTED = """

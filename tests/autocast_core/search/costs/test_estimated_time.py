@@ -20,6 +20,11 @@ def test_each_kept_node_misses_the_budget_or_saves_no_time(planted):
     assert {entry.unit for entry in found.certificate} == {f"µs (estimated for {devices()['t4'].name})"}
 
 
+def test_a_node_that_costs_no_time_costs_nothing_at_all(planted):
+    found = searched(*planted, *BUDGETS, cost="time:t4")
+    assert all(entry.costs == round(entry.costs, 6) for entry in found.certificate)
+
+
 def test_no_device_is_the_default_one():
     assert device_of("time") == device_of("time:l4")
     assert device_of("traffic") is None
