@@ -112,7 +112,7 @@ def _check_generation(
         if name is not None:
             _require_member(name, specs, "input", f"{where}.{key}")
     if not specs[generate.tokens].dtype.is_integer():
-        raise ConfigError(f"{where}.tokens: {specs[generate.tokens]} takes no integers: name the input of tokens")
+        raise ConfigError(f"{where}.tokens: {specs[generate.tokens]} does not take integers: name the input of tokens")
     _require_member(generate.logits, outputs, "output", f"{where}.logits")
     if generate.prefill is not None:
         _require_member(generate.prefill, known, "earlier stage", f"{where}.prefill")

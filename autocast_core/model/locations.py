@@ -67,14 +67,16 @@ class DataFolders:
             raise ModelError(f"{where}: location {location!r} is not inside the model's folder: move the data there")
         if len(location) > _LONGEST:
             shown = f"{location[:80]}…"
-            raise ModelError(f"{where}: location {shown!r} cannot be used: it has {len(location)} characters")
+            raise ModelError(
+                f"{where}: location {shown!r} cannot be used: it has {len(location)} characters: shorten it"
+            )
         said = self._existing(location, where)
         real = said.resolve()
         folder = _containing(real, (path.resolve() for path in reversed(self.folders)))
         if folder is None:
             raise ModelError(f"{where}: {said} leads to {real}, outside the model's folder: put the file itself there")
         if not stat.S_ISREG(real.stat().st_mode):
-            raise ModelError(f"{where}: {said} is not a regular file")
+            raise ModelError(f"{where}: {said} is not a regular file: put the file itself there")
         return FoundData(said, DataFile.of(real), folder)
 
     def _existing(self, location: str, where: str) -> Path:
@@ -83,7 +85,9 @@ class DataFolders:
                 if (folder / location).exists():
                     return folder / location
         except (OSError, ValueError) as error:
-            raise ModelError(f"{where}: location {location!r} cannot be used: {error}") from error
+            raise ModelError(
+                f"{where}: location {location!r} cannot be used: {error}: export the model again"
+            ) from error
         raise MissingModelError(f"{where}: {self.folders[0] / location} is missing: put it beside the model")
 
 

@@ -224,10 +224,12 @@ def _fill(descriptor: int, block: memoryview, offset: int, tensor: ir.ExternalTe
         try:
             count = os.preadv(descriptor, [block[done:]], offset + done)
         except OSError as error:
-            raise ModelError(f"{tensor.path}: cannot read tensor {tensor.name!r}: {error.strerror}") from error
+            raise ModelError(
+                f"{tensor.path}: cannot read tensor {tensor.name!r}: {error.strerror}: restore the file"
+            ) from error
         if not count:
             raise ModelError(
-                f"{tensor.path}: ends at byte {offset + done}, inside tensor {tensor.name!r}: the file is not whole"
+                f"{tensor.path}: ends at byte {offset + done}, inside tensor {tensor.name!r}: fetch the file again"
             )
         done += count
 

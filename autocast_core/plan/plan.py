@@ -285,7 +285,9 @@ class PrecisionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The plan that `to_json` wrote. PlanError names the first field that is wrong and what it must be."""
         found = read_json(text, _AnyFormat).format
         if found != PLAN_FORMAT:
-            raise PlanError(f"the plan has format {found!r}; this version reads format {PLAN_FORMAT}")
+            raise PlanError(
+                f"the plan has format {found!r}; this version reads format {PLAN_FORMAT}: make the plan again"
+            )
         plan = read_json(text, PrecisionPlan)
         if plan.low_types not in LOW_TYPES:
             shown = types_text(plan.low_types)

@@ -30,7 +30,7 @@ def unpacked(text: str) -> dict[str, Any] | None:
         reader = zlib.decompressobj()
         plain = reader.decompress(base64.b85decode(content), MOST_BYTES)
         if reader.unconsumed_tail or not reader.eof:
-            raise PlanError("the recipe is cut off, or larger than a recipe may be")
+            raise PlanError("the recipe is cut off, or larger than a recipe may be: fetch its file again")
         return dict(json.loads(plain))
     except (ValueError, TypeError, zlib.error, binascii.Error, RecursionError) as error:
-        raise PlanError(f"the recipe cannot be unpacked: {error}") from error
+        raise PlanError(f"the recipe cannot be unpacked: {error}: fetch its file again") from error

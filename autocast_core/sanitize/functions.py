@@ -49,7 +49,9 @@ def inline_functions(model: ir.Model, config: ConversionConfig) -> tuple[Change,
     try:
         InlinePass()(model)
     except ir.passes.PreconditionError as error:
-        raise ModelError(f"model-local functions call each other in a circle: {error}") from error
+        raise ModelError(
+            f"model-local functions call each other in a circle ({error}): export the model again"
+        ) from error
     except (ir.passes.PassError, ValueError, RuntimeError) as error:
         raise UnconvertibleError(f"cannot inline a model-local function: {error.__cause__ or error}") from error
     upgraded = _finish(model, opsets)

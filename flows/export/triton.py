@@ -53,7 +53,9 @@ def config(name: str, ports: Sequence[PortRow], precision: str) -> str:
 def _ports(role: str, ports: Sequence[PortRow]) -> Iterator[str]:
     for _, name, kind, shape in (port for port in ports if port[0] == role):
         if kind not in _TYPES or shape == "unknown":
-            raise UnconvertibleError(f"{role} {name!r} of type {kind} and shape {shape} has no form in Triton")
+            raise UnconvertibleError(
+                f"{role} {name!r} of type {kind} and shape {shape} has no form in Triton: export it as folder or oci"
+            )
         # A scalar has one element there.
         dims = ["1"] if shape == "scalar" else [part if part.isdigit() else "-1" for part in shape.split(" × ")]
         reshape = " reshape { shape: [ ] }" if shape == "scalar" else ""

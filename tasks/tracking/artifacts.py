@@ -44,7 +44,7 @@ def download_artifact(tracking_uri: str, run_id: str, path: str, folder: Path) -
     client = existing_store(tracking_uri)
     with tracking_errors(tracking_uri):
         if path not in _paths(client, run_id, path.rpartition("/")[0] or None):
-            raise InputError(f"run {run_id} has no {path}")
+            raise InputError(f"run {run_id} has no {path}: give the run of a conversion")
         return run_file(client, run_id, path, folder)
 
 

@@ -69,7 +69,7 @@ def read_header(stream: IO[bytes], where: str) -> ArrayHeader:
         else:
             raise ValueError(f".npy format {version}")
     except Exception as error:  # numpy parses the header as Python, and each parser has its own errors
-        raise DataError(f"{where}: no .npy array ({one_line(error, 200)}); write it with numpy.savez") from error
+        raise DataError(f"{where}: not a .npy array ({one_line(error, 200)}); write it with numpy.savez") from error
     if dtype.hasobject:
         raise DataError(f"{where}: holds pickled Python objects, which are never loaded; save plain arrays instead")
     if any(length < 0 for length in shape):

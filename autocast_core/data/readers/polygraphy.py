@@ -39,7 +39,7 @@ def polygraphy_parts(path: Path) -> tuple[FeedPart, ...]:
         raise DataError(f"{path}: not valid JSON ({error}); write it with polygraphy run --save-inputs") from error
     feeds = raw if isinstance(raw, list) else [raw]
     if not feeds:
-        raise DataError(f"{path}: holds no feed; write at least one with polygraphy run --save-inputs")
+        raise DataError(f"{path}: holds no feeds; write at least one with polygraphy run --save-inputs")
     return tuple(FeedPart(feed, f"{path}, feed {index}") for index, feed in enumerate(feeds))
 
 
@@ -74,7 +74,7 @@ def _payload(value: Any, where: str) -> str:
         return text
     if isinstance(value, dict) and (value.get(_CLASS) == "Tensor" or "tensor" in value):
         raise DataError(f"{where}: a pickled torch tensor, which is never loaded; save numpy arrays instead")
-    raise DataError(f"{where}: no array as Polygraphy writes it; write the file with polygraphy run --save-inputs")
+    raise DataError(f"{where}: not an array as Polygraphy writes it; write the file with polygraphy run --save-inputs")
 
 
 def _header(text: str, where: str) -> ArrayHeader:
@@ -94,7 +94,7 @@ def _decode(text: str, where: str) -> np.ndarray:
             array: np.ndarray = archive[archive.files[0]]
             return array
     except Exception as error:  # np.load raises whatever its parsers raise
-        raise DataError(f"{where}: no .npy data ({error}); write the file again with a current Polygraphy") from error
+        raise DataError(f"{where}: not .npy data ({error}); write the file again with a current Polygraphy") from error
 
 
 def _bytes(text: str, where: str) -> bytes:

@@ -46,7 +46,9 @@ def checked(tensor: ir.TensorProtocol, label: str) -> ir.TensorProtocol:
 def _checked_proto(tensor: ir.serde.TensorProtoTensor, proto: onnx.TensorProto, label: str) -> ir.TensorProtocol:
     name, dims = proto.name, tuple(proto.dims)
     if proto.data_type not in _KNOWN_TYPES:
-        raise ModelError(f"{label}: tensor {name!r} has the unknown element type {proto.data_type}")
+        raise ModelError(
+            f"{label}: tensor {name!r} has the unknown element type {proto.data_type}: export the model again"
+        )
     dtype = ir.DataType(proto.data_type)
     if not proto.HasField("raw_data"):
         found = len(getattr(proto, _FIELDS.get(dtype, "int32_data")))
@@ -95,13 +97,15 @@ def _count(name: str | None, dims: tuple[int, ...], label: str) -> int:
     # Arrays without elements have the same limit on their other dimensions.
     extent = math.prod(max(dim, 1) for dim in dims)
     if min(dims, default=0) < 0 or extent > _LARGEST:
-        raise ModelError(f"{label}: tensor {name!r} has the impossible shape {list(dims)}")
+        raise ModelError(f"{label}: tensor {name!r} has the impossible shape {list(dims)}: export the model again")
     return 0 if 0 in dims else extent
 
 
 def _bytes(name: str | None, dims: tuple[int, ...], dtype: ir.DataType, label: str) -> int:
     if dtype in (ir.DataType.UNDEFINED, ir.DataType.STRING):
-        raise ModelError(f"{label}: tensor {name!r} has type {dtype}, which cannot be stored as bytes")
+        raise ModelError(
+            f"{label}: tensor {name!r} has type {dtype}, which cannot be stored as bytes: export the model again"
+        )
     return -(-_count(name, dims, label) * dtype.bitwidth // 8)
 
 

@@ -165,7 +165,9 @@ def _refuse_recursion(proto: onnx.ModelProto, label: str) -> None:
         TopologicalSorter(calls).prepare()
     except CycleError as error:
         domain, name = min(error.args[1])
-        raise ModelError(f"{label}: function {domain}:{name} calls itself: ONNX does not allow that") from error
+        raise ModelError(
+            f"{label}: function {domain}:{name} calls itself, which ONNX does not allow: export the model again"
+        ) from error
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -203,7 +205,9 @@ def _dense(sparse: onnx.SparseTensorProto, label: str) -> onnx.TensorProto:
         dense[np.unravel_index(indices, dims) if indices.ndim == 1 else tuple(indices.T)] = values
         return onnx.numpy_helper.from_array(dense, name)
     except (ValueError, IndexError, TypeError, KeyError) as error:
-        raise ModelError(f"{label}: sparse tensor {name!r} cannot be read: {_origin(error)}") from error
+        raise ModelError(
+            f"{label}: sparse tensor {name!r} cannot be read: {_origin(error)}: export the model again"
+        ) from error
 
 
 def _declare_passed_outputs(graph: onnx.GraphProto) -> None:

@@ -56,7 +56,7 @@ def test_one_array_is_not_taken_as_two_types():
     ("changes", "said"),
     [
         ({"tokens": "ids"}, "generate.tokens: there is no input 'ids'; there are input_ids, attention_mask"),
-        ({"tokens": "past_0_key"}, "takes no integers: name the input of tokens"),
+        ({"tokens": "past_0_key"}, "does not take integers: name the input of tokens"),
         ({"logits": "scores"}, "generate.logits: there is no output 'scores'; there are logits, present_0_key"),
         ({"cache": {"keys_*": "present_*"}}, "generate.cache: no input matches 'keys_*'"),
         ({"cache": {"past_*": "new_*"}}, "input 'past_0_key' takes 'new_0_key', which is not an output"),

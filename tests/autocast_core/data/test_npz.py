@@ -125,7 +125,7 @@ def test_a_member_that_declares_more_than_it_holds_is_refused(tmp_path: Path) ->
 def test_a_member_without_a_header_is_refused(tmp_path: Path, header: bytes) -> None:
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("x.npy", header)
-    assert "no .npy array" in refusal(tmp_path / "x.npz")
+    assert "not a .npy array" in refusal(tmp_path / "x.npz")
 
 
 def test_labels_larger_than_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

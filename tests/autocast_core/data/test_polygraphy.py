@@ -54,11 +54,11 @@ def test_archives_of_older_versions_are_read(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("<html>", "not valid JSON"),
-        ("[]", "holds no feed"),
+        ("[]", "holds no feeds"),
         ("[3]", "a int, not a mapping"),
-        ('[{"x": [1, 2]}]', "no array as Polygraphy writes it"),
+        ('[{"x": [1, 2]}]', "not an array as Polygraphy writes it"),
         ('[{"x": {"tensor": "AA==", "polygraphy_class": "Tensor"}}]', "a pickled torch tensor, which is never loaded"),
-        ('[{"x": {"array": "AAAA"}}]', "no .npy data"),
+        ('[{"x": {"array": "AAAA"}}]', "not .npy data"),
         ("[" * 100_000, "not valid JSON"),
     ],
 )
