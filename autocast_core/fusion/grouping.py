@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import onnx_ir as ir
 
@@ -33,7 +34,7 @@ def kernel_groups(nodes: Sequence[ir.Node], cores: Iterable[Sequence[ir.Node]]) 
     """The groups of one graph, whose nodes are given in graph order, in the order in which they could run. `cores` are
     the attention cores that are one kernel each. Views and what is known when building are in none."""
     known = known_when_built(nodes)
-    grouping = _Grouping(known)
+    grouping = _Grouping.of(nodes, known)
     for core in cores:
         grouping.add(Group(list(core), core=True))
     for group in _merged_products(nodes, grouping):
@@ -60,16 +61,27 @@ def _merged_products(nodes: Iterable[ir.Node], grouping: _Grouping) -> Iterator[
 
 @dataclass
 class _Grouping:
-    """The groups so far. `known` are the nodes that cost nothing."""
+    """The groups so far, each with its place in the order in which they were begun. `known` are the nodes that cost
+    nothing; `producers` and `consumers` say by node what makes its operands and what reads its results."""
 
     known: Collection[ir.Node]
+    producers: Mapping[ir.Node, tuple[ir.Node, ...]]
+    consumers: Mapping[ir.Node, list[ir.Node]]
     group_of: dict[ir.Node, Group] = field(default_factory=dict)
-    groups: list[Group] = field(default_factory=list)
-    producers: dict[ir.Node, tuple[ir.Node, ...]] = field(default_factory=dict)
-    """By node what `_producers` found: the search for circles asks again and again."""
+    groups: dict[Group, int] = field(default_factory=dict)
+    places: Iterator[int] = field(default_factory=count)
+
+    @staticmethod
+    def of(nodes: Iterable[ir.Node], known: Collection[ir.Node]) -> _Grouping:
+        producers = {node: tuple(_producers(node)) for node in nodes}
+        consumers = dict[ir.Node, list[ir.Node]]()
+        for node, makers in producers.items():
+            for maker in makers:
+                consumers.setdefault(maker, []).append(node)
+        return _Grouping(known, producers, consumers)
 
     def add(self, group: Group) -> None:
-        self.groups.append(group)
+        self.groups[group] = next(self.places)
         self.group_of.update(dict.fromkeys(group.nodes, group))
 
     def place(self, node: ir.Node) -> None:
@@ -92,8 +104,8 @@ class _Grouping:
 
     def _makers(self, node: ir.Node) -> Iterator[Group]:
         """The groups that make the operands of the node, in their order."""
-        found = {self.group_of[each] for each in _producers(node) if each in self.group_of}
-        yield from sorted(found, key=self.groups.index)
+        found = {self.group_of[each] for each in self.producers[node] if each in self.group_of}
+        yield from sorted(found, key=self.groups.__getitem__)
 
     def _takes(self, group: Group, node: ir.Node) -> bool:
         if group.is_generated:
@@ -104,25 +116,22 @@ class _Grouping:
         return _joins_product(group, node)
 
     def _depends(self, makers: Iterable[Group], group: Group) -> bool:
-        """Whether another maker needs what `group` makes, so that a node of both would close a circle."""
-        seen = {maker for maker in makers if maker is not group}
-        waiting = list(seen)
+        """Whether another maker needs what `group` makes, so that a node of both would close a circle. What is behind
+        `group` is looked at, and not what is ahead of the makers: it was placed last, and little is."""
+        others = {maker for maker in makers if maker is not group}
+        seen, waiting = {group}, [group] if others else []
         while waiting:
-            new = self._ahead(waiting.pop()) - seen
-            if group in new:
+            new = self._beside(waiting.pop(), self.consumers) - seen
+            if not others.isdisjoint(new):
                 return True
             seen |= new
             waiting += new
         return False
 
-    def _ahead(self, group: Group) -> set[Group]:
-        """The groups that make the operands of the nodes of `group`, itself perhaps among them."""
-        found: set[Group] = set()
-        for node in group.nodes:
-            if node not in self.producers:
-                self.producers[node] = tuple(_producers(node))
-            found.update(self.group_of[each] for each in self.producers[node] if each in self.group_of)
-        return found
+    def _beside(self, group: Group, others: Mapping[ir.Node, Iterable[ir.Node]]) -> set[Group]:
+        """The groups of the `others` of its nodes, itself perhaps among them."""
+        beside = (each for node in group.nodes for each in others.get(node, ()))
+        return {self.group_of[each] for each in beside if each in self.group_of}
 
     def _merge(self, makers: Iterable[Group], group: Group) -> None:
         """Take in generated groups whose every value only `group` reads."""
@@ -133,7 +142,7 @@ class _Grouping:
             if readers <= {group, maker} and not _has_norm(maker):
                 group.nodes[:0] = maker.nodes
                 self.group_of.update(dict.fromkeys(maker.nodes, group))
-                self.groups.remove(maker)
+                del self.groups[maker]
 
     def in_order(self, nodes: Iterable[ir.Node]) -> list[Group]:
         """The groups, each behind those that it reads from."""
@@ -143,10 +152,10 @@ class _Grouping:
             waiting = [self.group_of[node]] if node in self.group_of else []
             while waiting:
                 group = waiting[-1]
-                new = self._ahead(group) - begun
+                new = self._beside(group, self.producers) - begun
                 begun.add(group)
                 if new:
-                    waiting += sorted(new, key=self.groups.index)
+                    waiting += sorted(new, key=self.groups.__getitem__)
                 else:
                     ordered[waiting.pop()] = None
         return list(ordered)
@@ -157,18 +166,18 @@ class _Grouping:
             if not (group.is_generated and all(map(only_moves, group.nodes))):
                 continue
             biased = any(
-                each.op_type == "Gemm" and len(each.inputs) > 2 for node in group.nodes for each in _producers(node)
+                each.op_type == "Gemm" and len(each.inputs) > 2 for node in group.nodes for each in self.producers[node]
             )
             for ends in (
                 () if biased else _readers(group),
-                (each for node in group.nodes for each in _producers(node)),
+                (each for node in group.nodes for each in self.producers[node]),
             ):
                 cores = {self.group_of.get(each) if each else None for each in ends} - {group}
                 core = cores.pop() if len(cores) == 1 else None
                 if core is not None and core.core:
                     core.nodes.extend(group.nodes)
                     self.group_of.update(dict.fromkeys(group.nodes, core))
-                    self.groups.remove(group)
+                    del self.groups[group]
                     break
 
 

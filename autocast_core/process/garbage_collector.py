@@ -5,6 +5,7 @@ Every full collection traverses all of them again and finds next to nothing.
 https://docs.python.org/3/library/gc.html#gc.freeze
 
 - `collector_paused`: around one conversion; what the library's functions use.
+- `collected_after`: around each of many passes that build graphs; what a search uses.
 - `keep_for_good`: around imports that stay for the rest of the process; what `autocast` and its flows use.
 - `skip_final_collection`: for the process of a command, which frees its memory by ending.
 - `never_collect`: for the process of one conversion, which ends with it.
@@ -34,6 +35,20 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def collected_after() -> Iterator[None]:
+    """No collection within the block, and at its end one of what was made there, and of nothing older.
+
+    For a call that leaves graphs behind, which are cycles, again and again: so they do not pile up, and what lives on
+    is not traversed each time. Measured on a search for BERT-base, a fifth of whose CPU time went into collections.
+    """
+    enabled = gc.isenabled()
+    with collector_paused():
+        yield
+        if enabled:
+            gc.collect(0)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from autocast_core.evaluate import AskedJudge, Comparison, Evaluation, Recording
 from autocast_core.evaluate.recording import FEW_BATCHES
 from autocast_core.model import WrittenWeights
 from autocast_core.plan import PrecisionPlan
+from autocast_core.process.garbage_collector import collected_after
 from autocast_core.runtime import Runtime
 from autocast_core.search.merge_models import merge_models
 from autocast_core.search.ranking import Kept
@@ -163,7 +164,8 @@ class Measurements:
 
     def _metrics(self, plans: Sequence[PrecisionPlan]) -> list[dict[str, float]]:
         judged = self._metric, self._judges, self._reference_metric, self._recording.weights
-        return plan_metrics(self._model, plans, self._recording, self._batches, self._runtime, *judged)
+        with collected_after():
+            return plan_metrics(self._model, plans, self._recording, self._batches, self._runtime, *judged)
 
     @cached_property
     def _reference_metric(self) -> float | None:

@@ -21,6 +21,7 @@ from autocast_core.evaluate import AskedJudge, Recording, TaskMetric, asked_judg
 from autocast_core.evaluate.gates import ALLOW_NONFINITE, NO_NONFINITE
 from autocast_core.operators import OperandPolicy
 from autocast_core.plan import Evidence, NodeDecision, PlanData, PrecisionPlan
+from autocast_core.process.garbage_collector import collected_after
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.blocks.blocks_first import set_by_blocks
@@ -285,7 +286,9 @@ def _attribution(
         return Attribution.from_json(known)
     low = {decision.id: decision.precision for decision in space.lowest.nodes if decision.precision.is_low}
     policy = OperandPolicy.of_plan(subject.model, space.lowest)
-    made = attribute(subject.model, low, subject.config.precision, policy, subject.batches, subject.runtime, progress)
+    precision, batches, runtime = subject.config.precision, subject.batches, subject.runtime
+    with collected_after():
+        made = attribute(subject.model, low, precision, policy, batches, runtime, progress)
     store.put(key, made.to_json())
     return made
 

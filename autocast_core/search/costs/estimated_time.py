@@ -13,9 +13,10 @@ import onnx_ir as ir
 
 from autocast_core.apply import apply_plan
 from autocast_core.engine.devices import DEFAULT_DEVICE, DeviceFigures, devices
-from autocast_core.engine.roofline import estimated
+from autocast_core.engine.roofline import Estimate, estimated
 from autocast_core.errors import ConfigError, DataError
 from autocast_core.fusion import estimated_view, static_shapes
+from autocast_core.process.garbage_collector import collected_after
 from autocast_core.search.ranking import Kept
 from autocast_core.search.search_space import SearchSpace
 
@@ -63,9 +64,13 @@ class EstimatedTime:
     def of(self, kept: Kept) -> float:
         """The time with these candidates in FP32."""
         if kept not in self.known:
-            applied = apply_plan(self.model, self.space.plan(kept)).model
-            estimate = estimated(estimated_view(applied, self.shapes), self.device)
+            with collected_after():
+                estimate = self._estimate(kept)
             if isinstance(estimate, str):
                 raise DataError(f"time cannot be estimated: {estimate}; minimize traffic instead")
             self.known[kept] = estimate.ms * _MICROSECONDS
         return self.known[kept]
+
+    def _estimate(self, kept: Kept) -> Estimate | str:
+        applied = apply_plan(self.model, self.space.plan(kept)).model
+        return estimated(estimated_view(applied, self.shapes), self.device)

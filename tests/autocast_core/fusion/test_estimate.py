@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import onnx.parser
 import onnx_ir as ir
@@ -9,6 +11,7 @@ import pytest
 
 from autocast_core.engine.view import EngineView
 from autocast_core.fusion import estimated_view, static_shapes
+from autocast_core.fusion.grouping import _Grouping
 
 HEADER = '<ir_version: 10, opset_import: ["" : 22]>'
 
@@ -167,13 +170,30 @@ def test_a_shape_that_is_not_known_leaves_the_bytes_unknown():
     assert view(text).kernels[0].read_bytes is None
 
 
-def test_a_network_deeper_than_pythons_stack_has_its_kernels():
+def residual_blocks(number: int) -> str:
     block = (
         "n{0} = LayerNormalization (s{0}, w_n) a{0} = MatMul (n{0}, w_a) b{0} = Add (a{0}, w_n) s{1} = Add (b{0}, s{0})"
     )
-    blocks = "\n".join(block.format(number, number + 1) for number in range(300))
-    types = "float[8, 16] s0, float[16, 16] w_a, float[16] w_n"
-    assert len(kernels(f"main ({types}) => (float[8, 16] s300) {{ {blocks} }}")) == 600
+    blocks = "\n".join(block.format(place, place + 1) for place in range(number))
+    return f"main (float[8, 16] s0, float[16, 16] w_a, float[16] w_n) => (float[8, 16] s{number}) {{ {blocks} }}"
+
+
+def test_a_network_deeper_than_pythons_stack_has_its_kernels():
+    assert len(kernels(residual_blocks(300))) == 600
+
+
+def test_circles_are_sought_near_a_node_however_deep_the_network(monkeypatch):
+    looked_at = Counter[int]()
+    beside = _Grouping._beside
+    for blocks in (50, 100):
+
+        def counted(*args, blocks=blocks):
+            looked_at[blocks] += 1
+            return beside(*args)
+
+        monkeypatch.setattr(_Grouping, "_beside", counted)
+        kernels(residual_blocks(blocks))
+    assert 0 < looked_at[100] < 2.1 * looked_at[50]
 
 
 CAST_BEHIND = """

@@ -53,3 +53,30 @@ def test_the_collector_is_paused_in_the_block_and_enabled_after_it():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_what_a_block_leaves_is_collected_after_it_and_what_is_older_is_not_traversed():
+    import gc
+    import weakref
+
+    from autocast_core.process.garbage_collector import collected_after
+
+    class Item:
+        def __init__(self) -> None:
+            self.itself = self
+
+    old = Item()
+    older = weakref.ref(old)
+    gc.collect(0)
+    del old
+    with collected_after():
+        left = weakref.ref(Item())
+        assert not gc.isenabled() and left() is not None
+    assert gc.isenabled() and left() is None and older() is not None
+    gc.disable()
+    try:
+        with collected_after():
+            left = weakref.ref(Item())
+        assert not gc.isenabled() and left() is not None
+    finally:
+        gc.enable()
