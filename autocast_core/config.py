@@ -168,6 +168,7 @@ class ConversionConfig:
         metadata=declared("Replace additive attention masks beyond the low type's range by a value that stays finite."),
     )
     fuse_layer_norm: bool = field(default=True, metadata=declared("Fuse decomposed LayerNorm into LayerNormalization."))
+    fuse_rms_norm: bool = field(default=False, metadata=declared("Fuse decomposed RMSNorm; raises the opset to 23."))
     repair_ranges: bool = field(
         default=False,
         metadata=declared(

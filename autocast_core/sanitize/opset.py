@@ -1,7 +1,7 @@
 """Pass `opset`: the default domain's opset is one that the low type can be used at.
 
 - The opset is the model's own, at least ``minimum_opset`` of the low types, or ``config.opset``; raised where
-  OPSET_NEEDS says so, and to LayerNormalization's where there is one to fuse; never below the model's own.
+  OPSET_NEEDS says so, and to that of a normalization that is to be fused; never below the model's own.
 - Upgrades the nodes of the main graph and of all bodies to it, and the IR version with it.
 - Does not act where the model's opset already is the one to convert at, or where the default domain is not used.
 """
@@ -18,8 +18,8 @@ from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError
 from autocast_core.graph.names import UnusedNames, node_names, value_names
 from autocast_core.graph.walk import all_nodes
+from autocast_core.sanitize import layernorm, rmsnorm
 from autocast_core.sanitize.change import OPSET, Change
-from autocast_core.sanitize.layernorm import FIRST_OPSET, is_decomposed
 from autocast_core.sanitize.upgrade import upgrade_nodes
 
 
@@ -92,8 +92,11 @@ def choose_opset(model: ir.Model, config: ConversionConfig) -> OpsetChoice | Non
 def _strongest_need(model: ir.Model, config: ConversionConfig) -> OpsetNeed | None:
     quantizers = [node for node in all_nodes(model.graph) if node.domain == "" and node.op_type in _QUANTIZERS]
     needs = [need for need in OPSET_NEEDS if any(need.applies(node) for node in quantizers)]
-    if config.fuse_layer_norm and model.graph.opset_imports[""] < FIRST_OPSET and is_decomposed(model):
-        needs.append(OpsetNeed(FIRST_OPSET, "LayerNormalization", lambda node: False))
+    own = model.graph.opset_imports[""]
+    if config.fuse_layer_norm and own < layernorm.FIRST_OPSET and layernorm.has_layer_norm_parts(model):
+        needs.append(OpsetNeed(layernorm.FIRST_OPSET, "LayerNormalization", lambda node: False))
+    if config.fuse_rms_norm and own < rmsnorm.FIRST_OPSET and rmsnorm.has_rms_norm_parts(model):
+        needs.append(OpsetNeed(rmsnorm.FIRST_OPSET, "RMSNormalization", lambda node: False))
     return max(needs, key=lambda need: need.opset, default=None)
 
 

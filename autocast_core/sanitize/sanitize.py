@@ -7,8 +7,8 @@ changed, nothing where it did not act. The order:
    function hides one; the later passes rely on both.
 2. `types`: every tensor value has an element type.
 3. `opset`, `fp64`, `widen`, `constants`: rewrites that need types; where one acts, types are inferred anew.
-4. the IR version, `layernorm`, `masked_rows`, `masks`: repairs of what exporters wrote, on the final operators and
-   types.
+4. the IR version, `layernorm`, `rmsnorm`, `masked_rows`, `masks`: repairs of what exporters wrote, on the final
+   operators and types.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from autocast_core.sanitize.names import give_unique_names
 from autocast_core.sanitize.opset import choose_opset, lower_ir_version, raise_opset
 from autocast_core.sanitize.range_repairs import keep_masked_rows
 from autocast_core.sanitize.repairs import PLUGINS, move_plugins, open_negative_dimensions, state_axes
+from autocast_core.sanitize.rmsnorm import fuse_rms_norm
 from autocast_core.sanitize.types import ASSUMED_TYPES, DECLARED_OUTPUTS, infer_types
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]
@@ -45,7 +46,7 @@ NAMING: tuple[Pass, ...] = (
     state_axes,
 )
 REWRITING: tuple[Pass, ...] = (raise_opset, replace_fp64, widen_other_types, normalize_constants)
-REPAIRING: tuple[Pass, ...] = (lower_ir_version, fuse_layer_norm, keep_masked_rows, clamp_masks)
+REPAIRING: tuple[Pass, ...] = (lower_ir_version, fuse_layer_norm, fuse_rms_norm, keep_masked_rows, clamp_masks)
 WARNED = frozenset({DECLARED_OUTPUTS, ASSUMED_TYPES, PLUGINS})
 """The steps whose changes are warnings too."""
 

@@ -59,6 +59,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "small_values",
             "clamp_masks",
             "fuse_layer_norm",
+            "fuse_rms_norm",
             "repair_ranges",
             "correct_biases",
             "use_standalone_type_inference",

@@ -55,6 +55,7 @@ _YOUNGER = (
     "segments",
     "allow_uncalibrated",
     "correct_biases",
+    "fuse_rms_norm",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -154,6 +155,7 @@ class Spec(BaseModel):
     small_values: bool = _option("small_values")
     clamp_masks: bool = _option("clamp_masks")
     fuse_layer_norm: bool = _option("fuse_layer_norm")
+    fuse_rms_norm: bool = _option("fuse_rms_norm")
     repair_ranges: bool = _option("repair_ranges")
     correct_biases: bool = _option("correct_biases")
     decide: Literal["thresholds", "measured"] = _option("decide")

@@ -29,6 +29,10 @@ VARIANTS = {
     + "p = Pow(d, two)"
     + ROOT
     + "i = Reciprocal(r) n = Mul(i, d) t = Mul(scale, n) y = Add(bias, t)",
+    "division of one": HEAD
+    + "one = Constant<value = float {1.0}>() p = Pow(d, two)"
+    + ROOT
+    + "i = Div(one, r) n = Mul(d, i) t = Mul(n, scale) y = Add(t, bias)",
     "no bias": HEAD + "p = Pow(d, two)" + ROOT + "n = Div(d, r) y = Mul(n, scale)",
 }
 TORCH = VARIANTS["as torch writes it"]

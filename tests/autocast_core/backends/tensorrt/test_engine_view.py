@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import onnx.parser
 import onnx_ir as ir
@@ -27,6 +28,7 @@ from autocast_core.model import load_model
 from autocast_core.pipeline.convert import convert_file
 from autocast_core.targets.fitting import engine_options
 from tests.models import build
+from tests.onnx_models import operator_types
 
 installed = pytest.mark.skipif(not find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not here")
 
@@ -86,6 +88,28 @@ def test_a_core_of_attention_is_found_and_fused_and_what_changes_nothing_is_list
     assert set(view.without_kernel.values()) <= {"neutral"}
     assert view.traffic_bytes >= 4 * (4 * 128 * 64 * 2)
     assert {name: value for name, value in found.metrics().items() if name.startswith("engine/")} == view.metrics()
+
+
+@installed
+def test_an_rms_normalization_from_its_parts_is_taken_as_one_operator_in_one_kernel(tmp_path):
+    text = """
+    <ir_version: 8, opset_import: ["" : 18]>
+    main (float[32, 64] x, float[32, 64] z) => (float[32, 64] y)
+    <int64[1] last = {-1}, float two = {2}, float eps = {1e-5}> {
+        s = Add (x, z) p = Pow (s, two) v = ReduceMean (p, last) a = Add (v, eps) r = Sqrt (a) i = Reciprocal (r)
+        n = Mul (s, i) y = Mul (scale, n)
+    }
+    """
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.linspace(0.5, 2, 64, dtype=np.float32), "scale"))
+    source, path = tmp_path / "source.onnx", tmp_path / "low.onnx"
+    onnx.save_model(model, source)
+    convert_file(source, path, ConversionConfig(fuse_rms_norm=True))
+    assert operator_types(path) == ["Add", "RMSNormalization"]
+    found = validate_model(path)
+    assert (found.accepted, found.depth, found.findings) == (True, "built", ())
+    (kernel,) = found.engine_view.kernels
+    assert (kernel.reads, kernel.writes) == (("float16",) * 3, ("float16",))
 
 
 @installed
