@@ -5,6 +5,7 @@ counts is not how many nodes are FP32 but what crosses kernels in FP32. `settle`
 rounding makes and one of the bytes that cross, and checks the choice by an engine's view, or by the model of fusion.
 """
 
+from autocast_core.decide.inside_kernels.crossings import cast_ends
 from autocast_core.decide.inside_kernels.settle import Look, settle
 
-__all__ = ["Look", "settle"]
+__all__ = ["Look", "cast_ends", "settle"]

@@ -33,8 +33,12 @@ def chosen(crossings: Crossings, candidates: Collection[str], fixed: Collection[
         wide |= back
     else:
         _take_out(crossings, bundles, wide, crossings.bytes_beside(fixed, wide) - most_bytes)
-    found = _useful(crossings, wide - {*fixed}, fixed)
-    return found or _useful(crossings, _inside(crossings, {*candidates}, {*fixed}), fixed)
+    return _useful(crossings, wide - {*fixed}, fixed) or chosen_inside(crossings, candidates, fixed)
+
+
+def chosen_inside(crossings: Crossings, candidates: Collection[str], fixed: Collection[str]) -> set[str]:
+    """The candidates to compute in FP32 so that nothing crosses for them but their constants."""
+    return _useful(crossings, _inside(crossings, {*candidates}, {*fixed}), fixed)
 
 
 def _take_out(crossings: Crossings, bundles: Mapping[str, Sequence[Bundle]], wide: set[str], excess: float) -> float:

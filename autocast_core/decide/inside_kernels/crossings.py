@@ -22,6 +22,7 @@ from autocast_core.engine.view import EngineView
 from autocast_core.fusion import NodeKind, node_kind
 from autocast_core.fusion.node_kinds import only_moves
 from autocast_core.graph.constants import constant_tensor
+from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.operators import element_type
 from autocast_core.operators.families import READS_NO_ELEMENTS, is_in
 
@@ -130,6 +131,24 @@ def crossings_of(
         found.made[node_id] = Made(_elements(output, shapes), by_product, tuple(readings), _goes_out(output))
         found.noise += values.get(output, 0.0) * (2 if by_product else 1)
     return found
+
+
+def cast_ends(model: ir.Model) -> dict[str, set[str]]:
+    """By id of each Cast of the main graph, the ids of the nodes that compute what it casts or compute from it."""
+    by_node = {node: node_id for node_id, node in nodes_with_ids(model.graph)}
+    found: dict[str, set[str]] = {}
+    for node in model.graph:
+        if node.op_type == "Cast" and node.domain == "":
+            ends = [_source(node), *(reader for reader, _ in _readers(node.outputs[0]))]
+            found[by_node[node]] = {by_node[each] for each in ends if each in by_node}
+    return found
+
+
+def _source(node: ir.Node | None) -> ir.Node | None:
+    """The node that computes what `node` moves, directly or by others that only move elements."""
+    while node is not None and only_moves(node):
+        node = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    return node
 
 
 def _kernels_of(view: EngineView) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,9 @@
 - Takes nothing back that a rule decided, and makes no pass over data.
 - Where the engine has a kernel more, or a fused attention core less, the nodes of those kernels stay low, those that
   normalize or reduce last, and the rest is chosen anew; so too, with less to spend, where more bytes cross than was
-  allowed, and with more where far less do.
+  allowed, and with more where far less do. Of a Cast that is a kernel of its own these are the nodes that it
+  stands between.
+- Where all these choices have a kernel more, or move too much, what crosses no kernel is tried last.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 from msgspec.structs import replace
 
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
-from autocast_core.decide.inside_kernels.choose import chosen, expected_gain
+from autocast_core.decide.inside_kernels.choose import chosen, chosen_inside, expected_gain
 from autocast_core.decide.inside_kernels.crossings import crossings_of, moved_along
 from autocast_core.engine.view import EngineView
 from autocast_core.fusion import NodeKind, node_kind
@@ -27,18 +30,23 @@ from autocast_core.fusion.node_kinds import only_moves
 from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.plan import Evidence, NodeDecision, PrecisionPlan
 
+CastEnds = Mapping[str, Collection[str]]
+"""By id of a Cast in a converted model, the nodes that it stands between."""
+
 
 @dataclass(frozen=True)
 class Look:
     """What an engine makes of the model: `before` by the plan as it is, and what tells it `of` others; None where that
-    is not known. `estimated`: by the model of fusion, not by an engine that was built."""
+    is not known. `estimated`: by the model of fusion, not by an engine that was built. `cast_ends` tells those
+    of the model that a plan makes."""
 
     before: EngineView | None
     of: Callable[[PrecisionPlan], EngineView | None]
     estimated: bool = False
+    cast_ends: Callable[[PrecisionPlan], CastEnds] = lambda _: {}
 
 
-_MOST_LOOKS = 4
+_MOST_LOOKS = 5
 """Engines built beside that of the plan as it was."""
 _LESS = 0.95
 """What is allowed to cross, by the model, of what fits by the engine's measure, after a choice that did not fit."""
@@ -75,8 +83,10 @@ def settle(
     allowed = extra_traffic * before.traffic_bytes
     budget, barred, best, was_too_much = allowed, set[str](), plan, False
     seen: list[set[str]] = [set()]
-    for _ in range(_MOST_LOOKS):
+    for number in range(_MOST_LOOKS):
         wide = chosen(crossings, candidates - barred, fixed, budget)
+        if number == _MOST_LOOKS - 1 and best is plan:
+            wide = chosen_inside(crossings, candidates - barred, fixed)
         if wide in seen:
             break
         seen.append(wide)
@@ -85,7 +95,7 @@ def settle(
         after = look.of(made)
         if after is None or after.traffic_bytes is None:
             break
-        worse = _worse(before, after, wide)
+        worse = _worse(before, after, wide, partial(look.cast_ends, made))
         worse = {each for each in worse if node_kind(ids[each]) is not NodeKind.REDUCTION} or worse
         extra = after.traffic_bytes - before.traffic_bytes
         foreseen = crossings.bytes_beside(fixed, {*wide, *fixed})
@@ -139,8 +149,9 @@ def _widened(plan: PrecisionPlan, wide: Collection[str], rule: str, share: float
     return replace(plan, nodes=tuple(widened(each) if each.id in wide else each for each in plan.nodes))
 
 
-def _worse(before: EngineView, after: EngineView, wide: Collection[str]) -> set[str]:
-    """The nodes of `wide` in those parts of the network of which `after` makes more kernels, or fuses fewer cores."""
+def _worse(before: EngineView, after: EngineView, wide: Collection[str], cast_ends: Callable[[], CastEnds]) -> set[str]:
+    """The nodes of `wide` in those parts of the network of which `after` makes more kernels, or fuses fewer cores, and
+    at the ends of Casts that it makes kernels of their own."""
     if len(after.kernels) <= len(before.kernels) and after.attention_fused >= before.attention_fused:
         return set()
     parts = _parts(before, after)
@@ -154,6 +165,9 @@ def _worse(before: EngineView, after: EngineView, wide: Collection[str]) -> set[
                 count[2 + side] += kernel.fused_attention
     bad = {part for part, (old, new, had, has) in counts.items() if new > old or has < had}
     found = {node for node in wide if parts.get(node) in bad}
+    ends = cast_ends()
+    alone = (ends.get(node, ()) for kernel in after.kernels if kernel.only_moves for node in kernel.nodes)
+    found |= {node for each in alone for node in each} & {*wide}
     return found or set(wide)
 
 

@@ -174,6 +174,18 @@ def test_casts_between_both_low_types_round_twice() -> None:
     assert run(simulate(model), x=values)["y"].tolist() == expected.tolist()
 
 
+def test_a_cast_to_fp32_of_what_is_fp32_now_is_read_past_but_where_it_makes_an_output() -> None:
+    inner = simulate(model_of("g (float16[N] x) => (float[N] y) { h = Sin(x) f = Cast<to = 1>(h) y = Exp(f) }"))
+    casts = [node for node in inner.graph if node.op_type == "Cast"]
+    assert all(node.inputs[0].dtype is not node.outputs[0].dtype for node in casts)
+    (found,) = run(inner, x=X).values()
+    assert np.array_equal(found, np.exp(fp16(np.sin(fp16(X)))))
+    (found,) = run(
+        simulate(model_of("g (float16[N] x) => (float[N] y) { h = Sin(x) y = Cast<to = 1>(h) }")), x=X
+    ).values()
+    assert np.array_equal(found, fp16(np.sin(fp16(X))))
+
+
 def test_integers_are_rounded_once_when_they_become_low() -> None:
     model = model_of(
         "g (int64[N] i, float16 t) => (float16[N] a, float16[N] b) { a = Cast<to = 10>(i) b = CastLike(i, t) }"

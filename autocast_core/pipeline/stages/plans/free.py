@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Mapping
 
 from autocast_core.apply import apply_plan
 from autocast_core.calibrate import Statistics
 from autocast_core.config import ConversionConfig
-from autocast_core.decide.inside_kernels import Look, settle
+from autocast_core.decide.inside_kernels import Look, cast_ends, settle
 from autocast_core.decide.rules import ATTENTION_CORE, DEFAULT, FREE, NEIGHBOURS
 from autocast_core.engine.view import EngineView
 from autocast_core.fusion import estimated_view, static_shapes
@@ -46,10 +47,13 @@ def free(job: Job, sanitized: SanitizedSource, statistics: Statistics, plan: Pre
     def estimated(current: PrecisionPlan) -> EngineView | None:
         return estimated_view(apply_plan(model, current).model, shapes)
 
+    def ends(current: PrecisionPlan) -> Mapping[str, Collection[str]]:
+        return cast_ends(apply_plan(model, current).model)
+
     before = built(plan)
     if before is None:
         LOG.info("no engine can be built: FP32 inside kernels is decided by the model of fusion")
-    look = Look(before or estimated(plan), built if before is not None else estimated, before is None)
+    look = Look(before or estimated(plan), built if before is not None else estimated, before is None, ends)
     return settle(model, plan, statistics, shapes, job.config.extra_traffic, look, FREE.name, _is_open)
 
 

@@ -15,7 +15,8 @@ from autocast_core.calibrate import Statistics
 from autocast_core.calibrate.statistics import TensorStats
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.decide import decide
-from autocast_core.decide.inside_kernels import Look, settle
+from autocast_core.decide.inside_kernels import Look, cast_ends, settle
+from autocast_core.engine.view import Kernel
 from autocast_core.fusion import estimated_view, static_shapes
 from autocast_core.plan import PrecisionPlan
 
@@ -128,6 +129,65 @@ def test_where_an_engine_makes_more_kernels_of_some_nodes_those_stay_low():
     plan = settled(loaded, 10.0, Look(before, of))
     assert wide(plan) >= GELU
     assert not wide(plan) & {"norm"}
+
+
+def cast_kernel(*nodes: str) -> Kernel:
+    return Kernel("move", "kgen", nodes, ("float16",), ("float",), 2, 4, only_moves=True)
+
+
+def test_a_cast_that_is_a_kernel_of_its_own_is_the_fault_of_the_nodes_at_its_ends_alone():
+    loaded = model()
+    low = decide(loaded, statistics(loaded), {}, ConversionConfig(small_values=False))
+    before = estimated_view(apply_plan(loaded, low).model, static_shapes(loaded, {}))
+    asked: list[PrecisionPlan] = []
+
+    def of(plan: PrecisionPlan):
+        alone = (cast_kernel("graph/y_cast_fp32"),) if "norm" in wide(plan) else ()
+        return replace(before, kernels=(*before.kernels, *alone))
+
+    def ends(plan: PrecisionPlan):
+        asked.append(plan)
+        return {"graph/y_cast_fp32": {"graph/residual", "graph/norm"}}
+
+    plan = settled(loaded, 10.0, Look(before, of, cast_ends=ends))
+    assert wide(plan) == GELU
+    assert len(asked) == 1
+
+
+def test_where_every_choice_makes_more_kernels_what_crosses_none_is_tried_last():
+    loaded = model()
+    low = decide(loaded, statistics(loaded), {}, ConversionConfig(small_values=False))
+    before = estimated_view(apply_plan(loaded, low).model, static_shapes(loaded, {}))
+    looked: list[set[str]] = []
+
+    def of(plan: PrecisionPlan):
+        looked.append(wide(plan))
+        more = () if "residual" not in wide(plan) else (cast_kernel(f"graph/{len(looked)}"),)
+        return replace(before, kernels=(*before.kernels, *more))
+
+    def ends(_: PrecisionPlan):
+        return {
+            f"graph/{number}": {f"graph/{node}"} for number, node in enumerate(("", "bias", "divide", "gelu", "offset"))
+        }
+
+    plan = settled(loaded, 10.0, Look(before, of, cast_ends=ends))
+    assert len(looked) == 5
+    assert wide(plan) == looked[-1] == {"erf", "plus"}
+
+
+def test_the_ends_of_a_cast_are_what_computes_its_input_and_what_computes_from_it():
+    text = """
+    <ir_version: 10, opset_import: ["" : 22]>
+    main (float16[4, 8] x) => (float[32] y, float16[4, 8] z) <int64[1] flat = {-1}> {
+        [sine] s = Sin (x)
+        [turn] t = Transpose (s)
+        [cast] c = Cast <to = 1> (t)
+        [flatten] r = Reshape (c, flat)
+        [exp] y = Exp (r)
+        [same] z = Neg (s)
+    }
+    """
+    assert cast_ends(model(text)) == {"graph/cast": {"graph/sine", "graph/exp"}}
 
 
 def test_where_no_view_is_known_the_plan_stays_as_it_was():
