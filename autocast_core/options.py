@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from numbers import Real
 from typing import Any
 
 from autocast_core.errors import ConfigError
@@ -26,6 +27,7 @@ _KINDS = {
     "Any": "an object",
 }
 """Annotations as the docs say them."""
+_NUMBERS = frozenset({"float", "int", "int | None"})
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,15 @@ class Option:
         return self.flags[0].lstrip("-")
 
     def check(self, value: Any) -> None:
-        """ConfigError where `value` is outside the bounds of the option, saying what to give."""
+        """ConfigError where `value` is of another kind or outside the bounds of the option, saying what to give."""
         if value is None:
             return
+        if isinstance(value, str) and self.type.endswith("tuple[str, ...]"):
+            texts(self.name, value)
+        if self.type in _NUMBERS and not isinstance(value, Real):
+            raise ConfigError(f"{self.name} is {value!r}: give a number")
+        if self.type == "bool" and value not in (True, False):
+            raise ConfigError(f"{self.name} is {value!r}: give True or False")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{self.name} is {value}: give {_either(self.choices)}")
         unlimited = ", or inf for no limit" if self.type == "float" else ""
@@ -74,6 +82,13 @@ class Option:
             raise ConfigError(f"{self.name} is {value}: give at least {self.at_least}{unlimited}")
         if self.above is not None and not value > self.above:
             raise ConfigError(f"{self.name} is {value}: give a number greater than {self.above:g}{unlimited}")
+
+
+def texts(name: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    """`given` as a tuple, empty for None. ConfigError for a single text, which would be taken letter by letter."""
+    if isinstance(given, str):
+        raise ConfigError(f"{name} is the text {given!r}: give a list: [{given!r}]")
+    return tuple(given or ())
 
 
 def _either(choices: tuple[str, ...]) -> str:

@@ -74,6 +74,11 @@ def open_batches(
         return RandomBatches(inputs, shapes or {}, seed, table_sizes or {})
     if isinstance(source, Mapping):
         return DataBatches((ArraysPart(source),), inputs, batch_size, (), finite=finite)
+    if not isinstance(source, str | Path | tuple):
+        raise DataError(
+            f"the data is a {type(source).__name__}: give the path of a .npz file or of a folder of them, or a mapping"
+            " from names of inputs to arrays"
+        )
     files = source if isinstance(source, tuple) else _files(Path(source))
     parts = [(part, number) for number, file in enumerate(files) for part in _parts(file)]
     named = [(file.name, file) for file in files]

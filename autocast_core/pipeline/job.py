@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig, Precision
 from autocast_core.data import Batches, input_specs, open_batches, table_sizes
-from autocast_core.model import ModelRef, ModelSource, load_model, load_proto
+from autocast_core.errors import ConfigError
+from autocast_core.model import ModelFile, ModelRef, ModelSource, load_model, load_proto
 from autocast_core.model.rounding import RoundBlock, round_block
 from autocast_core.pipeline.cache import ArtifactCache, artifact_cache
 from autocast_core.progress import Progress, ProgressCallback, silent
@@ -60,6 +61,14 @@ class Job:
     timings: MutableMapping[str, float] = field(default_factory=dict)
     cache: ArtifactCache = field(default_factory=artifact_cache)
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """ConfigError for a source or options of another kind, which callers without types may give."""
+        if not isinstance(self.source, str | Path | ModelRef | ModelFile | onnx.ModelProto):
+            given = type(self.source).__name__
+            raise ConfigError(f"the model is a {given}: give the path of an .onnx file, or an onnx.ModelProto")
+        if not isinstance(self.config, ConversionConfig):
+            raise ConfigError(f"the config is a {type(self.config).__name__}: give a ConversionConfig")
 
     @cached_property
     def runtime(self) -> Runtime:

@@ -87,9 +87,14 @@ def servers_of(storage: StackStorage) -> tuple[str, ...]:
     return SERVERS if storage is StackStorage.SERVERS else WITHOUT_STORAGE
 
 
-def up(folder: Path, servers: tuple[str, ...] = (), storage: StackStorage = StackStorage.SERVERS) -> None:
+def up(
+    folder: Path,
+    servers: tuple[str, ...] = (),
+    storage: StackStorage = StackStorage.SERVERS,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
     """Starts those of `servers` (none: all of the storage's) that do not run, waits until they are ready, writes
-    FOLDER/env; all of them together get the flows deployed and the webhook registered.
+    FOLDER/env; all of them together get the flows deployed and the webhook registered. `tell` receives a line a step.
 
     ConfigError where the folder has another storage or something is not installed, OutputError where it cannot be
     written, ServiceError where a server does not start.
@@ -109,14 +114,15 @@ def up(folder: Path, servers: tuple[str, ...] = (), storage: StackStorage = Stac
         if settings.storage is not storage:
             raise ConfigError(f"{folder} keeps its data in {settings.storage}: give another folder for {storage}")
         write_environment(folder, settings)
-        _up(folder, settings, servers or servers_of(storage))
+        _up(folder, settings, servers or servers_of(storage), tell)
 
 
-def _up(folder: Path, settings: StackSettings, servers: tuple[str, ...]) -> None:
+def _up(folder: Path, settings: StackSettings, servers: tuple[str, ...], tell: Callable[[str], None]) -> None:
     # What the shell and the user's settings say about other servers must not reach ours.
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_", "AWS_"))]:
         del os.environ[name]
     os.environ["AUTOCAST_SETTINGS"] = ""
+    tell(f"starting {', '.join(servers)} ...")
     with ThreadPoolExecutor() as pool:
         storage = pool.submit(_start_ceph, folder, settings) if "ceph" in servers else None
         if "postgres" in servers:
@@ -128,9 +134,11 @@ def _up(folder: Path, settings: StackSettings, servers: tuple[str, ...]) -> None
             start(folder, process)
         for process in others:
             wait(folder, process)
+            tell(f"{process.name}: ready")
         if storage is not None:
             storage.result()
     if set(servers) == set(servers_of(settings.storage)):
+        tell("deploying the flows and registering the webhook ...")
         deploy(folder)
         _call(folder, "autocast", "bridge", "register")
 

@@ -32,6 +32,11 @@ def test_defaults_are_autocasts():
         ({"opset": 0}, "opset is 0"),
         ({"decide": "maybe"}, "decide is maybe: give thresholds or measured"),
         ({"repair_evaluations": -1}, "repair_evaluations is -1: give at least 0"),
+        ({"data_max": "512"}, "data_max is '512': give a number"),
+        ({"opset": "17"}, "opset is '17': give a number"),
+        ({"repair_ranges": "false"}, "repair_ranges is 'false': give True or False"),
+        ({"op_types_to_exclude": "Softmax"}, r"op_types_to_exclude is the text 'Softmax': give a list: \['Softmax'\]"),
+        ({"keep_io_types": "x"}, "keep_io_types is the text 'x'"),
     ],
 )
 def test_values_that_cannot_be_used_are_refused(options, said):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autocast_core.config import ConversionConfig
+from autocast_core.errors import ConfigError
 from autocast_core.model import ModelSource
 from autocast_core.model.atomic import check_destination
 from autocast_core.pipeline.convert import Conversion, write_converted
@@ -37,6 +38,8 @@ def apply_plan_file(
     The plan is checked against the model's structure and weights; its precision wins over the config's. `calibration`
     serves only to check an upgrade of the opset. Raises PlanError for a plan of another structure, and as convert_file.
     """
+    if not isinstance(plan, PrecisionPlan):
+        raise ConfigError(f"the plan is a {type(plan).__name__}: give a PrecisionPlan, as read_plan returns")
     check_destination(Path(dst), 0)
     job = Job(src, planned_config(config or ConversionConfig(), plan), calibration, progress=progress)
     return write_converted(job, apply_plan_in_memory(job, plan), dst, external_data)

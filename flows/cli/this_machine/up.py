@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,7 +82,11 @@ def _started(folder: Path, storage: StackStorage | None) -> Mapping[str, Any]:
     from flows.local_stack.stack_settings import known_settings
 
     known = known_settings(folder)
-    start_servers(folder, storage=storage or (known.storage if known else StackStorage.FILES))
+    start_servers(
+        folder,
+        storage=storage or (known.storage if known else StackStorage.FILES),
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
     return found(folder)
 
 

@@ -14,7 +14,15 @@ from autocast_core import (
     convert_to_f16,
     convert_to_mixed_precision,
 )
-from autocast_core.errors import ConfigError, DataError, ModelError, OutputError, PlanError, UnconvertibleError
+from autocast_core.errors import (
+    AutocastError,
+    ConfigError,
+    DataError,
+    ModelError,
+    OutputError,
+    PlanError,
+    UnconvertibleError,
+)
 from autocast_core.model import files_digest
 
 TEXT = """<ir_version: 8, opset_import: ["": 17]>
@@ -90,6 +98,22 @@ def test_a_model_that_the_checker_refuses_is_refused_before_any_work(tmp_path):
         convert_file(tmp_path / "bad.onnx", tmp_path / "out.onnx", progress=seen.append)
     assert {each.stage for each in seen} <= {"load"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"src": None}, "the model is a NoneType: give the path"),
+        ({"src": b"model"}, "the model is a bytes: give the path"),
+        ({"config": {"precision": "fp16"}}, "the config is a dict: give a ConversionConfig"),
+        ({"plan": "plan.json"}, "the plan is a str: give a PrecisionPlan, as read_plan returns"),
+        ({"calibration": [{"x": np.ones((2, 3), "f4")}]}, "the data is a list: give the path"),
+        ({"calibration": np.ones((2, 3), "f4")}, "the data is a ndarray: give the path"),
+    ],
+)
+def test_what_is_of_another_kind_is_named_with_what_to_give(source, tmp_path, given, said):
+    with pytest.raises(AutocastError, match=said):
+        convert_file(**{"src": source, "dst": tmp_path / "out.onnx", **given})
 
 
 def test_data_that_do_not_fit_are_refused(source, tmp_path):
