@@ -123,6 +123,14 @@ class ConversionConfig:
             autocast="max_depth_of_reduction",
         ),
     )
+    upcast_attention: bool = field(
+        default=False,
+        metadata=declared(
+            "FP16: cast Q, K, V and the probabilities up for the products of attention cores, for targets that add up"
+            " in FP16; a core stays one kernel.",
+            flags=("--upcast_attention",),
+        ),
+    )
     keep_io_types: bool | tuple[str, ...] = field(
         default=False,
         metadata=declared(

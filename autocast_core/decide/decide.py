@@ -47,7 +47,7 @@ from autocast_core.decide.warnings.plan_warnings import (
     unmatched_recipe,
 )
 from autocast_core.decide.warnings.weight_changes import weight_changes
-from autocast_core.decide.whole_cores import CoreChoices, whole_cores
+from autocast_core.decide.whole_cores import CoreChoices, members_of_whole_cores, whole_cores
 from autocast_core.graph.walk import is_counted, nodes_with_ids
 from autocast_core.model import weights_digest
 from autocast_core.model.structure_digest import structure_digest
@@ -85,7 +85,15 @@ def decide(
         is_soft = partial(_is_threshold, precision=config.precision)
         choices = CoreChoices(is_soft, config.precision, statistics.elements, choice)
         decisions = whole_cores(model.graph, nodes, decisions, choices, ATTENTION_CORE.name)
-        decisions = follow_neighbours(facts, decisions, _is_open, config, model.graph, NEIGHBOURS.name)
+        cast_up = members_of_whole_cores(model.graph, nodes, decisions, choices)
+        decisions = follow_neighbours(
+            facts,
+            decisions,
+            lambda each: _is_open(each) and each.id not in cast_up,
+            config,
+            model.graph,
+            NEIGHBOURS.name,
+        )
     decisions = _with_groups(decisions, nodes, config, choice)
     warnings = [
         *unmatched_patterns(facts, config),

@@ -54,6 +54,15 @@ def whole_cores(
     return decided
 
 
+def members_of_whole_cores(
+    graph: ir.Graph, nodes: Mapping[str, ir.Node], decisions: Decisions, choices: CoreChoices
+) -> frozenset[str]:
+    """The computing members of the attention cores that are one kernel by `decisions`, with a product in FP32: what
+    stands beside that has to stay low."""
+    found = (_Core(core, nodes, decisions, choices) for core in attention_cores(graph))
+    return frozenset(each for core in found if core.casts_up() and not core.obstacles() for each in core.core.computing)
+
+
 def _decided(judged: _Core, rule: str) -> Decisions:
     """The first form of the core that is whole, else its members that are not in the low type, with the reasons why."""
     split, tried = f"as the other rules decide: {judged.price(_Form())}", list[str]()
@@ -105,6 +114,10 @@ class _Core:
         """The members that have a precision."""
         known = (each for each in self.core.members if each in self.decided)
         return [each for each in known if self.decided[each].precision is not Precision.NONE]
+
+    def casts_up(self) -> bool:
+        """Whether a product is in FP32."""
+        return any(map(self._is_wide, self.core.products))
 
     def forms(self) -> Iterator[_Form]:
         """The forms to try, those that change least first."""

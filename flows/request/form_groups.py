@@ -50,6 +50,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "init_max",
             "init_conversion_max_bytes",
             "max_depth_of_reduction",
+            "upcast_attention",
         ),
         "Graph": (
             "keep_io_types",

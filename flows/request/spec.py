@@ -56,6 +56,7 @@ _YOUNGER = (
     "allow_uncalibrated",
     "correct_biases",
     "fuse_rms_norm",
+    "upcast_attention",
 )
 """Fields younger than the first identities of conversions, which must not change where they are not used."""
 
@@ -148,6 +149,7 @@ class Spec(BaseModel):
     init_max: float = _option("init_max")
     init_conversion_max_bytes: int | None = _option("init_conversion_max_bytes")
     max_depth_of_reduction: int | None = _option("max_depth_of_reduction")
+    upcast_attention: bool = _option("upcast_attention")
     keep_io_types: bool | Texts = _option("keep_io_types")
     lower_all_io: bool = _option("lower_all_io")
     max_ir_version: int = _option("max_ir_version")

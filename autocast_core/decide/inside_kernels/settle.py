@@ -20,6 +20,7 @@ from functools import partial
 import onnx_ir as ir
 from msgspec.structs import replace
 
+from autocast_core.attention import attention_cores
 from autocast_core.calibrate.statistics import Statistics
 from autocast_core.config import Precision
 from autocast_core.decide.inside_kernels.choose import chosen, chosen_inside, expected_gain
@@ -74,12 +75,12 @@ def settle(
     ids = {node_id: node for node_id, node in nodes_with_ids(model.graph) if node.graph is model.graph}
     decided = {each.id: each for each in plan.nodes}
     candidates = {node_id for node_id, node in ids.items() if node_id in decided and _may_widen(node, decided[node_id])}
-    candidates = {each for each in candidates if is_open(decided[each])}
+    fixed = {node_id for node_id in ids if node_id in decided and decided[node_id].precision is Precision.FP32}
+    candidates = {each for each in candidates - _cast_up(model.graph, fixed) if is_open(decided[each])}
     before = look.before
     if not candidates or before is None or not before.traffic_bytes:
         return plan
     crossings = crossings_of(ids, before, {**_counted(statistics), **shapes}, _mean_squares(statistics), plan.precision)
-    fixed = {node_id for node_id in ids if node_id in decided and decided[node_id].precision is Precision.FP32}
     allowed = extra_traffic * before.traffic_bytes
     budget, barred, best, was_too_much = allowed, set[str](), plan, False
     seen: list[set[str]] = [set()]
@@ -117,6 +118,15 @@ def _may_widen(node: ir.Node, decision: NodeDecision) -> bool:
     kind = node_kind(node)
     computes = kind in (NodeKind.ELEMENTWISE, NodeKind.REDUCTION) and not only_moves(node)
     return computes and decision.precision.is_low
+
+
+def _cast_up(graph: ir.Graph, fixed: Collection[str]) -> set[str]:
+    """What makes the operands of attention products in FP32, or reads their results: in FP32, too, it would split the
+    core."""
+    cores = attention_cores(graph)
+    products = {product for core in cores for product in core.products if product in fixed}
+    ends = ({link.source, link.target} for core in cores for link in core.links)
+    return {str(end) for beside in ends if beside & products for end in beside}
 
 
 def _is_low(decision: NodeDecision | None, is_open: Callable[[NodeDecision], bool]) -> bool:

@@ -40,6 +40,7 @@ from autocast_core.decide.rules.numeric.small_values import SMALL_VALUES
 from autocast_core.decide.rules.numeric.whole_numbers import WHOLE_NUMBERS
 from autocast_core.decide.rules.quantization_pair import QUANTIZATION_PAIR
 from autocast_core.decide.rules.recipe import RECIPE, RECIPE_LOW
+from autocast_core.decide.rules.upcast_attention import UPCAST_ATTENTION
 
 __all__ = [
     "ATTENTION_CORE",
@@ -73,6 +74,7 @@ RULES: tuple[RuleEntry, ...] = (
     ALREADY_LOW,
     EARLIER_CONVERSION,
     DYNAMIC_QUANTIZATION,
+    UPCAST_ATTENTION,
     GUARDS,
     SHAPE_ARITHMETIC,
     WHOLE_NUMBERS,

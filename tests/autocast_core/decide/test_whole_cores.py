@@ -37,7 +37,7 @@ def model(cap: bool = False, text: str = CORE) -> ir.Model:
     return ir.serde.deserialize_model(proto)
 
 
-PROJECTED = CORE.replace("q, float", "q0, float").replace("k, float", "k0, float").replace("v)", "v0)")
+PROJECTED = CORE.replace("q, float", "q0, float").replace("k, float", "k0, float").replace("64] v)", "64] v0)")
 PROJECTED = PROJECTED.replace("[product]", "[query] q = Abs (q0) [key] k = Abs (k0) [value] v = Abs (v0) [product]")
 
 
@@ -146,3 +146,11 @@ def test_what_keeps_a_member_from_bf16_is_said():
     found = plan(loaded, {"s": 1e5}, range_precision=Precision.BF16, headroom=8.0, nodes_to_exclude=("soften", "scale"))
     assert not is_whole(loaded, found)
     assert "all in bf16: rule node_name keeps 'graph/scale' from it" in told(found, "scale")
+
+
+def test_with_upcast_attention_the_products_are_fp32_and_what_is_between_them_stays_low():
+    loaded = projected()
+    found = plan(loaded, {"t": 600.0}, upcast_attention=True)
+    assert fp32(found) == {"product", "p_v"}
+    assert {found.by_id()[f"graph/{each}"].rule for each in ("product", "p_v")} == {"upcast_attention"}
+    assert is_whole(loaded, found)

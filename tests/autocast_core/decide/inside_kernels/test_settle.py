@@ -241,3 +241,18 @@ def test_sizes_that_shapes_do_not_tell_are_those_that_calibration_counted():
         for stats, given in ((known, shapes), (replace(known, tensors=counted), {}))
     ]
     assert found[0] == found[1]
+
+
+def test_what_stands_beside_an_attention_product_in_fp32_stays_low():
+    loaded = model("""
+    <ir_version: 10, opset_import: ["" : 22]>
+    main (float[1,4,128,64] q, float[1,4,64,128] k, float[1,4,128,64] v) => (float[1,4,128,64] y)
+    <float eighth = {0.125}> {
+      [query] a = Sqrt (q) [scale] b = Mul (a, eighth) [key] c = Sqrt (k) [value] d = Sqrt (v)
+      [product] e = MatMul (b, c) [soften] f = Softmax (e) [p_v] g = MatMul (f, d)
+      [behind] h = Sqrt (g) [next] i = Sin (h) [last] y = Sin (i)
+    }
+    """)
+    plan = settled(loaded, 10.0, upcast_attention=True)
+    assert wide(plan) == {"product", "p_v", "next", "last"}
+    assert estimated_view(apply_plan(loaded, plan).model, static_shapes(loaded, {})).attention_fused == 1

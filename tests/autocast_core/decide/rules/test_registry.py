@@ -31,6 +31,7 @@ IN_PLANS = {
     "node_name": {"binds a search"},
     "op_type": {"binds a search"},
     "dynamic_quantization": {"binds a search"},
+    "upcast_attention": {"binds a search"},
     "guards": {"binds a search"},
     "shape_arithmetic": {"binds a search"},
     "whole_numbers": {"binds a search"},
@@ -94,6 +95,7 @@ def test_a_rule_is_recorded_under_the_name_that_the_registry_has_for_it(model):
         op_types_to_exclude=("A",),
         nodes_to_include=("b",),
         max_depth_of_reduction=1,
+        upcast_attention=True,
         headroom=8.0,
         recipe=Recipe(
             "r", "f", tuple(RecipeDecision("Add", kind, "", ("fp16",), names=("a",)) for kind in ("fp32", "low"))
