@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from autocast_core.process.garbage_collector import keep_for_good, skip_final_collection
@@ -12,21 +14,29 @@ from flows.cli.terminal.interrupts import heed_interrupts
 
 _HANDED_OVER = ("run", "tune", "fleet", "demo")
 """Commands that run a flow."""
+_TYPER_INTERRUPTED = 130
+"""What typer returns for an interrupt; a command of ours returns nothing."""
 
 
 def main() -> None:
     """The console script: runs the command, where there is a fork server in a fork of it."""
-    if sys.argv[1:2] and sys.argv[1] in _HANDED_OVER:
-        from flows.local.forks.handing_over import hand_over
+    with _interrupts_told():
+        if sys.argv[1:2] and sys.argv[1] in _HANDED_OVER:
+            from flows.local.forks.handing_over import hand_over
 
-        status = hand_over()
-        if status is not None:
-            _end_as(status)
-    run_command()
+            status = hand_over()
+            if status is not None:
+                _end_as(status)
+        run_command()
 
 
 def run_command() -> None:
     """Runs the command in this process and maps errors to exit codes 2, 3 and 1."""
+    with _interrupts_told():
+        _run_command()
+
+
+def _run_command() -> None:
     heed_interrupts()
     skip_final_collection()
     with keep_for_good():
@@ -77,13 +87,26 @@ def run_command() -> None:
     ):
         command.add_to(app)
     try:
-        app(standalone_mode=False, prog_name="autocast")
+        returned = app(standalone_mode=False, prog_name="autocast")
     except SystemExit:
         raise
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
         _misuse(error)
+    if returned == _TYPER_INTERRUPTED:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupts_told() -> Iterator[None]:
+    """Ends the process as interrupted where that happens outside `finish`, which tells those within a command."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from flows.cli.terminal.output import end_interrupted
+
+        end_interrupted()
 
 
 def _end_as(status: int) -> NoReturn:
@@ -95,7 +118,7 @@ def _end_as(status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def _misuse(error: Any) -> None:
+def _misuse(error: Any) -> NoReturn:
     """One line for a usage error of the command-line parser, and the JSON object where that was asked for.
 
     None where there is no message: of a group of commands without a command the help has been printed.

@@ -84,6 +84,11 @@ def end_failed(error: AutocastError) -> NoReturn:
     _fail(one_line(error), error.exit_code, {}, (), "--json" in sys.argv)
 
 
+def end_interrupted() -> NoReturn:
+    """Ends the process that was interrupted before a command began or after it, as `finish` does."""
+    _fail("interrupted", FAILURE, {}, (), "--json" in sys.argv)
+
+
 def say(text: str) -> None:
     """One line on stdout. It may hold names from anyone's files: what would move the cursor or end the line is written
     as an escape."""

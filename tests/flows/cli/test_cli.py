@@ -65,6 +65,19 @@ def test_an_unexpected_failure_is_one_line_and_exit_code_1(autocast, monkeypatch
     assert ended.json["ok"] is False
 
 
+@pytest.mark.parametrize("place", ["flows.cli.app.new_app", "flows.cli.plan.finish"])
+def test_an_interrupt_before_a_command_begins_or_after_its_end_does_not_end_as_done(
+    autocast, monkeypatch, tmp_path, place
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, interrupted)
+    ended = autocast("plan", "show", tmp_path / "plan.json", "--json")
+    assert (ended.code, ended.errors) == (1, ["error: interrupted"])
+    assert ended.json == {"ok": False, "error": "interrupted"}
+
+
 @pytest.mark.parametrize("kind", [ValueError, ServiceError])
 def test_an_interrupt_is_called_so_even_where_something_stumbled_over_it(autocast, monkeypatch, tmp_path, kind):
     def interrupted(*_):
