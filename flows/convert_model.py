@@ -247,8 +247,11 @@ def _request(conversion: _Conversion, inputs: Inputs) -> JobRequest:
 def _tasks(conversion: _Conversion, inputs: Inputs, request: JobRequest) -> Around:
     """Runs each of the pipeline's stages as a task."""
     spec = conversion.spec
-    read = shard_inputs(inputs.source, spec.calibration, inputs.calibration, request.config, spec.allow_nonfinite)
-    call = stage_caller(conversion.runner, read)
+    given = (spec.calibration, inputs.calibration), (spec.evaluation, inputs.evaluation)
+    calibration, evaluation = (
+        shard_inputs(inputs.source, *each, request.config, spec.allow_nonfinite) for each in given
+    )
+    call = stage_caller(conversion.runner, calibration, evaluation or calibration)
 
     def as_task(todo: Stage, taken: tuple[Any, ...]) -> Any:
         with stage(todo.name, conversion.timings):

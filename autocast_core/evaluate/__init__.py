@@ -4,7 +4,15 @@ from autocast_core.evaluate.class_scores import class_score_outputs
 from autocast_core.evaluate.classification import ClassAgreement
 from autocast_core.evaluate.default_gates import DEFAULT_GATES, AskedGates, default_gates
 from autocast_core.evaluate.errors import ErrorSums, OutputFidelity
-from autocast_core.evaluate.fidelity import Comparison, Evaluation, Fidelity, compare, evaluate, output_metric_names
+from autocast_core.evaluate.fidelity import (
+    Comparison,
+    Evaluation,
+    Fidelity,
+    FidelitySums,
+    compare,
+    evaluate,
+    output_metric_names,
+)
 from autocast_core.evaluate.gates import Gate, GateResult, parse_gate
 from autocast_core.evaluate.judges import AskedJudge, Judged, asked_judges, parse_judge
 from autocast_core.evaluate.metric import TaskMetric, load_metric, task_metric_values
@@ -20,6 +28,7 @@ __all__ = [
     "ErrorSums",
     "Evaluation",
     "Fidelity",
+    "FidelitySums",
     "Gate",
     "GateResult",
     "Judged",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from autocast_core.evaluate.exact_sum import ExactSum
 from autocast_core.evaluate.field_sums import largest, merge_fields
 
 CLASS_METRICS = ("top1_agreement", "top5_agreement", "kl")
@@ -49,8 +50,8 @@ class AgreementSums:
 
     rows: int = 0
     first: int = 0
-    overlap: float = 0.0
-    divergence: float = 0.0
+    alike: int = 0
+    divergence: ExactSum = field(default_factory=ExactSum)
     classes: int = largest(0)
 
     def add(self, reference: np.ndarray, candidate: np.ndarray) -> None:
@@ -69,11 +70,11 @@ class AgreementSums:
     def result(self) -> ClassAgreement:
         """The metrics over everything added."""
         rows = self.rows or 1
-        top5 = self.overlap / rows if self.rows else 1.0
+        top5 = self.alike / K / rows if self.rows else 1.0
         return ClassAgreement(
             self.first / rows if self.rows else 1.0,
             top5 if self.classes > K else None,
-            max(0.0, self.divergence / rows),
+            max(0.0, self.divergence.value / rows),
         )
 
     def _add_rows(self, reference: np.ndarray, candidate: np.ndarray) -> None:
@@ -82,14 +83,14 @@ class AgreementSums:
         self.rows += len(reference)
         judged = ~(np.isnan(candidate) | ((candidate == np.inf) & (reference != np.inf))).any(axis=1)
         if not judged.all():
-            self.divergence = np.inf
+            self.divergence.add(np.inf)
         reference, candidate = reference[judged], candidate[judged]
         if not len(reference):
             return
         self.first += int(np.count_nonzero(reference.argmax(axis=1) == candidate.argmax(axis=1)))
         if reference.shape[1] > K:
-            self.overlap += float(np.count_nonzero(_best(reference) & _best(candidate))) / K
-        self.divergence += _divergence(reference, candidate)
+            self.alike += int(np.count_nonzero(_best(reference) & _best(candidate)))
+        self.divergence.add(_divergence(reference, candidate))
 
 
 def _best(scores: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Errors of one output, added up over batches in float64."""
+"""Errors of one output, added up over batches in float64, with the same result in whatever order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autocast_core.evaluate.classification import AgreementSums, ClassAgreement, may_be_class_scores
+from autocast_core.evaluate.exact_sum import ExactSum
 from autocast_core.evaluate.percentiles import PERCENTILES, AbsoluteErrors
 
 _CHUNK_ELEMENTS = 1 << 20
@@ -62,7 +63,8 @@ class OutputFidelity:
 
 class ErrorSums:
     """Sums over everything added so far for one output, in float64: of errors, squares and products, each over chunks
-    of 2^20 elements, so that memory does not grow with the data. With `class_scores` agreement on classes too."""
+    of 2^20 elements, so that memory does not grow with the data. Sums of chunks are exact: batches may be added in any
+    order, and by parts that are merged. With `class_scores` agreement on classes too."""
 
     def __init__(self, name: str, *, class_scores: bool = False) -> None:
         self.name = name
@@ -70,7 +72,9 @@ class ErrorSums:
         self._classes: AgreementSums | None = None
         self._is_float = True
         self._elements = self._counted = self._equal = self._new_nonfinite = self._nonfinite = 0
-        self._error = self._reference = self._candidate = self._product = self._absolute = self._largest = 0.0
+        self._error, self._reference, self._candidate = ExactSum(), ExactSum(), ExactSum()
+        self._product, self._absolute = ExactSum(), ExactSum()
+        self._largest = 0.0
         self._errors = AbsoluteErrors()
 
     def add(self, reference: Any, candidate: Any) -> None:
@@ -101,11 +105,11 @@ class ErrorSums:
         self._equal += other._equal
         self._new_nonfinite += other._new_nonfinite
         self._nonfinite += other._nonfinite
-        self._error += other._error
-        self._reference += other._reference
-        self._candidate += other._candidate
-        self._product += other._product
-        self._absolute += other._absolute
+        self._error.merge(other._error)
+        self._reference.merge(other._reference)
+        self._candidate.merge(other._candidate)
+        self._product.merge(other._product)
+        self._absolute.merge(other._absolute)
         self._largest = max(self._largest, other._largest)
         self._errors.merge(other._errors)
         if other._classes is not None:
@@ -115,23 +119,24 @@ class ErrorSums:
         """The metrics over everything added."""
         if self._elements and not self._counted:
             return self._nothing_compared()
-        rel_l2 = _ratio(self._error, self._reference)
-        norms = math.sqrt(self._reference) * math.sqrt(self._candidate)
-        alike = 1.0 if self._reference == self._candidate == 0.0 else 0.0
+        error, reference, candidate = self._error.value, self._reference.value, self._candidate.value
+        rel_l2 = _ratio(error, reference)
+        norms = math.sqrt(reference) * math.sqrt(candidate)
+        alike = 1.0 if reference == candidate == 0.0 else 0.0
         return OutputFidelity(
             name=self.name,
             rel_l2=rel_l2,
             max_abs=self._largest,
-            mean_abs=self._absolute / self._counted if self._counted else 0.0,
-            cosine=min(1.0, max(-1.0, self._product / norms)) if norms else alike,
+            mean_abs=self._absolute.value / self._counted if self._counted else 0.0,
+            cosine=min(1.0, max(-1.0, self._product.value / norms)) if norms else alike,
             sqnr_db=sqnr_db(rel_l2),
             new_nonfinite=self._new_nonfinite,
             equal_share=self._equal / self._elements if self._elements else 1.0,
             elements=self._elements,
             is_float=self._is_float,
             nonfinite=self._nonfinite,
-            reference_rms=math.sqrt(self._reference / self._counted) if self._counted else 0.0,
-            error_rms=math.sqrt(self._error / self._counted) if self._counted else 0.0,
+            reference_rms=math.sqrt(reference / self._counted) if self._counted else 0.0,
+            error_rms=math.sqrt(error / self._counted) if self._counted else 0.0,
             classes=None if self._classes is None else self._classes.result(),
             **self._percentiles(),
         )
@@ -186,11 +191,11 @@ class ErrorSums:
         difference = np.abs(reference - candidate)
         self._counted += reference.size
         self._equal += reference.size - int(np.count_nonzero(difference))
-        self._error += _dot(difference, difference)
-        self._reference += _dot(reference, reference)
-        self._candidate += _dot(candidate, candidate)
-        self._product += _dot(reference, candidate)
-        self._absolute += float(difference.sum())
+        self._error.add(_dot(difference, difference))
+        self._reference.add(_dot(reference, reference))
+        self._candidate.add(_dot(candidate, candidate))
+        self._product.add(_dot(reference, candidate))
+        self._absolute.add(float(difference.sum()))
         self._largest = max(self._largest, float(difference.max(initial=0.0)))
         self._errors.add(difference)
 
@@ -201,7 +206,9 @@ class ErrorSums:
     def _infinite(self, elements: int) -> None:
         self._counted += elements
         self._errors.add_infinite(elements)
-        self._error = self._absolute = self._largest = math.inf
+        self._largest = math.inf
+        self._error.add(math.inf)
+        self._absolute.add(math.inf)
 
 
 def sqnr_db(rel_l2: float) -> float:

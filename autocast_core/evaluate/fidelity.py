@@ -186,12 +186,45 @@ def _values(output: OutputFidelity) -> dict[str, float]:
     return values | {metric: float(value) for metric, value in judged.items() if value is not None}
 
 
+class FidelitySums:
+    """How the outputs called `names` differ, over everything added so far, and in each batch."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._totals = [ErrorSums(name) for name in names]
+        self._by_batch: list[tuple[OutputFidelity, ...]] = []
+
+    @property
+    def names(self) -> list[str]:
+        """The outputs, in their order."""
+        return [total.name for total in self._totals]
+
+    def add(self, expected: Sequence[Any], found: Sequence[Any], class_scores: Collection[str]) -> None:
+        """Add one batch of both models' outputs, in the order of `names`; those of `class_scores` hold such."""
+        here = [ErrorSums(name, class_scores=name in class_scores) for name in self.names]
+        for total, sums, left, right in zip(self._totals, here, expected, found, strict=True):
+            sums.add(left, right)
+            total.merge(sums)
+        self._by_batch.append(tuple(sums.result() for sums in here))
+
+    def merge(self, other: FidelitySums) -> None:
+        """Add the batches that `other` has seen of the same outputs, behind those here."""
+        for total, more in zip(self._totals, other._totals, strict=True):
+            total.merge(more)
+        self._by_batch += other._by_batch
+
+    def result(self, backend: str) -> Fidelity:
+        """The fidelity over everything added; `backend` executed the candidate."""
+        outputs = tuple(total.result() for total in self._totals)
+        return Fidelity(outputs, backend, len(self._by_batch), tuple(self._by_batch))
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Fidelity and, where the data has labels, task accuracy; `metric` is that of the user's own, of the candidate;
-    `judged` is what each judge found."""
+    """Fidelity, the sums that it is of, and, where the data has labels, task accuracy; `metric` is that of the user's
+    own, of the candidate; `judged` is what each judge found."""
 
     fidelity: Fidelity
+    sums: FidelitySums
     task: TaskMetrics | None
     metric: float | None = None
     judged: tuple[Judged, ...] = ()
@@ -226,8 +259,7 @@ class Comparison:
         self._others_take_labels = metric is not None or any(judge.takes_labels for judge in judges)
         self._class_outputs = called_class_scores(reference) if class_outputs is None else frozenset(class_outputs)
         self._labels, self._metric = labels, metric
-        self._sums = [ErrorSums(name) for name in reference]
-        self._by_batch: list[tuple[OutputFidelity, ...]] = []
+        self._sums = FidelitySums(reference)
         self._collected: list[list[Any]] = []
         self._top: tuple[TopK, TopK] | None = None
         if labels is not None:
@@ -237,14 +269,9 @@ class Comparison:
     def add(self, expected: Sequence[Any], found: Sequence[Any]) -> None:
         """Add one batch of both models' outputs, each in its model's order."""
         matched = [found[index] for index in self._order]
-        here = [
-            ErrorSums(total.name, class_scores=total.name in self._class_outputs or (self._top is not None and not n))
-            for n, total in enumerate(self._sums)
-        ]
-        for total, sums, left, right in zip(self._sums, here, expected, matched, strict=True):
-            sums.add(left, right)
-            total.merge(sums)
-        self._by_batch.append(tuple(sums.result() for sums in here))
+        names = self._sums.names
+        labelled = names[:1] if self._top is not None else ()
+        self._sums.add(expected, matched, self._class_outputs.union(labelled))
         if self._metric is not None:
             self._collected.append(matched)
         if self._top is not None:
@@ -252,12 +279,10 @@ class Comparison:
                 for top, output in zip(self._top, (expected[0], matched[0]), strict=True):
                     top.add(np.asarray(output))
         for tally in self._tallies:
-            tally.add([total.name for total in self._sums], expected, matched)
+            tally.add(names, expected, matched)
 
     def result(self, backend: str) -> Evaluation:
         """What was added up; `backend` executed the candidate."""
-        outputs = tuple(total.result() for total in self._sums)
-        fidelity = Fidelity(outputs, backend, len(self._by_batch), tuple(self._by_batch))
         task = None
         if self._top is not None:
             with self._lenient():
@@ -265,10 +290,9 @@ class Comparison:
                 task = TaskMetrics(left.top1(), right.top1(), left.samples, left.top5(), right.top5())
         metric = None
         if self._metric is not None:
-            names = [total.name for total in self._sums]
-            metric = self._metric(joined(names, self._collected), self._labels)
+            metric = self._metric(joined(self._sums.names, self._collected), self._labels)
         judged = tuple(found for tally in self._tallies if (found := tally.result()) is not None)
-        return Evaluation(fidelity, task, metric, judged)
+        return Evaluation(self._sums.result(backend), self._sums, task, metric, judged)
 
     @contextmanager
     def _lenient(self) -> Iterator[None]:

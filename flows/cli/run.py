@@ -76,7 +76,7 @@ def run(
         bool, typer.Option("--dry-run", help="Stop after the plan; write and register nothing.")
     ] = False,
     runner: Annotated[
-        str, typer.Option(help="What calibrates: local, or the workers of dask, dask=ADDRESS, ray or ray=ADDRESS.")
+        str, typer.Option(help="Calibrates and evaluates: local, or workers of dask, dask=ADDRESS, ray or ray=ADDRESS.")
     ] = "local",
     as_json: Json = False,
 ) -> None:

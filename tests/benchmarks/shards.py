@@ -1,17 +1,19 @@
 """What a second Dask worker brings: `python -m tests.benchmarks.shards [--layers N] [--batches N]`.
 
-Calibrates BERT-base with one worker and with two, of one thread each, twice in turn, and prints for each the seconds on
-the clock, the workers' CPU seconds and the digest of the statistics.
+Calibrates and evaluates BERT-base with one worker and with two, of one thread each, twice in turn, and prints for each
+the seconds on the clock, the workers' CPU seconds and the digest of the statistics or of the metrics.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from autocast_core.data import input_specs
 from autocast_core.model import load_model
 from autocast_core.pipeline.saved import JobRequest, perform
 from tasks.shards.calibration import calibrate_sharded
+from tasks.shards.evaluation import evaluate_sharded
 from tasks.shards.runner import opened_runner
 from tasks.shards.shard_inputs import ShardInputs
 from tasks.storage.data import fetch_data
@@ -42,7 +45,8 @@ def main() -> None:
         model = build("bert_base", folder / "model", layers=arguments.layers).path
         data = _data(model, folder / "data", arguments.batches)
         for run, workers in enumerate((1, 2, 1, 2)):
-            print(_measured(model, data, workers, folder / f"run{run}"), flush=True)
+            for line in _measured(model, data, workers, folder / f"run{run}"):
+                print(line, flush=True)
 
 
 def _data(model: Path, folder: Path, batches: int) -> Path:
@@ -59,11 +63,7 @@ def _data(model: Path, folder: Path, batches: int) -> Path:
     return folder
 
 
-def _shape(dims: Sequence[object]) -> tuple[int, ...]:
-    return (1, *(dim if isinstance(dim, int) else _TOKENS for dim in dims[1:]))
-
-
-def _measured(model: Path, data: Path, workers: int, folder: Path) -> str:
+def _measured(model: Path, data: Path, workers: int, folder: Path) -> Iterator[str]:
     source, config = model_ref(model), ConversionConfig()
     folder.mkdir()
     request = JobRequest(source, config, folder, calibration=data)
@@ -76,14 +76,30 @@ def _measured(model: Path, data: Path, workers: int, folder: Path) -> str:
         opened_runner(f"dask={cluster.scheduler_address}") as runner,
     ):
         processes = [worker.pid for worker in cluster.workers.values()]
-        before, began = [_cpu_seconds(each) for each in processes], time.monotonic()
-        made = calibrate_sharded(request, sanitized, inputs, runner)
-        seconds = time.monotonic() - began
-        used = [_cpu_seconds(each) - start for each, start in zip(processes, before, strict=True)]
-    assert made is not None, "the data is in files"
-    digest = hashlib.sha256(made.path.read_bytes()).hexdigest()[:12]
-    cpu = ", ".join(f"{each:.1f}" for each in used)
-    return f"{workers} workers: {seconds:.1f} s, CPU s {cpu}, statistics {digest}, load {os.getloadavg()[0]:.1f}"
+        with _timed(f"{workers} workers calibrate", processes) as lines:
+            statistics = calibrate_sharded(request, sanitized, inputs, runner)
+        assert statistics is not None, "the data is in files"
+        yield f"{lines[0]}, statistics {_digest(statistics.path.read_bytes())}"
+        converted = perform("apply", request, (sanitized, perform("decide", request, (sanitized, statistics))))
+        with _timed(f"{workers} workers evaluate", processes) as lines:
+            evaluated = evaluate_sharded(request, converted, inputs, runner)
+        assert evaluated is not None, "there are no labels"
+        yield f"{lines[0]}, metrics {_digest(json.dumps(evaluated.metrics).encode())}"
+
+
+@contextmanager
+def _timed(what: str, processes: Sequence[int]) -> Iterator[list[str]]:
+    """Receives, once the block has ended, a line with its seconds and those of each process's CPU time."""
+    lines: list[str] = []
+    before, began = [_cpu_seconds(each) for each in processes], time.monotonic()
+    yield lines
+    seconds = time.monotonic() - began
+    used = ", ".join(f"{_cpu_seconds(each) - start:.1f}" for each, start in zip(processes, before, strict=True))
+    lines.append(f"{what}: {seconds:.1f} s, CPU s {used}, load {os.getloadavg()[0]:.1f}")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _cpu_seconds(process: int) -> float:

@@ -45,6 +45,8 @@ from autocast_core.sanitize.float_types.widen import computes_in
 from autocast_core.search.attribution import Attribution
 from autocast_core.simulate import CAN_BE_FP32_FOR_FREE, Accumulate, simulate
 
+CONVERTED_BACKENDS = (SIMULATION, ONNXRUNTIME)
+"""What a converted model is measured in."""
 _OF_NOISE = ("rel_l2", "max_abs", "sqnr_db")
 _BF16 = frozenset({ir.DataType.BFLOAT16})
 
@@ -113,13 +115,41 @@ class Evaluated:
         return self.fidelity[SIMULATION].backend if SIMULATION in self.fidelity else ""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured over so many batches: evaluations by the prefix of their metrics, the task's metrics, the
+    source beside itself, what was not measured and why, and the attribution where it was made on the way."""
+
+    batches: int
+    found: Mapping[str, Evaluation]
+    task: Mapping[str, float]
+    noise_floor: Evaluation | None
+    skipped: tuple[str, ...]
+    attribution: Attribution | None = None
+
+    def evaluated(self, data: str, digest: str | None) -> Evaluated:
+        """This as the stage's artifact; `data` is what was measured on, `digest` identifies it."""
+        first = next(iter(self.found.values()), None)
+        return Evaluated(
+            data,
+            digest,
+            self.batches,
+            {prefix: each.fidelity for prefix, each in self.found.items()},
+            self.task,
+            self.skipped,
+            None if self.noise_floor is None else self.noise_floor.fidelity,
+            {name: place for each in (() if first is None else first.judged) for name, place in each.places().items()},
+            None if self.attribution is None else json.dumps(self.attribution.to_json()),
+        )
+
+
 def evaluate_converted(job: Job, sanitized: SanitizedSource, converted: Converted) -> Evaluated:
     """The converted model beside the source, in simulation and, for FP16 models, as ONNX Runtime executes them. In
     segments the error is attributed to nodes on the way."""
     return _evaluated(
         job,
         converted.model,
-        (SIMULATION, ONNXRUNTIME),
+        CONVERTED_BACKENDS,
         lambda sessions: sessions.attributing(sanitized, converted),
     )
 
@@ -144,10 +174,38 @@ def _evaluated(
 ) -> Evaluated:
     own = load_metric(job.metric) if job.metric is not None else None
     original = job.reference()
-    batches = job.batches(original, job.evaluation or job.calibration)
-    kind = "evaluation" if job.evaluation else "calibration" if job.calibration else "random"
+    batches = evaluation_data(job, original)
+    found = measured(job, original, candidate, backends, batches, own, judges_of(job, original), attributing)
+    return found.evaluated(kind_of_data(job), batches.digest)
+
+
+def evaluation_data(job: Job, original: ir.Model) -> Batches:
+    """The job's evaluation data, else its calibration data, else seeded random data."""
+    return job.batches(original, job.evaluation or job.calibration)
+
+
+def kind_of_data(job: Job) -> str:
+    """Which of these it is."""
+    return "evaluation" if job.evaluation else "calibration" if job.calibration else "random"
+
+
+def judges_of(job: Job, original: ir.Model) -> tuple[AskedJudge, ...]:
+    """The judges that the options and the gates name, and those that the outputs' names leave no doubt about."""
     named = job.gates.judges if job.gates is not None else ()
-    judges = asked_judges(job.config.judges, named, (str(value.name) for value in original.graph.outputs))
+    return asked_judges(job.config.judges, named, (str(value.name) for value in original.graph.outputs))
+
+
+def measured(
+    job: Job,
+    original: ir.Model,
+    candidate: ir.Model,
+    backends: tuple[str, ...],
+    batches: Batches,
+    own: TaskMetric | None = None,
+    judges: Sequence[AskedJudge] = (),
+    attributing: Callable[[EvaluationSessions], Callable[[], Attribution | None]] = lambda _: lambda: None,
+) -> Measured:
+    """What `candidate` differs by from `original` over `batches`; see `evaluate_candidate`."""
     with Lockstep() as lockstep:
         sessions = EvaluationSessions(job, batches, lockstep)
         opened = {
@@ -162,21 +220,9 @@ def _evaluated(
             if ONNXRUNTIME in backends and ONNXRUNTIME not in opened:
                 skipped.append("ONNX Runtime: its CPU provider has no BF16 kernels")
             floor, refusals = comparison.measure_all({"noise floor": again})
-            first = next(iter(found.values()), None)
-            task = comparison.task_metrics(first)
+            task = comparison.task_metrics(next(iter(found.values()), None))
         explained = attribution()
-    judged = () if first is None else first.judged
-    return Evaluated(
-        kind,
-        batches.digest,
-        len(batches),
-        {prefix: each.fidelity for prefix, each in found.items()},
-        task,
-        (*skipped, *refusals),
-        next((each.fidelity for each in floor.values()), None),
-        {name: place for each in judged for name, place in each.places().items()},
-        None if explained is None else json.dumps(explained.to_json()),
-    )
+    return Measured(len(batches), found, task, next(iter(floor.values()), None), (*skipped, *refusals), explained)
 
 
 def _bounds(candidate: ir.Model, backends: tuple[str, ...], accumulate: Accumulate) -> Iterator[str]:

@@ -1,10 +1,5 @@
 """Calibration shared out: the statistics of the stage, to the last bit, whoever measures the shards."""
 
-import os
-import signal
-import threading
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 
@@ -18,6 +13,7 @@ from tasks.shards.shard_inputs import ShardInputs
 from tasks.storage.data import fetch_data
 from tasks.storage.local import model_ref
 from tests.flows.conversions import mlp
+from tests.tasks.shards.clusters import KillsOne, dask_cluster
 
 FILES = 130
 
@@ -96,36 +92,10 @@ def test_shards_hold_whole_stretches_and_all_batches_once(job):
         assert max(span.count for span in spans) <= 512
 
 
-class _KillsOne:
-    """A runner of two workers, of which one is killed as soon as the first shard is back."""
-
-    def __init__(self, runner, pids):
-        self._runner, self._pids = runner, pids
-        self.workers = runner.workers
-        self.killed = threading.Event()
-
-    def map(self, function, work):
-        for made in self._runner.map(function, work):
-            if not self.killed.is_set():
-                os.kill(self._pids[0], signal.SIGKILL)
-                self.killed.set()
-            yield made
-
-    def close(self): ...
-
-
-@contextmanager
-def _cluster(workers):
-    distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    options = {"threads_per_worker": 1, "dashboard_address": None, "preload": ["tasks.dask_preload"]}
-    with distributed.LocalCluster(n_workers=workers, **options) as cluster:
-        yield cluster
-
-
 @pytest.fixture(scope="module")
 def dask():
     """A cluster of two workers of one thread each, and the runner of its address."""
-    with _cluster(2) as cluster, opened_runner(f"dask={cluster.scheduler_address}") as runner:
+    with dask_cluster(2) as cluster, opened_runner(f"dask={cluster.scheduler_address}") as runner:
         yield cluster, runner
 
 
@@ -140,16 +110,16 @@ def test_a_dask_worker_killed_in_the_middle_changes_nothing(job, dask):
     request, sanitized, inputs, expected = job
     cluster, runner = dask
     assert runner.workers == 2
-    killing = _KillsOne(runner, [worker.pid for worker in cluster.workers.values()])
+    killing = KillsOne(runner, cluster)
     made = calibrate_sharded(request, sanitized, inputs, killing)
-    assert killing.killed.is_set()
+    assert killing.killed
     assert made.path.read_bytes() == expected
 
 
 @pytest.mark.slow
 def test_one_dask_worker_and_one_ray_worker_come_to_the_same(job):
     request, sanitized, inputs, expected = job
-    with _cluster(1) as cluster, opened_runner(f"dask={cluster.scheduler_address}") as runner:
+    with dask_cluster(1) as cluster, opened_runner(f"dask={cluster.scheduler_address}") as runner:
         assert calibrate_sharded(request, sanitized, inputs, runner).path.read_bytes() == expected
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     with opened_runner("ray") as runner:
