@@ -16,6 +16,7 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
+    against_labels,
     both,
     chosen_output,
     is_float,
@@ -33,13 +34,7 @@ _METRICS = (
         by_batch=True,
     ),
     JudgeMetric("abs_rel", "mean of |c − r| / r", _EIGEN, higher_is_better=False, by_batch=True),
-    JudgeMetric(
-        "label_delta1", "`delta1` of the converted model to labels", _EIGEN, higher_is_better=True, with_labels=True
-    ),
-    JudgeMetric("label_delta1_fp32", "the same of the FP32 model", _EIGEN, higher_is_better=True, with_labels=True),
-    JudgeMetric(
-        "label_delta1_drop", "`label_delta1_fp32` − `label_delta1`", _EIGEN, higher_is_better=False, with_labels=True
-    ),
+    *against_labels("label_delta1", "`delta1` of the converted model to labels", _EIGEN, higher_is_better=True),
     JudgeMetric(
         "label_abs_rel", "`abs_rel` of the converted model to labels", _EIGEN, higher_is_better=False, with_labels=True
     ),

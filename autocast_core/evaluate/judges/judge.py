@@ -37,6 +37,18 @@ class JudgeMetric:
     by_batch: bool = False
 
 
+def against_labels(name: str, meaning: str, source: str, *, higher_is_better: bool) -> tuple[JudgeMetric, ...]:
+    """The metric `name` of the converted model where the data has labels, the same of the FP32 model, and by how much
+    the first is worse: `NAME_drop`, or `NAME_rise` where lower is better."""
+    fp32 = JudgeMetric(f"{name}_fp32", "the same of the FP32 model", source, higher_is_better, with_labels=True)
+    change, text = ("drop", f"`{fp32.name}` − `{name}`") if higher_is_better else ("rise", f"`{name}` − `{fp32.name}`")
+    return (
+        JudgeMetric(name, meaning, source, higher_is_better, with_labels=True),
+        fp32,
+        JudgeMetric(f"{name}_{change}", text, source, higher_is_better=False, with_labels=True),
+    )
+
+
 @dataclass(frozen=True)
 class JudgeOption:
     """An option of a judge: what it says, how its text is read (ValueError where it cannot be), and its default."""

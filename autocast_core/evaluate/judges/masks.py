@@ -19,6 +19,7 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
+    against_labels,
     both,
     chosen_output,
     number,
@@ -47,13 +48,7 @@ _METRICS = (
         higher_is_better=True,
         by_batch=True,
     ),
-    JudgeMetric(
-        "label_miou", "`miou` of the converted model and labels", _JACCARD, higher_is_better=True, with_labels=True
-    ),
-    JudgeMetric("label_miou_fp32", "the same of the FP32 model", _JACCARD, higher_is_better=True, with_labels=True),
-    JudgeMetric(
-        "label_miou_drop", "`label_miou_fp32` − `label_miou`", _JACCARD, higher_is_better=False, with_labels=True
-    ),
+    *against_labels("label_miou", "`miou` of the converted model and labels", _JACCARD, higher_is_better=True),
 )
 _FORMS = ("classes", "binary", "map")
 

@@ -17,6 +17,7 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
+    against_labels,
     at_least_single,
     both,
     chosen_output,
@@ -55,15 +56,12 @@ _METRICS = (
         higher_is_better=False,
         by_batch=True,
     ),
-    JudgeMetric(
+    *against_labels(
         "ndcg",
         "mean over rows of DCG@k / ideal DCG@k, DCG@k = Σ relevance / log₂(rank + 1), of the converted model",
         _NDCG,
         higher_is_better=True,
-        with_labels=True,
     ),
-    JudgeMetric("ndcg_fp32", "the same of the FP32 model", _NDCG, higher_is_better=True, with_labels=True),
-    JudgeMetric("ndcg_drop", "`ndcg_fp32` − `ndcg`", _NDCG, higher_is_better=False, with_labels=True),
 )
 
 

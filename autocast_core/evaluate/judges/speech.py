@@ -18,6 +18,7 @@ from autocast_core.evaluate.judges.judge import (
     LabelRows,
     Outputs,
     Values,
+    against_labels,
     both,
     chosen_output,
     is_float,
@@ -39,9 +40,7 @@ _METRICS = (
     ),
     JudgeMetric("edits", "how many characters these are", _CER, higher_is_better=False, by_batch=True),
     JudgeMetric("changed", "utterances whose text changes", "defined here", higher_is_better=False, by_batch=True),
-    JudgeMetric("label_cer", "`cer` of the converted model to labels", _CER, higher_is_better=False, with_labels=True),
-    JudgeMetric("label_cer_fp32", "the same of the FP32 model", _CER, higher_is_better=False, with_labels=True),
-    JudgeMetric("label_cer_rise", "`label_cer` − `label_cer_fp32`", _CER, higher_is_better=False, with_labels=True),
+    *against_labels("label_cer", "`cer` of the converted model to labels", _CER, higher_is_better=False),
 )
 
 

@@ -38,6 +38,18 @@ planted (float[N, 16] x, int64[N, 16] p) => (float[N, 8] y)
     [head] y = MatMul(z, w3)
 }
 """
+BRANCHES = """
+<ir_version: 9, opset_import: ["": 18]>
+branches (float[N, 4] x, bool c) => (float[N, 4] y) <float k = {300.0}, float m = {90000.0}>
+{
+    [first] h = Mul(x, k)
+    [choice] r = If (c) <
+        then_branch = then () => (float[N, 4] a) { [big] b = Mul(h, k) [small] a = Div(b, m) },
+        else_branch = other () => (float[N, 4] d) { [same] d = Identity(h) }>
+    [last] y = Sin(r)
+}
+"""
+"""Nodes that overflow in one branch of an If, and not in the other."""
 DEFAULT = ConversionConfig()
 SENSITIVE = {"overflow", "down", "shift", "unshift", "angle", "wave", "square", "sum", "root"}
 

@@ -14,21 +14,10 @@ from autocast_core.pipeline.job import open_runtime
 from autocast_core.sanitize import sanitize
 from autocast_core.search.merge_models import merge_models
 from autocast_core.simulate import simulate
+from tests.autocast_core.search.planted import BRANCHES
 from tests.models import build
 
 CONFIG = ConversionConfig()
-
-BRANCHES = """
-<ir_version: 9, opset_import: ["": 18]>
-branches (float[N, 4] x, bool c) => (float[N, 4] y) <float k = {300.0}, float m = {90000.0}>
-{
-    [first] h = Mul(x, k)
-    [choice] r = If (c) <
-        then_branch = then () => (float[N, 4] a) { [big] b = Mul(h, k) [small] a = Div(b, m) },
-        else_branch = other () => (float[N, 4] d) { [same] d = Identity(h) }>
-    [last] y = Sin(r)
-}
-"""
 
 
 def versions(model, *kept):

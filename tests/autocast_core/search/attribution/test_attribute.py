@@ -11,6 +11,7 @@ from autocast_core.model import load_proto
 from autocast_core.operators import OperandPolicy
 from autocast_core.pipeline.job import open_runtime
 from autocast_core.search import Attribution, attribute
+from tests.autocast_core.search.planted import BRANCHES
 
 RNG = np.random.default_rng(3)
 
@@ -167,19 +168,6 @@ def test_nan_in_the_exact_model_is_named():
         x=-np.ones((2, 4), np.float32),
     )
     assert found.nan[0] == "h"
-
-
-BRANCHES = """
-<ir_version: 9, opset_import: ["": 18]>
-branches (float[N, 4] x, bool c) => (float[N, 4] y) <float k = {300.0}, float m = {90000.0}>
-{
-    [first] h = Mul(x, k)
-    [choice] r = If (c) <
-        then_branch = then () => (float[N, 4] a) { [big] b = Mul(h, k) [small] a = Div(b, m) },
-        else_branch = other () => (float[N, 4] d) { [same] d = Identity(h) }>
-    [last] y = Sin(r)
-}
-"""
 
 
 def test_what_happens_in_a_body_belongs_to_its_nodes():
