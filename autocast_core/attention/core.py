@@ -48,16 +48,18 @@ class AttentionCore:
     """One attention core. Nodes are ids as in plans; every role but the three that make a core may be empty.
 
     `product` is Q Kᵀ and `p_v` the product of probabilities and V. Of a fused operator (`operator`: its type) all three
-    are that one node. `softcap` are the nodes of cap · tanh(scores / cap), `guards` those that put another number where
-    the Softmax gave NaN. `casts` and `pass_through` (layout, Identity, Dropout) stand between other members, `repeats`
-    give several query heads the same K or V. `rim_casts` stand at the border: in front of Q, K and V, and behind the
-    result.
+    are that one node. `softcap` are the nodes of cap · tanh(scores / cap), `normalizing` the Exp of a Softmax in parts
+    and what subtracts the maximum of each row, `guards` those that change probabilities: put another number where the
+    Softmax gave NaN, mask, scale. `casts` and `pass_through` (layout, Identity, Dropout) stand between other members,
+    `repeats` give several query heads the same K or V. `rim_casts` stand at the border: in front of Q, K and V, and
+    behind the result.
 
     `head_size` is what the first product sums over, `value_head_size` the columns of V, `heads` how many matrices of
-    scores there are in all (batch times heads); each None where shapes do not tell. `transposed`: the probabilities are
-    the right operand of `p_v`, or are transposed on the way. `read_elsewhere` names scores or probabilities that are
-    graph outputs or have other readers. `links` are what the products read and write; `element_types` is the type that
-    each computing member computes in, where it is known.
+    scores there are in all (batch times heads), `queries` and `keys` the rows and columns of each; each None where
+    shapes do not tell. `transposed`: K is the left operand of `product`, or the probabilities are the right one of
+    `p_v`, or are transposed on the way. `broadcast`: which of K and V have one head that a product broadcasts to all.
+    `read_elsewhere` names scores or probabilities that are graph outputs or have other readers. `links` are what the
+    products read and write; `element_types` is the type that each computing member computes in, where it is known.
     """
 
     product: str
@@ -67,6 +69,7 @@ class AttentionCore:
     scales: tuple[Scale, ...] = ()
     masks: tuple[Mask, ...] = ()
     softcap: tuple[str, ...] = ()
+    normalizing: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
     casts: tuple[str, ...] = ()
     pass_through: tuple[str, ...] = ()
@@ -75,14 +78,17 @@ class AttentionCore:
     head_size: int | None = None
     value_head_size: int | None = None
     heads: int | None = None
+    queries: int | None = None
+    keys: int | None = None
     transposed: bool = False
+    broadcast: tuple[Literal["K", "V"], ...] = ()
     read_elsewhere: tuple[str, ...] = ()
     links: tuple[ProductLink, ...] = ()
     element_types: Mapping[str, ir.DataType] = field(default_factory=dict)
 
     @property
     def computing(self) -> tuple[str, ...]:
-        """The members that compute, each once: products, scales, masks, soft cap, Softmax, guards."""
+        """The members that compute, each once: products, scales, masks, soft cap, Softmax and its parts, guards."""
         return tuple(dict.fromkeys(self._computing()))
 
     @property
@@ -95,12 +101,16 @@ class AttentionCore:
         """The nodes of the two products, one of a fused operator."""
         return tuple(dict.fromkeys((self.product, self.p_v)))
 
+    @property
+    def on_scores(self) -> tuple[str, ...]:
+        """The members that compute between the first product and the Softmax, or its division."""
+        behind = (scale.node for scale in self.scales if scale.place == "behind")
+        return (*behind, *self.softcap, *(mask.node for mask in self.masks), *self.normalizing)
+
     def _computing(self) -> Iterator[str]:
         yield from (scale.node for scale in self.scales if scale.place != "behind")
         yield self.product
-        yield from (scale.node for scale in self.scales if scale.place == "behind")
-        yield from self.softcap
-        yield from (mask.node for mask in self.masks)
+        yield from self.on_scores
         yield self.softmax
         yield from self.guards
         yield self.p_v

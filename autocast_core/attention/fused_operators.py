@@ -42,8 +42,9 @@ def core_of_operator(node: ir.Node, ids: Mapping[ir.Node, str]) -> AttentionCore
         softcap=(node_id,) if cap else (),
         rim_casts=tuple(ids[each] for part in operands for each in part.rim_casts) + tuple(ids[each] for each in casts),
         head_size=head_size,
-        value_head_size=head_size,
+        value_head_size=_value_head_size(node, head_size),
         heads=None if batch is None or heads is None else batch * heads,
+        read_elsewhere=_scores_given(node),
         links=(*(part.link for part in operands), *behind),
         element_types={} if dtype is None else {node_id: dtype},
     )
@@ -56,6 +57,26 @@ def _sizes(node: ir.Node, attribute: str) -> tuple[int | None, int | None, int |
     width, heads = size_of(query, -1), node.attributes.get_int(attribute, 0) or None
     if node.op_type == "Attention" and node.domain != "":
         return None, size_of(query, -3), heads  # its Q is inside: the operand is projected first
+    if rank == 5:
+        return width, size_of(query, -5), heads  # [batch, length, heads, 3, head size]: K and V lie in it too
     if rank == 4:
         return width, size_of(query, -4), size_of(query, -3)
-    return (None if width is None or heads is None else width // heads), size_of(query, -3), heads
+    packed = node.op_type == "GroupQueryAttention" and (len(node.inputs) < 2 or node.inputs[1] is None)
+    shares = heads if heads is None or not packed else heads + 2 * node.attributes.get_int("kv_num_heads", 0)
+    return (None if width is None or not shares else width // shares), size_of(query, -3), heads
+
+
+def _value_head_size(node: ir.Node, head_size: int | None) -> int | None:
+    """The head size of V where ONNX's Attention says it; that of Q and K for other operators."""
+    value = node.inputs[2] if len(node.inputs) > 2 and node.domain == "" else None
+    if value is None or value.shape is None:
+        return head_size
+    heads = node.attributes.get_int("kv_num_heads", 0) if len(value.shape) == 3 else 1
+    width = size_of(value, -1)
+    return None if width is None or not heads else width // heads
+
+
+def _scores_given(node: ir.Node) -> tuple[str, ...]:
+    """The name of the scores or probabilities that an Attention gives as its fourth result, where it does."""
+    given = node.outputs[3:4] if node.domain == "" else ()
+    return tuple(str(value.name) for value in given if value.uses() or value.is_graph_output())

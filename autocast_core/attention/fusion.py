@@ -6,9 +6,12 @@ tests/autocast_core/attention/forms.py. A core becomes one kernel where
 - both products read and write one and the same 16-bit type. A product may compute in FP32 where its operands are cast
   up, and its result down, with nothing that computes in FP32 between the cast and the product;
 - what stands between the products computes in any type: scales, masks and the Softmax in FP32 cost no kernel;
-- the head size is 9 to 256, the same for V, and there is more than one matrix of scores;
+- the head size is 9 to 256, the same for V, and there is more than one matrix of scores, of more than one query and
+  more than one key;
+- K and V have all heads (repeated by Expand or Tile), or both have one that the products broadcast and nothing computes
+  between product and Softmax;
 - there is no soft cap, and nothing else reads scores or probabilities;
-- the probabilities are the left operand of the second product, and are not transposed.
+- K is the right operand of its product, the probabilities the left one of theirs, and they are not transposed.
 
 What is not known (a size, a type) is taken to be no obstacle. How such a kernel accumulates is not known without a GPU.
 """
@@ -34,6 +37,8 @@ Kind = Literal[
     "head_size",
     "value_head_size",
     "single_matrix",
+    "single_query",
+    "broadcast",
     "softcap",
     "read_elsewhere",
     "transposed",
@@ -68,6 +73,11 @@ def _of_form(core: AttentionCore) -> Iterator[Obstacle]:
         yield Obstacle("value_head_size", (core.p_v,), f"V has heads of {value_head}, Q and K of {head}")
     if core.heads is not None and core.heads < 2:
         yield Obstacle("single_matrix", (core.softmax,), "there is a single matrix of scores: one head of one sample")
+    if core.queries == 1 or core.keys == 1:
+        yield Obstacle("single_query", (core.softmax,), f"there is a single {'query' if core.queries == 1 else 'key'}")
+    if core.broadcast and (len(core.broadcast) == 1 or core.on_scores):
+        detail = f"one head of {' and '.join(core.broadcast)} is broadcast to all by the product"
+        yield Obstacle("broadcast", core.products, detail)
     if core.softcap:
         yield Obstacle("softcap", core.softcap, "the scores pass a soft cap")
     if core.read_elsewhere:
@@ -75,7 +85,7 @@ def _of_form(core: AttentionCore) -> Iterator[Obstacle]:
         yield Obstacle("read_elsewhere", (core.softmax,), f"{names} is a graph output, or has other readers")
     if core.transposed:
         yield Obstacle(
-            "transposed", (core.p_v,), "the probabilities are transposed, or the right operand of the product"
+            "transposed", core.products, "K is the left operand, or the probabilities are the right one or transposed"
         )
 
 

@@ -16,11 +16,14 @@ CASTS = frozenset({"Cast", "CastLike"})
 LAYOUT = REARRANGES | {"Dropout"}
 """Operators that hand on what they read, in inference."""
 _SCORES_AT = {"Add": (0, 1), "Clip": (0,), "Div": (0,), "Max": (0, 1), "Min": (0, 1), "Mul": (0, 1), "Sub": (0,)} | {
+    "Neg": (0,),
+    "Sum": (0, 1, 2, 3),
     "Tanh": (0,),
     "Where": (1, 2),
 }
 """What may stand between the product and its Softmax, and which operands may hold the scores."""
-_GUARD_AT = {"Where": (1, 2)}
+_PROBABILITIES_AT = {"Add": (0, 1), "Div": (0,), "Mul": (0, 1), "Where": (1, 2)}
+"""What may change probabilities, and which operands may hold them."""
 _LONGEST = 16
 """Most nodes between a Softmax and a product."""
 
@@ -67,15 +70,12 @@ def is_one_number(value: ir.Value | None) -> bool:
     return scalar(value) is not None or (value.shape is not None and all(size == 1 for size in value.shape))
 
 
-def steps_from_product(softmax: ir.Node) -> tuple[ir.Node, tuple[PathStep, ...]] | None:
-    """The product whose scores `softmax` reads, and the steps from it to the Softmax, without either.
+def steps_from_product(start: ir.Value) -> tuple[ir.Node, tuple[PathStep, ...]] | None:
+    """The product whose scores `start` holds, which a Softmax reads, and the steps from it to there.
 
     Where several products lead there, as where a mask is one, that whose result has the shape of the scores is taken,
     and of those the nearest. None where there is none of two operands that are not both constant.
     """
-    start = softmax.inputs[0]
-    if start is None:
-        return None
     found = list(_products_ahead(start))
     if not found:
         return None
@@ -120,8 +120,8 @@ def steps_to_product(softmax: ir.Node) -> tuple[tuple[PathStep, ...], PathStep] 
             if is_product(node) and operand < 2 and node.inputs[1 - operand] not in seen:
                 return steps, PathStep(node, operand)
             passes = (is_cast(node) or is_layout(node)) and operand == 0
-            guards = node.domain == "" and bool(node.outputs) and operand in _GUARD_AT.get(node.op_type, ())
-            if (passes or guards) and len(steps) < _LONGEST and node.outputs[0] not in seen:
+            at = _PROBABILITIES_AT.get(node.op_type, ()) if node.domain == "" and node.outputs else ()
+            if (passes or operand in at) and len(steps) < _LONGEST and node.outputs[0] not in seen:
                 seen.add(node.outputs[0])
                 pending.append((node.outputs[0], (*steps, PathStep(node, operand))))
     return None

@@ -15,7 +15,7 @@ _MOST_STEPS = 12
 def is_product(node: ir.Node) -> bool:
     """Whether the node multiplies two matrices."""
     is_whole = len(node.inputs) >= 2 and None not in node.inputs[:2] and bool(node.outputs)
-    return is_whole and (node.domain, node.op_type) in PRODUCTS
+    return is_whole and (node.op_type != "Einsum" or len(node.inputs) == 2) and (node.domain, node.op_type) in PRODUCTS
 
 
 def contracted_size(product: ir.Node) -> int | None:
@@ -40,12 +40,37 @@ def _is_transposed(product: ir.Node, attribute: str) -> bool:
     return product.op_type in ("Gemm", "FusedMatMul") and product.attributes.get_int(attribute, 0) == 1
 
 
+def is_key_left(product: ir.Node, axis: int) -> bool:
+    """Whether the axis of the result (counted from its end) along which a Softmax runs comes from the left operand."""
+    if product.op_type != "Einsum":
+        return axis != -1
+    left, right, result = _labels(product)
+    return len(result) >= -axis and result[axis] in left and result[axis] not in right
+
+
+def sums_over(product: ir.Node, operand: int, axis: int) -> bool:
+    """Whether an Einsum sums over that axis of `operand` (counted from the end), and over no other that both have."""
+    labels = _labels(product)
+    given, other, result = labels[operand], labels[1 - operand], labels[2]
+    summed = {label for label in given if label in other and label not in result}
+    return (
+        len(given) >= -axis and summed == {given[axis]} and all(each in result for each in given if each not in other)
+    )
+
+
+def _labels(einsum: ir.Node) -> tuple[str, str, str]:
+    """The labels of both operands and of the result; an ellipsis is one label, of leading axes."""
+    equation = (einsum.attributes.get_string("equation") or "").replace(" ", "").replace("...", "…")
+    sides, arrow, result = equation.partition("->")
+    left, _, right = sides.partition(",")
+    once = sorted(label for label in left + right if label != "…" and (left + right).count(label) == 1)
+    return left, right, result if arrow else "…" * ("…" in sides) + "".join(once)
+
+
 def _einsum_size(product: ir.Node, *, in_left: bool, in_right: bool, in_result: bool) -> int | None:
     """The product of the sizes of the labels that stand exactly there; None where one is not known."""
-    equation = (product.attributes.get_string("equation") or "").replace(" ", "")
-    sides, arrow, result = equation.partition("->")
-    left, comma, right = sides.partition(",")
-    if not arrow or not comma or "." in equation:
+    left, right, result = _labels(product)
+    if "…" in left[1:] + right[1:]:
         return None
     found = 1
     for label in dict.fromkeys(left + right):

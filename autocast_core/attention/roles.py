@@ -10,13 +10,17 @@ import onnx_ir as ir
 from autocast_core.attention.core import Mask, MaskForm, ProductLink, Scale
 from autocast_core.attention.operands import narrowest
 from autocast_core.attention.paths import PathStep, is_cast, is_layout, is_one_number, other_readers
+from autocast_core.attention.products import is_key_left, sums_over
+from autocast_core.attention.softmax_parts import row_statistics
 
 _FORMS: Mapping[str, MaskForm] = {
     "Add": "added",
     "Sub": "added",
+    "Sum": "added",
     "Where": "where",
     "Mul": "multiplied",
     "Div": "multiplied",
+    "Neg": "multiplied",
     "Clip": "clipped",
     "Max": "clipped",
     "Min": "clipped",
@@ -26,11 +30,12 @@ _FORMS: Mapping[str, MaskForm] = {
 @dataclass(frozen=True)
 class Parts:
     """The nodes of a core as they were found: `before` leads from `product` to `softmax`, `after` from there to `end`,
-    which is the second product and its operand that holds the probabilities."""
+    which is the second product and its operand that holds the probabilities. `softmax` is a Softmax and its operand, or
+    the division of one in parts."""
 
     product: ir.Node
     before: tuple[PathStep, ...]
-    softmax: ir.Node
+    softmax: PathStep
     after: tuple[PathStep, ...]
     end: PathStep
 
@@ -45,54 +50,58 @@ class Parts:
         return _computing(self.after)
 
     @property
+    def axis(self) -> int:
+        """The axis of the Softmax, counted from the end; -1 also where its rank is not known."""
+        node, value = self.softmax.node, self.softmax.value
+        given = node.attributes.get_int("axis", -1) if node.op_type == "Softmax" else -1
+        if given < 0 or value.shape is None:
+            return min(given, -1)
+        return given - len(value.shape)
+
+    @property
     def key_at(self) -> int:
-        """Which operand of the product is K: the left one where the Softmax does not run along the last axis."""
-        return 1 if runs_along_last_axis(self.softmax) else 0
+        """Which operand of the product is K: that which has the axis of the Softmax."""
+        return 0 if is_key_left(self.product, self.axis) else 1
 
 
 def _computing(steps: Sequence[PathStep]) -> tuple[ir.Node, ...]:
     return tuple(step.node for step in steps if not is_cast(step.node) and not is_layout(step.node))
 
 
-def runs_along_last_axis(softmax: ir.Node) -> bool:
-    """Whether the Softmax's axis is the last one; also where its rank is not known and it counts from the front."""
-    axis = softmax.attributes.get_int("axis", -1)
-    value = softmax.inputs[0]
-    if axis < 0 or value is None or value.shape is None:
-        return axis >= -1
-    return axis == len(value.shape) - 1
-
-
 def is_transposed(parts: Parts) -> bool | None:
-    """Whether the probabilities are the right operand of the second product, or are transposed on the way.
+    """Whether K is the left operand of its product, or the probabilities the right one of theirs, or are transposed.
 
     None where the second product does not sum over the axis of the Softmax.
     """
-    last, left = runs_along_last_axis(parts.softmax), parts.end.operand == 0
+    last, left, end = parts.axis == -1, parts.end.operand == 0, parts.end.node
     turned = any(step.node.op_type == "Transpose" for step in parts.after)
-    if parts.end.node.op_type == "Einsum":
-        return turned or not last
-    if parts.end.node.op_type == "MatMul" and not turned and last != left:
+    if end.op_type == "Einsum" and not turned and not sums_over(end, parts.end.operand, parts.axis):
         return None
-    return turned or not last or not left or any(step.node.op_type == "Transpose" for step in parts.before)
+    if end.op_type == "MatMul" and not turned and last != left:
+        return None
+    ahead = end.op_type != "Einsum" and any(step.node.op_type == "Transpose" for step in parts.before)
+    return turned or ahead or not last or not left or parts.key_at == 0
 
 
 def roles_behind(
     parts: Parts, ids: Mapping[ir.Node, str]
-) -> tuple[tuple[Scale, ...], tuple[Mask, ...], tuple[str, ...]]:
-    """The scales, masks and soft cap between the product and the Softmax."""
+) -> tuple[tuple[Scale, ...], tuple[Mask, ...], tuple[str, ...], tuple[str, ...]]:
+    """The scales, masks, soft cap and parts of the Softmax between the product and the Softmax or its division."""
     nodes = parts.computing_before
     operands = {step.node: step.operand for step in parts.before}
-    caps = _softcap(nodes, operands)
-    scales, masks = [], []
+    caps, statistics = _softcap(nodes, operands), _statistics(parts)
+    scales, masks, normalizing = [], [], []
     for node in nodes:
         if node in caps:
             continue
-        if node.op_type in ("Mul", "Div") and _is_a_number_per_head(node.inputs[1 - operands[node]]):
+        beside = [value for place, value in enumerate(node.inputs) if place != operands[node] and value is not None]
+        if node.op_type == "Exp" or any(value.producer() in statistics for value in beside):
+            normalizing.append(ids[node])
+        elif node.op_type in ("Mul", "Div") and _is_a_number_per_head(node.inputs[1 - operands[node]]):
             scales.append(Scale(ids[node], "behind"))
         else:
             masks.append(Mask(ids[node], _FORMS[node.op_type]))
-    return tuple(scales), tuple(masks), tuple(ids[node] for node in nodes if node in caps)
+    return tuple(scales), tuple(masks), tuple(ids[node] for node in nodes if node in caps), tuple(normalizing)
 
 
 def _softcap(nodes: Sequence[ir.Node], operands: Mapping[ir.Node, int]) -> frozenset[ir.Node]:
@@ -114,21 +123,33 @@ def _is_a_number_per_head(factor: ir.Value | None) -> bool:
     return shape is not None and len(shape) > 2 and shape[-1] == 1 and shape[-2] == 1
 
 
+def _members(parts: Parts) -> tuple[frozenset[ir.Node], tuple[ir.Value, ...]]:
+    """The nodes from the first product to the second, and the values that they hand to each other."""
+    steps = (*parts.before, parts.softmax, *parts.after, parts.end)
+    values = dict.fromkeys((parts.product.outputs[0], *(step.value for step in steps)))
+    return frozenset(step.node for step in steps), tuple(values)
+
+
+def _statistics(parts: Parts) -> frozenset[ir.Node]:
+    """The nodes that give members the maximum or the sum of rows of scores or probabilities."""
+    members, values = _members(parts)
+    return row_statistics(values, members)
+
+
 def read_elsewhere(parts: Parts) -> tuple[str, ...]:
     """The scores and probabilities that are graph outputs or that other nodes read, by name."""
-    steps = (*parts.before, PathStep(parts.softmax, 0), *parts.after, parts.end)
-    followed = frozenset(step.node for step in steps)
-    values = dict.fromkeys((parts.product.outputs[0], *(step.value for step in steps)))
+    members, values = _members(parts)
+    followed = members | _statistics(parts)
     return tuple(str(value.name) for value in values if other_readers(value, followed))
 
 
 def inner_links(parts: Parts, ids: Mapping[ir.Node, str]) -> tuple[ProductLink, ProductLink]:
     """From the product to what computes next, and from what computes last to the second product."""
-    following = (*parts.computing_before, parts.softmax)[0]
-    steps = (*parts.before, PathStep(parts.softmax, 0))
+    following = (*parts.computing_before, parts.softmax.node)[0]
+    steps = (*parts.before, parts.softmax)
     ahead = [parts.product.outputs[0], *(step.value for step in _until(steps, following))]
-    leading = (parts.softmax, *parts.computing_after)[-1]
-    steps = (PathStep(parts.softmax, 0), *parts.after, parts.end)
+    leading = (parts.softmax.node, *parts.computing_after)[-1]
+    steps = (parts.softmax, *parts.after, parts.end)
     behind = [step.value for step in _after(steps, leading)]
     return (
         ProductLink(ids[parts.product], ids[following], narrowest(ahead)),

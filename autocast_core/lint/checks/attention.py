@@ -12,7 +12,9 @@ from autocast_core.lint.subject import Subject
 
 _UNFUSED = "the core is several kernels in place of one, and its scores are written to memory and read again"
 _CONVERT = "`autocast run FP32.onnx --calibration DATA`, which lowers attention as a whole"
-_FORM = frozenset({"head_size", "value_head_size", "single_matrix", "softcap", "transposed"})
+_FORM = frozenset(
+    {"head_size", "value_head_size", "single_matrix", "single_query", "broadcast", "softcap", "transposed"}
+)
 
 
 def _spots(subject: Subject, kinds: frozenset[str]) -> Iterator[tuple[AttentionCore, Obstacle]]:
@@ -77,7 +79,7 @@ ATTENTION = (
         "Attention of a form that no kernel has",
         Level.NOTE,
         _UNFUSED,
-        "export the model with heads of 9 to 256 (16 to 256 by the documentation), without soft cap, P left of V",
+        "export with heads of 9 to 256 (16 to 256 by the documentation), without soft cap or broadcast, P left of V",
         _form,
     ),
     Check(

@@ -404,4 +404,84 @@ FORMS: dict[str, Form] = {
         inputs="float16[1,12,128,252] q, float16[1,12,252,128] k, float16[1,12,128,252] v",
         outputs="float16[1,12,128,252] y",
     ),
+    "softmax in parts": Form(
+        "a = MatMul(q, k) m = ReduceMax<keepdims=1>(a, ax) b = Sub(a, m) e = Exp(b) z = ReduceSum<keepdims=1>(e, ax) "
+        "p = Div(e, z) y = MatMul(p, v)",
+        True,
+        numbers="int64[1] ax = {-1}",
+    ),
+    "softmax in parts fp32, by reciprocal": Form(
+        "a = MatMul(q, k) b = up(a) e = Exp(b) z = ReduceSum<keepdims=1>(e, ax) r = Reciprocal(z) p = Mul(r, e) "
+        "c = down(p) y = MatMul(c, v)",
+        True,
+        numbers="int64[1] ax = {-1}",
+    ),
+    "row maximum subtracted": Form(
+        "a = MatMul(q, k) m = ReduceMax<keepdims=1>(a, ax) b = Sub(a, m) p = Softmax(b) y = MatMul(p, v)",
+        True,
+        numbers="int64[1] ax = {-1}",
+    ),
+    "maximum of all subtracted": Form(
+        "a = MatMul(q, k) m = ReduceMax<keepdims=0>(a) b = Sub(a, m) p = Softmax(b) y = MatMul(p, v)", False
+    ),
+    "probabilities times mask": Form(
+        "a = MatMul(q, k) p = Softmax(a) w = Mul(p, m) y = MatMul(w, v)", True, QKV + ", float16[1,1,1,128] m"
+    ),
+    "probabilities times mask, divided by their sum": Form(
+        "a = MatMul(q, k) p = Softmax(a) w = Mul(p, m) z = ReduceSum<keepdims=1>(w, ax) d = Div(w, z) y = MatMul(d, v)",
+        True,
+        QKV + ", float16[1,1,1,128] m",
+        numbers="int64[1] ax = {-1}",
+    ),
+    "sum of two masks": Form(
+        "a = MatMul(q, k) b = Sum(m, a, n) p = Softmax(b) y = MatMul(p, v)",
+        True,
+        QKV + ", float16[1,1,1,128] m, float16[1,1,128,128] n",
+    ),
+    "softmax of opset 11 over the last axis": Form(
+        "a = MatMul(q, k) p = Softmax<axis=3>(a) y = MatMul(p, v)", True, opset=11
+    ),
+    "one query": Form(
+        "a = MatMul(q, k) p = Softmax(a) y = MatMul(p, v)",
+        False,
+        QKV.replace("[1,12,128,64] q", "[1,12,1,64] q"),
+        "float16[1,12,1,64] y",
+    ),
+    "one key": Form(
+        "a = MatMul(q, k) p = Softmax(a) y = MatMul(p, v)",
+        False,
+        "float16[1,12,128,64] q, float16[1,12,64,1] k, float16[1,12,1,64] v",
+    ),
+    "one head of k and v for all": Form(
+        "qs = Mul(q, s) a = MatMul(qs, k) p = Softmax(a) y = MatMul(p, v)",
+        True,
+        "float16[2,12,128,64] q, float16[2,1,64,128] k, float16[2,1,128,64] v",
+        "float16[2,12,128,64] y",
+    ),
+    "one head of k and v for all, scale behind": Form(
+        "a = MatMul(q, k) b = Mul(a, s) p = Softmax(b) y = MatMul(p, v)",
+        False,
+        "float16[2,12,128,64] q, float16[2,1,64,128] k, float16[2,1,128,64] v",
+        "float16[2,12,128,64] y",
+    ),
+    "one head of k for all": Form(
+        "a = MatMul(q, k) p = Softmax(a) y = MatMul(p, v)",
+        False,
+        "float16[2,12,128,64] q, float16[2,1,64,128] k, float16[2,12,128,64] v",
+        "float16[2,12,128,64] y",
+    ),
+    "k and v of one sample for all": Form(
+        "a = MatMul(q, k) p = Softmax(a) y = MatMul(p, v)",
+        True,
+        "float16[2,12,128,64] q, float16[12,64,128] k, float16[1,12,128,64] v",
+        "float16[2,12,128,64] y",
+    ),
+    "einsum, k on the left": Form(
+        'a = Einsum<equation="bhkd,bhqd->bhqk">(k, q) p = Softmax(a) y = MatMul(p, v)',
+        False,
+        QKV.replace("[1,12,64,128] k", "[1,12,128,64] k"),
+    ),
+    "einsum, probabilities on the right": Form(
+        'a = MatMul(q, k) p = Softmax(a) y = Einsum<equation="bhkd,bhqk->bhqd">(v, p)', False
+    ),
 }

@@ -111,6 +111,45 @@ def test_a_guard_against_nan_and_dropout_are_part_of_it():
     assert named("dropout").pass_through == ("graph/d",)
 
 
+def test_what_changes_probabilities_is_part_of_it():
+    assert named("probabilities times mask").guards == ("graph/w",)
+    assert named("probabilities times mask, divided by their sum").guards == ("graph/w", "graph/d")
+
+
+def test_a_softmax_in_parts_is_its_division():
+    core = named("softmax in parts")
+    assert (core.softmax, core.normalizing, core.masks) == ("graph/p", ("graph/b", "graph/e"), ())
+    assert named("softmax in parts fp32, by reciprocal").normalizing == ("graph/e",)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        pytest.param("e = Exp(a) z = ReduceSum<keepdims=1>(e, first) p = Div(e, z)", id="a sum of columns"),
+        pytest.param("e = Exp(a) z = ReduceSum<keepdims=1>(a, last) p = Div(e, z)", id="a sum of something else"),
+        pytest.param("e = Exp(a) z = ReduceSum<keepdims=1>(e, last) p = Mul(e, z)", id="a product with the sum"),
+    ],
+)
+def test_exponentials_that_are_no_softmax_are_no_core(nodes):
+    form = Form(
+        f"a = MatMul(q, k) {nodes} y = MatMul(p, v)", False, numbers="int64[1] first = {-2}, int64[1] last = {-1}"
+    )
+    assert attention_cores(ir.serde.deserialize_model(form.model()).graph) == ()
+
+
+def test_a_maximum_of_rows_that_only_the_core_reads_is_not_read_elsewhere():
+    core = named("row maximum subtracted")
+    assert (core.normalizing, core.read_elsewhere) == (("graph/b",), ())
+    assert named("maximum of all subtracted").read_elsewhere == ("a",)
+    given = Form(
+        "a = MatMul(q, k) m = ReduceMax<keepdims=1>(a, ax) b = Sub(a, m) p = Softmax(b) y = MatMul(p, v)",
+        False,
+        outputs="float16[1,12,128,64] y, float16[1,12,128,1] m",
+        numbers="int64[1] ax = {-1}",
+    )
+    assert core_of(given).read_elsewhere == ("a",)
+
+
 @pytest.mark.parametrize("repeat", ["Expand(u, es)", "Tile(u, ts)"])
 def test_heads_that_are_repeated_are_part_of_it(repeat):
     nodes = f"u = Unsqueeze(k4, ax) e = {repeat} r = Reshape(e, rs) a = MatMul(q, r) p = Softmax(a) y = MatMul(p, v)"
@@ -126,6 +165,20 @@ def test_either_order_of_operands_is_found():
     assert [link.target for link in core.links][:2] == ["graph/a", "graph/a"]
     assert named("probabilities transposed").transposed
     assert not named("einsum bshd").transposed
+
+
+def test_the_operand_that_has_the_axis_of_the_softmax_is_k():
+    nodes = 'b = Mul(k, s) a = Einsum<equation="bhkd,bhqd->bhqk">(b, q) p = Softmax(a) y = MatMul(p, v)'
+    assert scales(nodes.replace("bhkd", "bhdk")) == [("graph/b", "key")]
+
+
+@pytest.mark.parametrize(
+    ("equation", "is_core"), [("bhqk,bhkd->bhqd", True), ("bhqk,bhqd->bhkd", False), ("bhqk,bhkd->bqd", False)]
+)
+def test_an_einsum_must_sum_over_the_keys_alone(equation, is_core):
+    outputs = "float16[1,128,64] y" if equation.endswith("bqd") else "float16[1,12,128,64] y"
+    form = Form(f'a = MatMul(q, k) p = Softmax(a) y = Einsum<equation="{equation}">(p, v)', True, outputs=outputs)
+    assert len(attention_cores(ir.serde.deserialize_model(form.model()).graph)) == is_core
 
 
 @pytest.mark.parametrize("form", ["einsum", "einsum bshd", "scale fp32 in front", "rank 3"])
@@ -184,6 +237,56 @@ def test_operators_that_are_attention_are_cores_of_one_node(domain, operator, at
     assert core.masks == (
         (Mask("graph/y", "added"),) if name == "Attention" or (domain and operator == "Attention") else ()
     )
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "head_size"),
+    [
+        ("com.microsoft.MultiHeadAttention<num_heads=4>(q)", "float[2,8,4,3,16] q", 16),
+        ("com.microsoft.GroupQueryAttention<num_heads=4, kv_num_heads=2>(q)", "float[2,8,128] q", 16),
+        (
+            "com.microsoft.GroupQueryAttention<num_heads=4, kv_num_heads=2>(q, k, k)",
+            "float[2,8,64] q, float[2,8,32] k",
+            16,
+        ),
+    ],
+)
+def test_the_head_size_of_packed_operands_is_that_of_one_head(operator, inputs, head_size):
+    opsets = '["" : 23, "com.microsoft" : 1]'
+    (core,) = cores(
+        f"<ir_version: 10, opset_import: {opsets}> main ({inputs}) => (float[2,8,64] y) {{ y = {operator} }}"
+    )
+    assert (core.head_size, core.heads) == (head_size, 8)
+
+
+def test_an_attention_operator_says_what_v_has_and_whether_it_gives_scores():
+    text = """
+    <ir_version: 10, opset_import: ["" : 23]>
+    main (float[2,4,8,16] q, float[2,4,8,32] v) => (float[2,4,8,32] y, float[2,4,8,8] s) {
+        y, , , s = Attention(q, q, v)
+    }
+    """
+    (core,) = cores(text)
+    assert (core.head_size, core.value_head_size, core.read_elsewhere) == (16, 32, ("s",))
+
+
+def test_a_softmax_of_several_axes_is_not_attention():
+    nodes = "a = MatMul(q, k) p = Softmax(a) y = MatMul(p, v)"
+    assert attention_cores(ir.serde.deserialize_model(Form(nodes, True, opset=11).model()).graph) == ()
+
+
+def test_products_and_softmax_lie_in_one_graph():
+    text = """
+    <ir_version: 10, opset_import: ["" : 22]>
+    main (bool c, float[1,2,4,9] q, float[1,2,9,4] k, float[1,2,4,9] v) => (float[1,2,4,9] y) {
+        s = MatMul(q, k)
+        y = If (c) <
+            then_branch = a () => (float[1,2,4,9] t) { p = Softmax(s) t = MatMul(p, v) },
+            else_branch = b () => (float[1,2,4,9] e) { e = Abs (q) }
+        >
+    }
+    """
+    assert attention_cores(ir.serde.deserialize_model(onnx.parser.parse_model(text)).graph) == ()
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,12 @@ def test_the_engine_makes_of_each_form_what_the_table_says(name, tmp_path: Path)
         ("rank 3 batch 1", "single_matrix"),
         ("softcap fp32", "softcap"),
         ("probabilities are output", "read_elsewhere"),
+        ("one query", "single_query"),
+        ("one key", "single_query"),
+        ("one head of k for all", "broadcast"),
+        ("one head of k and v for all, scale behind", "broadcast"),
         ("transposed axis -2", "transposed"),
+        ("einsum, k on the left", "transposed"),
     ],
 )
 def test_the_obstacle_says_what_it_is(name, kind):
