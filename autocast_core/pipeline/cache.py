@@ -9,8 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autocast_core.errors import MissingPlanError, PlanError
-
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -42,17 +40,11 @@ class ArtifactCache:
 
     def plan(self, path: Path) -> PrecisionPlan:
         """The plan in the file at `path`. PlanError where it is missing, unreadable or invalid."""
-        from autocast_core.plan import PrecisionPlan
+        from autocast_core.plan.plan import PrecisionPlan, plan_errors_of
 
-        try:
+        with plan_errors_of(path):
             text = path.read_text(encoding="utf-8")
             return self._get(("plan", _digest(text)), lambda: PrecisionPlan.from_json(text))
-        except FileNotFoundError as error:
-            raise MissingPlanError(f"{path}: no such file: give a plan.json of a run, or one of --save_plan") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise PlanError(f"{path}: cannot read the plan: {error}") from error
-        except PlanError as error:
-            raise PlanError(f"{path}: {error}") from error
 
     def statistics(self, path: Path) -> Statistics:
         """The statistics in the file at `path`."""

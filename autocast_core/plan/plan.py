@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -303,12 +304,21 @@ class _AnyFormat(msgspec.Struct):
 
 def read_plan(path: str | Path) -> PrecisionPlan:
     """The plan in the file at `path`. PlanError where it is missing, unreadable or not a plan."""
-    try:
+    with plan_errors_of(path):
         return PrecisionPlan.from_json(_text(path))
+
+
+@contextmanager
+def plan_errors_of(path: str | Path) -> Iterator[None]:
+    """What keeps the plan at `path` from being read, as a PlanError that names the file and what to give."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise MissingPlanError(f"{path}: no such file: give a plan.json of a run, or one of --save_plan") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot read the plan: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{path}: is not a plan: give a plan.json of a run, or one of --save_plan") from error
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}: give a plan.json that can be") from error
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
 

@@ -28,7 +28,7 @@ from autocast_core.composite.declaration import DATA
 from autocast_core.errors import ConfigError
 from autocast_core.evaluate import asked_judges, parse_gate
 from flows.request.spec import LOCATIONS, Spec, Texts, load_spec, make_spec
-from flows.request.yaml_file import KeyPath, read_yaml
+from flows.request.yaml_file import KeyPath, read_yaml, said_plainly
 
 MOST_STAGES = 100
 _OF_WHOLE_CONVERSIONS = (*LOCATIONS, "output", "name", "gates", "keep_default_gates", "judges", "metric", "validation")
@@ -190,5 +190,4 @@ def _first_problem(error: ValidationError, lines: Mapping[KeyPath, int]) -> str:
         return f"{at}there is no key {key!r}; {hint}allowed are {', '.join(allowed)}"
     if problem["type"] == "missing":
         return f"{at}{key}: is missing"
-    message = problem["msg"].replace("a valid dictionary", "a mapping")
-    return f"{at}{key}: {message[:1].lower()}{message[1:]}"
+    return f"{at}{key}: {said_plainly(problem['msg'])}"

@@ -26,7 +26,7 @@ from autocast_core.errors import AutocastError, ConfigError
 from autocast_core.json_values import lossless
 from autocast_core.precision import parse_low_types
 from flows.request.form_groups import show_in_groups
-from flows.request.yaml_file import KeyPath, read_yaml
+from flows.request.yaml_file import KeyPath, read_yaml, said_plainly
 
 if TYPE_CHECKING:
     from autocast_core.evaluate import AskedGates
@@ -342,8 +342,7 @@ def _first_problem(error: ValidationError, lines: Mapping[KeyPath, int]) -> str:
         near = difflib.get_close_matches(key, allowed, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         return f"{at}there is no option {key!r}; {hint}allowed are {', '.join(allowed)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{at}{key}: {message[:1].lower()}{message[1:]}, not {_short(problem['input'])}"
+    return f"{at}{key}: {said_plainly(problem['msg'])}, not {_short(problem['input'])}"
 
 
 def _short(value: Any) -> str:

@@ -49,8 +49,21 @@ def _text(path: str | Path) -> str:
         if len(content) > MOST_BYTES:
             raise ConfigError(f"{path}: is larger than {MOST_BYTES} bytes: give a file of options")
         return content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the file: {error}") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file: give the path of a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not a text in UTF-8: give the path of a YAML file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}: give the path of a YAML file") from error
+
+
+def said_plainly(message: str) -> str:
+    """What pydantic says of a value, in the words of YAML: lists and mappings, not tuples and dictionaries."""
+    message = message.removeprefix("Value error, ").partition(", unable to ")[0]
+    for theirs, ours in (("valid tuple", "list"), ("valid list", "list"), ("valid dictionary", "mapping")):
+        message = message.replace(theirs, ours)
+    message = message.replace("a valid boolean", "true or false").replace("a valid ", "a ")
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def _values(node: Any, known: dict[int, int]) -> int:

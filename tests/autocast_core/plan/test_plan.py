@@ -275,7 +275,9 @@ def test_errors_of_a_file_name_it(tmp_path):
             path.write_bytes(content)
         with pytest.raises(PlanError, match=name):
             read_plan(path)
-    with pytest.raises(PlanError, match="cannot read"):
+    with pytest.raises(PlanError, match="is not a plan: give a plan"):
+        read_plan(tmp_path / "binary.json")
+    with pytest.raises(PlanError, match="cannot be read: Is a directory"):
         read_plan(tmp_path)
 
 

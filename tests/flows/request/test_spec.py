@@ -88,6 +88,9 @@ def test_an_unknown_option_is_named_with_its_line_and_the_nearest_one(tmp_path):
     [
         ("precision: fp8", r"line 1: precision: input should be 'fp16', 'bf16' or 'fp16,bf16', not 'fp8'"),
         ("seed: 1\ndata_max: -1", r"line 2: data_max: input should be greater than or equal to 0, not -1"),
+        ("gates: 5", r"line 1: gates: input should be a list, not 5"),
+        ("data_max: lots", r"line 1: data_max: input should be a number, not 'lots'"),
+        ("allow_random: maybe", r"line 1: allow_random: input should be true or false, not 'maybe'"),
         ("shapes:\n  x: 1xq", r"line 2: shapes: .*not 'q'"),
         ("name: a/b", r"line 1: name: .*not 'a/b'"),
         ("[1", r"is not valid YAML"),
@@ -103,8 +106,11 @@ def test_what_cannot_be_used_is_named_in_one_line(tmp_path, text, message):
 
 
 def test_a_missing_spec_file_is_a_config_error(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(ConfigError, match="no such file: give the path of a YAML file"):
         load_spec(tmp_path / "none.yaml", {})
+    (tmp_path / "model.onnx").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not a text in UTF-8"):
+        load_spec(tmp_path / "model.onnx", {})
 
 
 def test_the_canonical_form_leaves_out_where_data_lies():
