@@ -19,6 +19,7 @@ from autocast_core.pipeline.stages.upgrade_check import check_upgrade
 
 _OUT_OF_MEMORY = ("alloc", "memory", "mmap")
 """What runtimes say when there is too little of it."""
+_BF16 = frozenset({ir.DataType.BFLOAT16})
 
 
 def calibrate(job: Job, sanitized: SanitizedSource) -> Statistics:
@@ -52,13 +53,25 @@ def _require_permission(job: Job, model: ir.Model, reason: str) -> None:
 
 
 def _calibrated(job: Job, sanitized: SanitizedSource) -> Statistics:
-    model = sanitized.model
+    model = _without_bf16(sanitized.model)
     batches = job.calibration_batches(model)
     custom = calibration.custom_nodes(model) if batches is not None else []
     if custom and not _opens(job, model):
         return _calibrate_part(job, model, custom)
     check_upgrade(job, sanitized, batches)
     return Statistics() if batches is None else _calibrate(job, model, batches)
+
+
+def _without_bf16(model: ir.Model) -> ir.Model:
+    """`model`, or a copy whose BF16 is FP32, under the same names: few runtimes have kernels for BF16."""
+    from autocast_core.sanitize.float_types.replace_floats import replace_floats
+    from autocast_core.sanitize.float_types.widen import computes_in
+
+    if not computes_in(model, _BF16):
+        return model
+    copy = model.clone()
+    replace_floats(copy, _BF16, lambda name: False)
+    return copy
 
 
 def _calibrate(job: Job, model: ir.Model, batches: Batches) -> Statistics:

@@ -214,6 +214,19 @@ def test_a_bf16_source_is_evaluated_beside_itself_in_fp32(tmp_path):
     assert np.isclose(made[Evaluated].metrics["fidelity/max_abs"], 0, atol=2**-8 * expected.max())
 
 
+def test_a_source_in_part_bf16_is_calibrated_for_bf16_as_if_that_part_were_fp32(tmp_path):
+    """The FP32 rest of it needs ranges, and ONNX Runtime has no kernel for the BF16 part."""
+    text = MIXED.replace("to = 10", "to = 16").replace("[s] s = Sigmoid(f)", "[s] s = Mul(f, f)")
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(onnx.helper.make_tensor("w", BF16, (3, 3), [40.0] * 9))
+    onnx.save(model, tmp_path / "part.onnx")
+    config = ConversionConfig(precision=Precision.BF16, keep_io_types=True)
+    done = convert_file(tmp_path / "part.onnx", tmp_path / "out.onnx", config, calibration={"x": np.ones_like(X, "f4")})
+    decided = {each.id.removeprefix("graph/"): (each.precision, each.rule) for each in done.plan.nodes}
+    assert decided["s"] == ("fp32", "io_range")  # 120 squared is beyond data_max
+    assert done.plan.data.origin == "calibration"
+
+
 def test_the_command_widens(half):
     assert command(["--onnx_path", str(half), "--widen"]) == 0
     assert interface_types(onnx.load(half.with_suffix(".fp32.onnx"))) == {"x": FLOAT, "y": FLOAT}
