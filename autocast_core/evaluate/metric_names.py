@@ -84,8 +84,8 @@ WORST_BATCH_SQNR = of_worst_batch("sqnr_db")
 def bound_prefix(accumulate: str, spared: str = "") -> str:
     """Prefix of what the simulated model gives with 16-bit insides: a bound, not a measurement of an engine.
 
-    `accumulate` is the way of accumulating; `spared` an operator type that is FP32 inside all the same: what that gains
-    is the worth of a repair.
+    `accumulate` is the way of accumulating; `spared` an operator type, or the products of attention, that is FP32
+    inside all the same: what that gains is the worth of a repair.
     """
     return f"{_BOUND}{accumulate}{_SPARED}{spared}" if spared else f"{_BOUND}{accumulate}"
 
@@ -96,6 +96,15 @@ def bound_of(prefix: str) -> tuple[str, str] | None:
         return None
     accumulate, _, spared = prefix.removeprefix(_BOUND).partition(_SPARED)
     return accumulate, spared
+
+
+EXTRA_KERNELS = "extra_kernels"
+EXTRA_BYTES = "extra_bytes"
+
+
+def of_repair(spared: str, price: str) -> str:
+    """The name of a price (`EXTRA_KERNELS`, `EXTRA_BYTES`), by the model of fusion, of what `spared` names in FP32."""
+    return f"fusion/fp32_inside/{spared}/{price}"
 
 
 @dataclass(frozen=True)

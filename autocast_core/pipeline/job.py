@@ -106,9 +106,10 @@ class Job:
         return reference
 
     def own(self, model: ir.Model) -> ir.Model:
-        """`model` for a stage that changes it: a clone where another stage may be handed it too, by the cache or for a
-        repair."""
-        return model.clone() if self.config.decide == "measured" or self.cache.holds(model) else model
+        """`model` for a stage that changes it: a clone where another stage may be handed it too, by the cache, for a
+        repair or for its price."""
+        again = self.config.decide == "measured" or self.config.accumulate != "fp32"
+        return model.clone() if again or self.cache.holds(model) else model
 
     def batches(self, model: ir.Model, data: Data) -> Batches:
         """The batches of `data` for `model`. DataError where the data does not fit the model's inputs."""

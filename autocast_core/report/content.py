@@ -12,6 +12,8 @@ from autocast_core.config import Precision
 from autocast_core.engine.validation import Validation
 from autocast_core.evaluate.judges import logged_metric
 from autocast_core.evaluate.metric_names import (
+    EXTRA_BYTES,
+    EXTRA_KERNELS,
     NOISE_FLOOR,
     SIMULATION,
     TASK,
@@ -20,6 +22,7 @@ from autocast_core.evaluate.metric_names import (
     folder_of_output,
     of_judge,
     of_output,
+    of_repair,
     of_worst_output,
 )
 from autocast_core.operators.insides import ROUNDS_INSIDE
@@ -28,6 +31,7 @@ from autocast_core.precision import types_text
 from autocast_core.report.before_after import QuantityChange, changes
 from autocast_core.report.network import Network
 from autocast_core.search.attribution import Attribution
+from autocast_core.simulate import ATTENTION
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
 _NAMED = 2
@@ -288,10 +292,14 @@ def unchecked(report: ReportInput) -> tuple[str, ...]:
 
 
 def _rounded_inside(report: ReportInput) -> Iterator[str]:
-    """The nodes in 16 bits whose insides a strongly typed engine may compute in 16 bits, by operator type."""
+    """The nodes in 16 bits whose insides a strongly typed engine may compute in 16 bits, by operator type, and the
+    products of attention where a bound says so."""
+    measured = (bound_of(name.partition("/")[0]) for name in report.metrics)
+    bounds = {each[1] for each in measured if each is not None}
     by_type: dict[str, list[str]] = {}
+    at_risk = ROUNDS_INSIDE | bounds
     for decision in report.plan.nodes:
-        if decision.precision.is_low and decision.op_type in ROUNDS_INSIDE:
+        if decision.precision.is_low and decision.op_type in at_risk:
             by_type.setdefault(decision.op_type, []).append(decision.id)
     for op_type, ids in by_type.items():
         more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
@@ -299,19 +307,32 @@ def _rounded_inside(report: ReportInput) -> Iterator[str]:
             f"What {op_type} adds up inside: an engine may round it to 16 bits in {', '.join(ids[:_NAMED])}{more}. "
             f"`op_types_to_exclude: [{op_type}]` computes it in FP32{_worth(report.metrics, op_type)}."
         )
+    if ATTENTION in bounds:
+        yield (
+            "What the products of attention add up: an engine may round it to FP16. `upcast_attention: true` computes"
+            f" them in FP32{_worth(report.metrics, ATTENTION)}."
+        )
 
 
-def _worth(metrics: Mapping[str, float], op_type: str) -> str:
-    """What FP32 inside nodes of a type gains where a bound was measured; else how to measure it."""
+def _worth(metrics: Mapping[str, float], spared: str) -> str:
+    """What FP32 inside what `spared` names gains and costs where that was measured; else how to measure it."""
     for name, bound in metrics.items():
         prefix, _, metric = name.partition("/")
         measured = bound_of(prefix)
         if metric != "sqnr_db" or measured is None or measured[1]:
             continue
-        spared = metrics.get(of_worst_output(metric, bound_prefix(measured[0], op_type)))
-        if spared is not None:
-            return f", which lifts the bound from {bound:.1f} to {spared:.1f} dB (simulated)"
-    return "; `accumulate: native` gives a bound"
+        lifted = metrics.get(of_worst_output(metric, bound_prefix(measured[0], spared)))
+        if lifted is not None:
+            return f", which lifts the bound from {bound:.1f} to {lifted:.1f} dB (simulated){_price(metrics, spared)}"
+    return "; `accumulate: native` gives a bound and the price"
+
+
+def _price(metrics: Mapping[str, float], spared: str) -> str:
+    kernels, moved = (metrics.get(of_repair(spared, each)) for each in (EXTRA_KERNELS, EXTRA_BYTES))
+    if kernels is None:
+        return ""
+    traffic = "" if moved is None else f" and {moved:+,.0f} bytes a batch"
+    return f" for {kernels:+.0f} kernels{traffic} (model of fusion)"
 
 
 def _unchecked_engine(validation: Validation | None) -> list[str]:

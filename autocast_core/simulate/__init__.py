@@ -11,8 +11,16 @@ fused across nodes (which round less often than the graph says), flushing of sub
 differs between devices anyway.
 """
 
-from autocast_core.simulate.accumulation import CAN_BE_FP32_FOR_FREE, Accumulate
+from autocast_core.simulate.accumulation import ATTENTION, Accumulate, attention_products, modelled_types
 from autocast_core.simulate.naive import round_everything
 from autocast_core.simulate.simulate import simulate, simulate_in_place
 
-__all__ = ["CAN_BE_FP32_FOR_FREE", "Accumulate", "round_everything", "simulate", "simulate_in_place"]
+__all__ = [
+    "ATTENTION",
+    "Accumulate",
+    "attention_products",
+    "modelled_types",
+    "round_everything",
+    "simulate",
+    "simulate_in_place",
+]

@@ -12,7 +12,7 @@ from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.operators import element_type, infer_missing_types, type_string, with_element_type
 from autocast_core.operators.families import HANDS_ON, TYPE_ATTRIBUTES, is_in
 from autocast_core.operators.signature import find_signature
-from autocast_core.simulate.accumulation import Accumulate, is_modelled, write_out
+from autocast_core.simulate.accumulation import ATTENTION, Accumulate, attention_products, is_modelled, write_out
 from autocast_core.simulate.roundtrip import RoundTrips
 
 _OWN_TYPE_ATTRIBUTES = TYPE_ATTRIBUTES - {"to"}
@@ -28,7 +28,8 @@ def simulate(
     """A new model in FP32 that computes what `model` does, with its roundings; see the package. Weights are shared.
 
     `accumulate` says what happens inside nodes of 16-bit types: other values than FP32 give bounds, see `accumulation`.
-    Nodes of the operator types in `spared` are FP32 inside all the same.
+    Nodes of the operator types in `spared` are FP32 inside all the same, with `ATTENTION` the products of attention
+    cores.
 
     Inputs and outputs keep their names and become FP32. Casts between float types become roundings. Operators without
     an FP32 form, and those of unknown domains, keep 16-bit operands between Casts. Any model is taken, also one that
@@ -47,7 +48,12 @@ def simulate_in_place(
         InlinePass()(model)
     infer_missing_types(model)
     simulation = _Simulation(model)
-    inside = [each for each in simulation.insides(accumulate) if each[0].op_type not in spared]
+    products = attention_products(model.graph) if ATTENTION in spared else ()
+    inside = [
+        (node, dtype)
+        for node, dtype in simulation.insides(accumulate)
+        if node.op_type not in spared and node not in products
+    ]
     simulation.run()
     for node, dtype in inside:
         write_out(node, dtype, accumulate, simulation.trips.names, model.opset_imports.get("", 1))

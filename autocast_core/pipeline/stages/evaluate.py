@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -40,10 +40,11 @@ from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.evaluation_sessions import EvaluationSessions
+from autocast_core.pipeline.stages.repair_prices import repair_prices
 from autocast_core.runtime import Session
 from autocast_core.sanitize.float_types.widen import computes_in
 from autocast_core.search.attribution import Attribution
-from autocast_core.simulate import CAN_BE_FP32_FOR_FREE, Accumulate, simulate
+from autocast_core.simulate import ATTENTION, Accumulate, attention_products, modelled_types, simulate
 
 CONVERTED_BACKENDS = (SIMULATION, ONNXRUNTIME)
 """What a converted model is measured in."""
@@ -72,6 +73,8 @@ class Evaluated:
     attribution: str | None = None
     """Where the model ran in segments: which nodes the error comes from, found while its weights were read, as the JSON
     of an Attribution, since this travels between processes."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """By metric what it would cost to compute in FP32 what a bound found to round inside."""
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -82,7 +85,7 @@ class Evaluated:
         if self.noise_floor is not None:
             floor = self.noise_floor.worst
             found |= {of_worst_output(name, NOISE_FLOOR): getattr(floor, name) for name in _OF_NOISE}
-        return {**found, **self.task}
+        return {**found, **self.task, **self.prices}
 
     def table(self) -> dict[str, list[Any]]:
         """Each backend's figures of each batch and output, as columns of a table."""
@@ -145,23 +148,25 @@ class Measured:
 
 def evaluate_converted(job: Job, sanitized: SanitizedSource, converted: Converted) -> Evaluated:
     """The converted model beside the source, in simulation and, for FP16 models, as ONNX Runtime executes them. In
-    segments the error is attributed to nodes on the way."""
-    return _evaluated(
+    segments the error is attributed to nodes on the way. With the option `accumulate` repairs are priced."""
+    found = _evaluated(
         job,
         converted.model,
         CONVERTED_BACKENDS,
         lambda sessions: sessions.attributing(sanitized, converted),
     )
+    spared = _spared(converted.model, Accumulate(job.config.accumulate))
+    return replace(found, prices=repair_prices(job, sanitized, converted, spared))
 
 
 def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...]) -> Evaluated:
     """`candidate` beside the job's source on its evaluation data, else its calibration data, else seeded random data.
 
     The source runs once, and once more for the noise floor. With the option `accumulate` the simulation runs once more
-    with 16-bit insides, and once for each operator type that can be spared. The job's `metric` is ``module:function``,
-    see autocast_core.evaluate.TaskMetric; its ratio takes the place of top-1's. Its judges, and those that its gates
-    name, judge what was measured first. DataError where the data does not fit or a judge cannot read the outputs;
-    ConfigError where the metric or a judge cannot be used.
+    with 16-bit insides, and once for each operator type, and for attention, that can be spared. The job's `metric` is
+    ``module:function``, see autocast_core.evaluate.TaskMetric; its ratio takes the place of top-1's. Its judges, and
+    those that its gates name, judge what was measured first. DataError where the data does not fit or a judge cannot
+    read the outputs; ConfigError where the metric or a judge cannot be used.
     """
     return _evaluated(job, candidate, backends, lambda _: lambda: None)
 
@@ -225,15 +230,21 @@ def measured(
     return Measured(len(batches), found, task, next(iter(floor.values()), None), (*skipped, *refusals), explained)
 
 
-def _bounds(candidate: ir.Model, backends: tuple[str, ...], accumulate: Accumulate) -> Iterator[str]:
-    """The prefixes of the bound, and of the bound with each operator type that can be FP32 inside spared, where the
-    simulation is among `backends` and a bound is asked for."""
+def _bounds(candidate: ir.Model, backends: tuple[str, ...], accumulate: Accumulate) -> list[str]:
+    """The prefixes of the bound, and of the bound with each of what can be FP32 inside spared, where the simulation is
+    among `backends` and a bound is asked for."""
     if SIMULATION not in backends or accumulate is Accumulate.FP32:
-        return
-    yield bound_prefix(accumulate)
-    low = (node for node in all_nodes(candidate.graph) if any(value.dtype in LOW_DTYPES for value in node.outputs))
-    for op_type in sorted(CAN_BE_FP32_FOR_FREE & {node.op_type for node in low}):
-        yield bound_prefix(accumulate, op_type)
+        return []
+    return [bound_prefix(accumulate), *(bound_prefix(accumulate, each) for each in _spared(candidate, accumulate))]
+
+
+def _spared(candidate: ir.Model, accumulate: Accumulate) -> list[str]:
+    """The operator types whose 16-bit insides are modelled and can be FP32, and attention, where its products add up in
+    FP16."""
+    low = {node for node in all_nodes(candidate.graph) if any(value.dtype in LOW_DTYPES for value in node.outputs)}
+    found = sorted(modelled_types(accumulate) & {node.op_type for node in low})
+    products = attention_products(candidate.graph) if accumulate is Accumulate.FP16 else frozenset[ir.Node]()
+    return [*found, ATTENTION] if any(node.outputs[0].dtype == ir.DataType.FLOAT16 for node in products) else found
 
 
 def _form(candidate: ir.Model, prefix: str) -> ir.Model:

@@ -13,6 +13,13 @@ rank is not known, and models of opsets below 13. The order of sums differs betw
 of a tensor core.
 """
 
-from autocast_core.simulate.accumulation.accumulate import CAN_BE_FP32_FOR_FREE, Accumulate, is_modelled, write_out
+from autocast_core.simulate.accumulation.accumulate import (
+    ATTENTION,
+    Accumulate,
+    attention_products,
+    is_modelled,
+    modelled_types,
+    write_out,
+)
 
-__all__ = ["CAN_BE_FP32_FOR_FREE", "Accumulate", "is_modelled", "write_out"]
+__all__ = ["ATTENTION", "Accumulate", "attention_products", "is_modelled", "modelled_types", "write_out"]

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
+from autocast_core.attention import attention_cores
+from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.simulate.accumulation import norms
 from autocast_core.simulate.accumulation.sums import convolution, product
 from autocast_core.simulate.accumulation.tape import Tape
@@ -75,11 +77,27 @@ _NATIVE: Mapping[str, _Write] = MappingProxyType(
         **dict.fromkeys(norms.REDUCTIONS, norms.reduction),
     }
 )
-CAN_BE_FP32_FOR_FREE = frozenset(_NATIVE)
-"""Operators whose insides are FP32 between casts without a kernel more: all but products."""
 _FP16: Mapping[str, _Write] = MappingProxyType(
     {"Conv": _conv, "Gemm": _gemm, "MatMul": _matmul, "Softmax": norms.softmax}
 )
+
+
+ATTENTION = "attention"
+"""Stands among operator types for the products of attention cores."""
+
+
+def modelled_types(mode: Accumulate) -> frozenset[str]:
+    """The operator types that `mode` has anything to say of."""
+    if mode is Accumulate.FP32:
+        return frozenset()
+    return frozenset(_NATIVE) | frozenset(_FP16 if mode is Accumulate.FP16 else ())
+
+
+def attention_products(graph: ir.Graph) -> frozenset[ir.Node]:
+    """The products of the graph's attention cores that are written as several nodes."""
+    nodes = dict(nodes_with_ids(graph))
+    cores = (core for core in attention_cores(graph) if core.operator is None)
+    return frozenset(nodes[product] for core in cores for product in core.products)
 
 
 def is_modelled(node: ir.Node, dtype: ir.DataType, mode: Accumulate) -> bool:

@@ -70,12 +70,32 @@ def test_nodes_whose_insides_an_engine_may_round_are_named_with_a_remedy(make_re
     lines = unchecked(make_report(plan=plan))
     assert (
         "What LayerNormalization adds up inside: an engine may round it to 16 bits in graph/n0, graph/n1 and 2 more. "
-        "`op_types_to_exclude: [LayerNormalization]` computes it in FP32; `accumulate: native` gives a bound." in lines
+        "`op_types_to_exclude: [LayerNormalization]` computes it in FP32; `accumulate: native` gives a bound and the "
+        "price." in lines
     )
     figures = {"fidelity_bound_fp16": 41.0, "fidelity_bound_fp16_but_LayerNormalization": 52.25}
     metrics = {f"{name}/sqnr_db": value for name, value in figures.items()}
     (line,) = [line for line in unchecked(make_report(plan=plan, metrics=metrics)) if "LayerNormalization" in line]
     assert line.endswith("in FP32, which lifts the bound from 41.0 to 52.2 dB (simulated).")
+
+
+def test_the_price_of_fp32_inside_stands_beside_what_it_gains(make_report):
+    figures = {"fidelity_bound_fp16": 41.0, "fidelity_bound_fp16_but_attention": 52.25}
+    metrics = {f"{name}/sqnr_db": value for name, value in figures.items()}
+    metrics |= {"fusion/fp32_inside/attention/extra_kernels": 0, "fusion/fp32_inside/attention/extra_bytes": 1536}
+    assert (
+        "What the products of attention add up: an engine may round it to FP16. `upcast_attention: true` computes them "
+        "in FP32, which lifts the bound from 41.0 to 52.2 dB (simulated) for +0 kernels and +1,536 bytes a batch "
+        "(model of fusion)." in unchecked(make_report(metrics=metrics))
+    )
+
+
+def test_products_are_named_where_a_bound_was_measured_for_them(make_report):
+    plan = make_report().plan
+    plan = replace(plan, nodes=(replace(plan.nodes[0], id="graph/m", op_type="MatMul", precision=Precision.FP16),))
+    metrics = {"fidelity_bound_fp16/sqnr_db": 41.0, "fidelity_bound_fp16_but_MatMul/sqnr_db": 50.0}
+    (line,) = [each for each in unchecked(make_report(plan=plan, metrics=metrics)) if "MatMul" in each]
+    assert line.startswith("What MatMul adds up inside: an engine may round it to 16 bits in graph/m.")
 
 
 def test_an_engine_that_did_not_run_is_named_with_its_reason(make_report):
