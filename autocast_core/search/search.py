@@ -27,7 +27,7 @@ from autocast_core.search.attribution import Attribution, attribute
 from autocast_core.search.blocks.blocks_first import set_by_blocks
 from autocast_core.search.blocks.equal_blocks import by_blocks
 from autocast_core.search.budget import Budget, parse_budget
-from autocast_core.search.costs.cheaper_sets import cheaper_certified
+from autocast_core.search.costs.cheaper_sets import cheaper_certified, cheapest_set
 from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import (
     MeasuringLimits,
@@ -152,7 +152,9 @@ def _smallest_set(
     """The smallest set that is found: block by block where the model repeats blocks, else node by node."""
     blocks = by_blocks(model, ranking.space)
     if blocks is None:
-        return minimal_set(ranking, attribution, measure, budget, limits, _shrink(ranking, smaller_certified))
+        if ranking.costs.crossings:
+            return cheapest_set(ranking, attribution, measure, budget, limits)
+        return minimal_set(ranking, attribution, measure, budget, limits, smaller_certified)
     coarse = replace(ranked(blocks, attribution, ranking.costs), price=ranking.price)
     return set_by_blocks(ranking, coarse, attribution, measure, budget, limits)
 

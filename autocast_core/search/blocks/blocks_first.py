@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from autocast_core.apply.placement import regions
+from autocast_core.apply.placement import PrecisionCosts, cheapest, regions
 from autocast_core.evaluate.metric_names import WORST_REL_L2
 from autocast_core.search.attribution import Attribution
 from autocast_core.search.budget import Budget
@@ -33,7 +34,7 @@ from autocast_core.search.minimal_set import (
     spread,
     unreachable,
 )
-from autocast_core.search.ranking import Kept, Ranking
+from autocast_core.search.ranking import Kept, Ranking, ranked
 from autocast_core.search.trials import Trial
 
 _WORTH_A_PASS = 0.95
@@ -55,16 +56,16 @@ def set_by_blocks(
     """As `minimal_set`, certified by pattern; `coarse` ranks patterns."""
     everything = ranking.everything
     tester = Tester(coarse, measure, budget, limits, everything)
-    first = coarse if coarse.costs.crossings else ranking
-    guess = expected_length(first, attribution, allowed_share(budget, attribution, None))
-    lengths = [length for length in _around(guess) if 0 < length < len(first.steps)]
+    allowed = allowed_share(budget, attribution, None)
+    rows = _rows(ranking, coarse, attribution)
+    lengths = [row.around(expected_length(row.ranking, attribution, allowed)) for row in rows]
     try:
-        tester.trials([everything, ALL_LOW, *(first.prefix(length) for length in lengths)])
+        tester.trials([everything, ALL_LOW, *_sets(rows, lengths)])
         if not budget.met(measure(everything)):
             raise unreachable(budget, measure(everything))
         if budget.met(measure(ALL_LOW)):
             return MinimalSet((), ())
-        _shorten(tester, first, lengths)
+        _shorten(tester, rows, lengths)
         if coarse.costs.crossings:
             cheaper_certified(tester, 1)
             base = tester.best
@@ -154,16 +155,51 @@ def _around(guess: int) -> list[int]:
     return [guess + step * place for place in range(-2, 2)]
 
 
-def _shorten(tester: Tester, ranking: Ranking, lengths: list[int]) -> None:
-    """Finds a short passing prefix of `ranking`, to an eighth of its length, as far as prefixes pass monotonically."""
-    fails, passes = 0, len(ranking.steps)
-    while passes - fails > max(1, passes // 8) and lengths:
-        trials = tester.trials([ranking.prefix(length) for length in lengths])
-        passing = [length for length, trial in zip(lengths, trials, strict=True) if tester.budget.met(trial)]
-        passes = min([passes, *passing])
-        fails = max([fails, *(length for length in lengths if length < passes)])
-        lengths = spread(fails, passes, _POINTS)
-    tester.best = ranking.prefix(passes)
+@dataclass(frozen=True)
+class _Row:
+    """The prefixes of a ranking, each with what is then cheaper in FP32 by `costs`."""
+
+    ranking: Ranking
+    costs: PrecisionCosts
+
+    def kept(self, length: int) -> Kept:
+        kept, space = self.ranking.prefix(length), self.ranking.space
+        if not self.costs.crossings:
+            return kept
+        return cheapest(self.costs, space.candidates, required=kept, groups=set(space.groups.values()))
+
+    def around(self, guess: int) -> list[int]:
+        return [length for length in _around(guess) if 0 < length < len(self.ranking.steps)]
+
+
+def _rows(ranking: Ranking, coarse: Ranking, attribution: Attribution) -> list[_Row]:
+    """The rankings whose prefixes are tried: that of nodes, and where Casts cost that of patterns, too."""
+    if not coarse.costs.crossings:
+        return [_Row(ranking, ranking.costs)]
+    return [_Row(coarse, coarse.costs), _Row(ranked(ranking.space, attribution), ranking.costs)]
+
+
+def _sets(rows: Sequence[_Row], lengths: Sequence[Sequence[int]]) -> list[Kept]:
+    return [row.kept(length) for row, tried in zip(rows, lengths, strict=True) for length in tried]
+
+
+def _shorten(tester: Tester, rows: Sequence[_Row], lengths: Sequence[list[int]]) -> None:
+    """Finds a short passing prefix of each row, to an eighth of its length, as far as prefixes pass monotonically; all
+    rows share each pass."""
+    ends = [(0, len(row.ranking.steps)) for row in rows]
+    while any(lengths):
+        tester.trials(_sets(rows, lengths))
+        ends = [_ends(tester, row, tried, *end) for row, tried, end in zip(rows, lengths, ends, strict=True)]
+        lengths = [
+            spread(fails, passes, _POINTS) if passes - fails > max(1, passes // 8) else [] for fails, passes in ends
+        ]
+
+
+def _ends(tester: Tester, row: _Row, lengths: Sequence[int], fails: int, passes: int) -> tuple[int, int]:
+    """The longest prefix known to fail and the shortest one known to pass."""
+    met = {length: tester.budget.met(tester.measure(row.kept(length))) for length in lengths}
+    passes = min([passes, *(length for length in lengths if met[length])])
+    return max([fails, *(length for length in lengths if length < passes)]), passes
 
 
 def _one_a_pattern(ranking: Ranking, base: Kept) -> list[str]:

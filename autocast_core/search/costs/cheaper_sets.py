@@ -9,12 +9,25 @@ passes is combined. In the end every node is certified: lowering it misses the b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from autocast_core.apply.placement import cheapest, regions
 from autocast_core.evaluate.metric_names import WORST_REL_L2
+from autocast_core.search.attribution import Attribution
 from autocast_core.search.attribution.error_sites import steps
-from autocast_core.search.minimal_set import Tester, entry_of_trial, spread
-from autocast_core.search.ranking import Kept, Ranking
+from autocast_core.search.budget import Budget
+from autocast_core.search.measure import Measurements
+from autocast_core.search.minimal_set import (
+    MeasuringLimits,
+    MinimalSet,
+    Tester,
+    entry_of_trial,
+    minimal_set,
+    smaller_certified,
+    smaller_set,
+    spread,
+)
+from autocast_core.search.ranking import Kept, Ranking, ranked
 from autocast_core.search.result import CertificateEntry
 
 _PASSES = 3
@@ -25,6 +38,22 @@ _HOPS = 2
 """How far from a set completions reach."""
 _BY_NUMBER = 12
 """Sets that a search for few nodes would try."""
+
+
+def cheapest_set(
+    ranking: Ranking, attribution: Attribution, measure: Measurements, budget: Budget, limits: MeasuringLimits
+) -> MinimalSet:
+    """The cheapest set that is found where Casts cost, as `minimal_set`: never costlier than the set of fewest nodes,
+    which is looked for, too, and made cheaper where it moves less."""
+    found = minimal_set(ranking, attribution, measure, budget, limits, cheaper_certified)
+    if found.stopped is not None:
+        return found
+    by_number = ranked(ranking.space, attribution)
+    fewest = minimal_set(by_number, attribution, measure, budget, limits, smaller_certified)
+    start = frozenset(fewest.kept)
+    if ranking.cost(start) < ranking.cost(frozenset(found.kept)):
+        return smaller_set(ranking, measure, budget, limits, start, cheaper_certified) or found
+    return replace(found, stopped=fewest.stopped)
 
 
 def cheaper_certified(tester: Tester, passes: int = _PASSES) -> tuple[CertificateEntry, ...]:
