@@ -6,12 +6,13 @@ The command line, the spec, the checks of bounds and the table in the docs are m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 from autocast_core.errors import ConfigError
 
+_Value = TypeVar("_Value")
 _KINDS = {
     "bool": "true or false",
     "bool | tuple[str, ...]": "true, false or names",
@@ -94,6 +95,11 @@ def texts(name: str, given: Sequence[str] | None) -> tuple[str, ...]:
 def _either(choices: tuple[str, ...]) -> str:
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def option(default: _Value, help: str, **facts: Any) -> _Value:  # noqa: A002 - argparse's word
+    """The field of a dataclass that is an option with this default; `facts` are fields of Option."""
+    return field(default=default, metadata=declared(help, **facts))
 
 
 def declared(help: str, **facts: Any) -> Mapping[str, Option]:  # noqa: A002 - argparse's word
