@@ -246,7 +246,7 @@ class Spec(BaseModel):
             raise ValueError("give module:function")
         return metric
 
-    @field_serializer("data_max", "init_max", when_used="json")
+    @field_serializer("data_max", "headroom", "init_max", "extra_traffic", when_used="json")
     def _no_infinity_in_json(self, value: float) -> float | str:
         return lossless(value)
 

@@ -109,8 +109,10 @@ def settle(
         if extra > allowed:
             if best is not plan:
                 break
-            was_too_much = True
             budget = _LESS * foreseen * allowed / extra
+            if was_too_much:  # so it is not out of proportion: more crosses that is not foreseen, whatever is chosen
+                budget = min(budget, allowed - (extra - foreseen))
+            was_too_much = True
     return best
 
 

@@ -120,6 +120,11 @@ def test_the_canonical_form_leaves_out_where_data_lies():
     assert one.canonical() != Spec(data_max=math.inf, seed=1).canonical()
 
 
+@pytest.mark.parametrize("option", ["data_max", "headroom", "init_max", "extra_traffic"])
+def test_no_limit_at_all_has_a_canonical_form(option):
+    assert json.loads(Spec(**{option: math.inf}).canonical())[option] == "inf"
+
+
 @pytest.mark.parametrize(
     ("options", "digest"),
     [

@@ -211,6 +211,29 @@ def test_a_choice_that_moves_too_much_is_made_smaller():
     assert "residual" not in wide(plan)
 
 
+def test_bytes_that_are_unforeseen_whatever_is_chosen_leave_less_to_choose():
+    layers = "".join(
+        f"[product{i}] a{i} = MatMul (x{i}, w_{i}) [sum{i}] x{i + 1} = Add (x{i}, a{i}) [act{i}] t{i} = Tanh (x{i + 1})"
+        f"[out{i}] o{i} = MatMul (t{i}, w_{i})"
+        for i in range(16)
+    )
+    weights = ", ".join(f"float[64, 64] w_{i}" for i in range(16))
+    outputs = ", ".join(f"float[32, 64] o{i}" for i in range(16))
+    head = f'<ir_version: 10, opset_import: ["" : 22]> main (float[32, 64] x, {weights}) => ({outputs})'
+    loaded = model(f"{head} {{ [first] x0 = Sigmoid (x) {layers} }}")
+    shapes = static_shapes(loaded, {})
+    low = decide(loaded, statistics(loaded), {}, ConversionConfig(small_values=False))
+    before = estimated_view(apply_plan(loaded, low).model, shapes)
+    allowed = 0.3 * before.traffic_bytes
+
+    def of(plan: PrecisionPlan):
+        first, *others = estimated_view(apply_plan(loaded, plan).model, shapes).kernels
+        more = round(0.8 * allowed) if wide(plan) else 0
+        return replace(before, kernels=(replace(first, read_bytes=first.read_bytes + more), *others))
+
+    assert wide(settled(loaded, 0.3, Look(before, of)))
+
+
 def test_where_far_less_crosses_than_was_foreseen_more_is_chosen():
     loaded = model(weights=0.3)
     low = decide(loaded, statistics(loaded), {}, ConversionConfig(small_values=False))
