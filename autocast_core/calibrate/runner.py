@@ -7,7 +7,6 @@ in many, comes to the same statistics, to the last bit.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
@@ -33,7 +32,6 @@ from autocast_core.model.traverse import all_tensors
 from autocast_core.progress import Progress, ProgressCallback, silent
 from autocast_core.runtime import FeedsAhead, Runtime, Session
 
-_LOG = logging.getLogger(__name__)
 STRETCH = 32
 """Batches whose sums are added up among themselves, before they join those of earlier ones."""
 _FEW_BATCHES, _SMALL_MODEL_BYTES = 4, 1 << 29
@@ -63,7 +61,6 @@ def calibrate(
     try:
         return merged(model, stretches(calibrated, span, shapes, progress), batches.digest)
     except BackendError as error:
-        _LOG.warning("no calibration: %s", error)
         return Statistics(skipped=str(error))
 
 

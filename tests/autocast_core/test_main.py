@@ -170,6 +170,17 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
     assert line.startswith("error: ") and line.endswith("; see `python -m autocast_core --help`")
 
 
+def test_a_tensor_that_nothing_makes_is_told_in_one_line(tmp_path):
+    """By a process of its own: pytest's handlers take what onnx_ir logs."""
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Add(x, none) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    program = [sys.executable, "-m", "autocast_core", "--onnx_path", str(tmp_path / "m.onnx")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "reads 'none', which nothing before it makes" in line
+
+
 @pytest.mark.parametrize("plan", [(), ("--plan",)])
 def test_a_folder_that_is_not_there_is_told_before_anything_is_calibrated(source, tmp_path, capsys, monkeypatch, plan):
     arguments = ["--onnx_path", str(source), "--output_path", str(tmp_path / "none" / "o.onnx")]

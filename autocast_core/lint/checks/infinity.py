@@ -28,20 +28,22 @@ class What(enum.Enum):
     COMPUTES = "computes"
 
 
-def what_takes_infinity(value: ir.Value) -> What:
+def what_takes_infinity(value: ir.Value, *, may_be_factor: bool = False) -> What:
     """What infinity in `value` meets within a few nodes; a Softmax where there are several ends.
 
-    A factor is no mask, since infinity times 0 is NaN; scores that are masked already may be scaled.
+    A factor is no mask, since infinity times 0 is NaN, unless it `may_be_factor`, being finite as it is stored; scores
+    that are masked already may be scaled.
     """
     pending, seen, found = [value], set[ir.Node](), What.COMPUTES
     while pending and len(seen) < _MOST_NODES:
         each = pending.pop(0)
+        scales = may_be_factor or each is not value
         for node, index in each.uses():
             if is_in(node, _SOFTMAX) or (is_in(node, frozenset({"Attention"})) and index == 3):
                 return What.MASKS
             if is_in(node, _CHOOSES) or (is_in(node, frozenset({"Clip"})) and index > 0):
                 found = What.CHOOSES
-            elif node not in seen and (is_in(node, _HANDS_ON) or (is_in(node, _SCALES) and each is not value)):
+            elif node not in seen and (is_in(node, _HANDS_ON) or (scales and is_in(node, _SCALES))):
                 seen.add(node)
                 pending.extend(node.outputs)
     return found

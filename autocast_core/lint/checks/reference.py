@@ -60,9 +60,9 @@ def _vanished(subject: Subject) -> Iterator[Spot]:
 
 def _clamped(subject: Subject) -> Iterator[Spot]:
     for value, low, original in _pairs(subject):
-        if what_takes_infinity(value) is not What.COMPUTES:
-            continue  # a mask or a bound, which is clamped on purpose
         largest = float(np.finfo(np.float16).max) if low.dtype == ir.DataType.FLOAT16 else float("inf")
+        if what_takes_infinity(value, may_be_factor=_is_clamped_mask(low, original, largest)) is not What.COMPUTES:
+            continue  # a mask or a bound, which is clamped on purpose
         beyond, greatest = 0, 0.0
         for wide in chunks(original):
             finite = np.abs(wide[np.isfinite(wide)])
@@ -71,6 +71,13 @@ def _clamped(subject: Subject) -> Iterator[Spot]:
         if beyond:
             detail = f"{beyond} elements are beyond {type_word(low.dtype)} in the FP32 model, up to {greatest:.6g}"
             yield Spot(str(value.name), detail)
+
+
+def _is_clamped_mask(low: ir.TensorProtocol, original: ir.TensorProtocol, largest: float) -> bool:
+    """Whether a single number may mask as a factor, (1 - mask) times -3.4e38: below -`largest`, and finite in `low`."""
+    if original.size != 1:
+        return False
+    return original.numpy().item() < -largest and bool(np.isfinite(low.numpy().astype(np.float32)).all())
 
 
 REFERENCE = (

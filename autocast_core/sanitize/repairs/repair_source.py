@@ -12,12 +12,14 @@ from autocast_core.sanitize.repairs.early_operators import raise_for_early_opera
 from autocast_core.sanitize.repairs.graph_name import name_graphs
 from autocast_core.sanitize.repairs.imports import import_known_domains
 from autocast_core.sanitize.repairs.inputs import declare_ranks
+from autocast_core.sanitize.repairs.ir_version import allow_constants
 from autocast_core.sanitize.repairs.order import sort_nodes
 from autocast_core.sanitize.repairs.outputs import complete_outputs
 from autocast_core.sanitize.repairs.plugins import move_plugins
 
 REPAIRS: tuple[Callable[[ir.Model, ConversionConfig], tuple[Change, ...]], ...] = (
     name_graphs,
+    allow_constants,
     import_known_domains,
     move_plugins,
     sort_nodes,

@@ -75,6 +75,11 @@ def test_a_mask_that_was_clamped_is_none():
     assert beside(weight, "a = Add(x, w) y = Softmax(a)") == []
 
 
+@pytest.mark.parametrize(("factor", "found"), [(-3.4e38, []), (1e6, [("AC407", "w")])])
+def test_a_factor_in_front_of_a_softmax_is_a_mask_where_it_is_negative(factor, found):
+    assert beside(np.full(1, factor, np.float32), "a = Mul(x, w) b = Add(a, x) y = Softmax(b)") == found
+
+
 def test_without_a_reference_nothing_is_compared():
     planted = PLANTED["a sum in FP16"]
     assert not {"AC406", "AC407"} & set(codes(inspect_model(load_proto(planted.model())).findings))

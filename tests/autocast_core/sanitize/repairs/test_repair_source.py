@@ -43,6 +43,7 @@ def negative(model):
 SOURCES = {
     "dimensions": edited(net(), negative),
     "graph_name": edited(net(), lambda model: model.graph.ClearField("name")),
+    "ir_version": edited(net(opset=8), lambda model: setattr(model, "ir_version", 3)),
     "outputs": edited(net(), lambda model: model.graph.output[0].type.tensor_type.ClearField("shape")),
     "declared_outputs": net("k = Relu(h)", "Sub(k, x)", "float[7] k, float[9,9] y"),
     "order": edited(net("k = Relu(h)", "Sub(k, x)"), in_reverse),
