@@ -18,8 +18,8 @@ from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError
 from autocast_core.graph.names import UnusedNames, node_names, value_names
 from autocast_core.graph.walk import all_nodes
-from autocast_core.sanitize import layernorm, rmsnorm
 from autocast_core.sanitize.change import OPSET, Change
+from autocast_core.sanitize.normalizations import layernorm, rmsnorm
 from autocast_core.sanitize.upgrade import upgrade_nodes
 
 

@@ -26,13 +26,13 @@ from autocast_core.sanitize.domains import import_default_domain
 from autocast_core.sanitize.float_types.fp64 import replace_fp64
 from autocast_core.sanitize.float_types.widen import widen, widen_other_types
 from autocast_core.sanitize.functions import inline_functions
-from autocast_core.sanitize.layernorm import fuse_layer_norm
 from autocast_core.sanitize.masks import clamp_masks
 from autocast_core.sanitize.names import give_unique_names
+from autocast_core.sanitize.normalizations.layernorm import fuse_layer_norm
+from autocast_core.sanitize.normalizations.rmsnorm import fuse_rms_norm
 from autocast_core.sanitize.opset import choose_opset, lower_ir_version, raise_opset
 from autocast_core.sanitize.range_repairs import keep_masked_rows
 from autocast_core.sanitize.repairs import PLUGINS, move_plugins, open_negative_dimensions, state_axes
-from autocast_core.sanitize.rmsnorm import fuse_rms_norm
 from autocast_core.sanitize.types import ASSUMED_TYPES, DECLARED_OUTPUTS, infer_types
 
 Pass = Callable[[ir.Model, ConversionConfig], tuple[Change, ...]]

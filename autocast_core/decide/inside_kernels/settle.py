@@ -177,9 +177,10 @@ def _worse(before: EngineView, after: EngineView, wide: Collection[str], cast_en
                 count[2 + side] += kernel.fused_attention
     bad = {part for part, (old, new, had, has) in counts.items() if new > old or has < had}
     found = {node for node in wide if parts.get(node) in bad}
-    ends = cast_ends()
-    alone = (ends.get(node, ()) for kernel in after.kernels if kernel.only_moves for node in kernel.nodes)
-    found |= {node for each in alone for node in each} & {*wide}
+    known = {node for kernel in before.kernels for node in kernel.nodes}
+    alone = {node for kernel in after.kernels if kernel.only_moves for node in kernel.nodes} - known
+    ends = cast_ends() if alone else {}
+    found |= {end for cast in alone for end in ends.get(cast, ())} & {*wide}
     return found or set(wide)
 
 

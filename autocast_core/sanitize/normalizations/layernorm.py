@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize.change import Change
-from autocast_core.sanitize.norm_parts import (
+from autocast_core.sanitize.normalizations.norm_parts import (
     NormParts,
     fuse_norms,
     has_norm,

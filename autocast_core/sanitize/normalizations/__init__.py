@@ -1,0 +1,1 @@
+"""Normalizations that exporters took apart become one operator: passes `layernorm` and `rmsnorm`."""
