@@ -55,6 +55,8 @@ def planned(model: Path, calibration: Path, evaluation: Path, **options) -> Resu
                 ("gpt2", 0.04, 1.8),
                 ("bert_base", 0.04, 4.0),
                 ("t5_small", 0.04, 4.5),
+                ("t5_small", 0.02, 1.0),
+                ("mobilenet_v2", 0.02, 2.0),
                 ("vit_base", 0.04, 1.4),
                 ("whisper_encoder", 0.04, 1.2),
                 ("swin_tiny", 0.04, 2.0),
