@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import clear_frames
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from prefect import runtime
 
-from autocast_core.errors import AutocastError, GateError, InputError, ServiceError, was_interrupted
+from autocast_core.errors import AutocastError, GateError, InputError, ServiceError, came_of, was_interrupted
 from autocast_core.process.full_disk import full_disk_told
 from autocast_core.version import VERSION
 from flows.conversion.unpublished import UnpublishedError
@@ -71,6 +72,7 @@ def tracked_run(
             with full_disk_told(), cache_in_use(home.cache, limit_from_environment()):
                 yield run
         except BaseException as error:
+            _release(error)
             with suppress(ServiceError):
                 end_run(run, failure_reason(error), is_stopped=_is_stopped(error))
                 remove_marker()
@@ -89,6 +91,14 @@ def failure_reason(error: BaseException) -> str:
         return f"{_STOPPED_BY.get(kind, 'its process was ended')} ({kind})"
     text = " ".join(str(error).split())
     return text if isinstance(error, AutocastError) else f"{type(error).__name__}: {text or 'no message'}"
+
+
+def _release(error: Any) -> None:
+    """Frees what an interrupted call held, where `error` is of one. A query that was half read would lock MLflow's
+    database (SQLite) for as long as the traceback has its cursor: this process would wait 20 s for itself, in vain."""
+    if isinstance(error, BaseException) and was_interrupted(error):
+        for each in came_of(error):
+            clear_frames(each.__traceback__)
 
 
 def _is_stopped(error: BaseException) -> bool:
@@ -139,4 +149,5 @@ def remove_work_folder_unless_retried(flow: Flow[..., Any], flow_run: FlowRun, s
 
 def end_tracking_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """A state hook for a run whose process could not end its tracking run."""
+    _release(getattr(state.data, "result", state.data))
     end_abandoned(resolve_tracking_uri(), str(flow_run.id), f"the flow run ended as {state.name}")

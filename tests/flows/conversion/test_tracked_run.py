@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import time
 import uuid
 from contextlib import suppress
@@ -23,6 +24,7 @@ from flows.conversion.tracked_run import (
 from flows.local.abandoned_runs import run_marker
 from flows.local.home import Home
 from flows.local.own_files import make_work_folder
+from tasks.storage.model_registry import resolve_tracking_uri
 from tests.flows.conversions import client
 
 pytestmark = pytest.mark.xdist_group("prefect")
@@ -81,6 +83,32 @@ def test_a_run_that_fails_holds_the_reason(workplace, error, reason):
     assert list((home.root / "running").iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["the run", "its beginning"])
+def test_a_run_that_is_interrupted_in_a_query_does_not_wait_for_its_own_lock(workplace, monkeypatch, place):
+    from prefect import flow
+
+    def query(run=None):
+        # The database is locked as long as anybody has this frame.
+        database = sqlite3.connect(resolve_tracking_uri().removeprefix("sqlite:///"))
+        cursor = database.execute("SELECT * FROM sqlite_master")
+        next(cursor)
+        raise KeyboardInterrupt
+
+    if place == "its beginning":
+        monkeypatch.setattr("flows.conversion.tracked_run.go_on", query)
+
+    @flow(name="interrupted", on_crashed=[end_tracking_run])
+    def interrupted():
+        with tracked_run(Home(workplace / "home"), place, {"model": "m"}, {}, {}):
+            query()
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    experiments = [each.experiment_id for each in client().search_experiments()]
+    (run,) = client().search_runs(experiments, f"attributes.run_name = '{place}'")
+    assert run.info.status == "KILLED"
+
+
 def became_of(interrupt):
     error = ServiceError("the database is locked")
     error.__context__ = interrupt
@@ -137,7 +165,7 @@ def test_the_hook_ends_the_tracking_run_of_a_flow_run_whose_process_died(service
 
     flow_run = str(uuid.uuid4())
     left = begin_run(services, "left", {}, {FLOW_RUN_TAG: flow_run})
-    end_tracking_run(None, SimpleNamespace(id=flow_run), SimpleNamespace(name="Crashed"))
+    end_tracking_run(None, SimpleNamespace(id=flow_run), SimpleNamespace(name="Crashed", data=None))
     run = client().get_run(left.run_id)
     assert (run.info.status, run.data.tags["autocast.failure"]) == ("KILLED", "the flow run ended as Crashed")
 
