@@ -1,8 +1,8 @@
 """Constants that keep a denominator, a logarithm or a root away from zero, and the nodes that must compute with them in
 FP32, because in the low type they would be zero or their reciprocal infinite.
 
-- Looks at Add, Max and Clip with a tiny positive constant, and follows the least value that they give through movement
-  operators, roots, powers, reciprocals and constant factors, to what it protects.
+- Looks at Add, Max and Clip with a tiny positive constant, perhaps behind movement operators, and follows the least
+  value that they give through movement operators, roots, powers, reciprocals and constant factors, to what it protects.
 - Ends where the low type holds the least value: FP16 holds the root of 1e-6, and nothing behind it is kept.
 - Takes a subnormal number for a representation, as IEEE 754 does.
 - Does not look at the epsilon attribute of a normalisation, which ONNX's operators add in FP32.
@@ -52,14 +52,26 @@ def find_guarded_nodes(
             continue
         places = _GUARDING[node.op_type]
         for index, value in enumerate(node.inputs):
-            if value is not None and value.name in tiny and (places is None or index in places):
-                floor = weights[value.name].max
+            constant, layout = _laid_out(value)
+            if constant in tiny and (places is None or index in places):
+                floor = weights[constant].max
                 kept = _follow(node, floor, precision)
                 if kept is None:
                     continue
-                for each in kept.nodes:
-                    found.setdefault(each, Guard(value.name, floor, kept.operator))
+                for each in (*layout, *kept.nodes):
+                    found.setdefault(each, Guard(constant, floor, kept.operator))
     return found
+
+
+def _laid_out(value: ir.Value | None) -> tuple[str, tuple[ir.Node, ...]]:
+    """The name of what `value` holds the elements of, and the nodes that lay it out."""
+    layout: list[ir.Node] = []
+    node = None if value is None else value.producer()
+    while value is not None and node is not None and is_in(node, MOVES_ELEMENTS) and node.inputs:
+        layout.append(node)
+        value = node.inputs[0]
+        node = None if value is None else value.producer()
+    return ("" if value is None else str(value.name)), tuple(layout)
 
 
 class _Protected(NamedTuple):

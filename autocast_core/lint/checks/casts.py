@@ -166,7 +166,7 @@ CASTS = (
         "Cast to the type that the value has",
         Level.NOTE,
         "nothing in an engine, which drops it; it hides patterns from tools",
-        "remove it: onnxsim or ONNX Runtime's basic optimisations do",
+        "remove it: `onnxsim MODEL MODEL` does",
         _without_effect,
     ),
     Check(
@@ -174,7 +174,7 @@ CASTS = (
         "Cast repeated",
         Level.WARNING,
         "the tensor is read and written once more",
-        "let all readers take the first one; or " + _CONVERT,
+        "let all readers take the first one: `onnxsim MODEL MODEL` does; or " + _CONVERT,
         _repeated,
     ),
     Check(

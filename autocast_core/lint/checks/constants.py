@@ -116,7 +116,7 @@ CONSTANTS = (
         "Mask of infinity",
         Level.NOTE,
         "NaN in rows with every key masked",
-        "`autocast run FP32.onnx --calibration DATA` guards such rows where data has them; or mask with -3e4",
+        "mask with -3e4; `autocast run FP32.onnx --calibration DATA` clamps a mask that is finite in FP32",
         _infinite_masks,
     ),
 )

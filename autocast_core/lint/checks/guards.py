@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,14 +25,15 @@ _NORMS = NORMALIZATIONS | {"BatchNormalization"}
 
 
 def _guards(subject: Subject) -> Iterator[tuple[str, ir.Node, float, ir.DataType]]:
-    """Add, Max and Clip with a small constant in front of a division, root or logarithm: id, node, constant, type."""
+    """Add, Max and Clip with a small constant in front of a division, root or logarithm that reads 16 bits: id, node,
+    the number as it becomes 16 bits, the type."""
     for node, node_id in subject.ids.items():
         smallest, dtype = _smallest_added(node) if is_in(node, _GUARDS) else None, float_type(node)
         if smallest is None or dtype is None or not 0 <= smallest < 1:
             continue
-        narrow = _narrowest_to_guarded(node, dtype)
-        if narrow in LOW_DTYPES and narrow is not None:
-            yield node_id, node, smallest, narrow
+        narrowed = _narrowed_to_guarded(node, smallest)
+        if narrowed is not None:
+            yield node_id, node, *narrowed
 
 
 def _smallest_added(node: ir.Node) -> float | None:
@@ -50,22 +52,24 @@ def _smallest(value: ir.Value | None) -> float | None:
     return float(tensor.numpy().min())
 
 
-def _narrowest_to_guarded(guard: ir.Node, dtype: ir.DataType) -> ir.DataType | None:
-    """The narrowest type of what a guard's result becomes up to a division, root or logarithm; None without one.
+def _narrowed_to_guarded(guard: ir.Node, smallest: float) -> tuple[float, ir.DataType] | None:
+    """The least number of a guard's result where it becomes 16 bits (`smallest`, or its root), and that type, in front
+    of a division, root or logarithm; None without one.
 
     A lower bound is no guard of a root alone, for which 0 is a sound one.
     """
-    pending = [(guard.outputs[0], dtype, 0)]
-    found: list[ir.DataType] = []
+    pending: list[tuple[ir.Value, float, ir.DataType | None, int]] = [(guard.outputs[0], smallest, None, 0)]
     while pending:
-        value, narrow, steps = pending.pop()
-        narrow = value.dtype if value.dtype in LOW_DTYPES and value.dtype is not None else narrow
+        value, number, narrow, steps = pending.pop()
+        narrow = value.dtype if narrow is None and value.dtype in LOW_DTYPES else narrow
         for node, index in value.uses():
-            if _is_guarded(node, index) and not (node.op_type == "Sqrt" and guard.op_type != "Add"):
-                found.append(narrow)
+            is_root = is_in(node, frozenset({"Sqrt"}))
+            if narrow is not None and _is_guarded(node, index) and not (is_root and guard.op_type != "Add"):
+                return number, narrow
             if is_in(node, _ON_THE_WAY) and (index == 0 or node.op_type == "Max") and steps < _MOST_STEPS:
-                pending += [(result, narrow, steps + 1) for result in node.outputs[:1]]
-    return next((each for each in found if each in LOW_DTYPES), found[0] if found else None)
+                least = math.sqrt(number) if is_root and narrow is None else number
+                pending += [(result, least, narrow, steps + 1) for result in node.outputs[:1]]
+    return None
 
 
 def _is_guarded(node: ir.Node, index: int) -> bool:
@@ -130,7 +134,7 @@ GUARDS = (
         "Epsilon below the smallest normal number",
         Level.NOTE,
         "up to half of it is lost to rounding, or all of it where a kernel flushes subnormal numbers to zero",
-        "compute the node in FP32 (`--nodes_to_exclude`), or take a larger epsilon: 1e-5 in FP16 is 1.0014e-05",
+        "convert anew with `--nodes_to_exclude NAME` (the id without graph/), or take a larger epsilon",
         _subnormal_epsilons,
     ),
 )

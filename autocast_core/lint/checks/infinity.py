@@ -40,10 +40,17 @@ def what_takes_infinity(value: ir.Value, *, may_be_factor: bool = False) -> What
         scales = may_be_factor or each is not value
         for node, index in each.uses():
             if is_in(node, _SOFTMAX) or (is_in(node, frozenset({"Attention"})) and index == 3):
-                return What.MASKS
+                return What.CHOOSES if _is_guarded(node) else What.MASKS
             if is_in(node, _CHOOSES) or (is_in(node, frozenset({"Clip"})) and index > 0):
                 found = What.CHOOSES
             elif node not in seen and (is_in(node, _HANDS_ON) or (scales and is_in(node, _SCALES))):
                 seen.add(node)
                 pending.extend(node.outputs)
     return found
+
+
+def _is_guarded(softmax: ir.Node) -> bool:
+    """Whether what is NaN behind the Softmax is replaced."""
+    values = [softmax.outputs[0]]
+    values += [use.node.outputs[0] for use in values[0].uses() if is_in(use.node, CASTS)]
+    return any(is_in(use.node, frozenset({"IsNaN"})) for value in values for use in value.uses())

@@ -20,8 +20,10 @@ _LOST = {
     ir.DataType.FLOAT16: "probabilities below 6e-8 are 0",
     ir.DataType.BFLOAT16: "logarithms of probabilities near 1 are lost",
 }
-_UPCAST = "cast its input to FP32 and its result back (`--nodes_to_exclude NAME` or `--op_types_to_exclude OP` do): "
-_UPCAST += "inside a kernel that costs nothing"
+_UPCAST = (
+    "convert anew with `--nodes_to_exclude NAME` (the id without graph/) or `--op_types_to_exclude OP`, which cast "
+)
+_UPCAST += "its input to FP32: inside a kernel that costs nothing"
 
 
 def _low(subject: Subject, operators: frozenset[str]) -> Iterator[tuple[ir.Node, str, ir.DataType]]:
@@ -97,7 +99,7 @@ def _log_softmax(subject: Subject) -> Iterator[Spot]:
             maker, values = _made_from(node.inputs[0])
             low = next((value.dtype for value in values if value.dtype in LOW_DTYPES), None)
             if low is not None and maker is not None and is_in(maker, frozenset({"Softmax"})):
-                yield Spot(node_id, f"Log of a Softmax in {type_word(low)}: {_LOST[low]}")
+                yield Spot(node_id, f"Log of the Softmax {subject.ids[maker]!r} in {type_word(low)}: {_LOST[low]}")
 
 
 def _made_from(value: ir.Value | None) -> tuple[ir.Node | None, list[ir.Value]]:
@@ -147,7 +149,7 @@ INSIDES = (
         "LogSoftmax in 16 bits",
         Level.WARNING,
         "minus infinity for unlikely classes: 200 classes fell from 71.7 dB to -inf (emulated)",
-        _UPCAST,
+        "convert anew with `--op_types_to_exclude LogSoftmax`, or with both Softmax and Log in `--nodes_to_exclude`",
         _log_softmax,
     ),
     Check(

@@ -67,7 +67,7 @@ WEIGHTS = (
         "Weight stored twice",
         Level.WARNING,
         "the file, and the engine's memory, hold the bytes twice",
-        "let both nodes read one; a node that needs the other type costs a Cast: `autocast run FP32.onnx` does so",
+        "let both nodes read one: `onnxsim MODEL MODEL` does; of two types cast one: `autocast run FP32.onnx` does",
         _stored_twice,
     ),
 )

@@ -426,6 +426,18 @@ HARMLESS: dict[str, PlantedDefect] = {
     "a lower bound of 0 in front of a root": PlantedDefect(
         "AC402", "b = Clip(x, zero) y = Sqrt(b)", numbers="float16 zero = {0}"
     ),
+    "an epsilon whose root FP16 holds": PlantedDefect(
+        "AC402",
+        "w = up(x) b = Max(w, eps) c = Sqrt(b) d = down(c) y = Div(x, d)",
+        numbers="float[1] eps = {1e-12}",
+    ),
+    "a mask of infinity behind which NaN is replaced": attention(
+        "AC405",
+        "qs = Mul(q, s) a = MatMul(qs, k) b = Where(m, a, never) p = Softmax(b) n = IsNaN(p) g = Where(n, none, p) "
+        "y = MatMul(g, v)",
+        inputs=QKV + ", bool[1,1,128,128] m",
+        constants={"s": 0.125, "never": float("-inf"), "none": 0.0},
+    ),
     "a sum over no axis": PlantedDefect(
         "AC503",
         "y = ReduceSum<noop_with_empty_axes = 1>(x)",

@@ -44,6 +44,12 @@ def test_what_a_guard_protects(plan, steps, nodes):
     assert kept(plan, text) == nodes
 
 
+def test_a_constant_is_found_behind_what_lays_it_out(plan):
+    text = """g (float[2] x) => (float[2] y) <float tiny = {1e-20}, int64[1] to = {1}> {
+      [lay] t = Reshape(tiny, to) [guard] g = Add(x, t) [divide] y = Div(x, g) }"""
+    assert kept(plan, text) == {"lay", "guard", "divide"}
+
+
 def test_nothing_is_kept_behind_a_root_that_the_low_type_holds(plan):
     text = """g (float[2] x) => (float[2] y) <float tiny = {1e-8}> {
       [guard] g = Add(x, tiny) [root] r = Sqrt(g) [divide] y = Div(x, r) }"""
