@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -85,15 +85,9 @@ def decide(
         is_soft = partial(_is_threshold, precision=config.precision)
         choices = CoreChoices(is_soft, config.precision, statistics.elements, choice)
         decisions = whole_cores(model.graph, nodes, decisions, choices, ATTENTION_CORE.name)
-        cast_up = members_of_whole_cores(model.graph, nodes, decisions, choices)
-        decisions = follow_neighbours(
-            facts,
-            decisions,
-            lambda each: _is_open(each) and each.id not in cast_up,
-            config,
-            model.graph,
-            NEIGHBOURS.name,
-        )
+        fixed = members_of_whole_cores(model.graph, nodes, decisions, choices)
+        is_open = partial(_is_open, fixed=fixed)
+        decisions = follow_neighbours(facts, decisions, is_open, config, model.graph, NEIGHBOURS.name)
     decisions = _with_groups(decisions, nodes, config, choice)
     warnings = [
         *unmatched_patterns(facts, config),
@@ -193,10 +187,10 @@ def _is_threshold(decision: NodeDecision, precision: Precision) -> bool:
     return fits and decision.rule in (IO_RANGE.name, SMALL_VALUES.name)
 
 
-def _is_open(decision: NodeDecision) -> bool:
-    """Whether a measurement may change the decision, which is no word of the caller's."""
+def _is_open(decision: NodeDecision, fixed: Container[str]) -> bool:
+    """Whether a measurement may change the decision, which is no word of the caller's and not about a `fixed` node."""
     entry = entry_of(decision.rule)
-    return entry is not CUSTOM and entry.may_be_overridden_by(Override.SEARCH)
+    return entry is not CUSTOM and entry.may_be_overridden_by(Override.SEARCH) and decision.id not in fixed
 
 
 def _with_groups(

@@ -16,8 +16,8 @@ RANGE = RuleEntry(
 ATTENTION_CORE = RuleEntry(
     name="attention_core",
     title="attention core",
-    description="By measurement: the node is a member of an attention core, which stays one kernel so, and a threshold"
-    " on single tensors had kept it.",
+    description="By measurement: the node is in an attention core, or beside one, that stays one kernel so; a threshold"
+    " on single tensors had kept it, or another member needs the range of BF16.",
     outcome=Outcome.LOW,
     overridden_by=frozenset({Override.SEARCH, Override.NEW_WEIGHTS}),
 )

@@ -38,12 +38,13 @@ from autocast_core.graph.walk import all_nodes
 from autocast_core.number_formats import LOW_DTYPES
 from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.planned_graph import planned_model
 from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.evaluation_sessions import EvaluationSessions
-from autocast_core.pipeline.stages.repair_prices import repair_prices
 from autocast_core.runtime import Session
 from autocast_core.sanitize.float_types.widen import computes_in
 from autocast_core.search.attribution import Attribution
+from autocast_core.search.costs.repair_prices import repair_prices
 from autocast_core.simulate import ATTENTION, Accumulate, attention_products, modelled_types, simulate
 
 CONVERTED_BACKENDS = (SIMULATION, ONNXRUNTIME)
@@ -156,7 +157,11 @@ def evaluate_converted(job: Job, sanitized: SanitizedSource, converted: Converte
         lambda sessions: sessions.attributing(sanitized, converted),
     )
     spared = _spared(converted.model, Accumulate(job.config.accumulate))
-    return replace(found, prices=repair_prices(job, sanitized, converted, spared))
+    if not spared:
+        return found
+    model = planned_model(sanitized.model, converted.plan)
+    feeds = next(iter(job.batches(model, job.evaluation or job.calibration)), {})
+    return replace(found, prices=repair_prices(model, converted.plan, feeds, spared))
 
 
 def evaluate_candidate(job: Job, candidate: ir.Model, backends: tuple[str, ...]) -> Evaluated:

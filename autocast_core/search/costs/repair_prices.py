@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx_ir as ir
 
 from autocast_core.apply import apply_plan
 from autocast_core.attention import attention_cores
@@ -10,28 +13,24 @@ from autocast_core.config import Precision
 from autocast_core.decide.rules import REPAIR
 from autocast_core.evaluate.metric_names import EXTRA_BYTES, EXTRA_KERNELS, of_repair
 from autocast_core.fusion import estimated_view, static_shapes
-from autocast_core.pipeline.artifacts import Converted, SanitizedSource
-from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.planned_graph import planned_model
+from autocast_core.plan import PrecisionPlan
 from autocast_core.simulate import ATTENTION
 
 
 def repair_prices(
-    job: Job, sanitized: SanitizedSource, converted: Converted, spared: Collection[str]
+    model: ir.Model, plan: PrecisionPlan, feeds: Mapping[str, np.ndarray], spared: Collection[str]
 ) -> dict[str, float]:
-    """The price of each repair under its metric names: of all low nodes of an operator type in FP32, or of the products
-    of attention cores (`ATTENTION`). Empty without data; bytes are left out where a shape is not known."""
-    plan = converted.plan
-    model = planned_model(sanitized.model, plan)
-    feeds = next(iter(job.batches(model, job.evaluation or job.calibration)), None) if spared else None
-    if feeds is None:
-        return {}
+    """The price of each repair of the sanitized `model` by `plan` under its metric names: of all low nodes of an
+    operator type in FP32, or of the products of attention cores (`ATTENTION`).
+
+    `feeds` is a batch, for its shapes; bytes are those of such a batch, and left out where a shape is not known.
+    """
     shapes = static_shapes(model, feeds)
-    before = estimated_view(converted.model, shapes)
+    before = estimated_view(apply_plan(model, plan).model, shapes)
     products = {product for core in attention_cores(model.graph) for product in core.products}
+    low = [node for node in plan.nodes if node.precision.is_low]
     found: dict[str, float] = {}
     for each in sorted(spared):
-        low = [node for node in plan.nodes if node.precision.is_low]
         wide = [node.id for node in low if (node.id in products if each == ATTENTION else node.op_type == each)]
         repaired = plan.with_precisions(dict.fromkeys(wide, Precision.FP32), REPAIR.name, "its price is asked for")
         after = estimated_view(apply_plan(model, repaired).model, shapes)
