@@ -13,7 +13,7 @@ type of an unknown form makes the whole log unreadable, since sums over a part w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from autocast_core.engine.kernels import EngineDescription, Tensor, is_event, kernel_of
 from autocast_core.engine.view import Kernel
@@ -59,7 +59,10 @@ def read(messages: Iterable[str]) -> EngineDescription:
             attention.append(member.group(1))
         elif message.startswith(_KERNELS):
             found = True
-            for line in _records(message):
+            lines = _records(message)
+            if lines is None:
+                return EngineDescription(problem="the build log ends within its list of kernels")
+            for line in lines:
                 kernel = _kernel(line)
                 if isinstance(kernel, str):
                     return EngineDescription(problem=kernel)
@@ -70,15 +73,18 @@ def read(messages: Iterable[str]) -> EngineDescription:
     return EngineDescription(tuple(kernels), tuple(dict.fromkeys(attention)))
 
 
-def _records(message: str) -> Iterator[str]:
-    """The lines of the list of kernels, up to an empty one or the list of the engine's inputs and outputs.
+def _records(message: str) -> list[str] | None:
+    """The lines of the list of kernels, up to an empty one or the list of the engine's inputs and outputs; None where
+    neither follows, as the message was cut off.
 
     Lines end with a line feed only: TensorRT writes other separators into them, which splitlines would split at.
     """
+    found = list[str]()
     for line in message.removeprefix(_KERNELS).lstrip("\n").split("\n"):
         if not line.strip() or line.startswith(("I/O Tensors", "Bindings")):
-            return
-        yield line
+            return found
+        found.append(line)
+    return None
 
 
 def _kernel(line: str) -> Kernel | str:

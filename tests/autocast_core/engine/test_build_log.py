@@ -134,9 +134,10 @@ def test_a_kind_that_is_not_known_is_a_kernel():
     ("messages", "problem"),
     [
         ([], "the build log lists no kernels"),
-        (["Layers:\nproduct (gemm)"], "the build log describes a kernel in an unknown form: product (gemm)"),
-        ([f"Layers:\n{PRODUCT.replace('Dimensions: [2,8,64]', 'Extent: 2x8x64')}"], "a tensor in an unknown form"),
-        ([f"Layers:\n{PRODUCT.replace('Datatype: Float', 'Datatype: E8M0')}"], "the unknown element type E8M0"),
+        (["Layers:\nproduct (gemm)\n\n"], "the build log describes a kernel in an unknown form: product (gemm)"),
+        ([f"Layers:\n{PRODUCT.replace('Dimensions: [2,8,64]', 'Extent: 2x8x64')}\n\n"], "a tensor in an unknown form"),
+        ([f"Layers:\n{PRODUCT.replace('Datatype: Float', 'Datatype: E8M0')}\n\n"], "the unknown element type E8M0"),
+        ([f"Layers:\n{PRODUCT}\n{PRODUCT[:-4]}"], "the build log ends within its list of kernels"),
     ],
 )
 def test_a_log_in_another_form_gives_no_kernels_and_says_so(messages, problem):

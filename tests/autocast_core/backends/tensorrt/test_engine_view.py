@@ -60,7 +60,7 @@ def _view(text: str, **nodes: list[str]) -> EngineView:
         RECORD.format(name=name, metadata="".join(f"[ONNX Layer: {each}]" for each in members))
         for name, members in nodes.items()
     ]
-    event = {"messages": ["\n".join(["Layers:", *lines])], "left_out": False}
+    event = {"messages": ["\n".join(["Layers:", *lines, ""])], "left_out": False}
     view, problem = engine_view(event, ir.serde.deserialize_model(onnx.parser.parse_model(text)))
     assert problem is None
     assert view is not None
@@ -329,7 +329,7 @@ def test_a_log_in_another_form_leaves_out_the_view_says_why_and_nothing_else_cha
 
     def other_form(*arguments):
         events, problem = run(*arguments)
-        events["engine"]["messages"] = ["Layers:\n[kernel 1]"]
+        events["engine"]["messages"] = ["Layers:\n[kernel 1]\n\n"]
         return events, problem
 
     monkeypatch.setattr(validate, "_run_child", other_form)
