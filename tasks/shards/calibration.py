@@ -16,9 +16,9 @@ from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.saved import JobRequest, SavedSanitized, SavedStatistics, load_saved, save_made
 from autocast_core.pipeline.stage import in_this_process, run_stages
-from autocast_core.pipeline.stages.calibrate_span import calibrate_span, joined, layout
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.sanitize import SANITIZE
+from autocast_core.pipeline.stages.spans.calibrate_span import calibrate_span, joined, layout
 from autocast_core.progress import Progress
 from tasks.isolation import isolated
 from tasks.progress import report

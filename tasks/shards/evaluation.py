@@ -1,7 +1,7 @@
 """Evaluation by shards: spans of the data's batches, whose sums of errors are exact and so merge to the same figures.
 
 Workers make the converted model from the source and the plan, as they may not see the file that was written. What needs
-all outputs in one place is evaluated where the flow runs, see autocast_core.pipeline.stages.evaluate_span; so are
+all outputs in one place is evaluated where the flow runs, see autocast_core.pipeline.stages.spans.evaluate_span; so are
 isolated jobs, as their processes hand back JSON, and sums of errors are more than that.
 """
 
@@ -14,14 +14,14 @@ from itertools import pairwise
 from autocast_core.calibrate import STRETCH
 from autocast_core.data.layout import FileLayout, FileSpan
 from autocast_core.file_digest import file_digest
-from autocast_core.pipeline.artifacts import SanitizedSource
+from autocast_core.pipeline.artifacts import Converted, SanitizedSource
 from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.saved import JobRequest, SavedModelFiles
+from autocast_core.pipeline.saved import JobRequest, SavedModelFiles, SavedSanitized, load_saved
 from autocast_core.pipeline.stage import in_this_process, run_stages
-from autocast_core.pipeline.stages.evaluate import Evaluated, Measured
-from autocast_core.pipeline.stages.evaluate_span import evaluate_span, evaluation_layout, joined_spans
+from autocast_core.pipeline.stages.evaluate import Evaluated, MeasuredBatches, priced
 from autocast_core.pipeline.stages.load import LOAD
 from autocast_core.pipeline.stages.sanitize import SANITIZE
+from autocast_core.pipeline.stages.spans.evaluate_span import evaluate_span, evaluation_layout, joined_spans
 from autocast_core.plan import PrecisionPlan
 from autocast_core.progress import Progress
 from tasks.progress import report
@@ -48,25 +48,28 @@ class EvaluationShard:
 class ShardMeasured:
     """What was measured over a shard, and sha256 of the files that it read, by name."""
 
-    measured: Measured
+    measured: MeasuredBatches
     digests: Mapping[str, str]
 
 
 def evaluate_sharded(
-    request: JobRequest, converted: SavedModelFiles, inputs: ShardInputs, runner: Runner
+    request: JobRequest, taken: tuple[SavedSanitized, SavedModelFiles], inputs: ShardInputs, runner: Runner
 ) -> Evaluated | None:
-    """What the stage `evaluate` makes, to the last bit, from shards done by `runner`; None where the stage itself is to
-    run: there is little data, the job is isolated, or what is asked cannot be shared out (see `evaluation_layout`).
+    """What the stage `evaluate` makes of `taken`, to the last bit, from shards done by `runner`; None where the stage
+    itself is to run: there is little data, the job is isolated, or what is asked cannot be shared out (see
+    `evaluation_layout`).
 
     Raises as the stage and as Runner.map do, and InputError where a worker reads another model or other data.
     """
-    found = None if inputs.isolated else evaluation_layout(request.job(report))
+    sanitized, converted = taken
+    job = request.job(report)
+    found = None if inputs.isolated else evaluation_layout(job)
     if found is None or len(found) <= STRETCH:
         return None
     shards = cut(inputs, found, runner.workers, converted.plan.read_text(encoding="utf-8"))
     digests = dict[str, str]()
 
-    def measured() -> Iterator[Measured]:
+    def measured() -> Iterator[MeasuredBatches]:
         done = 0
         report(Progress("evaluate", done, len(found), "batches"))
         for shard, made in zip(shards, runner.map(evaluate_shard, shards), strict=True):
@@ -75,10 +78,11 @@ def evaluate_sharded(
             report(Progress("evaluate", done, len(found), "batches"))
             yield made.measured
 
-    evaluated = joined_spans(request.job(), measured(), inputs.data_digest)
-    if evaluated is not None:
-        check_data(inputs, digests)
-    return evaluated
+    evaluated = joined_spans(job, measured(), inputs.data_digest)
+    if evaluated is None:
+        return None
+    check_data(inputs, digests)
+    return priced(job, load_saved(job, SanitizedSource, sanitized), load_saved(job, Converted, converted), evaluated)
 
 
 def cut(inputs: ShardInputs, data: FileLayout, workers: int, plan: str) -> Sequence[EvaluationShard]:

@@ -28,7 +28,7 @@ def stage_caller(runner: Runner, calibration: ShardInputs | None, evaluation: Sh
     if calibration is not None:
         shared[CALIBRATE] = lambda request, inputs: calibrate_sharded(request, inputs[0], calibration, runner)
     if evaluation is not None:
-        shared[EVALUATE] = lambda request, inputs: evaluate_sharded(request, inputs[1], evaluation, runner)
+        shared[EVALUATE] = lambda request, inputs: evaluate_sharded(request, (inputs[0], inputs[1]), evaluation, runner)
     if isinstance(runner, LocalRunner) or not shared:
         return call_task
 

@@ -82,7 +82,7 @@ def _measured(model: Path, data: Path, workers: int, folder: Path) -> Iterator[s
         yield f"{lines[0]}, statistics {_digest(statistics.path.read_bytes())}"
         converted = perform("apply", request, (sanitized, perform("decide", request, (sanitized, statistics))))
         with _timed(f"{workers} workers evaluate", processes) as lines:
-            evaluated = evaluate_sharded(request, converted, inputs, runner)
+            evaluated = evaluate_sharded(request, (sanitized, converted), inputs, runner)
         assert evaluated is not None, "there are no labels"
         yield f"{lines[0]}, metrics {_digest(json.dumps(evaluated.metrics).encode())}"
 

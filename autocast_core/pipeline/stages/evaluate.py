@@ -120,7 +120,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredBatches:
     """What was measured over so many batches: evaluations by the prefix of their metrics, the task's metrics, the
     source beside itself, what was not measured and why, and the attribution where it was made on the way."""
 
@@ -156,6 +156,11 @@ def evaluate_converted(job: Job, sanitized: SanitizedSource, converted: Converte
         CONVERTED_BACKENDS,
         lambda sessions: sessions.attributing(sanitized, converted),
     )
+    return priced(job, sanitized, converted, found)
+
+
+def priced(job: Job, sanitized: SanitizedSource, converted: Converted, found: Evaluated) -> Evaluated:
+    """`found` of the converted model, with what it would cost to compute in FP32 what a bound found to round inside."""
     spared = _spared(converted.model, Accumulate(job.config.accumulate))
     if not spared:
         return found
@@ -214,7 +219,7 @@ def measured(
     own: TaskMetric | None = None,
     judges: Sequence[AskedJudge] = (),
     attributing: Callable[[EvaluationSessions], Callable[[], Attribution | None]] = lambda _: lambda: None,
-) -> Measured:
+) -> MeasuredBatches:
     """What `candidate` differs by from `original` over `batches`; see `evaluate_candidate`."""
     with Lockstep() as lockstep:
         sessions = EvaluationSessions(job, batches, lockstep)
@@ -232,7 +237,9 @@ def measured(
             floor, refusals = comparison.measure_all({"noise floor": again})
             task = comparison.task_metrics(next(iter(found.values()), None))
         explained = attribution()
-    return Measured(len(batches), found, task, next(iter(floor.values()), None), (*skipped, *refusals), explained)
+    return MeasuredBatches(
+        len(batches), found, task, next(iter(floor.values()), None), (*skipped, *refusals), explained
+    )
 
 
 def _bounds(candidate: ir.Model, backends: tuple[str, ...], accumulate: Accumulate) -> list[str]:

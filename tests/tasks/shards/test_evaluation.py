@@ -22,7 +22,7 @@ FILES = 45
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    """A model, a folder of data and what the stage makes of them: the request, the converted model, the shards' inputs
+    """A model, a folder of data and what the stage makes of them: the request, what the stage takes, the shards' inputs
     and what was evaluated."""
     folder = tmp_path_factory.mktemp("sharded")
     data = folder / "data"
@@ -35,9 +35,9 @@ def job(tmp_path_factory):
     request = JobRequest(ref, config, folder / "work", evaluation=data)
     sanitized = perform("sanitize", request, (ref,))
     plan = perform("decide", request, (sanitized, perform("calibrate", request, (sanitized,))))
-    converted = perform("apply", request, (sanitized, plan))
+    converted = sanitized, perform("apply", request, (sanitized, plan))
     inputs = ShardInputs(str(ref.path), ref.digest, str(data), fetch_data(str(data)).digest, config)
-    return request, converted, inputs, perform("evaluate", request, (sanitized, converted))
+    return request, converted, inputs, perform("evaluate", request, converted)
 
 
 def test_shards_in_this_process_come_to_the_stages_figures(job):

@@ -22,7 +22,7 @@ from autocast_core.pipeline.stages.apply import apply
 from autocast_core.pipeline.stages.evaluate import (
     CONVERTED_BACKENDS,
     Evaluated,
-    Measured,
+    MeasuredBatches,
     evaluation_data,
     judges_of,
     kind_of_data,
@@ -60,7 +60,9 @@ def evaluation_layout(job: Job) -> FileLayout | None:
     return found if found.files else None
 
 
-def evaluate_span(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, skipped: int, count: int) -> Measured:
+def evaluate_span(
+    job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, skipped: int, count: int
+) -> MeasuredBatches:
     """What the model that `plan` makes of the sanitized one differs by, over the `count` batches behind the first
     `skipped` of the job's evaluation data. Raises as the stage does."""
     original = job.reference()
@@ -68,7 +70,7 @@ def evaluate_span(job: Job, sanitized: SanitizedSource, plan: PrecisionPlan, ski
     return measured(job, original, apply(job, sanitized, plan).model, CONVERTED_BACKENDS, span)
 
 
-def joined_spans(job: Job, spans: Iterable[Measured], digest: str) -> Evaluated | None:
+def joined_spans(job: Job, spans: Iterable[MeasuredBatches], digest: str) -> Evaluated | None:
     """What the stage gives, from all spans in the order of the data, which `digest` identifies; the first is changed.
     None where not all of them were measured in the same ways."""
     remaining = iter(spans)
@@ -85,6 +87,6 @@ def joined_spans(job: Job, spans: Iterable[Measured], digest: str) -> Evaluated 
     return replace(first, batches=batches, found=whole, noise_floor=floor).evaluated(kind_of_data(job), digest)
 
 
-def _evaluations(span: Measured) -> dict[str, Evaluation]:
+def _evaluations(span: MeasuredBatches) -> dict[str, Evaluation]:
     floor = {} if span.noise_floor is None else {_FLOOR: span.noise_floor}
     return {**span.found, **floor}

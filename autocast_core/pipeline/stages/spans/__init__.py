@@ -1,0 +1,1 @@
+"""Stages done for some of the batches at a time, for whoever has several processes."""
