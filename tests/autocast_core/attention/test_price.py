@@ -74,10 +74,11 @@ def estimated(*kinds: str) -> EngineView:
 
 @pytest.mark.parametrize("kinds", [*SPLIT, *WHOLE], ids="-".join)
 def test_as_many_kernels_as_by_the_model_of_fusion_and_no_fewer_bytes(kinds):
-    found = price(*kinds)
-    kernels, moved = more(estimated(*kinds), estimated("fp16", "fp16", "fp16"))
+    found, view = price(*kinds), estimated(*kinds)
+    _, moved = more(view, estimated("fp16", "fp16", "fp16"))
+    of_core = [each for each in view.kernels if not {"graph/s", "graph/p", "graph/o"}.isdisjoint(each.nodes)]
     assert found.is_split == (kinds in SPLIT)
-    assert found.kernels == kernels or (kinds[0] == "bf16" and found.kernels == 4)
+    assert len(of_core) - 1 == (found.kernels if found.is_split else 0)
     assert found.bytes >= moved
 
 
