@@ -50,6 +50,10 @@ def reviewed(model: str) -> Mapping[str, Any]:
         }
 
 
+_WIDTH_IN_A_FILE = 200
+"""Columns of a pipe or file, for which rich takes 80: cells of wide tables would be cut."""
+
+
 def show(result: Mapping[str, Any]) -> None:
     """The summary, with what the registry adds."""
     from rich.console import Console
@@ -60,6 +64,8 @@ def show(result: Mapping[str, Any]) -> None:
     # Whoever can write to the store could hide terminal commands in it.
     text = "\n".join(visible(line, 10_000) for line in result["summary"].splitlines())
     console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH_IN_A_FILE
     console.print(Markdown(text))
     aliases = ", ".join(map(visible, result["aliases"])) or "none"
     console.print(f"{result['model']}, aliases: {aliases}, run {result['run_id']}", markup=False, highlight=False)
