@@ -9,7 +9,7 @@ import numpy as np
 
 from autocast_core.diagnose.result import TensorDistance
 from autocast_core.diagnose.sampled_values import Sample
-from autocast_core.evaluate.field_sums import largest, merge_fields
+from autocast_core.evaluate.sums.field_sums import largest, merge_fields
 
 _ZERO_SCALE = 1e-3
 """What an error is compared with where the reference is 0 throughout."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from autocast_core.evaluate.exact_sum import ExactSum
-from autocast_core.evaluate.field_sums import largest, merge_fields
+from autocast_core.evaluate.sums.exact_sum import ExactSum
+from autocast_core.evaluate.sums.field_sums import largest, merge_fields
 
 CLASS_METRICS = ("top1_agreement", "top5_agreement", "kl")
 """The metrics of ClassAgreement, as metrics and gates name them."""

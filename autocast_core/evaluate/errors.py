@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from autocast_core.evaluate.classification import AgreementSums, ClassAgreement, may_be_class_scores
-from autocast_core.evaluate.exact_sum import ExactSum
-from autocast_core.evaluate.percentiles import PERCENTILES, AbsoluteErrors
+from autocast_core.evaluate.sums.exact_sum import ExactSum
+from autocast_core.evaluate.sums.percentiles import PERCENTILES, AbsoluteErrors
 
 _CHUNK_ELEMENTS = 1 << 20
 ERROR_METRICS = ("rel_l2", "max_abs", "mean_abs", *PERCENTILES, "cosine", "sqnr_db", "new_nonfinite", "nonfinite")

@@ -20,7 +20,7 @@ from autocast_core.evaluate.errors import ERROR_METRICS, ErrorSums, OutputFideli
 from autocast_core.evaluate.judges import AskedJudge, Judged, JudgeTally
 from autocast_core.evaluate.metric import TaskMetric, joined
 from autocast_core.evaluate.metric_names import SIMULATION, of_output, of_worst_batch, of_worst_output
-from autocast_core.evaluate.percentiles import PERCENTILES
+from autocast_core.evaluate.sums.percentiles import PERCENTILES
 from autocast_core.evaluate.task import TaskMetrics, TopK
 from autocast_core.evaluate.worst_batch import BatchFigure, is_worse, keep_worse, worst_batches
 from autocast_core.progress import Progress, ProgressCallback, silent

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from autocast_core.evaluate.classification import CLASS_METRICS
 from autocast_core.evaluate.errors import OutputFidelity, sqnr_db
-from autocast_core.evaluate.percentiles import PERCENTILES
+from autocast_core.evaluate.sums.percentiles import PERCENTILES
 
 SMALLEST_SIGNAL = 0.1
 """Root mean square of a batch, relative to that of all batches, below which it is judged as if it had so much."""

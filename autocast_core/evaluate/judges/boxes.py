@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from autocast_core.errors import ConfigError, DataError
-from autocast_core.evaluate.field_sums import largest, merge_fields
 from autocast_core.evaluate.judges.detection.average_precision import PrecisionSums
 from autocast_core.evaluate.judges.detection.box_layouts import (
     BOX_LAYOUTS,
@@ -32,6 +31,7 @@ from autocast_core.evaluate.judges.judge import (
     share,
     whole_number,
 )
+from autocast_core.evaluate.sums.field_sums import largest, merge_fields
 
 _COCO = "COCO, COCOeval"
 _OURS = "defined here, matching as COCOeval"

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from autocast_core.evaluate.field_sums import merge_fields
 from autocast_core.evaluate.judges.judge import (
     Judge,
     JudgeMetric,
@@ -23,6 +22,7 @@ from autocast_core.evaluate.judges.judge import (
     one_of,
     output_option,
 )
+from autocast_core.evaluate.sums.field_sums import merge_fields
 
 _EIGEN = "Eigen et al., 2014"
 _METRICS = (

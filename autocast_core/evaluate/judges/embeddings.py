@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from autocast_core.evaluate.field_sums import merge_fields
 from autocast_core.evaluate.judges.best_items import best_items
 from autocast_core.evaluate.judges.judge import (
     Judge,
@@ -25,6 +24,7 @@ from autocast_core.evaluate.judges.judge import (
     is_float,
     output_option,
 )
+from autocast_core.evaluate.sums.field_sums import merge_fields
 
 KS = (1, 5, 10)
 _ROWS = 512

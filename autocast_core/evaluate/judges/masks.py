@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from autocast_core.evaluate.field_sums import merge_fields
 from autocast_core.evaluate.judges.judge import (
     Judge,
     JudgeMetric,
@@ -26,6 +25,7 @@ from autocast_core.evaluate.judges.judge import (
     one_of,
     output_option,
 )
+from autocast_core.evaluate.sums.field_sums import merge_fields
 
 IGNORED = 255
 """The class of pixels that do not count, as in labels of Pascal VOC and Cityscapes."""

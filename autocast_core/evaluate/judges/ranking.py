@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from autocast_core.evaluate.field_sums import largest, merge_fields
 from autocast_core.evaluate.judges.best_items import best_items
 from autocast_core.evaluate.judges.judge import (
     Judge,
@@ -25,6 +24,7 @@ from autocast_core.evaluate.judges.judge import (
     output_option,
     whole_number,
 )
+from autocast_core.evaluate.sums.field_sums import largest, merge_fields
 
 _OURS = "defined here, ties as ONNX's TopK"
 _NDCG = "Järvelin and Kekäläinen, 2002; as scikit-learn's ndcg_score"

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from autocast_core.errors import ConfigError
-from autocast_core.evaluate.field_sums import merge_fields
 from autocast_core.evaluate.judges.edit_distance import edit_distance
 from autocast_core.evaluate.judges.judge import (
     Judge,
@@ -25,6 +24,7 @@ from autocast_core.evaluate.judges.judge import (
     output_option,
     whole_number,
 )
+from autocast_core.evaluate.sums.field_sums import merge_fields
 
 _CER = "Levenshtein, 1966; as jiwer's cer; decoding: Graves et al., 2006"
 _NAN = -2

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from autocast_core.evaluate.classification import AgreementSums
-from autocast_core.evaluate.field_sums import merge_fields, smallest
 from autocast_core.evaluate.judges.judge import (
     Judge,
     JudgeMetric,
@@ -27,6 +26,7 @@ from autocast_core.evaluate.judges.judge import (
     output_option,
     whole_number,
 )
+from autocast_core.evaluate.sums.field_sums import merge_fields, smallest
 
 IGNORED = -100
 """The label of positions that do not count, as in Hugging Face's data collators and PyTorch's cross entropy."""

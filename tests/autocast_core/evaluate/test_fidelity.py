@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as npst
 from autocast_core.data import InputSpec, open_batches
 from autocast_core.errors import DataError
 from autocast_core.evaluate import ErrorSums, Fidelity, OutputFidelity, compare, evaluate
-from autocast_core.evaluate.percentiles import PERCENTILES
+from autocast_core.evaluate.sums.percentiles import PERCENTILES
 
 
 class Fixed:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from autocast_core.evaluate.exact_sum import ExactSum
+from autocast_core.evaluate.sums.exact_sum import ExactSum
 
 
 def _sum(values):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from autocast_core.evaluate.field_sums import largest, merge_fields, smallest
+from autocast_core.evaluate.sums.field_sums import largest, merge_fields, smallest
 
 
 @dataclass
