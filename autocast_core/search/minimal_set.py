@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -191,6 +192,19 @@ def expected_length(ranking: Ranking, attribution: Attribution, allowed: float |
     if allowed is None:
         return 1
     return next((n for n, step in enumerate(ranking.steps, 1) if step.remaining <= allowed), len(ranking.steps) - 1)
+
+
+def most_expected(tester: Tester, ranking: Ranking, sets: Sequence[Kept]) -> int | None:
+    """The place of the last of `sets`, which become smaller, that is expected to pass: between what the first one and
+    everything low have measured, squared errors are shared out as the additive error model of `ranking` does. None
+    where the budget says nothing of errors."""
+    limit, first, lowest = tester.budget.rel_l2(), tester.measure.known(sets[0]), tester.measure.known(ALL_LOW)
+    if limit is None or first is None or lowest is None:
+        return None
+    before, most = (trial.metrics.get(WORST_REL_L2, math.inf) ** 2 for trial in (first, lowest))
+    whole = ranking.removed(sets[0])
+    left = whole * (most - limit**2) / (most - before) if most > before else whole
+    return bisect_right(sets, -left, key=lambda kept: -ranking.removed(kept)) - 1
 
 
 def allowed_share(budget: Budget, attribution: Attribution, lowest: Trial | None) -> float | None:

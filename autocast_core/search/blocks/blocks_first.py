@@ -10,7 +10,6 @@ is certified by pattern: all nodes that are kept at one place of the blocks, low
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +30,7 @@ from autocast_core.search.minimal_set import (
     damage,
     ended_early,
     expected_length,
+    most_expected,
     spread,
     unreachable,
 )
@@ -70,13 +70,18 @@ def set_by_blocks(
             cheaper_certified(tester, 1)
             base = tester.best
             _lower_regions(tester, ranking)
-            if ranking.cost(tester.best)[0] > _WORTH_A_PASS * ranking.cost(base)[0]:
+            if _beside_none(ranking, tester.best) > _WORTH_A_PASS * _beside_none(ranking, base):
                 tester.best = base  # without whose patterns the plans are measured
         lower_needless_patterns(tester)
         certificate = certified(tester, 1)
         return MinimalSet(ranking.ordered(tester.best), certificate)
     except LimitReachedError as limit:
         return ended_early(tester, limit)
+
+
+def _beside_none(ranking: Ranking, kept: Kept) -> float:
+    """What keeping these nodes costs more than keeping none; a whole engine's time would hide it."""
+    return ranking.cost(kept)[0] - ranking.cost(ALL_LOW)[0]
 
 
 def lower_needless_patterns(tester: Tester) -> None:
@@ -128,7 +133,7 @@ def _lower_regions(tester: Tester, ranking: Ranking) -> None:
     parts = sorted(regions(ranking.costs, base), key=lambda part: (whole - ranking.removed(base - part), sorted(part)))
     sets = [base - ranking.space.together(frozenset[str]().union(*parts[:length])) for length in range(len(parts) + 1)]
     passes, fails = 0, len(parts)
-    guess = _most_expected(tester, ranking, sets)
+    guess = most_expected(tester, ranking, sets)
     near = spread(passes, fails, _POINTS) if guess is None else _around(guess)
     lengths = [length for length in near if passes < length < fails]
     for _ in range(_ROUNDS):
@@ -136,17 +141,6 @@ def _lower_regions(tester: Tester, ranking: Ranking) -> None:
         passes = max((length for length, met in zip(lengths, passing, strict=True) if met), default=passes)
         fails = min((length for length in lengths if length > passes), default=fails)
         lengths = spread(passes, fails, _POINTS // 2)
-
-
-def _most_expected(tester: Tester, ranking: Ranking, sets: Sequence[Kept]) -> int | None:
-    """The last of `sets`, which become smaller, that the additive error model expects to pass, from what the first one
-    and everything low have measured; None where the budget says nothing of errors."""
-    limit, whole, lowest = tester.budget.rel_l2(), tester.measure.known(sets[0]), tester.measure.known(ALL_LOW)
-    if limit is None or whole is None or lowest is None:
-        return None
-    before, most = (trial.metrics.get(WORST_REL_L2, math.inf) ** 2 for trial in (whole, lowest))
-    removed = ranking.removed(sets[0])
-    return bisect_right(sets, limit**2, key=lambda kept: before + most * (removed - ranking.removed(kept))) - 1
 
 
 def _around(guess: int) -> list[int]:

@@ -8,6 +8,7 @@ passes is combined. In the end every node is certified: lowering it misses the b
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from autocast_core.search.minimal_set import (
     Tester,
     entry_of_trial,
     minimal_set,
+    most_expected,
     smaller_certified,
     smaller_set,
     spread,
@@ -74,19 +76,39 @@ def cheaper_certified(tester: Tester, passes: int = _PASSES) -> tuple[Certificat
 
 
 def _measure(tester: Tester, base: Kept, wanted: Sequence[Kept], passes: int) -> None:
-    """Measures the most promising of the sets that are cheaper than `base`, then combinations of what passes."""
+    """Measures the most promising of the sets that are cheaper than `base`: together as many as are expected to pass,
+    and where none of that is cheaper each alone, then combinations of what passes."""
     ranking = tester.ranking
     price = ranking.cost(base)
     cheaper = [kept for kept in wanted if ranking.cost(kept) < price]
     cheaper.sort(key=lambda kept: (-ranking.removed(kept), ranking.cost(kept), sorted(kept)))
     chosen = cheaper[:_MOST]
+    if _measure_together(tester, base, [base - kept for kept in chosen]):
+        return
     trials = tester.trials(chosen, passes)
     passing = [(trial, kept) for trial, kept in zip(trials, chosen, strict=True) if tester.budget.met(trial)]
     passing.sort(key=lambda each: (each[0].metrics.get(WORST_REL_L2, 0.0), ranking.cost(each[1])))
     if len(passing) < 2:
         return
     lowered = [base - kept for _, kept in passing]
-    lengths = [*spread(1, len(passing)), len(passing)]
+    _measure_unions(tester, base, lowered, [*spread(1, len(passing)), len(passing)])
+
+
+def _measure_together(tester: Tester, base: Kept, lowered: Sequence[Kept]) -> bool:
+    """Whether `base` without several of `lowered` is cheaper, as many as are expected to pass, and passes."""
+    sets = [base - frozenset().union(*lowered[:length]) for length in range(len(lowered) + 1)]
+    expected = most_expected(tester, tester.ranking, sets)
+    if expected is None or expected < 2:
+        return False
+    step = max(1, expected // 8)
+    lengths = [length for place in (-2, -1, 0, 1) if 1 < (length := expected + place * step) <= len(lowered)]
+    _measure_unions(tester, base, lowered, lengths)
+    return tester.best != base
+
+
+def _measure_unions(tester: Tester, base: Kept, lowered: Sequence[Kept], lengths: Sequence[int]) -> None:
+    """Measures the sets around `base` without so many of `lowered` that are cheaper."""
+    ranking, price = tester.ranking, tester.ranking.cost(base)
     combined = [_completed(ranking, base, frozenset().union(*lowered[:length])) for length in lengths]
     tester.trials([kept for kept in dict.fromkeys(combined) if ranking.cost(kept) < price])
 
@@ -118,15 +140,17 @@ def _within_reach(ranking: Ranking, base: Kept) -> Kept:
 
 
 def _by_number(ranking: Ranking, base: Kept) -> list[Kept]:
-    """What a search for few nodes would try: beginnings of its ranking that remove as much error, and half of it."""
+    """What a search for few nodes would try: beginnings of its ranking that remove as much error, and half of it. As
+    far as costs rise with their lengths, so that few are priced."""
     space, found, kept = ranking.space, [], frozenset[str]()
     least = 0.5 * ranking.removed(base)
     for step in steps(ranking.sites, space.candidates):
         kept = (kept | space.together(step.nodes)) & ranking.everything
-        if ranking.removed(kept) >= least and ranking.cost(kept) < ranking.cost(base):
+        if ranking.removed(kept) >= least:
             found.append(kept)
+    cheaper = bisect_left(found, ranking.cost(base), key=ranking.cost)
     groups = set(space.groups.values())
-    chosen = (found[place - 1] for place in spread(0, len(found) + 1, _BY_NUMBER))
+    chosen = (found[place - 1] for place in spread(0, cheaper + 1, _BY_NUMBER))
     return [cheapest(ranking.costs, space.candidates, required=kept, groups=groups) for kept in chosen]
 
 

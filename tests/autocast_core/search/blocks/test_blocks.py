@@ -14,7 +14,7 @@ from autocast_core.search.attribution import Attribution
 from autocast_core.search.blocks.blocks_first import lower_needless_patterns
 from autocast_core.search.blocks.equal_blocks import by_blocks, equal_nodes
 from autocast_core.search.budget import Budget
-from autocast_core.search.minimal_set import MeasuringLimits, Tester
+from autocast_core.search.minimal_set import MeasuringLimits, Tester, most_expected
 from autocast_core.search.ranking import ranked
 from autocast_core.search.search_space import SearchSpace, search_space
 from autocast_core.search.trials import Trial
@@ -113,6 +113,22 @@ def test_one_pattern_is_lowered_where_each_alone_passes_and_no_two_together():
     assert tester.passes(frozenset(nodes))
     lower_needless_patterns(tester)
     assert len(tester.best) == 7
+
+
+def test_as_many_are_expected_to_pass_as_share_the_error_between_two_measured_sets():
+    nodes = tuple(f"n{place}" for place in range(8))
+    ranking = ranked(SearchSpace(None, nodes, {}), Attribution())
+    measured = Measured(lambda kept: (0.01 + 0.01 * (8 - len(kept))) ** 0.5)
+    tester = Tester(ranking, measured, Budget((parse_gate("rel_l2<=0.25"),)), MeasuringLimits(), frozenset(nodes))
+    sets = [frozenset(nodes[lowered:]) for lowered in range(9)]
+    assert most_expected(tester, ranking, sets) is None
+    tester.trials([sets[0], sets[-1]])
+    assert most_expected(tester, ranking, sets) == 5
+
+
+def test_a_set_that_saves_little_of_an_engines_time_and_much_of_what_fp32_adds_is_taken():
+    found = searched(*layered(12), "sqnr_db>=37.2", cost="time")
+    assert found.complete and (len(found.trials), len(found.kept_fp32)) == (15, 6)
 
 
 @pytest.mark.slow
