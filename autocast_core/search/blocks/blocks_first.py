@@ -167,10 +167,14 @@ class _Row:
 
 
 def _rows(ranking: Ranking, coarse: Ranking, attribution: Attribution) -> list[_Row]:
-    """The rankings whose prefixes are tried: that of nodes, and where Casts cost that of patterns, too."""
+    """The rankings whose prefixes are tried: that of nodes, and where Casts cost that of patterns, too. Where costs only
+    guide what a price decides, those of patterns alone: what is cheapest by a guide is not worth more plans."""
     if not coarse.costs.crossings:
         return [_Row(ranking, ranking.costs)]
-    return [_Row(coarse, coarse.costs), _Row(ranked(ranking.space, attribution), ranking.costs)]
+    patterns = _Row(coarse, coarse.costs)
+    if coarse.price is not None:
+        return [patterns]
+    return [patterns, _Row(ranked(ranking.space, attribution), ranking.costs)]
 
 
 def _sets(rows: Sequence[_Row], lengths: Sequence[Sequence[int]]) -> list[Kept]:
