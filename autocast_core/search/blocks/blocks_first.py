@@ -167,8 +167,8 @@ class _Row:
 
 
 def _rows(ranking: Ranking, coarse: Ranking, attribution: Attribution) -> list[_Row]:
-    """The rankings whose prefixes are tried: that of nodes, and where Casts cost that of patterns, too. Where costs only
-    guide what a price decides, those of patterns alone: what is cheapest by a guide is not worth more plans."""
+    """The rankings whose prefixes are tried: that of nodes, and where Casts cost that of patterns, too. Where costs
+    only guide what a price decides, that of patterns alone: more plans found nothing cheaper by price."""
     if not coarse.costs.crossings:
         return [_Row(ranking, ranking.costs)]
     patterns = _Row(coarse, coarse.costs)
