@@ -2,8 +2,9 @@
 
 One node of a region says little, since its Casts only move; and a neighbour more in FP32 can be cheaper than the Casts
 between. So these are tried of a set that meets the budget: the set without each of its connected regions and each of
-its nodes, with what is then cheaper in FP32 (a minimum cut), and the sets that a search for few nodes would try. What
-passes is combined. In the end every node is certified: lowering it misses the budget, or saves nothing.
+its nodes, with what is then cheaper in FP32 (a minimum cut), and the sets that a search for few nodes would try. As
+many together as are expected to pass come first; where none of that passes, each alone, and what passes is combined. In
+the end every node is certified: lowering it misses the budget, or saves nothing.
 """
 
 from __future__ import annotations
