@@ -83,12 +83,12 @@ TABLES = {
     "judges": judges_table,
     "recipes": recipes,
 }
-BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n\n).*?(\n<!-- end of table -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def with_tables(text: str) -> str:
     """`text` with the content of every such table made anew. KeyError for a name that is not in TABLES."""
-    return BLOCK.sub(lambda match: match[1] + TABLES[match[2]]() + match[3], text)
+    return BLOCK.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}", text)
 
 
 if __name__ == "__main__":
