@@ -5,30 +5,78 @@ The command line, the spec, the checks of bounds and the table in the docs are m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from numbers import Real
-from typing import Any, TypeVar
+from numbers import Integral, Real
+from os import PathLike
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from autocast_core.errors import ConfigError
 
 _Value = TypeVar("_Value")
-_KINDS = {
-    "bool": "true or false",
-    "bool | tuple[str, ...]": "true, false or names",
-    "float": "a number",
-    "int": "an integer",
-    "int | None": "an integer",
-    "str | None": "a text",
-    "Precision | None": "a 16-bit type",
-    "tuple[str, ...]": "texts",
-    "Mapping[str, tuple[int, ...]]": "a shape for each name",
-    "Mapping[str, tuple[tuple[int, ...], ...]]": "three shapes for each name",
-    "Mapping[str, Mapping[str, Sequence[int]]]": "indices",
-    "Any": "an object",
-}
-"""Annotations as the docs say them."""
-_NUMBERS = frozenset({"float", "int", "int | None"})
+
+
+class _Kind(NamedTuple):
+    """Values of an annotation: what the docs and errors call one, and whether a value is one."""
+
+    called: str
+    holds: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, Hashable) and value in (True, False)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | PathLike)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str | bytes) and all(map(_is_text, value))
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, Collection) and all(map(_is_integer, value))
+
+
+def _are_shapes(value: Any) -> bool:
+    return isinstance(value, Collection) and all(map(_is_shape, value))
+
+
+def _by_name(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Mapping) and all(map(_is_text, value)) and all(map(holds, value.values()))
+
+
+_KINDS = MappingProxyType(
+    {
+        "bool": _Kind("true or false", _is_bool),
+        "bool | tuple[str, ...]": _Kind("true, false or names", lambda value: _is_bool(value) or _are_texts(value)),
+        "float": _Kind("a number", _is_number),
+        "int": _Kind("an integer", _is_integer),
+        "int | None": _Kind("an integer", _is_integer),
+        "str": _Kind("a text", _is_text),
+        "str | None": _Kind("a text", _is_text),
+        "Precision": _Kind("a 16-bit type", _is_text),
+        "Precision | None": _Kind("a 16-bit type", _is_text),
+        "tuple[str, ...]": _Kind("a list of texts", _are_texts),
+        "Mapping[str, tuple[int, ...]]": _Kind("a shape for each name", _by_name(_is_shape)),
+        "Mapping[str, tuple[tuple[int, ...], ...]]": _Kind("three shapes for each name", _by_name(_are_shapes)),
+        "Mapping[str, Mapping[str, Sequence[int]]]": _Kind(
+            "`inp` and `out`, lists of indices, for each operator type", _by_name(_by_name(_is_shape))
+        ),
+        "Any": _Kind("an object", lambda _: True),
+    }
+)
+"""By annotation."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +116,13 @@ class Option:
 
     def check(self, value: Any) -> None:
         """ConfigError where `value` is of another kind or outside the bounds of the option, saying what to give."""
-        if value is None:
+        if value is None and self.default is None:
             return
         if isinstance(value, str) and self.type.endswith("tuple[str, ...]"):
             texts(self.name, value)
-        if self.type in _NUMBERS and not isinstance(value, Real):
-            raise ConfigError(f"{self.name} is {value!r}: give a number")
-        if self.type == "bool" and value not in (True, False):
-            raise ConfigError(f"{self.name} is {value!r}: give True or False")
+        kind = _KINDS[self.type]
+        if not kind.holds(value):
+            raise ConfigError(f"{self.name} is {value!r}: give {kind.called}")
         if self.choices and value not in self.choices:
             raise ConfigError(f"{self.name} is {value}: give {_either(self.choices)}")
         unlimited = ", or inf for no limit" if self.type == "float" else ""
@@ -86,9 +133,12 @@ class Option:
 
 
 def texts(name: str, given: Sequence[str] | None) -> tuple[str, ...]:
-    """`given` as a tuple, empty for None. ConfigError for a single text, which would be taken letter by letter."""
+    """`given`, the value of `name`, as a tuple, empty for None. ConfigError for a single text, which would be taken
+    letter by letter, and for what holds no texts."""
     if isinstance(given, str):
         raise ConfigError(f"{name} is the text {given!r}: give a list: [{given!r}]")
+    if given is not None and not _are_texts(given):
+        raise ConfigError(f"{name} is {given!r}: give a list of texts")
     return tuple(given or ())
 
 
@@ -160,7 +210,7 @@ def options_table(options: Iterable[Option]) -> str:
 def _values(option: Option) -> str:
     if option.choices:
         return ", ".join(f"`{choice}`" for choice in option.choices)
-    kind = _KINDS[option.type]
+    kind = _KINDS[option.type].called
     if option.at_least is not None:
         return f"{kind}, at least {option.at_least}"
     return kind if option.above is None else f"{kind}, greater than {option.above:g}"

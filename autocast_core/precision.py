@@ -84,7 +84,9 @@ def parse_low_types(asked: str | Iterable[str]) -> tuple[Precision, Precision | 
 
     ConfigError for anything else.
     """
-    names = tuple(asked.split(",")) if isinstance(asked, str) else tuple(asked)
+    names = (
+        tuple(asked.split(",")) if isinstance(asked, str) else tuple(asked) if isinstance(asked, Iterable) else (asked,)
+    )
     if names not in LOW_TYPES:
         shown = ",".join(map(str, names))
         raise ConfigError(f"low precision type {shown}: give fp16 or bf16, or fp16,bf16: BF16 beyond FP16's range")

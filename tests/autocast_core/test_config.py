@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from autocast_core.config import ConversionConfig, Precision
@@ -33,8 +34,18 @@ def test_defaults_are_autocasts():
         ({"decide": "maybe"}, "decide is maybe: give thresholds or measured"),
         ({"repair_evaluations": -1}, "repair_evaluations is -1: give at least 0"),
         ({"data_max": "512"}, "data_max is '512': give a number"),
-        ({"opset": "17"}, "opset is '17': give a number"),
-        ({"repair_ranges": "false"}, "repair_ranges is 'false': give True or False"),
+        ({"data_max": None}, "data_max is None: give a number"),
+        ({"opset": "17"}, "opset is '17': give an integer"),
+        ({"segments": 1.5}, "segments is 1.5: give an integer"),
+        ({"batch_size": True}, "batch_size is True: give an integer"),
+        ({"repair_ranges": "false"}, "repair_ranges is 'false': give true or false"),
+        ({"nodes_to_exclude": (5,)}, r"nodes_to_exclude is \(5,\): give a list of texts"),
+        ({"keep_io_types": None}, "keep_io_types is None: give true, false or names"),
+        ({"timing_cache": 5}, "timing_cache is 5: give a text"),
+        ({"shapes": {"x": ("a",)}}, "give a shape for each name"),
+        ({"profiles": {"x": 3}}, "give three shapes for each name"),
+        ({"operands_to_exclude": {"Relu": 3}}, "give `inp` and `out`, lists of indices, for each operator type"),
+        ({"precision": 16}, "low precision type 16: give fp16 or bf16"),
         ({"op_types_to_exclude": "Softmax"}, r"op_types_to_exclude is the text 'Softmax': give a list: \['Softmax'\]"),
         ({"keep_io_types": "x"}, "keep_io_types is the text 'x'"),
     ],
@@ -46,6 +57,11 @@ def test_values_that_cannot_be_used_are_refused(options, said):
 
 def test_infinity_switches_a_limit_off():
     assert ConversionConfig(data_max=math.inf, init_max=math.inf).data_max == math.inf
+
+
+def test_numbers_and_flags_may_be_numpys():
+    config = ConversionConfig(data_max=np.float32(2), batch_size=np.int64(3), repair_ranges=np.bool_(True))
+    assert (config.data_max, config.batch_size, config.repair_ranges) == (2.0, 3, True)
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(True, {"a", "b"}), (False, set()), (("b",), {"b"})])

@@ -90,3 +90,8 @@ def test_a_file_that_is_no_model_is_a_value_error(tmp_path, content):
 def test_convert_to_f16_raises_value_errors_too(options, said):
     with pytest.raises(ValueError, match=said):
         convert_to_f16(onnx.parser.parse_model(CHAIN), **options)
+
+
+def test_convert_to_f16_takes_no_path():
+    with pytest.raises(ValueError, match=r"the model is a str: give an onnx\.ModelProto, as onnx\.load returns"):
+        convert_to_f16("model.onnx")

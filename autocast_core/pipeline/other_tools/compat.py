@@ -17,6 +17,7 @@ from autocast_core.model.protobuf.skeleton import LARGE_BYTES
 from autocast_core.options import texts
 from autocast_core.pipeline.convert import convert_file, convert_in_memory
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.other_tools.model_argument import check_model_argument
 from autocast_core.precision import Precision, parse_low_types
 from autocast_core.process.log_setup import LOGGER, configure_logging_if_nobody_has
 from autocast_core.verify import Verified
@@ -104,6 +105,7 @@ def convert_to_f16(
     their indices under ``inp`` and ``out``. The opset is at least 19 for FP16, from which on Q/DQ take 16-bit scales,
     and 22 for BF16; a lower `opset` is raised with a warning. `model` is not modified. Raises as `convert_file`.
     """
+    check_model_argument(model)
     configure_logging_if_nobody_has()
     precision, range_precision = parse_low_types(low_precision_type)
     if range_precision is not None:

@@ -24,6 +24,7 @@ from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.given_plans.apply_plan import apply_plan_in_memory
 from autocast_core.pipeline.job import Job
+from autocast_core.pipeline.other_tools.model_argument import check_model_argument
 from autocast_core.pipeline.stage import Artifacts, Stage, in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.load import LOAD
@@ -63,7 +64,7 @@ def convert_float_to_float16(
     `disable_shape_infer` types come from operator schemas alone. ConfigError for what is no model and limits that
     cannot be; ModelError, unless `check_fp16_ready` is False, for one that has FP16 already; and as `convert_file`.
     """
-    _check_model(model)
+    check_model_argument(model)
     if not 0 <= min_positive_val <= max_finite_val:
         raise ConfigError(
             f"min_positive_val {min_positive_val} and max_finite_val {max_finite_val}: give 0 <= the first <= the other"
@@ -104,7 +105,7 @@ def auto_convert_mixed_precision(
     ConfigError where nothing says what is valid, or the original's results are not valid beside themselves; DataError
     where the data do not fit; GateError where even the model that keeps all nodes in FP32 gives no valid results.
     """
-    _check_model(model)
+    check_model_argument(model)
     if validate_fn is None and rtol is None and atol is None:
         raise ConfigError("validate_fn, rtol and atol are all None: give one that says which results are valid")
     configure_logging_if_nobody_has()
@@ -183,11 +184,6 @@ def _proto(made: Artifacts) -> onnx.ModelProto:
     with runtime_model(made[Verified].structure) as converted:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(converted.bytes)
         return proto
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, onnx.ModelProto):
-        raise ConfigError(f"the model is a {type(model).__name__}: give an onnx.ModelProto, as onnx.load returns")
 
 
 def _has_fp16(model: onnx.ModelProto) -> bool:
