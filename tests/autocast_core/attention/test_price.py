@@ -17,7 +17,6 @@ from autocast_core.fusion import estimated_view
 from autocast_core.graph.walk import nodes_with_ids
 
 TYPES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16, "fp32": ir.DataType.FLOAT}
-NAMES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float"}
 SPLIT = [("fp32", "fp32", "fp16"), ("fp16", "fp32", "fp32"), ("fp32", "fp32", "fp32")]
 """Types of Q Kᵀ, Softmax and P V that split a core."""
 WHOLE = [

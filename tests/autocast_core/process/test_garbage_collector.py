@@ -1,7 +1,11 @@
 """The garbage collector: what is kept for good is left alone, what comes later is collected."""
 
+import gc
 import subprocess
 import sys
+import weakref
+
+from autocast_core.process.garbage_collector import collected_after
 
 PROGRAM = """
 import gc, weakref
@@ -55,28 +59,29 @@ def test_the_collector_is_paused_in_the_block_and_enabled_after_it():
     assert gc.isenabled()
 
 
+class Cycle:
+    """What only the garbage collector frees."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
 def test_what_a_block_leaves_is_collected_after_it_and_what_is_older_is_not_traversed():
-    import gc
-    import weakref
-
-    from autocast_core.process.garbage_collector import collected_after
-
-    class Item:
-        def __init__(self) -> None:
-            self.itself = self
-
-    old = Item()
+    old = Cycle()
     older = weakref.ref(old)
     gc.collect(0)
     del old
     with collected_after():
-        left = weakref.ref(Item())
+        left = weakref.ref(Cycle())
         assert not gc.isenabled() and left() is not None
     assert gc.isenabled() and left() is None and older() is not None
+
+
+def test_where_the_collector_is_off_a_block_leaves_it_off_and_collects_nothing():
     gc.disable()
     try:
         with collected_after():
-            left = weakref.ref(Item())
+            left = weakref.ref(Cycle())
         assert not gc.isenabled() and left() is not None
     finally:
         gc.enable()

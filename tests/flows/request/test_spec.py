@@ -108,6 +108,9 @@ def test_what_cannot_be_used_is_named_in_one_line(tmp_path, text, message):
 def test_a_missing_spec_file_is_a_config_error(tmp_path):
     with pytest.raises(ConfigError, match="no such file: give the path of a YAML file"):
         load_spec(tmp_path / "none.yaml", {})
+
+
+def test_a_model_given_as_a_spec_is_a_config_error(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not a text in UTF-8"):
         load_spec(tmp_path / "model.onnx", {})

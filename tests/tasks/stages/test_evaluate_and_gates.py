@@ -45,9 +45,9 @@ def test_both_backends_measure_an_fp16_model(pair):
 def test_a_bound_on_16_bit_insides_is_measured_where_it_is_asked_for(pair):
     (source, converted), data = pair
     found = evaluate_model(source, converted, None, data, ConversionConfig(accumulate="fp16"))
-    bound = "fidelity_bound_fp16"
-    assert list(found.fidelity) == [SIMULATION, ONNXRUNTIME, bound, f"{bound}_but_MatMul"]
-    bound, simulated = (found.metrics[f"{name}/rel_l2"] for name in ("fidelity_bound_fp16", SIMULATION))
+    prefix = "fidelity_bound_fp16"
+    assert list(found.fidelity) == [SIMULATION, ONNXRUNTIME, prefix, f"{prefix}_but_MatMul"]
+    bound, simulated = (found.metrics[f"{name}/rel_l2"] for name in (prefix, SIMULATION))
     assert simulated <= bound < 10 * simulated
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from autocast_core.config import ConversionConfig
 from autocast_core.sanitize import sanitize
-from tests.onnx_models import run_in_onnxruntime
+from tests.onnx_models import operator_types, run_in_onnxruntime
 
 CONFIG = ConversionConfig()
 X = np.random.default_rng(0).standard_normal((2, 5, 4)).astype(np.float32)
@@ -59,15 +59,11 @@ def run(proto: onnx.ModelProto) -> list[np.ndarray]:
     return run_in_onnxruntime(proto, {"x": X})
 
 
-def op_types(proto: onnx.ModelProto) -> list[str]:
-    return [node.op_type for node in proto.graph.node]
-
-
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_every_way_exporters_write_it_is_fused_and_computes_the_same(name: str):
     before = built(VARIANTS[name])
     after, _ = sanitized(before)
-    assert [kind for kind in op_types(after) if kind != "Constant"] == ["LayerNormalization"]
+    assert [kind for kind in operator_types(after) if kind != "Constant"] == ["LayerNormalization"]
     assert [value.name for value in after.graph.output] == ["y"]
     np.testing.assert_allclose(run(after)[0], run(before)[0], rtol=2e-6, atol=2e-6)
 
@@ -78,7 +74,7 @@ def test_axes_given_as_an_input_are_understood():
     )
     before = built("axes = Constant<value = int64[1] {-1}>()" + nodes, opset=18)
     after, _ = sanitized(before)
-    assert op_types(after) == ["LayerNormalization"]
+    assert operator_types(after) == ["LayerNormalization"]
     np.testing.assert_allclose(run(after)[0], run(before)[0], rtol=2e-6, atol=2e-6)
 
 
@@ -137,29 +133,29 @@ def test_what_is_no_layer_normalisation_is_left_alone(name: str):
     nodes, opset, outputs = LEFT_ALONE[name]
     before = built(nodes, opset, outputs)
     after, _ = sanitized(before)
-    assert op_types(after) == op_types(before)
+    assert operator_types(after) == operator_types(before)
 
 
 def test_a_bias_that_is_no_vector_stays_an_addition():
     before = built(TORCH.replace("Add(t, bias)", "Add(t, x)"))
     after, _ = sanitized(before)
-    assert op_types(after) == ["LayerNormalization", "Add"]
+    assert operator_types(after) == ["LayerNormalization", "Add"]
     np.testing.assert_allclose(run(after)[0], run(before)[0], rtol=2e-6, atol=2e-6)
 
 
 def test_the_pass_can_be_switched_off():
     before = built(TORCH)
     after, _ = sanitized(before, ConversionConfig(fuse_layer_norm=False))
-    assert op_types(after) == op_types(before)
+    assert operator_types(after) == operator_types(before)
 
 
 def test_a_constant_that_others_read_stays():
     before = built(TORCH + " z = Mul(y, two)", outputs="float[2,5,4] z")
     after, _ = sanitized(before)
-    assert op_types(after) == ["Constant", "LayerNormalization", "Mul"]
+    assert operator_types(after) == ["Constant", "LayerNormalization", "Mul"]
 
 
 def test_the_axis_may_be_what_a_constant_lists():
     nodes = TORCH.replace("<axes = [-1]>(x)", "(x, ax)").replace("<axes = [-1]>(p)", "(p, ax)")
     after, _ = sanitized(built("ax = Constant<value_ints = [-1]>()" + nodes, opset=18))
-    assert op_types(after) == ["LayerNormalization"]
+    assert operator_types(after) == ["LayerNormalization"]
