@@ -1,5 +1,5 @@
-r"""Foreign text made safe to print: messages of libraries and names in models may hold line ends, terminal escapes or
-ten thousand letters."""
+r"""Text for people: counts with their nouns, and foreign text made safe to print, since messages of libraries and names
+in models may hold line ends, terminal escapes or ten thousand letters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import unicodedata
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode's general categories of control, format, surrogate, private and unassigned characters, and line ends."""
+
+
+def how_many(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun: ``1 node``, ``1,234 nodes``; `many` where the plural is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def visible(text: str, limit: int = 200) -> str:

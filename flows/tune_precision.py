@@ -17,6 +17,7 @@ from autocast_core.json_values import finite
 from autocast_core.model.atomic import check_inputs_stay, check_plain
 from autocast_core.pipeline.job import files_of_data
 from autocast_core.pipeline.saved import JobRequest
+from autocast_core.text import how_many
 from flows.conversion.ending_states import gate_missed
 from flows.conversion.tracked_run import (
     end_tracking_run,
@@ -258,7 +259,7 @@ def report(tuned: Tuned, spec: Spec) -> str:
     lines = [
         f"# {tuned.summary}",
         "",
-        f"{len(tuned.kept_fp32)} nodes kept in FP32 after {tuned.trials} evaluations"
+        f"{how_many(len(tuned.kept_fp32), 'node')} kept in FP32 after {how_many(tuned.trials, 'evaluation')}"
         + (f"; ended early: {tuned.stopped}." if tuned.stopped else f"; {tuned.proof()}."),
         "",
         *(

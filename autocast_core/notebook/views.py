@@ -20,6 +20,7 @@ from autocast_core.report.figures.pareto_plot import pareto_plot
 from autocast_core.report.figures.plots import precision_by_operator, sizes
 from autocast_core.report.text import number, size
 from autocast_core.search.result import SearchResult
+from autocast_core.text import how_many
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +72,8 @@ def _(conversion: Conversion) -> Iterator[Part]:
 def _(found: SearchResult) -> Iterator[Part]:
     kept = len(found.kept_fp32)
     ending = f"ended early: {found.stopped}" if found.stopped else "1-minimal: lowering any one of them misses a budget"
-    yield Caption(f"{kept} nodes kept in FP32 after {found.evaluations} evaluations" + (f"; {ending}" if kept else ""))
+    counts = f"{how_many(kept, 'node')} kept in FP32 after {how_many(found.evaluations, 'evaluation')}"
+    yield Caption(f"{counts}; {ending}" if kept else counts)
     yield Table(
         "Budgets, measured in simulation",
         ("budget", "measured", "result"),
@@ -87,7 +89,7 @@ def _(found: SearchResult) -> Iterator[Part]:
 @_parts.register
 def _(inspection: Inspection) -> Iterator[Part]:
     count, types = len(inspection.findings), inspection.types
-    yield Caption(f"{count} finding{'' if count == 1 else 's'}" if count else "no findings")
+    yield Caption(how_many(count, "finding") if count else "no findings")
     yield Table(
         "Findings",
         ("code", "level", "node", "what", "costs", "remedy"),

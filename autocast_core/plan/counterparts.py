@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from autocast_core.config import Precision
 from autocast_core.plan import NodeDecision, PlanData, PrecisionPlan
+from autocast_core.text import how_many
 
 _NUMBER = re.compile(r"\d+")
 
@@ -37,9 +38,12 @@ class Transferred:
     def summary(self) -> str:
         """One line: what was carried and what was not."""
         parts = [f"{len(self.carried):,} of {len(self.plan.nodes):,} decisions were carried over"]
-        parts += [f"{len(self.left):,} nodes have no counterpart (decided by the rules)"] if self.left else []
-        parts += [f"{len(self.kept):,} nodes stay FP32 for what is known of this model"] if self.kept else []
-        parts += [f"{len(self.unused):,} FP32 nodes of the plan have no counterpart here"] if self.unused else []
+        counted = (
+            (len(self.left), ("node has", "nodes have"), "no counterpart (decided by the rules)"),
+            (len(self.kept), ("node stays", "nodes stay"), "FP32 for what is known of this model"),
+            (len(self.unused), ("FP32 node of the plan has", "FP32 nodes of the plan have"), "no counterpart here"),
+        )
+        parts += [f"{how_many(count, *nodes)} {what}" for count, nodes, what in counted if count]
         return "; ".join(parts)
 
 

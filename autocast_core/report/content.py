@@ -32,6 +32,7 @@ from autocast_core.report.before_after import QuantityChange, changes
 from autocast_core.report.network import Network
 from autocast_core.search.attribution import Attribution
 from autocast_core.simulate import ATTENTION
+from autocast_core.text import how_many
 
 ERRORS = ("rel_l2", "max_abs", "mean_abs", "cosine", "sqnr_db")
 _NAMED = 2
@@ -155,7 +156,7 @@ def gate_outcome(report: ReportInput) -> GateOutcome:
     if not report.gates:
         return GateOutcome(None, "Undecided: no gate was checked.")
     if failed:
-        return GateOutcome(False, f"Fails {len(failed)} of {_plural(len(report.gates), 'gate')}.")
+        return GateOutcome(False, f"Fails {len(failed)} of {how_many(len(report.gates), 'gate')}.")
     if report.validation is not None and report.validation.findings:
         return GateOutcome(False, f"Passes its gates, but {report.validation.package} refuses the model.")
     return GateOutcome(True, f"Passes {'its gate' if len(report.gates) == 1 else f'all {len(report.gates)} gates'}.")
@@ -332,7 +333,8 @@ def _price(metrics: Mapping[str, float], spared: str) -> str:
     if kernels is None:
         return ""
     traffic = "" if moved is None else f" and {moved:+,.0f} bytes a batch"
-    return f" for {kernels:+.0f} kernels{traffic} (model of fusion)"
+    noun = "kernel" if abs(kernels) == 1 else "kernels"
+    return f" for {kernels:+.0f} {noun}{traffic} (model of fusion)"
 
 
 def _unchecked_engine(validation: Validation | None) -> list[str]:
@@ -342,7 +344,3 @@ def _unchecked_engine(validation: Validation | None) -> list[str]:
     if validation.depth != "executed":
         reasons.append("Execution in 16-bit arithmetic, and latency: no engine ran the model.")
     return reasons
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -18,6 +18,7 @@ from autocast_core.graph.annotations import quantization_annotation, set_quantiz
 from autocast_core.graph.names import UnusedNames, defined_values, rename
 from autocast_core.graph.walk import all_graphs, all_nodes, bodies, nodes_with_ids
 from autocast_core.sanitize.change import Change
+from autocast_core.text import how_many
 
 
 def give_unique_names(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
@@ -60,9 +61,9 @@ def _name_nodes(graph: ir.Graph) -> tuple[Change, ...]:
         seen.add(node.name)
     changes = []
     if named:
-        changes.append(Change("names", f"named {len(named)} unnamed nodes", tuple(named)))
+        changes.append(Change("names", f"named {how_many(len(named), 'unnamed node')}", tuple(named)))
     if renamed:
-        changes.append(Change("names", f"renamed {len(renamed)} nodes that shared a name", tuple(renamed)))
+        changes.append(Change("names", f"renamed {how_many(len(renamed), 'node')} that shared a name", tuple(renamed)))
     return tuple(changes)
 
 

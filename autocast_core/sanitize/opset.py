@@ -21,6 +21,7 @@ from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import OPSET, Change
 from autocast_core.sanitize.normalizations import layernorm, rmsnorm
 from autocast_core.sanitize.upgrade import upgrade_nodes
+from autocast_core.text import how_many
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def raise_opset(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]
     if choice is None or own is None or choice.opset == own:
         return ()
     replaced = raise_nodes(model, choice.opset)
-    detail = f"opset raised from {own} to {choice.opset}, {len(replaced)} nodes rewritten"
+    detail = f"opset raised from {own} to {choice.opset}, {how_many(len(replaced), 'node')} rewritten"
     return (Change(OPSET, detail, tuple(str(node.name) for node in replaced)),)
 
 

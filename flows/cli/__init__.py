@@ -88,8 +88,6 @@ def _run_command() -> None:
         command.add_to(app)
     try:
         returned = app(standalone_mode=False, prog_name="autocast")
-    except SystemExit:
-        raise
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
@@ -119,9 +117,10 @@ def _end_as(status: int) -> NoReturn:
 
 
 def _misuse(error: Any) -> NoReturn:
-    """One line for a usage error of the command-line parser, and the JSON object where that was asked for.
+    """One line for a usage error of the command-line parser, and the JSON object where that was asked for; ends the
+    process.
 
-    None where there is no message: of a group of commands without a command the help has been printed.
+    There is no line where the error has no message: for a group of commands without a command, whose help was printed.
     """
     from autocast_core.text import one_line
     from flows.cli.terminal.output import MISUSE, print_json

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autocast_core.text import how_many
 from flows.cli.terminal.output import finish, say
 from flows.cli.terminal.shared_options import Json
 from flows.cli.terminal.tables import print_table
@@ -131,7 +132,7 @@ def diff(before: PlanFile, after: PlanFile, as_json: Json = False) -> None:
     if not as_json:
         rows = [(change["id"], change["before"] or "–", change["after"] or "–") for change in result["changes"]]
         print_table("Differences", ("node", "before", "after"), rows)
-        say(f"{len(rows)} nodes differ" if len(rows) != 1 else "1 node differs")
+        say(how_many(len(rows), "node differs", "nodes differ"))
 
 
 def schema() -> None:

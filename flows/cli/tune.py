@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from autocast_core.text import how_many
 from flows.cli.terminal.output import finish, say
 from flows.cli.terminal.shared_options import Json, Judges, Metric, Precisions, SourceModel, SpecFile
 from flows.cli.terminal.tables import print_table
@@ -124,7 +125,8 @@ def show(result: Mapping[str, Any]) -> None:
     say(result["measured"])
     kept, stopped = len(result["kept_fp32"]), result["stopped"]
     ending = f"ended early: {stopped}" if stopped else result["proof"]
-    say(f"{kept} nodes kept in FP32 after {result['trials']} evaluations; {ending if kept else 'none is needed'}")
+    counts = f"{how_many(kept, 'node')} kept in FP32 after {how_many(result['trials'], 'evaluation')}"
+    say(f"{counts}; {ending if kept else 'none is needed'}")
     shares = {row["id"].removeprefix("graph/"): row["share"] for row in result["attribution"]}
     certified = {entry["node"]: entry for entry in result["certificate"]}
     for name in result["kept_fp32"]:

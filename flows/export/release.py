@@ -57,6 +57,7 @@ def export_version(uri: str, form: ExportForm, output: Path) -> Exported:
     version, run = read_conversion(uri)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        # Of a relative folder Python 3.11 makes a relative path.
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent.absolute()) as scratch:
             return _export(version, run, form, output, Path(scratch))
     except OSError as error:

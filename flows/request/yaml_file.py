@@ -57,12 +57,21 @@ def _text(path: str | Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}: give the path of a YAML file") from error
 
 
+_PLAIN_WORDS = (
+    ("a valid tuple", "a list"),
+    ("a valid list", "a list"),
+    ("a valid dictionary", "a mapping"),
+    ("a valid boolean", "true or false"),
+    ("a valid integer", "an integer"),
+    ("a valid ", "a "),
+)
+
+
 def said_plainly(message: str) -> str:
     """What pydantic says of a value, in the words of YAML: lists and mappings, not tuples and dictionaries."""
     message = message.removeprefix("Value error, ").partition(", unable to ")[0]
-    for theirs, ours in (("valid tuple", "list"), ("valid list", "list"), ("valid dictionary", "mapping")):
+    for theirs, ours in _PLAIN_WORDS:
         message = message.replace(theirs, ours)
-    message = message.replace("a valid boolean", "true or false").replace("a valid ", "a ")
     return f"{message[:1].lower()}{message[1:]}"
 
 

@@ -1,6 +1,11 @@
-"""Foreign text on one safe line."""
+"""Counts with their nouns, and foreign text on one safe line."""
 
-from autocast_core.text import one_line, visible
+from autocast_core.text import how_many, one_line, visible
+
+
+def test_a_count_has_its_noun_in_the_right_number():
+    assert [how_many(count, "node") for count in (0, 1, 1234)] == ["0 nodes", "1 node", "1,234 nodes"]
+    assert [how_many(count, "node is", "nodes are") for count in (1, 2)] == ["1 node is", "2 nodes are"]
 
 
 def test_control_and_direction_characters_are_written_out():

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from distributed import LocalCluster
@@ -55,10 +56,10 @@ def _data(model: Path, folder: Path, batches: int) -> Path:
     numbers = np.random.default_rng(0)
     specs = input_specs(load_model(model))
     for batch in range(batches):
-        shapes = {
-            spec.name: (1, *(dim if isinstance(dim, int) else _TOKENS for dim in spec.dims[1:])) for spec in specs
-        }
-        arrays = {spec.name: numbers.integers(0, 2, shapes[spec.name]).astype(spec.numpy) for spec in specs}
+        arrays: dict[str, Any] = {}
+        for spec in specs:
+            shape = (1, *(dim if isinstance(dim, int) else _TOKENS for dim in (spec.dims or ())[1:]))
+            arrays[spec.name] = numbers.integers(0, 2, shape).astype(spec.numpy)
         np.savez(folder / f"{batch:06}.npz", **arrays)
     return folder
 

@@ -56,6 +56,9 @@ _START_BYTES, _THREAD_BYTES = 160 << 20, 8 << 20
 the process without a word."""
 _LONGEST_MESSAGE = 400
 _UNKNOWN_OPERATOR = re.compile(r"(?P<domain>[^\s:]+):(?P<op_type>\w+)\(-?\d+\) is not a registered function/op")
+_LATER_OPSET = re.compile(
+    r"Opset (?P<opset>\d+) is under development.* domain (?P<domain>\S+) is till opset (?P<latest>\d+)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,12 @@ class OrtSession:
 
 def _refusal(error: Exception) -> BackendError:
     """What ONNX Runtime's error on opening a model means."""
+    later = _LATER_OPSET.search(str(error))
+    if later is not None:
+        return BackendError(
+            f"ONNX Runtime supports {later['domain']} up to opset {later['latest']}, and the model has opset"
+            f" {later['opset']}: export it with a lower opset, or install a later onnxruntime"
+        )
     unknown = _UNKNOWN_OPERATOR.search(str(error))
     if unknown is None:
         return BackendError(f"ONNX Runtime refuses the model: {_message(error)}")

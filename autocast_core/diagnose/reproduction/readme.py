@@ -10,7 +10,7 @@ import onnx_ir as ir
 from autocast_core.diagnose.reproduction.reproduction import Reproduction
 from autocast_core.diagnose.reproduction.sub_models import node_count
 from autocast_core.graph.walk import all_nodes
-from autocast_core.text import visible
+from autocast_core.text import how_many, visible
 from autocast_core.version import VERSION
 
 _ROWS = 5
@@ -81,8 +81,7 @@ def _table(expected: np.ndarray, found: np.ndarray) -> list[str]:
 
 def _nodes(model: ir.Model) -> str:
     kinds = list(dict.fromkeys(node.op_type for node in all_nodes(model.graph)))
-    count = node_count(model)
-    return f"{count} node{'s' if count != 1 else ''} ({_plain(', '.join(kinds))})"
+    return f"{how_many(node_count(model), 'node')} ({_plain(', '.join(kinds))})"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from autocast_core.lint.finding import Check, Level, Spot
 from autocast_core.lint.subject import Subject, float_type, is_cast, size_in_bytes, total, type_word
 from autocast_core.number_formats import FLOAT_DTYPES, LOW_DTYPES
 from autocast_core.operators.families import CARRIES, CONSTANTS, is_in
+from autocast_core.text import how_many
 
 _SHOWN = 3
 _WIDE = FLOAT_DTYPES - LOW_DTYPES
@@ -108,10 +109,9 @@ def _reads_narrow_alone(node: ir.Node, island: Island) -> bool:
 def _described(island: Island) -> str:
     kinds = list(dict.fromkeys(node.op_type for node in island.nodes))
     more = ", …" if len(kinds) > _SHOWN else ""
-    nodes, casts = len(island.nodes), len(island.entries) + len(island.exits)
+    casts = how_many(len(island.entries) + len(island.exits), "cast")
     words = "/".join(dict.fromkeys(type_word(float_type(node)) for node in island.nodes))
-    counted = f"{nodes} node{'s' if nodes > 1 else ''} in {words}"
-    return f"{counted} ({', '.join(kinds[:_SHOWN])}{more}) behind {casts} cast{'s' if casts > 1 else ''}"
+    return f"{how_many(len(island.nodes), 'node')} in {words} ({', '.join(kinds[:_SHOWN])}{more}) behind {casts}"
 
 
 ISLANDS = (

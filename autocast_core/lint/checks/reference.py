@@ -33,6 +33,12 @@ def _pairs(subject: Subject) -> Iterator[tuple[ir.Value, ir.TensorProtocol, ir.T
             yield value, low, original
 
 
+def compares_nothing(subject: Subject) -> bool:
+    """Whether a reference is given, and none of the model's 16-bit constants can be compared with one there."""
+    has_low = any(value.dtype in LOW_DTYPES for value in subject.constants)
+    return subject.reference is not None and has_low and next(_pairs(subject), None) is None
+
+
 def _by_name(model: ir.Model) -> Iterator[tuple[str, ir.TensorProtocol]]:
     for graph in all_graphs(model.graph):
         for value in graph.initializers.values():

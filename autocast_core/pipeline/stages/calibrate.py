@@ -16,6 +16,7 @@ from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import Stage
 from autocast_core.pipeline.stages.upgrade_check import check_upgrade
+from autocast_core.text import how_many
 
 _OUT_OF_MEMORY = ("alloc", "memory", "mmap")
 """What runtimes say when there is too little of it."""
@@ -126,8 +127,8 @@ def _calibrate_part(job: Job, model: ir.Model, custom: list[ir.Node]) -> Statist
             return found
         arrays = ", ".join(map(repr, _outputs(custom)[:3]))
         hint = "" if given or not arrays else f", or what they make in the data, under the names {arrays}"
-        missing = f"{len(part.missing)} nodes that are or follow custom operators ({operators}): {remedy}{hint}"
-        return replace(found, skipped=missing)
+        missing = how_many(len(part.missing), "node that is or follows", "nodes that are or follow")
+        return replace(found, skipped=f"{missing} custom operators ({operators}): {remedy}{hint}")
     return Statistics(skipped=f"no part of the model runs without custom operators ({operators}): {remedy}")
 
 

@@ -200,7 +200,7 @@ def evaluation_data(job: Job, original: ir.Model) -> Batches:
 
 
 def kind_of_data(job: Job) -> str:
-    """Which of these it is."""
+    """What `evaluation_data` gives: ``evaluation``, ``calibration`` or ``random``."""
     return "evaluation" if job.evaluation else "calibration" if job.calibration else "random"
 
 

@@ -11,7 +11,7 @@ from autocast_core.report.content import ReportInput, all_warnings, kept_nodes, 
 from autocast_core.report.figures.ranges import FP16_MAX
 from autocast_core.report.sources import error_sources
 from autocast_core.report.text import number
-from autocast_core.text import visible
+from autocast_core.text import how_many, visible
 
 _NODES = 3
 _RULES = 3
@@ -42,7 +42,7 @@ def pointers(report: ReportInput) -> tuple[Pointer, ...]:
 
 def _findings(report: ReportInput) -> Iterator[Pointer]:
     if report.validation is not None and report.validation.findings:
-        count = _counted(len(report.validation.findings), "finding")
+        count = how_many(len(report.validation.findings), "finding")
         yield Pointer(f"The target engine has {count}: {visible(report.validation.findings[0].words)}", "engine")
 
 
@@ -54,7 +54,7 @@ def _errors(report: ReportInput) -> Iterator[Pointer]:
     large = [node for node in found if node.share >= _LARGE_SHARE]
     if large:
         share = sum(node.share for node in large)
-        text = f"{_counted(len(large), 'node')} {'makes' if len(large) == 1 else 'make'} {share:.0%} of the error"
+        text = f"{how_many(len(large), 'node')} {'makes' if len(large) == 1 else 'make'} {share:.0%} of the error"
         yield Pointer(text, "sources", _ids(large))
     else:
         half = _making_half(found)
@@ -75,7 +75,7 @@ def _making_half(found: Sequence[NodeError]) -> int:
 def _overflows(report: ReportInput) -> Iterator[Pointer]:
     over = [node for node in error_sources(report) if node.overflow]
     if over:
-        yield Pointer(f"Values overflow in {_counted(len(over), 'node')}", "sources", _ids(over))
+        yield Pointer(f"Values overflow in {how_many(len(over), 'node')}", "sources", _ids(over))
 
 
 def _kept(report: ReportInput) -> Iterator[Pointer]:
@@ -86,11 +86,11 @@ def _kept(report: ReportInput) -> Iterator[Pointer]:
         by_rule.setdefault(decision.rule, []).append(decision)
     ranked = sorted(by_rule.items(), key=lambda each: -len(each[1]))
     for rule, decisions in ranked[:_RULES]:
-        text = f"{_counted(len(decisions), 'node')} in FP32 by {visible(rule)}: {visible(_why(decisions))}"
+        text = f"{how_many(len(decisions), 'node')} in FP32 by {visible(rule)}: {visible(_why(decisions))}"
         yield Pointer(text, "nodes", _ids(decisions))
     rest = sum(len(decisions) for _, decisions in ranked[_RULES:])
     if rest:
-        yield Pointer(f"{_counted(rest, 'node')} in FP32 by other rules", "nodes")
+        yield Pointer(f"{how_many(rest, 'node')} in FP32 by other rules", "nodes")
 
 
 def _why(decisions: Sequence[NodeDecision]) -> str:
@@ -103,7 +103,7 @@ def _ranges(report: ReportInput) -> Iterator[Pointer]:
     if beyond:
         largest = max(beyond, key=beyond.__getitem__)
         reaches = f"{visible(largest)} reaches {number(beyond[largest])}"
-        text = f"{_counted(len(beyond), 'tensor')} beyond FP16's largest value: {reaches}"
+        text = f"{how_many(len(beyond), 'tensor')} beyond FP16's largest value: {reaches}"
         yield Pointer(text, "ranges", _touching(report, largest))
 
 
@@ -118,14 +118,10 @@ def _touching(report: ReportInput, tensor: str) -> tuple[str, ...]:
 def _lists(report: ReportInput) -> Iterator[Pointer]:
     open_points, warnings = len(unchecked(report)), len(all_warnings(report))
     if open_points:
-        yield Pointer(f"{_counted(open_points, 'thing was', 'things were')} not checked", "unchecked")
+        yield Pointer(f"{how_many(open_points, 'thing was', 'things were')} not checked", "unchecked")
     if warnings:
-        yield Pointer(_counted(warnings, "warning"), "warnings")
+        yield Pointer(how_many(warnings, "warning"), "warnings")
 
 
 def _ids(nodes: Sequence[NodeDecision | NodeError]) -> tuple[str, ...]:
     return tuple(node.id for node in nodes[:_NODES])
-
-
-def _counted(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"

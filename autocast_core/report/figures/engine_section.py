@@ -14,7 +14,7 @@ from autocast_core.engine.roofline import Estimate, kernel_seconds
 from autocast_core.engine.validation import FP32, MIXED, Validation, of_fp32
 from autocast_core.engine.view import DescribedBy, EngineView, Kernel
 from autocast_core.report.text import number, size
-from autocast_core.text import visible
+from autocast_core.text import how_many, visible
 
 WIDTH = 900
 COSTLIEST = 25
@@ -159,8 +159,7 @@ def _strip(side: str, view: EngineView, costs: Sequence[float], scale: float, es
         attention = any(each.fused_attention for each in kernels)
         bars.append(KernelBar(round(x * scale, 2), round(cost * scale, 2), type_class(dearest), attention, text))
         x += cost
-    kernels_text = "1 kernel" if len(view.kernels) == 1 else f"{len(view.kernels):,} kernels"
-    total = f"{kernels_text}, {_amount(x, estimated)}"
+    total = f"{how_many(len(view.kernels), 'kernel')}, {_amount(x, estimated)}"
     return Strip(f"{'FP32' if side == FP32 else 'mixed'} engine", tuple(bars), total)
 
 

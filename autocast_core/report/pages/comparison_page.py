@@ -12,6 +12,7 @@ from autocast_core.plan import NodeDecision, PrecisionPlan
 from autocast_core.plan import diff as plan_diff
 from autocast_core.report.pages.report_page import environment
 from autocast_core.report.text import number
+from autocast_core.text import how_many
 
 _LISTED = 2000
 _ABSENT = "–"
@@ -152,7 +153,7 @@ def _changed(node_id: str, before: NodeDecision | None, after: NodeDecision | No
 
 
 def _nodes_are(count: int) -> str:
-    return "1 node is" if count == 1 else f"{count:,} nodes are"
+    return how_many(count, "node is", "nodes are")
 
 
 def _explanation(decision: NodeDecision | None) -> str:

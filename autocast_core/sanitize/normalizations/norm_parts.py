@@ -11,6 +11,7 @@ from autocast_core.graph.annotations import set_replaced_names
 from autocast_core.graph.constants import constant_tensor, drop_if_unread, scalar, small_array
 from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.sanitize.change import Change
+from autocast_core.text import how_many
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def fuse_norms(model: ir.Model, step: str, op_type: str, match: Matcher) -> tupl
             parts = _parts_around(node, match)
             if parts is not None:
                 fused.append(_fuse(graph, parts, op_type))
-    return tuple(Change(step, f"fused {len(nodes)} nodes into {op_type}", nodes) for nodes in fused)
+    return tuple(Change(step, f"fused {how_many(len(nodes), 'node')} into {op_type}", nodes) for nodes in fused)
 
 
 def has_norm(model: ir.Model, match: Matcher) -> bool:

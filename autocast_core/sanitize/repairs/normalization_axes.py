@@ -11,6 +11,7 @@ import onnx_ir as ir
 from autocast_core.config import ConversionConfig
 from autocast_core.graph.walk import all_nodes
 from autocast_core.sanitize.change import Change
+from autocast_core.text import how_many
 
 _DEFAULT = (0, 2, 3)
 """ONNX operator MeanVarianceNormalization, attribute axes."""
@@ -30,4 +31,4 @@ def state_axes(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...]:
     if not found:
         return ()
     names = tuple(str(node.name) for node in found)
-    return (Change("normalization_axes", f"stated the default axes of {len(found)} nodes", names),)
+    return (Change("normalization_axes", f"stated the default axes of {how_many(len(found), 'node')}", names),)

@@ -19,6 +19,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.graph.walk import all_graphs, all_nodes
 from autocast_core.operators import first_opset, is_microsoft_operator, is_runtime_operator, newest_version
 from autocast_core.sanitize.change import Change
+from autocast_core.text import how_many
 
 PLUGINS = "plugins"
 """The name of the pass, which is the step of its changes."""
@@ -53,7 +54,8 @@ def move_plugins(model: ir.Model, config: ConversionConfig) -> tuple[Change, ...
     if not moved:
         return ()
     operators = ", ".join(dict.fromkeys(node.op_type for node in moved))
-    detail = f"{len(moved)} nodes are taken for TensorRT plugins and moved to the domain {PLUGIN_DOMAIN}: {operators}"
+    count = how_many(len(moved), "node is", "nodes are")
+    detail = f"{count} taken for TensorRT plugins and moved to the domain {PLUGIN_DOMAIN}: {operators}"
     return (Change(PLUGINS, detail, tuple(str(node.name) for node in moved)),)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from autocast_core.text import how_many
 from flows.cli.terminal.output import FailedCheckError, finish, say
 from flows.cli.terminal.shared_options import Json
 
@@ -56,8 +57,7 @@ def lint(
         if not as_json:
             show(result)
         if strict and result["findings"]:
-            count = len(result["findings"])
-            raise FailedCheckError(f"{model}: {count} finding{'s' if count > 1 else ''}", result)
+            raise FailedCheckError(f"{model}: {how_many(len(result['findings']), 'finding')}", result)
         return result
 
     finish(checked, KEYS, as_json)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from autocast_core.text import how_many
+
 KEYS = ("output", "options", "changed", "refused", "unmatched", "ignored", "summary")
 _MOST = 1 << 24
 _SUFFIXES = (".json", ".txt", ".yaml", ".yml", ".cfg")
@@ -56,8 +58,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     ):
         yield from (f"warning: {entry!r} {why}" for entry in result.get(kind) or ())
     if result.get("summary") is not None:
-        nodes = "node" if result["changed"] == 1 else "nodes"
-        yield f"{result['changed']} {nodes} changed. {result['summary']}: {result['output']}"
+        yield f"{how_many(result['changed'], 'node')} changed. {result['summary']}: {result['output']}"
     elif result["output"] is not None:
         yield f"wrote {result['output']}"
     else:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -45,10 +45,8 @@ def finish(
     from flows.local.environment import only_json_on_stdout
 
     try:
-        if not as_json:
-            with _warnings_told(), full_disk_told(), out_of_memory_told():
-                return command()
-        with only_json_on_stdout(), _warnings_told(), full_disk_told(), out_of_memory_told():
+        stdout = only_json_on_stdout() if as_json else nullcontext()
+        with stdout, _warnings_told(), full_disk_told(), out_of_memory_told():
             result = command()
     except (Exception, KeyboardInterrupt) as error:
         if was_interrupted(error):
@@ -59,7 +57,8 @@ def finish(
             raise
         text = f"{type(error).__name__}: {one_line(error)} (set AUTOCAST_TRACEBACK=1 to see where)"
         _fail(text, FAILURE, known, keys, as_json)
-    print_json({"ok": True, "error": None, **{key: result.get(key) for key in keys}})
+    if as_json:
+        print_json({"ok": True, "error": None, **{key: result.get(key) for key in keys}})
     return result
 
 

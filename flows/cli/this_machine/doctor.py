@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from autocast_core.text import how_many
 from flows.cli.terminal.output import FailedCheckError, finish, say
 from flows.cli.terminal.shared_options import Json
 
@@ -44,7 +45,7 @@ def doctor(
             show(checks)
         count = sum(each["state"] == "problem" for each in checks)
         if count:
-            raise FailedCheckError(f"{count} problem{'s' if count > 1 else ''} to fix", {"checks": checks})
+            raise FailedCheckError(f"{how_many(count, 'problem')} to fix", {"checks": checks})
         return {"checks": checks}
 
     finish(examined, KEYS, as_json)

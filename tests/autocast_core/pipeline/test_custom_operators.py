@@ -59,7 +59,7 @@ def test_what_follows_the_operator_is_calibrated_on_what_the_data_has_of_it(path
     plan, nodes, _ = converted(path, {**DATA, "h": X * 1000 + 1})
     assert [nodes[name].rule for name in NAMES] == ["io_range", "legality", "io_range", "io_range"]
     assert plan.warnings == (
-        "calibrated in part: 1 nodes that are or follow custom operators (AddOne): give their library with "
+        "calibrated in part: 1 node that is or follows custom operators (AddOne): give their library with "
         "--custom_op_libraries or --trt_plugins (in a spec without --); decided by the rules that need no data",
     )
 

@@ -90,6 +90,7 @@ def test_an_unknown_option_is_named_with_its_line_and_the_nearest_one(tmp_path):
         ("seed: 1\ndata_max: -1", r"line 2: data_max: input should be greater than or equal to 0, not -1"),
         ("gates: 5", r"line 1: gates: input should be a list, not 5"),
         ("data_max: lots", r"line 1: data_max: input should be a number, not 'lots'"),
+        ("opset: new", r"line 1: opset: input should be an integer, not 'new'"),
         ("allow_random: maybe", r"line 1: allow_random: input should be true or false, not 'maybe'"),
         ("shapes:\n  x: 1xq", r"line 2: shapes: .*not 'q'"),
         ("name: a/b", r"line 1: name: .*not 'a/b'"),

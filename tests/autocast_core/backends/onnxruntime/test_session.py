@@ -80,6 +80,14 @@ def test_a_refused_model_is_an_error_of_one_line_in_its_own_words() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_opset_that_the_runtime_does_not_know_is_named_with_the_one_that_it_does() -> None:
+    model = model_of(RELU)
+    model.graph.opset_imports[""] = 99
+    known = r"supports ai\.onnx up to opset \d+, and the model has opset 99: export it with a lower opset, or install"
+    with pytest.raises(BackendError, match=known):
+        CPU.open(model)
+
+
 def test_a_failing_run_is_an_error_of_one_line_in_its_own_words() -> None:
     session = CPU.open(model_of(RELU))
     with pytest.raises(BackendError, match=r"fails on the model: INVALID_ARGUMENT : .* Got: 3 Expected: 2") as caught:

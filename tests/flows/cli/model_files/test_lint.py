@@ -54,6 +54,18 @@ def test_a_reference_is_compared(autocast, tmp_path):
     assert ended.errors == [f"error: {tmp_path / 'none.onnx'}: no such file: give the path of an .onnx file"]
 
 
+def test_a_reference_that_has_none_of_the_weights_is_told(autocast, tmp_path):
+    header = '<ir_version: 10, opset_import: ["" : 18]>'
+    model = header + "g (float16[2] x) => (float16[2] y) <float16[2] w = {1, 2}> { y = Mul(x, w) }"
+    onnx.save(onnx.parser.parse_model(model), tmp_path / "m.onnx")
+    for name, count in (("other", 1), ("w", 0)):
+        original = model.replace("float16", "float").replace(" w", f" {name}")
+        onnx.save(onnx.parser.parse_model(original), tmp_path / "f.onnx")
+        ended = autocast("lint", tmp_path / "m.onnx", "--reference", tmp_path / "f.onnx", "--strict")
+        told = "nothing is compared with it; give the FP32 model that this one was made from"
+        assert (ended.code, ended.err.count(told)) == (0, count)
+
+
 @pytest.mark.parametrize("content", [b"", b"no model", b"<html></html>"])
 def test_what_is_not_onnx_is_one_line(autocast, tmp_path, content):
     (tmp_path / "m.onnx").write_bytes(content)
