@@ -8,26 +8,27 @@ import numpy as np
 import onnx_ir as ir
 
 from autocast_core.apply import apply_plan
-from autocast_core.attention import attention_cores
 from autocast_core.config import Precision
 from autocast_core.decide.rules import REPAIR
 from autocast_core.evaluate.metric_names import EXTRA_BYTES, EXTRA_KERNELS, of_repair
 from autocast_core.fusion import estimated_view, static_shapes
+from autocast_core.graph.walk import nodes_with_ids
 from autocast_core.plan import PrecisionPlan
-from autocast_core.simulate import ATTENTION
+from autocast_core.simulate import ATTENTION, attention_products
 
 
 def repair_prices(
     model: ir.Model, plan: PrecisionPlan, feeds: Mapping[str, np.ndarray], spared: Collection[str]
 ) -> dict[str, float]:
     """The price of each repair of the sanitized `model` by `plan` under its metric names: of all low nodes of an
-    operator type in FP32, or of the products of attention cores (`ATTENTION`).
+    operator type in FP32, or of the products of attention cores that are several nodes (`ATTENTION`).
 
     `feeds` is a batch, for its shapes; bytes are those of such a batch, and left out where a shape is not known.
     """
     shapes = static_shapes(model, feeds)
     before = estimated_view(apply_plan(model, plan).model, shapes)
-    products = {product for core in attention_cores(model.graph) for product in core.products}
+    in_cores = attention_products(model.graph)
+    products = {node_id for node_id, node in nodes_with_ids(model.graph) if node in in_cores}
     low = [node for node in plan.nodes if node.precision.is_low]
     found: dict[str, float] = {}
     for each in sorted(spared):

@@ -10,12 +10,16 @@ import onnx.parser
 import pytest
 
 from autocast_core import ConversionConfig
+from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.stage import in_this_process, run_stages
 from autocast_core.pipeline.stages.apply import APPLY
 from autocast_core.pipeline.stages.evaluate import EVALUATE, Evaluated
 from autocast_core.pipeline.stages.load import LOAD
+from autocast_core.plan import PrecisionPlan
+from autocast_core.search.costs.repair_prices import repair_prices
+from autocast_core.simulate import ATTENTION
 
 CORE = """
 <ir_version: 10, opset_import: ["" : 22]>
@@ -49,6 +53,20 @@ def test_what_rounds_inside_is_measured_one_by_one_and_attention_as_a_whole(foun
     decibels = {name: found.metrics[f"{name}/sqnr_db"] for name in found.fidelity}
     assert decibels[f"{bound}_but_MatMul"] > decibels[bound]
     assert decibels[f"{bound}_but_attention"] >= decibels[bound]
+
+
+def test_attention_that_is_one_operator_has_no_products_to_price():
+    operator = onnx.parser.parse_model("""<ir_version: 11, opset_import: ["" : 23]>
+        main (float[1,4,64,32] q, float[1,4,64,32] k, float[1,4,64,32] v) => (float[1,4,64,32] y)
+        { [query] a = Relu (q) [core] y = Attention (a, k, v) }""")
+    config = ConversionConfig(nodes_to_include=(".*",))
+    made = run_stages((LOAD, *planning_stages(config)), in_this_process(Job(operator, config)))
+    plan = made[PrecisionPlan]
+    assert all(node.precision.is_low for node in plan.nodes)
+    assert repair_prices(made[SanitizedSource].model, plan, {}, {ATTENTION}) == {
+        "fusion/fp32_inside/attention/extra_kernels": 0,
+        "fusion/fp32_inside/attention/extra_bytes": 0,
+    }
 
 
 def test_fp32_inside_costs_no_kernel_and_the_constants_in_fp32(found):
