@@ -29,8 +29,7 @@ def calibrate(job: Job, sanitized: SanitizedSource) -> Statistics:
     Of a model with custom operators that the runtime does not know, the part that runs without them; with what they
     make as inputs where the data has it. DataError where the data does not fit the model's inputs or, without
     `allow_uncalibrated`, where something keeps data that was given from being used; ModelError where that is a file of
-    weights that is gone; UnconvertibleError where an opset
-    upgrade changed what the model computes.
+    weights that is gone; UnconvertibleError where an opset upgrade changed what the model computes.
     """
     found = _calibrated(job, sanitized)
     if found.skipped is not None and found.origin == "none" and job.calibration is not None:
@@ -54,7 +53,7 @@ def _require_permission(job: Job, model: ir.Model, reason: str) -> None:
 
 
 def _calibrated(job: Job, sanitized: SanitizedSource) -> Statistics:
-    model = _without_bf16(sanitized.model)
+    model = without_bf16(sanitized.model)
     batches = job.calibration_batches(model)
     custom = calibration.custom_nodes(model) if batches is not None else []
     if custom and not _opens(job, model):
@@ -63,7 +62,7 @@ def _calibrated(job: Job, sanitized: SanitizedSource) -> Statistics:
     return Statistics() if batches is None else _calibrate(job, model, batches)
 
 
-def _without_bf16(model: ir.Model) -> ir.Model:
+def without_bf16(model: ir.Model) -> ir.Model:
     """`model`, or a copy whose BF16 is FP32, under the same names: few runtimes have kernels for BF16."""
     from autocast_core.sanitize.float_types.replace_floats import replace_floats
     from autocast_core.sanitize.float_types.widen import computes_in

@@ -1,6 +1,7 @@
 """Calibration shared out: the statistics of the stage, to the last bit, whoever measures the shards."""
 
 import numpy as np
+import onnx
 import pytest
 
 from autocast_core.config import ConversionConfig
@@ -41,6 +42,20 @@ def test_shards_in_this_process_come_to_the_stages_statistics(job):
     made = calibrate_sharded(request, sanitized, inputs, LocalRunner(2))
     assert made.path.read_bytes() == expected
     assert (made.batches, made.digest, made.origin) == (FILES, inputs.data_digest, "calibration")
+
+
+def test_shards_of_a_source_in_part_bf16_come_to_the_same(job, tmp_path):
+    data = job[0].calibration
+    text = """<ir_version: 10, opset_import: ["" : 22]> g (float[N, 8] x) => (float[N, 8] y) {
+        low = Cast<to = 16>(x) wide = Mul(low, low) high = Cast<to = 1>(wide) y = Add(high, x) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "m.onnx")
+    ref, config = model_ref(tmp_path / "m.onnx"), ConversionConfig(precision="bf16")
+    request = JobRequest(ref, config, tmp_path / "work", calibration=data)
+    sanitized = perform("sanitize", request, (ref,))
+    inputs = ShardInputs(str(ref.path), ref.digest, str(data), fetch_data(str(data)).digest, config)
+    made = calibrate_sharded(request, sanitized, inputs, LocalRunner(2))
+    assert made.skipped is None
+    assert made.path.read_bytes() == perform("calibrate", request, (sanitized,)).path.read_bytes()
 
 
 @pytest.mark.slow

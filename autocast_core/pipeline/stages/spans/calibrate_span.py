@@ -13,7 +13,7 @@ from autocast_core.config import Precision
 from autocast_core.data import DataBatches, FileLayout
 from autocast_core.pipeline.artifacts import SanitizedSource
 from autocast_core.pipeline.job import Job
-from autocast_core.pipeline.stages.calibrate import with_first_nonfinite
+from autocast_core.pipeline.stages.calibrate import with_first_nonfinite, without_bf16
 from autocast_core.pipeline.stages.upgrade_check import check_upgrade
 
 
@@ -23,8 +23,9 @@ def layout(job: Job, sanitized: SanitizedSource) -> FileLayout | None:
 
     Raises as the stage does where the data does not fit, or an opset upgrade changed what the model computes.
     """
-    batches = job.calibration_batches(sanitized.model)
-    if not isinstance(batches, DataBatches) or custom_nodes(sanitized.model):
+    model = without_bf16(sanitized.model)
+    batches = job.calibration_batches(model)
+    if not isinstance(batches, DataBatches) or custom_nodes(model):
         return None
     check_upgrade(job, sanitized, batches)
     found = batches.layout()
@@ -39,14 +40,14 @@ def calibrate_span(
 
     Raises BackendError where the runtime cannot run the model, DataError as the stage does.
     """
-    config = job.config
+    config, model = job.config, without_bf16(sanitized.model)
     small = config.small_values and config.precision is Precision.FP16
-    calibrated = Calibrated(sanitized.model, config.precision, small, job.runtime)
-    batches = job.batches(sanitized.model, job.calibration)
+    calibrated = Calibrated(model, config.precision, small, job.runtime)
+    batches = job.batches(model, job.calibration)
     return list(stretches(calibrated, BatchSpan(batches, skipped, skipped + count), shapes, job.progress))
 
 
 def joined(job: Job, sanitized: SanitizedSource, total: Statistics, digest: str) -> Statistics:
     """What the stage gives, from `total`, the statistics of all stretches merged; `digest` identifies the data."""
-    model = sanitized.model
+    model = without_bf16(sanitized.model)
     return with_first_nonfinite(merged(model, (total,), digest), model, job.batches(model, job.calibration))
