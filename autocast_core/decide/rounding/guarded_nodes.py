@@ -24,6 +24,8 @@ from autocast_core.operators.families import MOVES_ELEMENTS, is_in
 TIE_TO_ZERO: Mapping[Precision, float] = {Precision.FP16: 2.0**-25, Precision.BF16: 2.0**-134}
 """Half of the smallest subnormal number: up to here numbers round to zero (IEEE 754 binary16, bfloat16)."""
 
+_LEAST, _GREATEST = 1e-300, 1e300
+"""What least values are kept within, so that no power or reciprocal of them leaves what a double holds."""
 _GUARDING: Mapping[str, tuple[int, ...] | None] = {"Add": None, "Max": None, "Clip": (1,)}
 """Operators that raise a value to a constant, and the inputs that the constant may be (None: any)."""
 
@@ -97,7 +99,7 @@ def _follow(node: ir.Node, floor: float, precision: Precision) -> _Protected | N
             continue
         seen.add(value)
         for reader, index in value.uses():
-            effect = _effect(reader, index, least)
+            effect = _effect(reader, index, min(max(least, _LEAST), _GREATEST))
             if effect is None:
                 # What takes a value of no representation needs it as it is, but only behind what the guard protects.
                 if protects and not is_held(least):

@@ -33,13 +33,15 @@ def test_bf16_holds_what_fp32_holds(plan):
         ("[invert] y = Reciprocal(g)", {"guard", "invert"}),
         ("[power] y = Pow(g, minus)", {"guard", "power"}),
         ("[scale] r = Mul(g, two) [divide] y = Div(x, r)", {"guard", "scale", "divide"}),
+        ("[power] p = Pow(g, high) [invert] y = Reciprocal(p)", {"guard", "power", "invert"}),
         ("[squash] r = Sigmoid(g) [divide] y = Div(x, r)", set()),
         ("[scale] y = Mul(x, g)", set()),
         ("[divide] y = Div(g, x)", set()),
     ],
 )
 def test_what_a_guard_protects(plan, steps, nodes):
-    text = f"""g (float[2] x) => (float[2] y) <float tiny = {{1e-20}}, float two = {{2}}, float minus = {{-0.5}}>
+    text = f"""g (float[2] x) => (float[2] y) <float tiny = {{1e-20}}, float two = {{2}}, float high = {{40}},
+      float minus = {{-0.5}}>
       {{ [guard] g = Max(x, tiny) {steps} }}"""
     assert kept(plan, text) == nodes
 
