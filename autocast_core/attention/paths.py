@@ -24,8 +24,8 @@ _SCORES_AT = {"Add": (0, 1), "Clip": (0,), "Div": (0,), "Max": (0, 1), "Min": (0
 """What may stand between the product and its Softmax, and which operands may hold the scores."""
 _PROBABILITIES_AT = {"Add": (0, 1), "Div": (0,), "Mul": (0, 1), "Where": (1, 2)}
 """What may change probabilities, and which operands may hold them."""
-_LONGEST = 16
-"""Most nodes between a Softmax and a product."""
+LONGEST_PATH = 16
+"""Most nodes between a Softmax and a product, and between its parts."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _products_ahead(start: ir.Value) -> Iterator[tuple[ir.Node, tuple[PathStep, 
     while pending:
         value, steps = pending.popleft()
         node = value.producer()
-        if node is None or len(steps) > _LONGEST:
+        if node is None or len(steps) > LONGEST_PATH:
             continue
         if is_product(node):
             if not (is_constant(node.inputs[0]) and is_constant(node.inputs[1])):
@@ -121,7 +121,7 @@ def steps_to_product(softmax: ir.Node) -> tuple[tuple[PathStep, ...], PathStep] 
                 return steps, PathStep(node, operand)
             passes = (is_cast(node) or is_layout(node)) and operand == 0
             at = _PROBABILITIES_AT.get(node.op_type, ()) if node.domain == "" and node.outputs else ()
-            if (passes or operand in at) and len(steps) < _LONGEST and node.outputs[0] not in seen:
+            if (passes or operand in at) and len(steps) < LONGEST_PATH and node.outputs[0] not in seen:
                 seen.add(node.outputs[0])
                 pending.append((node.outputs[0], (*steps, PathStep(node, operand))))
     return None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from autocast_core.attention.paths import PathStep, is_cast, is_constant, is_layout
+from autocast_core.attention.paths import LONGEST_PATH, PathStep, is_cast, is_constant, is_layout
 from autocast_core.graph.constants import small_array
 from autocast_core.operators.families import is_in
 
@@ -36,7 +36,7 @@ def _up_to_exponential(value: ir.Value | None) -> tuple[PathStep, ...]:
     """The steps from the nearest Exp to `value`, through casts and layout; none where another node makes it."""
     steps: list[PathStep] = []
     node = None if value is None else value.producer()
-    while node is not None and node.inputs and node.inputs[0] is not None:
+    while node is not None and node.inputs and node.inputs[0] is not None and len(steps) < LONGEST_PATH:
         steps.insert(0, PathStep(node, 0))
         if is_in(node, frozenset({"Exp"})):
             return tuple(steps)

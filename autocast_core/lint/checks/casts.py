@@ -9,9 +9,11 @@ import onnx_ir as ir
 from autocast_core.graph.constants import SMALL_TENSOR_BYTES, constant_tensor, stored_bytes
 from autocast_core.lint.finding import Check, Level, Spot
 from autocast_core.lint.subject import Subject, elements_of, is_cast, size_in_bytes, total, type_word
-from autocast_core.number_formats import FLOAT_DTYPES, LOW_DTYPES
+from autocast_core.number_formats import FLOAT_DTYPES
 from autocast_core.operators.families import REARRANGES, is_in
 
+_MOST_CASTS = 16
+"""In a row, as far as casts that undo each other are looked for."""
 _LOOPS = frozenset({"Loop", "Scan", "SequenceMap"})
 _CONVERT = "`autocast run FP32.onnx --calibration DATA`, which casts each value once"
 
@@ -25,12 +27,14 @@ def _float_casts(subject: Subject) -> Iterator[tuple[ir.Node, str, ir.Value, ir.
 
 def _pairs(subject: Subject) -> Iterator[Spot]:
     for _, node_id, value, result in _float_casts(subject):
+        if value.dtype == result.dtype:
+            continue
         first, between = value.producer(), [value]
-        while first is not None and is_cast(first):
+        while first is not None and is_cast(first) and len(between) < _MOST_CASTS:
             source = first.inputs[0]
             if source is None or source.dtype not in FLOAT_DTYPES:
                 break
-            if source.dtype == result.dtype and source.dtype != value.dtype:
+            if source.dtype == result.dtype:
                 yield Spot(node_id, *_undone(subject.ids[first], source, between, result))
                 break
             first, between = source.producer(), [source, *between]
@@ -38,11 +42,16 @@ def _pairs(subject: Subject) -> Iterator[Spot]:
 
 def _undone(first: str, source: ir.Value, between: list[ir.Value], result: ir.Value) -> tuple[str, int | None]:
     """What casts from `source` by way of `between` to `result` do, and the bytes that they read and write."""
-    loses = any(value.dtype in LOW_DTYPES - {source.dtype} for value in between)
+    loses = any(value.dtype != source.dtype and not _is_wider(value, source) for value in between)
     way = " to ".join(type_word(value.dtype) for value in (source, *between))
     effect = ", which rounds for nothing" if loses else ", which changes nothing"
     moved = total(size_in_bytes(value) for value in (source, *between, *between, result))
     return f"undoes {first!r}: {way} and back{effect}", moved
+
+
+def _is_wider(value: ir.Value, than: ir.Value) -> bool:
+    """Whether the type of `value` has more bits; one of as many holds other numbers."""
+    return value.dtype is not None and than.dtype is not None and value.dtype.bitwidth > than.dtype.bitwidth
 
 
 def _in_loops(subject: Subject) -> Iterator[Spot]:
@@ -140,7 +149,8 @@ def _of_weights(subject: Subject) -> Iterator[Spot]:
         weight = elements_of(value, REARRANGES)
         size = 0 if weight is None else stored_bytes(weight)
         if weight is not None and size > SMALL_TENSOR_BYTES and value.dtype != result.dtype:
-            detail = f"casts the weight {weight.name!r} from {type_word(value.dtype)} to {type_word(result.dtype)}"
+            name = weight.name or value.name
+            detail = f"casts the weight {name!r} from {type_word(value.dtype)} to {type_word(result.dtype)}"
             yield Spot(node_id, detail, size)
 
 

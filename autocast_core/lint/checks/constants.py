@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -18,22 +19,31 @@ _CONVERT = "`autocast run FP32.onnx --calibration DATA`, whose rules keep such n
 _EXPONENTS = {ir.DataType.FLOAT16: np.uint16(0x7C00), ir.DataType.BFLOAT16: np.uint16(0x7F80)}
 
 
-def _narrowed(subject: Subject) -> Iterator[tuple[str, ir.Value, ir.TensorProtocol]]:
-    """Every Cast to 16 bits of a constant, also of one that layout hands on: its id, its result, what it reads."""
+class _Narrowed(NamedTuple):
+    """A Cast to 16 bits of a constant, also of one that layout hands on: its id, its result, and what it reads, with
+    the name of that (of the value where the tensor has none)."""
+
+    node_id: str
+    result: ir.Value
+    tensor: ir.TensorProtocol
+    name: str
+
+
+def _narrowed(subject: Subject) -> Iterator[_Narrowed]:
     for node, node_id in subject.ids.items():
         value = node.inputs[0] if is_cast(node) else None
         if value is None or node.outputs[0].dtype not in LOW_DTYPES:
             continue
         tensor = elements_of(value)
         if tensor is not None and tensor.dtype in FLOAT_DTYPES | INDEX_DTYPES and tensor.dtype not in LOW_DTYPES:
-            yield node_id, node.outputs[0], tensor
+            yield _Narrowed(node_id, node.outputs[0], tensor, tensor.name or str(value.name))
 
 
 def _overflowing(subject: Subject) -> Iterator[Spot]:
-    for node_id, result, tensor in _narrowed(subject):
+    for node_id, result, tensor, name in _narrowed(subject):
         beyond, greatest = _beyond(result, tensor)
         if beyond and what_takes_infinity(result) is What.COMPUTES:
-            detail = f"{beyond} elements of {tensor.name!r} become infinite in {type_word(result.dtype)}"
+            detail = f"{beyond} of {tensor.size} elements of {name!r} become infinite in {type_word(result.dtype)}"
             yield Spot(node_id, f"{detail}: the largest is {greatest:.6g}")
     for value in _infinite(subject):
         if what_takes_infinity(value) is What.COMPUTES:
@@ -51,11 +61,11 @@ def _beyond(result: ir.Value, tensor: ir.TensorProtocol) -> tuple[int, float]:
 
 
 def _vanishing(subject: Subject) -> Iterator[Spot]:
-    for node_id, result, tensor in _narrowed(subject):
+    for node_id, result, tensor, name in _narrowed(subject):
         lost = sum(int(np.count_nonzero((b != 0) & (_rounded(b, result.dtype) == 0))) for b in chunks(tensor))
         if lost:
             word = type_word(result.dtype)
-            yield Spot(node_id, f"{lost} of {tensor.size} elements of {tensor.name!r} become 0 in {word}")
+            yield Spot(node_id, f"{lost} of {tensor.size} elements of {name!r} become 0 in {word}")
 
 
 def _rounded(block: np.ndarray, dtype: ir.DataType | None) -> np.ndarray:
@@ -83,11 +93,11 @@ def _infinite_masks(subject: Subject) -> Iterator[Spot]:
     for value in _infinite(subject):
         if what_takes_infinity(value) is What.MASKS:
             yield Spot(str(value.name), _masked(f"the mask {value.name!r} holds -inf in {type_word(value.dtype)}"))
-    for node_id, result, tensor in _narrowed(subject):
+    for node_id, result, tensor, name in _narrowed(subject):
         if what_takes_infinity(result) is What.MASKS and any(
             bool(np.isinf(_rounded(block, result.dtype)).any()) for block in chunks(tensor)
         ):
-            yield Spot(node_id, _masked(f"the mask {tensor.name!r} becomes -inf in {type_word(result.dtype)}"))
+            yield Spot(node_id, _masked(f"the mask {name!r} becomes -inf in {type_word(result.dtype)}"))
 
 
 def _masked(what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -58,9 +59,13 @@ def _narrowed_to_guarded(guard: ir.Node, smallest: float) -> tuple[float, ir.Dat
 
     A lower bound is no guard of a root alone, for which 0 is a sound one.
     """
-    pending: list[tuple[ir.Value, float, ir.DataType | None, int]] = [(guard.outputs[0], smallest, None, 0)]
+    pending: deque[tuple[ir.Value, float, ir.DataType | None, int]] = deque([(guard.outputs[0], smallest, None, 0)])
+    seen: set[tuple[ir.Value, float, ir.DataType | None]] = set()
     while pending:
-        value, number, narrow, steps = pending.pop()
+        value, number, narrow, steps = pending.popleft()
+        if (value, number, narrow) in seen:
+            continue
+        seen.add((value, number, narrow))
         narrow = value.dtype if narrow is None and value.dtype in LOW_DTYPES else narrow
         for node, index in value.uses():
             is_root = is_in(node, frozenset({"Sqrt"}))

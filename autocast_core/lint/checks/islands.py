@@ -98,12 +98,13 @@ def _moving(subject: Subject) -> Iterator[Spot]:
 
 def _only_moves(island: Island) -> bool:
     """Whether the island hands on what its casts took from 16 bits, and nothing else."""
-    return all(is_in(node, _MOVES) and _reads_narrow_alone(node, island) for node in island.nodes)
+    makers = frozenset((*island.entries, *island.nodes))
+    return all(is_in(node, _MOVES) and _reads_alone(node, makers) for node in island.nodes)
 
 
-def _reads_narrow_alone(node: ir.Node, island: Island) -> bool:
-    makers = [value.producer() for value in node.inputs if value is not None and value.dtype in _WIDE]
-    return all(maker in island.entries or maker in island.nodes for maker in makers)
+def _reads_alone(node: ir.Node, makers: frozenset[ir.Node]) -> bool:
+    """Whether all that the node reads in FP32 is made by `makers`."""
+    return all(value.producer() in makers for value in node.inputs if value is not None and value.dtype in _WIDE)
 
 
 def _described(island: Island) -> str:

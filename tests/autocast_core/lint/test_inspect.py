@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from autocast_core.lint.inspect import MOST_FINDINGS
 from autocast_core.model import load_model
 from autocast_core.model.reader import load_proto
 from autocast_core.pipeline.convert import convert_file
-from tests.autocast_core.lint.planted import PLANTED
+from tests.autocast_core.lint.planted import PLANTED, nodes_of
 from tests.models import ARCHITECTURES, build
 
 REFUSED_IN_BF16 = {"lstm": ["AC701"], "unet": ["AC701"]}
@@ -117,6 +118,39 @@ def test_nodes_without_names_of_their_own_are_told_apart(name):
     (found,) = inspect_model(load_proto(onnx.parser.parse_model(text))).findings
     first = found.detail.split("'")[1]
     assert first.startswith("graph/") and first not in ("graph/", found.node)
+
+
+def inspected(text: str) -> Inspection:
+    head = '<ir_version: 10, opset_import: ["" : 22]>'
+    return inspect_model(load_proto(onnx.parser.parse_model(f"{head} {nodes_of(text)}")))
+
+
+def test_a_guard_is_found_by_whichever_of_very_many_ways_it_goes():
+    rows = [["a"]] + [[f"v{row}_{place}" for place in range(20)] for row in range(6)]
+    steps = [f"{each} = Max({', '.join(above)})" for above, row in pairwise(rows) for each in row]
+    text = f"m (float16[4] x) => (float16[4] y) {{ a = Add(x, e) {' '.join(steps)} y = Div(x, v5_19) }}"
+    found = inspected(text.replace("{", "<float16 e = {0}> {", 1))
+    assert [(each.code, each.node) for each in found.findings] == [("AC402", "graph/Add_1")]
+
+
+def test_casts_in_a_long_row_that_change_nothing_undo_nothing():
+    casts = " ".join(f"c{place + 1} = down(c{place})" for place in range(2000))
+    found = inspected(f"m (float[4] x) => (float16[4] c2000) {{ c0 = down(x) {casts} }}")
+    assert {each.code for each in found.findings} == {"AC203"}
+
+
+def test_casts_that_undo_each_other_by_way_of_a_narrower_type_round():
+    found = inspected("m (double[4] x) => (double[4] y) { a = up(x) y = double(a) }")
+    assert [each.detail for each in found.findings] == [
+        "undoes 'graph/Cast_1': FP64 to FP32 and back, which rounds for nothing"
+    ]
+
+
+def test_a_constant_without_a_name_is_called_as_its_value():
+    text = "m (float16[2] x) => (float16[2] y) { w = Constant<value = float[2] {1e6, 1}>() v = down(w) y = Mul(x, v) }"
+    assert [each.detail for each in inspected(text).findings] == [
+        "1 of 2 elements of 'w' become infinite in FP16: the largest is 1e+06"
+    ]
 
 
 def test_errors_come_first_and_levels_leave_out_what_is_below():
