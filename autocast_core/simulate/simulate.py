@@ -122,7 +122,7 @@ class _Simulation:
             was_low = node.inputs[0] in self.low
             self._round_outputs(node)
             if was_low:
-                _read_past(node)
+                _hand_on(node)
         elif node.op_type == "CastLike" and node.domain == "":
             self._cast_like(node)
         elif _picks_rows(node, 0) and node.inputs[0] is not None and node.inputs[0].dtype in LOW_DTYPES:
@@ -175,17 +175,16 @@ class _Simulation:
         self._round_outputs(node)
 
 
-def _read_past(cast: ir.Node) -> None:
-    """Let the readers of a Cast to FP32 read what it casts, where that was 16 bits and is FP32 now.
+def _hand_on(cast: ir.Node) -> None:
+    """Make a Cast of what was 16 bits and is FP32 now an Identity, under the same names.
 
     ONNX Runtime 1.24.4 removes Casts to the type that a value has itself, and refuses some graphs after it ("Node input
     is not a graph input, initializer, or output of a previous node").
     """
     value, same = cast.inputs[0], cast.outputs[0]
-    if value is not None and element_type(value) == element_type(same) == _FLOAT and not same.is_graph_output():
-        ir.convenience.replace_all_uses_with(same, value)
-        assert cast.graph is not None
-        cast.graph.remove(cast, safe=True)
+    if value is not None and element_type(value) == element_type(same) == _FLOAT:
+        cast.op_type = "Identity"
+        cast.attributes.clear()
 
 
 def _picks_rows(node: ir.Node, index: int) -> bool:

@@ -174,10 +174,11 @@ def test_casts_between_both_low_types_round_twice() -> None:
     assert run(simulate(model), x=values)["y"].tolist() == expected.tolist()
 
 
-def test_a_cast_to_fp32_of_what_is_fp32_now_is_read_past_but_where_it_makes_an_output() -> None:
+def test_a_cast_to_fp32_of_what_is_fp32_now_is_an_identity_of_its_name() -> None:
     inner = simulate(model_of("g (float16[N] x) => (float[N] y) { h = Sin(x) f = Cast<to = 1>(h) y = Exp(f) }"))
     casts = [node for node in inner.graph if node.op_type == "Cast"]
     assert all(node.inputs[0].dtype is not node.outputs[0].dtype for node in casts)
+    assert [node.op_type for node in inner.graph if node.outputs[0].name == "f"] == ["Identity"]
     (found,) = run(inner, x=X).values()
     assert np.array_equal(found, np.exp(fp16(np.sin(fp16(X)))))
     (found,) = run(
