@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
-from autocast_core.errors import BackendError, VerificationError
+from autocast_core.errors import BackendError, MissingOperatorError, VerificationError
 from autocast_core.graph.walk import all_graphs
 from autocast_core.model.protobuf.serialized_parts import WEIGHTS_LOCATION, Structure, structure_of
 from autocast_core.runtime import Runtime, RuntimeModel
@@ -57,7 +57,8 @@ def load_finding(
     try:
         _open(model, structure, runtime)
     except BackendError as error:
-        lacks = any(phrase in str(error).lower() for phrase in _LIMITATIONS)
+        known = isinstance(error, MissingOperatorError)
+        lacks = known or any(phrase in str(error).lower() for phrase in _LIMITATIONS)
         if lacks or (original is not None and not _loads(original(), runtime)):
             return str(error)
         raise VerificationError(f"the converted model does not load in {runtime.name}: {error}") from error
