@@ -32,7 +32,6 @@ from autocast_core.search.measure import Measurements
 from autocast_core.search.minimal_set import (
     MeasuringLimits,
     MinimalSet,
-    Shrink,
     Tester,
     certified,
     minimal_set,
@@ -198,11 +197,6 @@ def _front_plan(found: PrecisionPlan, ranking: Ranking, point: FrontPoint) -> Pr
     return structs.replace(plan, data=data)
 
 
-def _shrink(ranking: Ranking, by_itself: Shrink) -> Shrink:
-    """How sets become smaller: where Casts cost, not node by node."""
-    return cheaper_certified if ranking.costs.crossings else by_itself
-
-
 def _with_second_type(
     subject: SearchSubject,
     second: Precision,
@@ -221,7 +215,7 @@ def _with_second_type(
         again = measurements(wide, len(result.trials))
         left = _left(limits, result.evaluations)
         start = frozenset(kept) - chosen
-        shrink = _shrink(ranking, certified)
+        shrink = cheaper_certified if ranking.costs.crossings else certified
         smaller = smaller_set(replace(ranking, space=wide), again, budget, left, start, shrink)
         if smaller is not None:
             return _after(result, _result(wide, smaller, attribution, again, budget, subject.batches))

@@ -15,7 +15,7 @@ from flows.cli.terminal.interrupts import heed_interrupts
 _HANDED_OVER = ("run", "tune", "fleet", "demo")
 """Commands that run a flow."""
 _TYPER_INTERRUPTED = 130
-"""What typer returns for an interrupt; a command of ours returns nothing."""
+"""The exit code that typer returns for an interrupt; commands themselves return nothing."""
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def _text(path: str | Path) -> str:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file: give the path of a YAML file") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not a text in UTF-8: give the path of a YAML file") from error
+        raise ConfigError(f"{path}: is not UTF-8 text: give the path of a YAML file") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}: give the path of a YAML file") from error
 

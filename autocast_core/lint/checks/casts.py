@@ -106,7 +106,7 @@ def _returned_in_another_type(state: ir.Value, body: ir.Graph, subject: Subject)
 
 
 def _new_state(state: ir.Value, body: ir.Graph, subject: Subject) -> ir.Value | None:
-    """The output of `body` that is `state` in the next iteration; None where `state` is none."""
+    """The output of `body` that is `state` in the next iteration; None where the body hands none on."""
     inputs, outputs = list(body.inputs), list(body.outputs)
     if state not in inputs:
         return None

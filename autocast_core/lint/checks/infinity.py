@@ -14,7 +14,7 @@ _CHOOSES = frozenset(
     {"Max", "Min", "ReduceMax", "ReduceMin", "ArgMax", "ArgMin", "TopK", "MaxPool", "GlobalMaxPool", "Hardmax", "Exp"}
     | {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsInf", "ReduceLogSumExp"}
 )
-"""Operators for which infinity is a number as any other: what they return is finite where something else is."""
+"""Operators for which infinity is a number like any other: what they return is finite where something else is."""
 _SCALES = frozenset({"Mul", "Div", "Tanh"})
 _HANDS_ON = MOVES_ELEMENTS | FILLS | CASTS | frozenset({"Add", "Sub", "Where", "Concat", "Neg"})
 _MOST_NODES = 24

@@ -37,7 +37,8 @@ from autocast_core.operators.families import CONTROL_FLOW
 from autocast_core.text import one_line
 
 logger = logging.getLogger(__name__)
-logging.getLogger(ir.serde.__name__).addHandler(logging.NullHandler())  # what it warns of ends in a ModelError of ours
+# What it warns about is raised as a ModelError.
+logging.getLogger(ir.serde.__name__).addHandler(logging.NullHandler())
 
 _DENSE_LIMIT = 1 << 31
 _ANY_DENSE = 1 << 20

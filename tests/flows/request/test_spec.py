@@ -113,7 +113,7 @@ def test_a_missing_spec_file_is_a_config_error(tmp_path):
 
 def test_a_model_given_as_a_spec_is_a_config_error(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="is not a text in UTF-8"):
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
         load_spec(tmp_path / "model.onnx", {})
 
 
