@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,6 +100,12 @@ class AttentionCore:
     def products(self) -> tuple[str, ...]:
         """The nodes of the two products, one of a fused operator."""
         return tuple(dict.fromkeys((self.product, self.p_v)))
+
+    def beside(self, products: Collection[str]) -> frozenset[str]:
+        """What makes the operands of these of its products, or reads their results."""
+        links = ({link.source, link.target} for link in self.links)
+        ends = frozenset(end for each in links if not each.isdisjoint(products) for end in each if end is not None)
+        return ends.difference(products)
 
     @property
     def on_scores(self) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ class _Core:
         """The forms to try, those that change least first."""
         products = {each for each in self.core.products if self._is_soft(each)}
         kept = {each for each in self.core.products if self._is_wide(each)} - products
-        beside = {each for each in self._beside(kept) if self._is_soft(each)}
+        beside = {each for each in self.core.beside(kept) if self._is_soft(each)}
         soft = {each for each in self.computing if self._is_soft(each)} | beside
         if products | beside:
             upcast = f"Q, K and V in {self.low}, cast up for {', '.join(sorted(kept))}"
@@ -163,11 +163,6 @@ class _Core:
         known = {each: self.decided[each].precision for each in (*self.core.computing, *ends) if each in self.decided}
         known |= {each: made for each, made in form.changes.items() if each in known}
         return {each: made.dtype for each, made in known.items() if made is not Precision.NONE}
-
-    def _beside(self, products: set[str]) -> set[str]:
-        """What makes the operands of these products, or reads their results."""
-        links = [link for link in self.core.links if products & {link.source, link.target}]
-        return {end for link in links for end in (link.source, link.target) if end is not None} - products
 
     def _kept_from(self, second: RangeChoice) -> list[str]:
         return [each for each in self.computing if not second.holds(each)]

@@ -126,9 +126,7 @@ def _cast_up(graph: ir.Graph, fixed: Collection[str]) -> set[str]:
     """What makes the operands of attention products in FP32, or reads their results: in FP32, too, it would split the
     core."""
     cores = attention_cores(graph)
-    products = {product for core in cores for product in core.products if product in fixed}
-    ends = ({link.source, link.target} for core in cores for link in core.links)
-    return {str(end) for beside in ends if beside & products for end in beside}
+    return {each for core in cores for each in core.beside([node for node in core.products if node in fixed])}
 
 
 def _is_low(decision: NodeDecision | None, is_open: Callable[[NodeDecision], bool]) -> bool:
