@@ -331,7 +331,7 @@ class ConversionConfig:
 
     def __post_init__(self) -> None:
         precision, second = parse_low_types(self.precision if self.range_precision is None else self.low_types)
-        object.__setattr__(self, "precision", precision)  # also of a text or of two names
+        object.__setattr__(self, "precision", precision)  # also of a string or of two names
         object.__setattr__(self, "range_precision", second)
         for each in OPTIONS.values():
             each.check(getattr(self, each.name))

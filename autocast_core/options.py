@@ -36,12 +36,12 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, Hashable) and value in (True, False)
 
 
-def _is_text(value: Any) -> bool:
+def _is_string(value: Any) -> bool:
     return isinstance(value, str | PathLike)
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, Collection) and not isinstance(value, str | bytes) and all(map(_is_text, value))
+def _are_strings(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str | bytes) and all(map(_is_string, value))
 
 
 def _is_shape(value: Any) -> bool:
@@ -53,21 +53,21 @@ def _are_shapes(value: Any) -> bool:
 
 
 def _by_name(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, Mapping) and all(map(_is_text, value)) and all(map(holds, value.values()))
+    return lambda value: isinstance(value, Mapping) and all(map(_is_string, value)) and all(map(holds, value.values()))
 
 
 _KINDS = MappingProxyType(
     {
         "bool": _Kind("true or false", _is_bool),
-        "bool | tuple[str, ...]": _Kind("true, false or names", lambda value: _is_bool(value) or _are_texts(value)),
+        "bool | tuple[str, ...]": _Kind("true, false or names", lambda value: _is_bool(value) or _are_strings(value)),
         "float": _Kind("a number", _is_number),
         "int": _Kind("an integer", _is_integer),
         "int | None": _Kind("an integer", _is_integer),
-        "str": _Kind("a text", _is_text),
-        "str | None": _Kind("a text", _is_text),
-        "Precision": _Kind("a 16-bit type", _is_text),
-        "Precision | None": _Kind("a 16-bit type", _is_text),
-        "tuple[str, ...]": _Kind("a list of texts", _are_texts),
+        "str": _Kind("a string", _is_string),
+        "str | None": _Kind("a string", _is_string),
+        "Precision": _Kind("a 16-bit type", _is_string),
+        "Precision | None": _Kind("a 16-bit type", _is_string),
+        "tuple[str, ...]": _Kind("a list of strings", _are_strings),
         "Mapping[str, tuple[int, ...]]": _Kind("a shape for each name", _by_name(_is_shape)),
         "Mapping[str, tuple[tuple[int, ...], ...]]": _Kind("three shapes for each name", _by_name(_are_shapes)),
         "Mapping[str, Mapping[str, Sequence[int]]]": _Kind(
@@ -119,7 +119,7 @@ class Option:
         if value is None and self.default is None:
             return
         if isinstance(value, str) and self.type.endswith("tuple[str, ...]"):
-            texts(self.name, value)
+            strings(self.name, value)
         kind = _KINDS[self.type]
         if not kind.holds(value):
             raise ConfigError(f"{self.name} is {value!r}: give {kind.called}")
@@ -132,13 +132,13 @@ class Option:
             raise ConfigError(f"{self.name} is {value}: give a number greater than {self.above:g}{unlimited}")
 
 
-def texts(name: str, given: Sequence[str] | None) -> tuple[str, ...]:
-    """`given`, the value of `name`, as a tuple, empty for None. ConfigError for a single text, which would be taken
-    letter by letter, and for what holds no texts."""
+def strings(name: str, given: Sequence[str] | None) -> tuple[str, ...]:
+    """`given`, the value of `name`, as a tuple, empty for None. ConfigError for a single string, which would be taken
+    letter by letter, and for what holds no strings."""
     if isinstance(given, str):
-        raise ConfigError(f"{name} is the text {given!r}: give a list: [{given!r}]")
-    if given is not None and not _are_texts(given):
-        raise ConfigError(f"{name} is {given!r}: give a list of texts")
+        raise ConfigError(f"{name} is the string {given!r}: give a list: [{given!r}]")
+    if given is not None and not _are_strings(given):
+        raise ConfigError(f"{name} is {given!r}: give a list of strings")
     return tuple(given or ())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from autocast_core.config import ConversionConfig
 from autocast_core.evaluate import TaskMetric, load_metric
 from autocast_core.model import ModelSource
-from autocast_core.options import texts
+from autocast_core.options import strings
 from autocast_core.pipeline.job import Data, Job
 from autocast_core.pipeline.stage import in_this_process, run_stages
 from autocast_core.pipeline.stages.load import LOAD
@@ -53,7 +53,7 @@ def tune_file(
     """
     own = load_metric(metric) if isinstance(metric, str) else metric
     stage = search_stage(
-        request_of(texts("budgets", budgets), cost, own, pareto=pareto),
+        request_of(strings("budgets", budgets), cost, own, pareto=pareto),
         SearchLimits(max_trials, minutes, workers),
         None if trials is None else FileTrials(Path(trials)),
     )

@@ -60,7 +60,7 @@ def read_settings(path: Path) -> dict[str, str]:
         if not name.startswith(PREFIXES):
             raise ConfigError(f"{path}: {name} is not a setting: names begin with {', '.join(PREFIXES)}")
         if isinstance(value, dict | list | bool) or "\0" in str(value):
-            raise ConfigError(f"{path}: {name}: give a text or a number")
+            raise ConfigError(f"{path}: {name}: give a string or a number")
     return {name: str(value) for name, value in found.items()}
 
 

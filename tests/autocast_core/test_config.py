@@ -39,15 +39,18 @@ def test_defaults_are_autocasts():
         ({"segments": 1.5}, "segments is 1.5: give an integer"),
         ({"batch_size": True}, "batch_size is True: give an integer"),
         ({"repair_ranges": "false"}, "repair_ranges is 'false': give true or false"),
-        ({"nodes_to_exclude": (5,)}, r"nodes_to_exclude is \(5,\): give a list of texts"),
+        ({"nodes_to_exclude": (5,)}, r"nodes_to_exclude is \(5,\): give a list of strings"),
         ({"keep_io_types": None}, "keep_io_types is None: give true, false or names"),
-        ({"timing_cache": 5}, "timing_cache is 5: give a text"),
+        ({"timing_cache": 5}, "timing_cache is 5: give a string"),
         ({"shapes": {"x": ("a",)}}, "give a shape for each name"),
         ({"profiles": {"x": 3}}, "give three shapes for each name"),
         ({"operands_to_exclude": {"Relu": 3}}, "give `inp` and `out`, lists of indices, for each operator type"),
         ({"precision": 16}, "low precision type 16: give fp16 or bf16"),
-        ({"op_types_to_exclude": "Softmax"}, r"op_types_to_exclude is the text 'Softmax': give a list: \['Softmax'\]"),
-        ({"keep_io_types": "x"}, "keep_io_types is the text 'x'"),
+        (
+            {"op_types_to_exclude": "Softmax"},
+            r"op_types_to_exclude is the string 'Softmax': give a list: \['Softmax'\]",
+        ),
+        ({"keep_io_types": "x"}, "keep_io_types is the string 'x'"),
     ],
 )
 def test_values_that_cannot_be_used_are_refused(options, said):

@@ -50,7 +50,7 @@ def test_missing_external_weights_are_a_file_not_found_error(tmp_path):
         ({"opset": 99}, "opset 99 is unknown"),
         ({"opset": 0}, "opset"),
         ({"nodes_to_exclude": ["("]}, "regular expression"),
-        ({"op_types_to_exclude": "Softmax"}, "op_types_to_exclude is the text 'Softmax'"),
+        ({"op_types_to_exclude": "Softmax"}, "op_types_to_exclude is the string 'Softmax'"),
         ({"nodes_to_include": ["*"]}, "regular expression"),
         ({"providers": ["gpu"]}, "'gpu'"),
         ({"trt_plugins_precision": ["Foo"]}, "trt_plugins_precision"),

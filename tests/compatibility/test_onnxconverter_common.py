@@ -156,7 +156,7 @@ def test_a_converted_model_is_refused_unless_the_check_is_off():
         (None, {}, "is a NoneType"),
         (model(), {"min_positive_val": 2, "max_finite_val": 1}, "0 <= the first <= the other"),
         (model(), {"min_positive_val": -1}, "0 <= the first"),
-        (model(), {"op_block_list": "Relu"}, "op_block_list is the text 'Relu'"),
+        (model(), {"op_block_list": "Relu"}, "op_block_list is the string 'Relu'"),
     ],
 )
 def test_what_cannot_be_used_is_a_value_error(given, options, said):

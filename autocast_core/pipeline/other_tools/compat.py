@@ -14,7 +14,7 @@ from autocast_core.config import ConversionConfig
 from autocast_core.errors import ConfigError
 from autocast_core.model import SavedModel, runtime_model
 from autocast_core.model.protobuf.skeleton import LARGE_BYTES
-from autocast_core.options import texts
+from autocast_core.options import strings
 from autocast_core.pipeline.convert import convert_file, convert_in_memory
 from autocast_core.pipeline.job import Job
 from autocast_core.pipeline.other_tools.model_argument import check_model_argument
@@ -58,20 +58,20 @@ def convert_to_mixed_precision(
     config = ConversionConfig(
         precision=precision,
         range_precision=range_precision,
-        nodes_to_exclude=texts("nodes_to_exclude", nodes_to_exclude),
-        op_types_to_exclude=texts("op_types_to_exclude", op_types_to_exclude),
-        nodes_to_include=texts("nodes_to_include", nodes_to_include),
-        op_types_to_include=texts("op_types_to_include", op_types_to_include),
+        nodes_to_exclude=strings("nodes_to_exclude", nodes_to_exclude),
+        op_types_to_exclude=strings("op_types_to_exclude", op_types_to_exclude),
+        nodes_to_include=strings("nodes_to_include", nodes_to_include),
+        op_types_to_include=strings("op_types_to_include", op_types_to_include),
         data_max=float("inf") if data_max is None else float(data_max),
         init_max=float("inf") if init_max is None else float(init_max),
         init_conversion_max_bytes=init_conversion_max_bytes,
         max_depth_of_reduction=max_depth_of_reduction,
-        keep_io_types=keep_io_types if isinstance(keep_io_types, bool) else texts("keep_io_types", keep_io_types),
+        keep_io_types=keep_io_types if isinstance(keep_io_types, bool) else strings("keep_io_types", keep_io_types),
         lower_all_io=True,
         opset=opset,
-        providers=texts("providers", providers),
-        trt_plugins=texts("trt_plugins", trt_plugins),
-        trt_plugins_precision=texts("trt_plugins_precision", trt_plugins_precision),
+        providers=strings("providers", providers),
+        trt_plugins=strings("trt_plugins", trt_plugins),
+        trt_plugins_precision=strings("trt_plugins_precision", trt_plugins_precision),
         use_standalone_type_inference=use_standalone_type_inference,
         custom_rule=custom_rule,
     )
@@ -112,12 +112,12 @@ def convert_to_f16(
         raise ConfigError("convert_to_f16 looks at no data and decides nothing by range: give fp16 or bf16")
     config = ConversionConfig(
         precision=precision,
-        op_types_to_exclude=texts("op_block_list", op_block_list),
+        op_types_to_exclude=strings("op_block_list", op_block_list),
         data_max=float("inf"),
         init_max=float("inf"),
         keep_io_types=keep_io_types,
         lower_all_io=True,
-        trt_plugins=texts("trt_plugins", trt_plugins),
+        trt_plugins=strings("trt_plugins", trt_plugins),
         use_standalone_type_inference=use_standalone_type_inference,
         opset=_opset_of_f16(model, precision, opset),
         small_values=False,

@@ -19,7 +19,7 @@ from autocast_core.model import runtime_model
 from autocast_core.model.protobuf.proto_nodes import proto_nodes
 from autocast_core.model.tensors import ConvertedTensor
 from autocast_core.model.traverse import map_tensors
-from autocast_core.options import texts
+from autocast_core.options import strings
 from autocast_core.pipeline.artifacts import Converted
 from autocast_core.pipeline.convert import planning_stages
 from autocast_core.pipeline.given_plans.apply_plan import apply_plan_in_memory
@@ -73,13 +73,13 @@ def convert_float_to_float16(
         raise ModelError("the model has FP16 tensors already: give the FP32 original, or check_fp16_ready=False")
     configure_logging_if_nobody_has()
     used = {node.op_type for node in proto_nodes(model.graph.node)}
-    blocked = texts("op_block_list", op_block_list) if op_block_list is not None else used & {*DEFAULT_OP_BLOCK_LIST}
+    blocked = strings("op_block_list", op_block_list) if op_block_list is not None else used & {*DEFAULT_OP_BLOCK_LIST}
     config = ConversionConfig(
         op_types_to_exclude=tuple(sorted(blocked)),
-        nodes_to_exclude=tuple(rf"{re.escape(name)}\Z" for name in texts("node_block_list", node_block_list)),
+        nodes_to_exclude=tuple(rf"{re.escape(name)}\Z" for name in strings("node_block_list", node_block_list)),
         data_max=float("inf"),
         init_max=float("inf"),
-        keep_io_types=keep_io_types if isinstance(keep_io_types, bool) else texts("keep_io_types", keep_io_types),
+        keep_io_types=keep_io_types if isinstance(keep_io_types, bool) else strings("keep_io_types", keep_io_types),
         lower_all_io=True,
         small_values=False,
         use_standalone_type_inference=disable_shape_infer,

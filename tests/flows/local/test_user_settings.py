@@ -57,9 +57,9 @@ def test_credentials_of_the_file_go_to_no_server_that_the_environment_names(file
     [
         ('PATH = "/tmp"', "PATH is not a setting"),
         ('PYTHONPATH = "."', "PYTHONPATH is not a setting"),
-        ("AUTOCAST_CACHE_BYTES = [1]", "give a text or a number"),
+        ("AUTOCAST_CACHE_BYTES = [1]", "give a string or a number"),
         ("AUTOCAST_CACHE_BYTES 5", "write lines such as"),
-        ("[AUTOCAST_X]\na = 1", "give a text or a number"),
+        ("[AUTOCAST_X]\na = 1", "give a string or a number"),
     ],
 )
 def test_what_is_not_a_setting_is_refused_with_the_file_and_the_remedy(file, text, said):
